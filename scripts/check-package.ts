@@ -1,0 +1,253 @@
+/**
+ * Checks the package as its users get it: packs it, installs the tarball into an empty project, imports every entry
+ * point, type-checks a consumer against the published declarations, and runs an example against the compiled code.
+ *
+ * Needs a registry to install the peer dependencies from. `npm pack` builds the package first.
+ */
+import { execFileSync } from "node:child_process"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+
+const root = path.resolve(import.meta.dirname, "..")
+const readJson = (file: string) => JSON.parse(fs.readFileSync(file, "utf8"))
+const manifest = readJson(path.join(root, "package.json"))
+const name: string = manifest.name
+const example = "training-school"
+
+const temporary = fs.mkdtempSync(path.join(os.tmpdir(), `${name}-`))
+process.on("exit", () => fs.rmSync(temporary, { recursive: true, force: true }))
+const consumer = path.join(temporary, "consumer")
+const installed = path.join(consumer, "node_modules", name)
+
+// npm tells the scripts it runs about the project they belong to; the npm started here is to know only the consumer.
+const env = Object.fromEntries(
+  Object.entries(process.env).filter(
+    ([key]) =>
+      !/^npm_(package|lifecycle|command|execpath|node_execpath)/i.test(key) &&
+      !/^npm_config_(local_prefix|strict_allow_scripts)$/i.test(key)
+  )
+)
+
+const run = (cwd: string, command: string, ...args: ReadonlyArray<string>): string =>
+  execFileSync(command, args, {
+    cwd,
+    env,
+    encoding: "utf8",
+    timeout: 600_000,
+    maxBuffer: 64 * 1024 * 1024,
+    stdio: ["ignore", "pipe", "pipe"]
+  })
+
+const bin = (packageName: string, command: string): string => {
+  const folder = path.join(root, "node_modules", packageName)
+  return path.join(folder, readJson(path.join(folder, "package.json")).bin[command])
+}
+
+const spec = (packageName: string): string =>
+  `${packageName}@${readJson(path.join(root, "node_modules", packageName, "package.json")).version}`
+
+const ensure = (condition: boolean, message: string): void => {
+  if (!condition) throw new Error(message)
+}
+
+const filesBelow = (folder: string): ReadonlyArray<string> =>
+  fs
+    .readdirSync(folder, { recursive: true, withFileTypes: true, encoding: "utf8" })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath, entry.name))
+
+let passed = 0
+let failed = 0
+
+/** Runs one check and reports it. A check that the following ones build on ends the run when it fails. */
+const check = (title: string, options: { readonly required: boolean }, body: () => string | undefined): void => {
+  try {
+    const detail = body()
+    passed++
+    console.log(`ok    ${title}${detail === undefined ? "" : `: ${detail}`}`)
+  } catch (error) {
+    failed++
+    const { message, stderr, stdout } = error as Error & { readonly stderr?: string; readonly stdout?: string }
+    console.log(`FAIL  ${title}\n${[message, stdout, stderr].filter(Boolean).join("\n").replace(/^/gm, "      ")}`)
+    if (options.required) finish()
+  }
+}
+
+const finish = (): never => {
+  console.log(`check-package: ${passed} passed, ${failed} failed`)
+  process.exit(failed === 0 && passed > 0 ? 0 : 1)
+}
+
+const required = { required: true }
+const optional = { required: false }
+
+const entryPoints = Object.keys(manifest.exports).filter((key) => key !== "./package.json")
+const specifier = (entryPoint: string): string => name + entryPoint.slice(1)
+const needsVitest = (entryPoint: string): boolean => entryPoint === "./testing"
+
+const importAtRuntime = (entryPoint: string): string => {
+  const script = `const module = await import(${JSON.stringify(specifier(entryPoint))})
+console.log(Object.keys(module).length)`
+  const count = Number(run(consumer, process.execPath, "--input-type=module", "--eval", script))
+  ensure(count > 0, `${specifier(entryPoint)} exports nothing`)
+  return `${count} exports`
+}
+
+const typeCheck = (files: ReadonlyArray<string>, resolution: Record<string, string>): undefined => {
+  const tsconfig = {
+    compilerOptions: {
+      ...resolution,
+      target: "ES2024",
+      lib: ["ES2024", "DOM", "DOM.Iterable", "ESNext.Disposable"],
+      types: ["node"],
+      noEmit: true,
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      noImplicitOverride: true,
+      verbatimModuleSyntax: true,
+      allowImportingTsExtensions: true,
+      // The point of this check: the published declarations themselves have to be free of errors.
+      skipLibCheck: false
+    },
+    files
+  }
+  fs.writeFileSync(path.join(consumer, "tsconfig.json"), JSON.stringify(tsconfig, undefined, 2))
+  run(consumer, process.execPath, bin("typescript", "tsc"), "--project", "tsconfig.json", "--pretty", "false")
+}
+
+const moduleSystems: ReadonlyArray<Record<string, string>> = [
+  { module: "NodeNext", moduleResolution: "NodeNext" },
+  { module: "ESNext", moduleResolution: "Bundler" }
+]
+
+const writeConsumer = (file: string, entries: ReadonlyArray<string>): void => {
+  const lines = entries.flatMap((entryPoint, index) => [
+    `import * as module${index} from ${JSON.stringify(specifier(entryPoint))}`,
+    `export const names${index}: ReadonlyArray<string> = Object.keys(module${index})`
+  ])
+  fs.writeFileSync(path.join(consumer, file), `${lines.join("\n")}\n`)
+}
+
+let tarball = ""
+check("npm pack builds and packs the package", required, () => {
+  run(root, "npm", "pack", "--pack-destination", temporary)
+  tarball = fs.readdirSync(temporary).find((file) => file.endsWith(".tgz")) ?? ""
+  ensure(tarball !== "", "npm pack wrote no tarball")
+  return tarball
+})
+
+check("the tarball installs into an empty project, without vitest", required, () => {
+  fs.mkdirSync(consumer)
+  fs.writeFileSync(path.join(consumer, "package.json"), JSON.stringify({ private: true, type: "module" }))
+  run(
+    consumer,
+    "npm",
+    "install",
+    "--strict-peer-deps",
+    path.join(temporary, tarball),
+    spec("effect"),
+    spec("@types/node")
+  )
+  for (const absent of ["vitest", "@effect/vitest"]) {
+    ensure(!fs.existsSync(path.join(consumer, "node_modules", absent)), `${absent} was installed too`)
+  }
+  const dependencies = Object.keys(readJson(path.join(installed, "package.json")).dependencies ?? {})
+  ensure(dependencies.length === 0, `the package depends on ${dependencies.join(", ")}`)
+  return spec("effect")
+})
+
+check("the tarball has the files it should have, and no others", optional, () => {
+  const found = fs.readdirSync(installed).sort().join(" ")
+  ensure(found === "LICENSE README.md dist package.json src", `found ${found}`)
+  for (const entryPoint of entryPoints) {
+    for (const target of [manifest.exports[entryPoint].types, manifest.exports[entryPoint].default]) {
+      ensure(fs.existsSync(path.join(installed, target)), `${entryPoint}: ${target} is missing`)
+    }
+  }
+  const sources = filesBelow(path.join(installed, "src"))
+  const modules = filesBelow(path.join(installed, "dist")).filter((file) => file.endsWith(".js"))
+  ensure(sources.length === modules.length, `${modules.length} modules for ${sources.length} sources`)
+  for (const module of modules) {
+    const declarations = module.replace(/\.js$/, ".d.ts")
+    ensure(fs.existsSync(declarations), `${declarations} is missing`)
+    for (const map of [`${module}.map`, `${declarations}.map`]) {
+      for (const source of readJson(map).sources) {
+        const file = path.resolve(path.dirname(map), source)
+        ensure(sources.includes(file), `${map} points to ${source}, which is missing`)
+      }
+    }
+  }
+  return `${modules.length} modules with declarations and source maps`
+})
+
+for (const entryPoint of entryPoints.filter((entryPoint) => !needsVitest(entryPoint))) {
+  check(`import "${specifier(entryPoint)}", without vitest`, optional, () => importAtRuntime(entryPoint))
+}
+
+writeConsumer(
+  "consumer.ts",
+  entryPoints.filter((entryPoint) => !needsVitest(entryPoint))
+)
+for (const system of moduleSystems) {
+  check(`a consumer type-checks with skipLibCheck: false, ${system.moduleResolution}, without vitest`, optional, () =>
+    typeCheck(["consumer.ts"], system)
+  )
+}
+
+const examples = path.join(root, "examples")
+const exampleMain = `examples/${example}/main.ts`
+const examplePackages = new Set(
+  filesBelow(examples)
+    .filter((file) => file.endsWith(".ts"))
+    .flatMap((file) =>
+      Array.from(fs.readFileSync(file, "utf8").matchAll(/\bfrom "([^".][^"]*)"/g), (match) => match[1]!)
+    )
+    .map((module) => module.split("/", module.startsWith("@") ? 2 : 1).join("/"))
+)
+const exampleDependencies = Object.keys(manifest.devDependencies).filter((name) => examplePackages.has(name))
+
+check("vitest and what the examples import install next to it", required, () => {
+  const specs = Array.from(new Set(["vitest", "@effect/vitest", ...exampleDependencies]), spec)
+  run(consumer, "npm", "install", "--strict-peer-deps", ...specs)
+  return specs.join(" ")
+})
+
+for (const entryPoint of entryPoints.filter(needsVitest)) {
+  check(`import "${specifier(entryPoint)}"`, optional, () => importAtRuntime(entryPoint))
+
+  check(`import "${specifier(entryPoint)}" in a test`, optional, () => {
+    fs.writeFileSync(
+      path.join(consumer, "consumer.test.ts"),
+      `import { expect, it } from "vitest"
+import * as module from ${JSON.stringify(specifier(entryPoint))}
+
+it("exports something", () => expect(Object.keys(module)).not.toEqual([]))
+`
+    )
+    run(consumer, process.execPath, "node_modules/vitest/vitest.mjs", "run")
+    return undefined
+  })
+}
+
+writeConsumer("consumer.ts", entryPoints)
+for (const system of moduleSystems) {
+  check(`a consumer type-checks with skipLibCheck: false, ${system.moduleResolution}`, optional, () =>
+    typeCheck(["consumer.ts"], system)
+  )
+}
+
+fs.cpSync(examples, path.join(consumer, "examples"), {
+  recursive: true,
+  filter: (file) => !/\.(db|sqlite)(-\w+)?$/.test(file)
+})
+check(`${exampleMain} type-checks against the published declarations`, optional, () =>
+  typeCheck([exampleMain], moduleSystems[0]!)
+)
+check(`${exampleMain} runs with the compiled package`, optional, () => {
+  run(consumer, process.execPath, exampleMain)
+  return undefined
+})
+
+finish()

@@ -1,0 +1,18 @@
+import { defineConfig } from "vitest/config"
+
+// The condition under which package.json exports the sources instead of dist.
+const conditions = ["effect-eventsourcing-source"]
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ["test/**/*.test.ts"],
+    pool: "forks",
+    // For the processes that tests fork.
+    execArgv: conditions.map((condition) => `--conditions=${condition}`),
+    globals: false,
+    testTimeout: 30_000,
+    hookTimeout: 30_000
+  }
+})
