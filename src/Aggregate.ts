@@ -1,0 +1,309 @@
+/**
+ * Aggregates as pure reducers: typed events, a state, and how each event changes it.
+ *
+ * @example
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Aggregate } from "effect-eventsourcing"
+ *
+ * const Dog = Aggregate.make("Dog", {
+ *   state: Schema.Struct({ name: Schema.String, tricks: Schema.Array(Schema.String) }),
+ *   creation: { Registered: { name: Schema.NonEmptyString } },
+ *   events: { TrickAdded: { trick: Schema.NonEmptyString } },
+ *   reduce: {
+ *     Registered: ({ name }) => ({ name, tricks: [] }),
+ *     TrickAdded: (dog, { trick }) => ({ ...dog, tricks: [...dog.tricks, trick] })
+ *   }
+ * })
+ *
+ * const events = [Dog.Registered({ name: "Fido" }), Dog.TrickAdded({ trick: "roll over" })]
+ * console.log(Dog.fold(events)?.tricks) // prints: [ 'roll over' ]
+ * ```
+ */
+
+import type { Brand, DateTime } from "effect"
+import { Clock, Effect, Schema } from "effect"
+import * as Decision from "./Decision.ts"
+import * as DomainEvent from "./DomainEvent.ts"
+import type { AggregateAlreadyExists, AggregateNotFound } from "./EventSourcingError.ts"
+import * as Evolution from "./Evolution.ts"
+import * as Uuid from "./internal/uuid.ts"
+import { isType } from "./StoredEvent.ts"
+import * as StreamName from "./StreamName.ts"
+
+/** The id of an aggregate of that name. */
+export type Id<Name extends string> = string & Brand.Brand<`${Name}Id`>
+
+/** An event as a plain value: its fields and its name as `_tag`. */
+export interface AnyEvent {
+  readonly _tag: string
+}
+
+/** Events by name, as they are declared. */
+export interface Declarations {
+  readonly [event: string]: DomainEvent.Declaration
+}
+
+type Simplify<A> = { readonly [K in keyof A]: A[K] } & {}
+
+/** The event of a name and its declaration. */
+export type EventOf<Tag, D> =
+  DomainEvent.PayloadOf<D> extends infer P
+    ? P extends unknown // each member of a union by itself
+      ? Simplify<{ readonly _tag: Tag } & Omit<P, "_tag">>
+      : never
+    : never
+
+/** All events of some declarations, as a union. */
+export type EventsOf<D extends Declarations> = { readonly [K in keyof D & string]: EventOf<K, D[K]> }[keyof D & string]
+
+type Payload<E extends AnyEvent> = Simplify<Omit<E, "_tag">>
+
+/** Makes an event; without argument where the event has no fields. */
+export type Constructor<E extends AnyEvent> =
+  {} extends Omit<E, "_tag"> ? (payload?: Payload<E>) => E : (payload: Payload<E>) => E
+
+/** One constructor for each event, by its name. */
+export type Constructors<E extends AnyEvent> = { readonly [K in E as K["_tag"]]: Constructor<K> }
+
+/** What a decision's function may return: one event, several, none, or an Effect of those that may fail. */
+export type Outcome<Event> = Decision.Outcome<Event> | Effect.Effect<Decision.Outcome<Event>, unknown>
+
+/** What a decision to create may return: an event that creates, perhaps others behind it, or an Effect of those. */
+export type CreationOutcome<Creation, Change> =
+  | CreationEvents<Creation, Change>
+  | Effect.Effect<CreationEvents<Creation, Change>, unknown>
+
+type CreationEvents<Creation, Change> = Creation | readonly [Creation, ...ReadonlyArray<Change>]
+
+/** An aggregate: its name, ids, decisions and reducer. Its events are its further properties. */
+export interface Aggregate<
+  in out Name extends string,
+  in out State,
+  in out Creation extends AnyEvent,
+  in out Change extends AnyEvent
+> {
+  /** The aggregate's name, and the category of its streams. */
+  readonly name: Name
+  /**
+   * The schema of ids: any string that makes a valid stream name with the aggregate's.
+   * `Dog.Id.make("rex")` throws on a bad one; decoding fails with a typed error.
+   */
+  readonly Id: Schema.Codec<Id<Name>, string> & { readonly make: (id: string) => Id<Name> }
+  /** The stable id of a name (UUIDv5 of `/<Aggregate>/<name>`): the same name gives the same id, always. */
+  readonly id: (name: string) => Id<Name>
+  /** A new random id (UUIDv7). */
+  readonly randomId: Effect.Effect<Id<Name>>
+  /** The name of an aggregate's stream. */
+  readonly stream: (id: Id<Name>) => StreamName.StreamName
+
+  /** A decision on an aggregate that exists; fails with `AggregateNotFound` where it doesn't. */
+  readonly decide: <const R extends Outcome<Change>>(
+    decide: (state: State) => R
+  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound>
+  /** A decision to create an aggregate; fails with `AggregateAlreadyExists` where there is one. */
+  readonly create: <const R extends CreationOutcome<Creation, Change>>(
+    decide: () => R
+  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateAlreadyExists>
+  /**
+   * A decision either way: the state is `undefined` where the aggregate does not exist. Fails with `AggregateNotFound`
+   * if there is none afterwards either.
+   */
+  readonly createOrDecide: <const R extends Outcome<Creation | Change>>(
+    decide: (state: State | undefined) => R
+  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound>
+
+  /** Applies events to a state, or to none; pure. Dies on events that can't follow one another. */
+  readonly fold: (events: Iterable<Creation | Change>, state?: State) => State | undefined
+
+  /** @internal */
+  readonly compiled: Compiled
+}
+
+/** Any aggregate. */
+export interface Any {
+  readonly name: string
+  readonly compiled: Compiled
+}
+
+/** The name of an aggregate. */
+export type NameOf<A extends Any> = A["name"]
+/** The state of an aggregate. */
+export type StateOf<A> = A extends Aggregate<infer _N, infer State, infer _C, infer _E> ? State : never
+/** The events that create an aggregate. */
+export type CreationOf<A> = A extends Aggregate<infer _N, infer _S, infer Creation, infer _E> ? Creation : never
+/** All events of an aggregate. */
+export type Event<A> = A extends Aggregate<infer _N, infer _S, infer Creation, infer Change> ? Creation | Change : never
+
+/** An aggregate as it stood at a version. */
+export interface Instance<A extends Any> {
+  readonly id: Id<NameOf<A>>
+  /** The version of the last event in the state: 0 after the first. */
+  readonly version: number
+  readonly state: StateOf<A>
+  /** When the first event was recorded. */
+  readonly createdAt: DateTime.Utc
+  /** When the event at `version` was recorded. */
+  readonly modifiedAt: DateTime.Utc
+}
+
+/** One event of an aggregate, compiled. @internal */
+export interface CompiledEvent {
+  readonly tag: string
+  readonly type: string
+  readonly creates: boolean
+  readonly codec: Evolution.Codec<object>
+}
+
+/** What the event store needs of an aggregate. @internal */
+export interface Compiled {
+  readonly byTag: ReadonlyMap<string, CompiledEvent>
+  /** By stored type, aliases among them. */
+  readonly byType: ReadonlyMap<string, CompiledEvent>
+  readonly state: Evolution.Codec<unknown>
+  readonly apply: (state: unknown, event: AnyEvent) => unknown
+}
+
+type NameCheck<Name extends string> = Name extends `${string}-${string}`
+  ? "an aggregate's name has no '-': it separates the name from the id in stream names"
+  : Name
+
+type StateSource = Evolution.AnySchema | Evolution.Any<unknown>
+type StateType<S> = S extends Evolution.Any<infer Type> ? Type : Evolution.TypeOf<S>
+
+/** A reducer for each event: of those that create, from the event alone; of those that change, from state and event. */
+export type Reducers<State, C extends Declarations, V extends Declarations> = {
+  readonly [K in keyof C | keyof V]: K extends keyof C
+    ? (event: EventOf<K, C[K]>) => State
+    : K extends keyof V
+      ? (state: State, event: EventOf<K, V[K]>) => State
+      : never
+}
+
+/**
+ * Defines an aggregate.
+ *
+ * - `state`: the schema of the state, used by snapshots; an `Evolution` once snapshots of older versions are kept.
+ * - `creation`: the events that begin a stream. Their reducers get the event alone.
+ * - `events`: the events that change an aggregate that exists. Their reducers get the state and the event.
+ * - `reduce`: how each event changes the state; pure. One that is missing does not compile.
+ *
+ * Throws on names that can't be recorded: it is called once, when the program starts.
+ */
+export const make = <
+  const Name extends string,
+  S extends StateSource,
+  const C extends Declarations,
+  const V extends Declarations
+>(
+  name: NameCheck<Name>,
+  definition: {
+    readonly state: S
+    readonly creation: C
+    readonly events: V & { readonly [K in keyof NoInfer<C>]?: never }
+    readonly reduce: Reducers<StateType<S>, NoInfer<C>, NoInfer<V>>
+  }
+): Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> & Constructors<EventsOf<C> | EventsOf<V>> => {
+  const plainName: string = name
+  checkName(plainName)
+  const compiled = compile(plainName, definition)
+  const idSchema = Schema.String.check(
+    Schema.makeFilter((id: string) => {
+      const found = id.length === 0 ? "is empty" : StreamName.problem(`${plainName}-${id}`)
+      return found === undefined ? undefined : `an id of ${plainName} that ${found}`
+    })
+  )
+  const makeId = (id: string) => idSchema.make(id) as string as Id<Name>
+  const aggregate: Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> = {
+    name: plainName as Name,
+    Id: idSchema as never,
+    id: (key) => {
+      const found = StreamName.problem(key)
+      if (found !== undefined && !found.startsWith("is longer")) throw new Error(`a name of ${plainName} that ${found}`)
+      return makeId(Uuid.v5(`/${plainName}/${key}`))
+    },
+    randomId: Effect.map(Clock.currentTimeMillis, (now) => makeId(Uuid.v7(now))),
+    stream: (id) => StreamName.of(plainName, id),
+    decide: (decide) => Decision.make(plainName as Name, "existing", decide as never),
+    create: (decide) => Decision.make(plainName as Name, "missing", decide as never),
+    createOrDecide: (decide) => Decision.make(plainName as Name, "either", decide as never),
+    fold: (events, state) => {
+      let folded: unknown = state
+      for (const event of events) folded = compiled.apply(folded, event)
+      return folded as StateType<S> | undefined
+    },
+    compiled
+  }
+  const constructors = Object.fromEntries(
+    [...compiled.byTag.keys()].map((tag) => [tag, (payload?: object) => ({ ...payload, _tag: tag })])
+  )
+  for (const tag of Object.keys(constructors)) {
+    if (tag in aggregate)
+      throw new Error(`${plainName}: an event can't be called "${tag}", the aggregate has that itself`)
+  }
+  return Object.assign(aggregate, constructors as unknown as Constructors<EventsOf<C> | EventsOf<V>>)
+}
+
+const checkName = (name: string): void => {
+  const found = name.includes("-") ? "contains a -, which ends the name in a stream's" : StreamName.problem(name)
+  if (found !== undefined) throw new Error(`aggregate name "${name}" ${found}`)
+}
+
+const compile = (
+  name: string,
+  definition: {
+    readonly state: StateSource
+    readonly creation: Declarations
+    readonly events: Declarations
+    readonly reduce: object
+  }
+): Compiled => {
+  const byTag = new Map<string, CompiledEvent>()
+  const byType = new Map<string, CompiledEvent>()
+  const declare = (tag: string, declaration: DomainEvent.Declaration, creates: boolean) => {
+    const { type = `${name}.${tag}`, aliases, evolution } = DomainEvent.fromDeclaration(declaration)
+    if (!isType(type)) {
+      throw new Error(
+        `${name}.${tag}: "${type}" can't be recorded as an event type: only letters, digits and _ . : -. Give it one with DomainEvent.make({ type })`
+      )
+    }
+    if (byTag.has(tag)) throw new Error(`${name}.${tag} is declared twice`)
+    const event = { tag, type, creates, codec: Evolution.compile(evolution) }
+    byTag.set(tag, event)
+    for (const stored of [type, ...aliases]) {
+      const other = byType.get(stored)
+      if (other !== undefined) throw new Error(`${name}: the type "${stored}" is given to both ${other.tag} and ${tag}`)
+      byType.set(stored, event)
+    }
+  }
+  for (const [tag, declaration] of Object.entries(definition.creation)) declare(tag, declaration, true)
+  for (const [tag, declaration] of Object.entries(definition.events)) declare(tag, declaration, false)
+
+  const reducers = new Map(Object.entries(definition.reduce)) as ReadonlyMap<
+    string,
+    (first: unknown, second?: unknown) => unknown
+  >
+  for (const tag of byTag.keys()) {
+    if (!reducers.has(tag)) throw new Error(`${name}.${tag} has no reducer`)
+  }
+  for (const tag of reducers.keys()) {
+    if (!byTag.has(tag)) throw new Error(`${name} has a reducer for "${tag}", which is no event of it`)
+  }
+  const { state } = definition
+  return {
+    byTag,
+    byType,
+    state: Evolution.compile(Evolution.isEvolution(state) ? state : Evolution.version(1, state as Evolution.AnySchema)),
+    apply: (state, event) => {
+      const declared = byTag.get(event._tag)
+      const reduce = reducers.get(event._tag)
+      if (declared === undefined || reduce === undefined) throw new Error(`${name} has no event "${event._tag}"`)
+      if (declared.creates) {
+        if (state !== undefined) throw new Error(`${name}.${event._tag} creates, and the aggregate exists already`)
+        return reduce(event)
+      }
+      if (state === undefined) throw new Error(`${name}.${event._tag} changes an aggregate, and there is none yet`)
+      return reduce(state, event)
+    }
+  }
+}

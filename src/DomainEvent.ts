@@ -1,0 +1,83 @@
+/**
+ * The declaration of a domain event: its schema in all versions, its stored name, its aliases.
+ *
+ * Most events need none of this: in `Aggregate.make` the fields alone declare an event of version 1, stored as
+ * `<Aggregate>.<Event>`.
+ *
+ * @example
+ * ```ts
+ * import { Schema } from "effect"
+ * import { DomainEvent } from "effect-eventsourcing"
+ *
+ * // stored as "Dog.Registered" for ever, whatever the code calls it; "Dog.Created" is what it was called before
+ * const Registered = DomainEvent.make({
+ *   type: "Dog.Registered",
+ *   aliases: ["Dog.Created"],
+ *   schema: { name: Schema.NonEmptyString }
+ * })
+ * console.log(Registered.type) // prints: Dog.Registered
+ * ```
+ */
+import * as Evolution from "./Evolution.ts"
+import { isType } from "./StoredEvent.ts"
+
+/** Fields, a schema of an object, or an evolution of one. */
+export type Source = Evolution.Fields | ObjectSchema | Evolution.Any<object>
+
+type ObjectSchema = Evolution.AnySchema & { readonly Type: object }
+
+/** A declared event. */
+export class DomainEvent<out Payload> {
+  declare readonly Payload: Payload
+  /** The stored name; `undefined` stands for `<Aggregate>.<Event>`. */
+  readonly type: string | undefined
+  readonly aliases: ReadonlyArray<string>
+  readonly evolution: Evolution.Any<Payload>
+
+  /** @internal */
+  constructor(type: string | undefined, aliases: ReadonlyArray<string>, evolution: Evolution.Any<Payload>) {
+    this.type = type
+    this.aliases = aliases
+    this.evolution = evolution
+  }
+}
+
+/** What an event may be declared with. */
+export type Declaration = Source | DomainEvent<object>
+
+/** The payload of a declaration. */
+export type PayloadOf<D> = [D[keyof D]] extends [never]
+  ? {}
+  : D extends DomainEvent<infer Payload>
+    ? Payload
+    : D extends Evolution.Any<infer Type>
+      ? Type
+      : Evolution.TypeOf<D>
+
+/**
+ * Declares an event with a stored name or aliases of its own.
+ *
+ * `type` is what is recorded: letters, digits and `_ . : -`, default `<Aggregate>.<Event>`. It must never change once
+ * events are recorded; `aliases` are stored names that events of this type had before.
+ */
+export const make = <const S extends Source>(options: {
+  readonly schema: S
+  readonly type?: string
+  readonly aliases?: ReadonlyArray<string>
+}): DomainEvent<PayloadOf<S>> => {
+  for (const type of [...(options.type === undefined ? [] : [options.type]), ...(options.aliases ?? [])]) {
+    if (!isType(type)) throw new Error(`event type "${type}": only letters, digits and _ . : - (1 to 256 of them)`)
+  }
+  return new DomainEvent(options.type, options.aliases ?? [], toEvolution(options.schema))
+}
+
+const toEvolution = <S extends Source>(source: S) =>
+  (Evolution.isEvolution(source) ? source : Evolution.version(1, source as Evolution.Source)) as Evolution.Any<
+    PayloadOf<S>
+  >
+
+/** Reads any form of declaration. */
+export const fromDeclaration = <D extends Declaration>(declaration: D): DomainEvent<PayloadOf<D>> =>
+  (declaration instanceof DomainEvent ? declaration : make({ schema: declaration as Source })) as DomainEvent<
+    PayloadOf<D>
+  >

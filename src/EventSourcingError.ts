@@ -1,0 +1,180 @@
+/**
+ * Every failure of the library, as tagged errors that carry what a person needs to act on them.
+ *
+ * A domain's own errors are never wrapped: they stay in `E` as they are.
+ */
+import { Schema } from "effect"
+import * as Position from "./Position.ts"
+
+const Version = Schema.Int
+const Expected = Schema.Union([Schema.Literal("NoStream"), Version])
+
+const place = (error: { readonly stream: string; readonly version: number; readonly type: string }) =>
+  `event ${error.version} of stream "${error.stream}" (${error.type})`
+
+/**
+ * The stream is not at the version that the append expected (G2): somebody else was first.
+ *
+ * `actual` is the stream's last version, or `"NoStream"` where it has no event.
+ */
+export class WrongExpectedVersion extends Schema.TaggedError<WrongExpectedVersion>()("WrongExpectedVersion", {
+  stream: Schema.String,
+  expected: Expected,
+  actual: Expected
+}) {
+  override get message(): string {
+    const said = (version: number | "NoStream") => (version === "NoStream" ? "no event" : `version ${version}`)
+    return `stream "${this.stream}" was expected at ${said(this.expected)} and is at ${said(this.actual)}`
+  }
+}
+
+/** There is no such aggregate, or, where `version` is given, it has not come to that version. */
+export class AggregateNotFound extends Schema.TaggedError<AggregateNotFound>()("AggregateNotFound", {
+  aggregate: Schema.String,
+  id: Schema.String,
+  version: Schema.UndefinedOr(Version)
+}) {
+  override get message(): string {
+    return this.version === undefined
+      ? `there is no ${this.aggregate} "${this.id}"`
+      : `${this.aggregate} "${this.id}" has no version ${this.version}`
+  }
+}
+
+/** The aggregate that a decision was to create is there already. */
+export class AggregateAlreadyExists extends Schema.TaggedError<AggregateAlreadyExists>()("AggregateAlreadyExists", {
+  aggregate: Schema.String,
+  id: Schema.String,
+  version: Version
+}) {
+  override get message(): string {
+    return `${this.aggregate} "${this.id}" exists already, at version ${this.version}`
+  }
+}
+
+/** One transaction named the same aggregate twice, so that one decision would see its state as two. */
+export class DuplicateParticipant extends Schema.TaggedError<DuplicateParticipant>()("DuplicateParticipant", {
+  aggregate: Schema.String,
+  id: Schema.String
+}) {
+  override get message(): string {
+    return `${this.aggregate} "${this.id}" takes part twice in one transaction`
+  }
+}
+
+/** An event to be recorded does not fit its schema, or its metadata is none. Nothing was recorded. */
+export class EventNotEncodable extends Schema.TaggedError<EventNotEncodable>()("EventNotEncodable", {
+  stream: Schema.String,
+  version: Version,
+  type: Schema.String,
+  reason: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message(): string {
+    return `${place(this)} can't be encoded: ${this.reason}`
+  }
+}
+
+/**
+ * A recorded event can't be read (G8): its bytes are damaged, they do not fit the schema that they were written with, or
+ * a newer version of the program wrote them. It is never skipped in silence.
+ */
+export class EventNotDecodable extends Schema.TaggedError<EventNotDecodable>()("EventNotDecodable", {
+  stream: Schema.String,
+  version: Version,
+  /** Absent for a snapshot, which is in no total order. */
+  position: Schema.UndefinedOr(Position.Position),
+  type: Schema.String,
+  reason: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message(): string {
+    const where = this.position === undefined ? "" : ` at position ${this.position}`
+    return `${place(this)}${where} can't be decoded: ${this.reason}`
+  }
+}
+
+/**
+ * An encrypted event can't be read (G9): its key is unknown or wrong, its bytes were altered, or it was moved here from
+ * another stream, version or type.
+ */
+export class EventNotDecryptable extends Schema.TaggedError<EventNotDecryptable>()("EventNotDecryptable", {
+  stream: Schema.String,
+  version: Version,
+  /** Absent for a snapshot, which is in no total order. */
+  position: Schema.UndefinedOr(Position.Position),
+  type: Schema.String,
+  keyId: Schema.String,
+  reason: Schema.Literals(["UnknownKey", "NotAuthentic", "KeyServiceFailed", "NoCipher"]),
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message(): string {
+    const because = {
+      UnknownKey: "no such key is known",
+      NotAuthentic: "the key is wrong, or the event was altered or moved",
+      KeyServiceFailed: "the key service failed",
+      NoCipher: "no cipher is configured"
+    }[this.reason]
+    return `${place(this)} can't be decrypted with key "${this.keyId}": ${because}`
+  }
+}
+
+/** A recorded event has a type that the aggregate doesn't declare, under its name or an alias (G8). */
+export class UnknownEventType extends Schema.TaggedError<UnknownEventType>()("UnknownEventType", {
+  stream: Schema.String,
+  version: Version,
+  position: Position.Position,
+  type: Schema.String,
+  aggregate: Schema.String
+}) {
+  override get message(): string {
+    return `${place(this)} at position ${this.position} has a type that ${this.aggregate} does not declare; declare it, or name it as the alias of one that is`
+  }
+}
+
+/**
+ * The recorder can't be reached now, or is held by another: trying again may help. The outcome of an append that ended
+ * so is unknown; sending the same stored events again is safe (G7).
+ */
+export class RecorderUnavailable extends Schema.TaggedError<RecorderUnavailable>()("RecorderUnavailable", {
+  operation: Schema.String,
+  reason: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message(): string {
+    return `${this.operation}: ${this.reason}`
+  }
+}
+
+/** The recorder failed, and trying again does not help: somebody has to do what the message says. */
+export class RecorderFailure extends Schema.TaggedError<RecorderFailure>()("RecorderFailure", {
+  operation: Schema.String,
+  reason: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message(): string {
+    return `${this.operation}: ${this.reason}`
+  }
+}
+
+/** Tracking is not at the position that the move started from: another did the work. Nothing was recorded. */
+export class TrackingConflict extends Schema.TaggedError<TrackingConflict>()("TrackingConflict", {
+  projection: Schema.String,
+  upstream: Schema.String,
+  expected: Schema.UndefinedOr(Position.Position),
+  actual: Schema.UndefinedOr(Position.Position)
+}) {
+  override get message(): string {
+    const said = (position: bigint | undefined) => (position === undefined ? "the start" : `position ${position}`)
+    return `tracking of "${this.upstream}" by "${this.projection}" was expected at ${said(this.expected)} and is at ${said(this.actual)}`
+  }
+}
+
+/** What any use of a recorder can fail with. */
+export type RecorderError = RecorderUnavailable | RecorderFailure
+
+/** What reading and decoding can fail with. */
+export type ReadError = RecorderError | EventNotDecodable | EventNotDecryptable | UnknownEventType
+
+/** What encoding and appending can fail with. */
+export type AppendError = RecorderError | WrongExpectedVersion | EventNotEncodable

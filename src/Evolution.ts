@@ -1,0 +1,151 @@
+/**
+ * The versions of a schema and the steps between them.
+ *
+ * What was recorded stays as it was; what reads it moves on. Each version is declared next to the one before it, with
+ * the step that brings a value up, so that a chain with a hole does not compile. Serves events and states alike.
+ *
+ * @example
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Aggregate, Evolution } from "effect-eventsourcing"
+ *
+ * const Account = Aggregate.make("Account", {
+ *   state: Schema.Struct({ owner: Schema.String, currency: Schema.String }),
+ *   creation: {
+ *     Opened: Evolution.version(1, { owner: Schema.String }).version(
+ *       2,
+ *       { owner: Schema.String, currency: Schema.String },
+ *       (v1) => ({ ...v1, currency: "EUR" })
+ *     )
+ *   },
+ *   events: {},
+ *   reduce: { Opened: ({ owner, currency }) => ({ owner, currency }) }
+ * })
+ * console.log(Account.name) // prints: Account
+ * ```
+ */
+import { Schema } from "effect"
+
+/** A schema that needs no service to decode or encode. */
+export type AnySchema = Schema.ConstraintCodec<unknown, unknown>
+
+/** The fields of a struct, none of which needs a service. */
+export interface Fields {
+  readonly [field: PropertyKey]: AnySchema
+}
+
+/** What a version is declared with: a schema, or the fields of a struct. */
+export type Source = AnySchema | Fields
+
+/** The type of the values of a source. */
+export type TypeOf<S> = S extends AnySchema
+  ? S["Type"]
+  : S extends Fields
+    ? [S[keyof S]] extends [never] // no fields
+      ? {}
+      : Schema.Struct<S>["Type"]
+    : never
+
+type Count<N extends number, Counted extends ReadonlyArray<unknown> = []> = Counted["length"] extends N
+  ? Counted
+  : Count<N, [...Counted, unknown]>
+
+/** The version after `N`. */
+export type Next<N extends number> = [...Count<N>, unknown]["length"] & number
+
+/** One version. @internal */
+export interface Step {
+  readonly schema: AnySchema
+  /** From the version before to this one; absent for the first. */
+  readonly up: ((previous: never) => unknown) | undefined
+}
+
+/** Any evolution whose newest version has this type. */
+export interface Any<out Type> {
+  readonly Type: Type
+  readonly current: number
+  readonly steps: ReadonlyArray<Step>
+}
+
+/** A schema with all its versions: `Type` is the newest one's. */
+export class Evolution<out Type, in out Version extends number> implements Any<Type> {
+  declare readonly Type: Type
+  readonly current: Version
+  /** The versions 1, 2, 3… in order. */
+  readonly steps: ReadonlyArray<Step>
+
+  /** @internal */
+  constructor(current: Version, steps: ReadonlyArray<Step>) {
+    this.current = current
+    this.steps = steps
+  }
+
+  /**
+   * Declares the next version, with the step that brings a value of the one before up to it.
+   *
+   * The step is a pure function. Its result is checked against the new schema when an old event is read.
+   */
+  version<const S extends Source>(
+    version: Next<Version>,
+    source: S,
+    up: (previous: Type) => TypeOf<S>
+  ): Evolution<TypeOf<S>, Next<Version>> {
+    return new Evolution<TypeOf<S>, Next<Version>>(version, [...this.steps, { schema: toSchema(source), up }])
+  }
+}
+
+/** Declares the first version. */
+export const version = <const S extends Source>(_first: 1, source: S): Evolution<TypeOf<S>, 1> =>
+  new Evolution<TypeOf<S>, 1>(1, [{ schema: toSchema(source), up: undefined }])
+
+const toSchema = (source: Source): AnySchema => (isSchema(source) ? source : (Schema.Struct(source) as AnySchema))
+
+const isSchema = (source: Source): source is AnySchema => Schema.isSchema(source)
+
+/** A value of any version, brought up, or why it could not be. */
+export interface Codec<Type> {
+  /** The version that is written. */
+  readonly version: number
+  /** To JSON values; throws if the value does not fit its schema. */
+  readonly encode: (value: Type) => unknown
+  /** From the JSON values of a version, brought up to the newest; throws if they do not fit. */
+  readonly decode: (version: number, json: unknown) => Type
+}
+
+/** Whether a value is an evolution. */
+export const isEvolution = (u: unknown): u is Any<unknown> => u instanceof Evolution
+
+/** Compiles the codecs of all versions, once. */
+export const compile = <Type>(evolution: Any<Type>): Codec<Type> => {
+  const versions = evolution.steps.map((step) => ({
+    decode: lazy(() => Schema.decodeUnknownSync(Schema.toCodecJson(step.schema))),
+    check: lazy(() => Schema.decodeUnknownSync(Schema.toType(step.schema))),
+    up: step.up as ((previous: unknown) => unknown) | undefined
+  }))
+  const newest = versions.length
+  const last = evolution.steps[newest - 1]
+  const encode = lazy(() => Schema.encodeUnknownSync(Schema.toCodecJson((last as Step).schema)))
+  return {
+    version: newest,
+    encode: (value) => encode()(value),
+    decode: (version, json) => {
+      const from = versions[version - 1]
+      if (from === undefined) {
+        throw new Error(
+          `schema version ${version} is not known here, the newest is ${newest}; a newer program wrote it`
+        )
+      }
+      let value = from.decode()(json)
+      for (let v = version; v < newest; v++) {
+        const step = versions[v]
+        value = step?.check()(step.up?.(value))
+      }
+      return value as Type
+    }
+  }
+}
+
+const lazy = <A>(make: () => A): (() => A) => {
+  let made: A | undefined
+  return () => (made ??= make())
+}

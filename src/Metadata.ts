@@ -1,0 +1,105 @@
+/**
+ * What is known about a recorded event besides its payload: correlation, causation, trace, and the user's own.
+ *
+ * Set for a scope with `Effect.provideService`, never passed by hand:
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Metadata } from "effect-eventsourcing"
+ *
+ * const handleRequest = Effect.void // appends in here carry the metadata
+ *
+ * const program = handleRequest.pipe(
+ *   Effect.provideService(Metadata.CorrelationId, "request-7"),
+ *   Effect.provideService(Metadata.Attributes, { user: "ada" })
+ * )
+ * Effect.runSync(program)
+ * ```
+ */
+import type { Tracer } from "effect"
+import { Context } from "effect"
+
+/** The metadata of a recorded event. */
+export interface Metadata {
+  /** What the event belongs to: a request, a conversation, a process. */
+  readonly correlationId: string | undefined
+  /** The id of what led to the event: an event, a command. */
+  readonly causationId: string | undefined
+  /** The span that recorded the event, as a W3C `traceparent`. */
+  readonly traceParent: string | undefined
+  /** The user's own. Keys that begin with `$` are the library's. */
+  readonly attributes: Readonly<Record<string, string>>
+}
+
+/** The correlation id of events recorded in this scope; none by default. */
+export const CorrelationId: Context.Reference<string | undefined> = Context.Reference(
+  "effect-eventsourcing/Metadata/CorrelationId",
+  { defaultValue: (): string | undefined => undefined }
+)
+
+/** The causation id of events recorded in this scope; none by default. */
+export const CausationId: Context.Reference<string | undefined> = Context.Reference(
+  "effect-eventsourcing/Metadata/CausationId",
+  { defaultValue: (): string | undefined => undefined }
+)
+
+/** The user's own metadata of events recorded in this scope: a flat record of strings, keys not beginning with `$`. */
+export const Attributes: Context.Reference<Readonly<Record<string, string>>> = Context.Reference(
+  "effect-eventsourcing/Metadata/Attributes",
+  { defaultValue: (): Readonly<Record<string, string>> => ({}) }
+)
+
+const CORRELATION = "$correlationId"
+const CAUSATION = "$causationId"
+const TRACE_PARENT = "$traceParent"
+
+const traceParent = (span: Tracer.AnySpan): string => `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`
+
+/** Reads the metadata of the scope. */
+export const current = (context: Context.Context<never>, span: Tracer.AnySpan | undefined): Metadata => ({
+  correlationId: Context.get(context, CorrelationId),
+  causationId: Context.get(context, CausationId),
+  traceParent: span === undefined ? undefined : traceParent(span),
+  attributes: Context.get(context, Attributes)
+})
+
+/**
+ * Writes metadata as the flat JSON object that recorders keep.
+ *
+ * Throws on an attribute that is no string or whose key begins with `$`.
+ */
+export const toStored = (metadata: Metadata): string => {
+  const stored: Record<string, string> = Object.create(null)
+  for (const [key, value] of Object.entries(metadata.attributes)) {
+    if (key.startsWith("$")) throw new Error(`metadata attribute "${key}": keys that begin with $ are reserved`)
+    if (typeof value !== "string") throw new Error(`metadata attribute "${key}" is no string`)
+    stored[key] = value
+  }
+  if (metadata.correlationId !== undefined) stored[CORRELATION] = metadata.correlationId
+  if (metadata.causationId !== undefined) stored[CAUSATION] = metadata.causationId
+  if (metadata.traceParent !== undefined) stored[TRACE_PARENT] = metadata.traceParent
+  return JSON.stringify(stored)
+}
+
+/** Reads what {@link toStored} wrote; throws on text that is no JSON object. */
+export const fromStored = (text: string): Metadata => {
+  if (text === "{}") return empty
+  const stored: unknown = JSON.parse(text)
+  if (typeof stored !== "object" || stored === null) throw new Error("the metadata is no JSON object")
+  const {
+    [CORRELATION]: correlationId,
+    [CAUSATION]: causationId,
+    [TRACE_PARENT]: traceParent,
+    ...attributes
+  } = stored as Record<string, string>
+  return { correlationId, causationId, traceParent, attributes }
+}
+
+/** No metadata. */
+export const empty: Metadata = {
+  correlationId: undefined,
+  causationId: undefined,
+  traceParent: undefined,
+  attributes: {}
+}

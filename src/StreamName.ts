@@ -1,0 +1,62 @@
+/**
+ * The name of a stream: `<Aggregate>-<id>`, the convention by which KurrentDB groups streams into categories.
+ *
+ * Names are checked here, once, for every backend.
+ */
+import { Schema } from "effect"
+
+/** The most bytes a stream name may take as UTF-8. */
+export const MAX_BYTES = 512
+
+/**
+ * Says what is wrong with a name, or `undefined` if nothing is.
+ *
+ * A name is not empty, at most 512 bytes of UTF-8, without NUL, and well-formed Unicode: a lone surrogate has no UTF-8
+ * form, so that two names which differ only there would become one stream.
+ */
+export const problem = (name: string): string | undefined => {
+  if (name.length === 0) return "is empty"
+  if (name.includes("\0")) return "contains a NUL character"
+  if (!name.isWellFormed()) return "is not well-formed Unicode (it contains a lone surrogate)"
+  // a UTF-16 unit is at most three bytes of UTF-8
+  if (name.length * 3 > MAX_BYTES && Buffer.byteLength(name) > MAX_BYTES) {
+    return `is longer than ${MAX_BYTES} bytes (${Buffer.byteLength(name)})`
+  }
+  return undefined
+}
+
+/**
+ * The schema of stream names. `StreamName.StreamName.make(text)` throws on a bad name, decoding fails with a typed error.
+ *
+ * @example
+ * ```ts
+ * import { StreamName } from "effect-eventsourcing"
+ *
+ * const stream = StreamName.StreamName.make("Dog-rex")
+ * console.log(StreamName.category(stream)) // prints: Dog
+ * ```
+ */
+export const StreamName = Schema.String.check(
+  Schema.makeFilter((name: string) => {
+    const found = problem(name)
+    return found === undefined ? undefined : `a stream name that ${found}`
+  })
+).pipe(Schema.brand("StreamName"))
+
+/** The checked name of a stream. */
+export type StreamName = typeof StreamName.Type
+
+/** The stream of an aggregate. Neither part is checked again: the ids of an aggregate are checked when they are made. */
+export const of = (aggregate: string, id: string): StreamName => `${aggregate}-${id}` as StreamName
+
+/** Brands a name that a recorder's storage gave. For authors of backends; checks nothing. */
+export const fromStorage = (name: string): StreamName => name as StreamName
+
+/** The part before the first `-`: the aggregate's name. */
+export const category = (stream: StreamName): string => {
+  const end = stream.indexOf("-")
+  return end === -1 ? stream : stream.slice(0, end)
+}
+
+/** The part after the first `-`: the aggregate's id. */
+export const id = (stream: StreamName): string => stream.slice(stream.indexOf("-") + 1)
