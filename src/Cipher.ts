@@ -1,0 +1,131 @@
+/**
+ * Encrypted payloads (G9): AES-GCM, bound to the event's place, so that a payload can't be altered or moved unnoticed.
+ *
+ * Type, stream, version and metadata stay in clear. With random nonces one key is good for 2^32 events; rotate before.
+ */
+import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto"
+import { Cache, Context, Duration, Effect, Exit, Layer, Redacted } from "effect"
+import * as KeyService from "./KeyService.ts"
+import type { StreamName } from "./StreamName.ts"
+
+/** What a ciphertext is bound to: it can be decrypted only where all of this is the same. */
+export interface Place {
+  readonly stream: StreamName
+  readonly version: number
+  readonly type: string
+  readonly schemaVersion: number
+  /** How the plaintext was encoded. */
+  readonly encoding: string
+}
+
+/** Why a payload could not be decrypted. */
+export type Refusal = "UnknownKey" | "NotAuthentic" | "KeyServiceFailed" | "NoCipher"
+
+/** Encrypts and decrypts payloads; `undefined` members stand for "no cipher". */
+export class Cipher extends Context.Service<
+  Cipher,
+  {
+    /** Recorded with each event; `undefined` where nothing is encrypted. */
+    readonly name: string | undefined
+    readonly encrypt: (
+      plaintext: Uint8Array,
+      place: Place
+    ) => Effect.Effect<{ readonly keyId: string; readonly ciphertext: Uint8Array }, KeyService.KeyServiceError>
+    readonly decrypt: (
+      ciphertext: Uint8Array,
+      keyId: string,
+      place: Place
+    ) => Effect.Effect<Uint8Array, { readonly reason: Refusal; readonly cause?: unknown }>
+  }
+>()("effect-eventsourcing/Cipher") {}
+
+/** Encrypts nothing. What was encrypted before can't be read: that needs the keys. */
+export const layerNone: Layer.Layer<Cipher> = Layer.succeed(Cipher, {
+  name: undefined,
+  encrypt: () => Effect.die(new Error("no cipher")),
+  decrypt: () => Effect.fail({ reason: "NoCipher" as const })
+})
+
+const NONCE_BYTES = 12
+const TAG_BYTES = 16
+
+const algorithm = (key: Uint8Array): "aes-128-gcm" | "aes-192-gcm" | "aes-256-gcm" =>
+  key.length === 16 ? "aes-128-gcm" : key.length === 24 ? "aes-192-gcm" : "aes-256-gcm"
+
+const associatedData = (keyId: string, place: Place): Uint8Array =>
+  Buffer.from(JSON.stringify([place.stream, place.version, place.type, place.schemaVersion, place.encoding, keyId]))
+
+/** Nonce, tag, ciphertext. */
+const seal = (plaintext: Uint8Array, key: Uint8Array, aad: Uint8Array): Uint8Array => {
+  const nonce = randomBytes(NONCE_BYTES)
+  const cipher = createCipheriv(algorithm(key), key, nonce, { authTagLength: TAG_BYTES }).setAAD(aad)
+  const body = cipher.update(plaintext)
+  const end = cipher.final()
+  return Buffer.concat([nonce, cipher.getAuthTag(), body, end])
+}
+
+const open = (sealed: Uint8Array, key: Uint8Array, aad: Uint8Array): Uint8Array => {
+  const nonce = sealed.subarray(0, NONCE_BYTES)
+  const tag = sealed.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES)
+  if (tag.length < TAG_BYTES) throw new Error("too short for a nonce and a tag")
+  const decipher = createDecipheriv(algorithm(key), key, nonce, { authTagLength: TAG_BYTES })
+    .setAAD(aad)
+    .setAuthTag(tag)
+  return Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()])
+}
+
+const usable = (key: KeyService.Key): Effect.Effect<Uint8Array, KeyService.KeyServiceError> => {
+  const bytes = Redacted.value(key)
+  const found = KeyService.problem(bytes)
+  return found === undefined ? Effect.succeed(bytes) : Effect.fail(new KeyService.KeyServiceError({ reason: found }))
+}
+
+/**
+ * AES-GCM with the keys of the `KeyService`.
+ *
+ * - `keysCached`: how many keys of each kind are remembered. Default 1024.
+ * - `cacheFor`: for how long. Default one minute: a rotated or shredded key is noticed after that.
+ */
+export const layerAesGcm = (
+  options: { readonly keysCached?: number; readonly cacheFor?: Duration.Input } = {}
+): Layer.Layer<Cipher, never, KeyService.KeyService> =>
+  Layer.effect(
+    Cipher,
+    Effect.gen(function* () {
+      const keys = yield* KeyService.KeyService
+      const capacity = options.keysCached ?? 1024
+      const cacheFor = Duration.fromInputUnsafe(options.cacheFor ?? "1 minute")
+      const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? cacheFor : Duration.zero)
+      const forEncryption = yield* Cache.makeWith(
+        (subject: string) => {
+          const [stream, type] = JSON.parse(subject) as [StreamName, string]
+          return keys.encryptionKey({ stream, type })
+        },
+        { capacity, timeToLive }
+      )
+      const forDecryption = yield* Cache.makeWith((id: string) => keys.decryptionKey(id), { capacity, timeToLive })
+
+      return Cipher.of({
+        name: "aes-gcm",
+        encrypt: Effect.fnUntraced(function* (plaintext, place) {
+          const { id, key } = yield* Cache.get(forEncryption, JSON.stringify([place.stream, place.type]))
+          return { keyId: id, ciphertext: seal(plaintext, yield* usable(key), associatedData(id, place)) }
+        }),
+        decrypt: Effect.fnUntraced(function* (ciphertext, keyId, place) {
+          const refuse = (reason: Refusal) => (cause: unknown) => ({ reason, cause })
+          const key = yield* Effect.mapError(Cache.get(forDecryption, keyId), refuse("KeyServiceFailed"))
+          if (key === undefined) return yield* Effect.fail({ reason: "UnknownKey" as const })
+          const bytes = yield* Effect.mapError(usable(key), refuse("KeyServiceFailed"))
+          return yield* Effect.try({
+            try: () => open(ciphertext, bytes, associatedData(keyId, place)),
+            catch: refuse("NotAuthentic")
+          })
+        })
+      })
+    })
+  )
+
+/** AES-GCM with a fixed set of keys, the last of which encrypts. */
+export const layerKeys = (
+  keys: readonly [KeyService.IdentifiedKey, ...ReadonlyArray<KeyService.IdentifiedKey>]
+): Layer.Layer<Cipher, KeyService.KeyServiceError> => Layer.provide(layerAesGcm(), KeyService.layer(keys))

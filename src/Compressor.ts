@@ -1,0 +1,59 @@
+/**
+ * Smaller payloads. What would grow is stored as it was, so small events cost nothing.
+ *
+ * Compressed payloads can't be read with the database's own tools.
+ */
+import * as Zlib from "node:zlib"
+import { Context, Layer } from "effect"
+import { byName } from "./internal/formats.ts"
+
+/** A compression format. */
+export interface Format {
+  /** Recorded with each event: lower-case letters, digits and `-`. It must never change. */
+  readonly name: string
+  readonly compress: (bytes: Uint8Array) => Uint8Array
+  /** May throw. */
+  readonly decompress: (bytes: Uint8Array) => Uint8Array
+}
+
+/** The format to write, if any, and those that can be read. */
+export class Compressor extends Context.Service<
+  Compressor,
+  {
+    readonly write: Format | undefined
+    readonly read: ReadonlyMap<string, Format>
+  }
+>()("effect-eventsourcing/Compressor") {}
+
+/** No payload may grow beyond this when it is decompressed: damaged bytes must not fill the memory. */
+const maxOutputLength = 256 * 1024 * 1024
+
+/** DEFLATE with a zlib header: understood everywhere. */
+export const zlib: Format = {
+  name: "zlib",
+  compress: (bytes) => Zlib.deflateSync(bytes),
+  decompress: (bytes) => Zlib.inflateSync(bytes, { maxOutputLength })
+}
+
+/** Zstandard: faster than zlib, and smaller. */
+export const zstd: Format = {
+  name: "zstd",
+  compress: (bytes) => Zlib.zstdCompressSync(bytes),
+  decompress: (bytes) => Zlib.zstdDecompressSync(bytes, { maxOutputLength })
+}
+
+/** Writes one format; reads it, zlib, zstd, and any others that are given. */
+export const layer = (write: Format | undefined, ...alsoRead: ReadonlyArray<Format>): Layer.Layer<Compressor> =>
+  Layer.succeed(Compressor, {
+    write,
+    read: byName([zlib, zstd, ...alsoRead, ...(write === undefined ? [] : [write])])
+  })
+
+/** Compresses nothing; what was compressed before stays readable. */
+export const layerNone: Layer.Layer<Compressor> = layer(undefined)
+
+/** Compresses with zlib. */
+export const layerZlib: Layer.Layer<Compressor> = layer(zlib)
+
+/** Compresses with Zstandard. */
+export const layerZstd: Layer.Layer<Compressor> = layer(zstd)

@@ -1,0 +1,100 @@
+/**
+ * Where the cipher gets its keys: which to encrypt an event with, and which one an id names.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { KeyService } from "effect-eventsourcing"
+ *
+ * const program = Effect.gen(function*() {
+ *   const key = yield* KeyService.randomKey(32)
+ *   // the newest key is the last: events are encrypted with it, those encrypted with the others stay readable
+ *   return KeyService.layer([{ id: "2026-01", key }])
+ * })
+ * console.log(typeof Effect.runSync(program)) // prints: object
+ * ```
+ */
+import { randomBytes } from "node:crypto"
+import { Context, Effect, Layer, Redacted, Schema } from "effect"
+import type { StreamName } from "./StreamName.ts"
+
+/** The bytes of an AES key: 16, 24 or 32 of them. */
+export type Key = Redacted.Redacted<Uint8Array>
+
+/** A key and the id that is recorded with what it encrypts. */
+export interface IdentifiedKey {
+  /** Any text but an empty one. It is recorded in clear. */
+  readonly id: string
+  readonly key: Key
+}
+
+/** What a key is asked for. */
+export interface Subject {
+  readonly stream: StreamName
+  readonly type: string
+}
+
+/** A key can't be used, or the service that has it could not be asked. */
+export class KeyServiceError extends Schema.TaggedError<KeyServiceError>()("KeyServiceError", {
+  reason: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message(): string {
+    return this.reason
+  }
+}
+
+/** Gives keys. Its answers are cached by the cipher. */
+export class KeyService extends Context.Service<
+  KeyService,
+  {
+    /** The key to encrypt an event of this stream and type with. */
+    readonly encryptionKey: (subject: Subject) => Effect.Effect<IdentifiedKey, KeyServiceError>
+    /** The key of an id; `undefined` where there is none (any more). */
+    readonly decryptionKey: (id: string) => Effect.Effect<Key | undefined, KeyServiceError>
+  }
+>()("effect-eventsourcing/KeyService") {}
+
+/** Makes a random key of 16, 24 or 32 bytes (AES-128, AES-192, AES-256). */
+export const randomKey = (bytes: 16 | 24 | 32): Effect.Effect<Key> =>
+  Effect.sync(() => Redacted.make(new Uint8Array(randomBytes(bytes)), { label: "key" }))
+
+/** Reads a key from base64, as it is kept in a configuration. */
+export const keyFromBase64 = (text: Redacted.Redacted<string>): Effect.Effect<Key, KeyServiceError> => {
+  const bytes = new Uint8Array(Buffer.from(Redacted.value(text), "base64"))
+  const found = problem(bytes)
+  return found === undefined
+    ? Effect.succeed(Redacted.make(bytes, { label: "key" }))
+    : Effect.fail(new KeyServiceError({ reason: `the base64 text is no key: ${found}` }))
+}
+
+/** Writes a key as base64, to be kept in a configuration. */
+export const keyToBase64 = (key: Key): Redacted.Redacted<string> =>
+  Redacted.make(Buffer.from(Redacted.value(key)).toString("base64"), { label: "key" })
+
+/** Says what is wrong with the bytes of a key, or `undefined`. */
+export const problem = (bytes: Uint8Array): string | undefined =>
+  bytes.length === 16 || bytes.length === 24 || bytes.length === 32
+    ? undefined
+    : `an AES key has 16, 24 or 32 bytes, not ${bytes.length}`
+
+/** A fixed set of keys. The last is the newest: it encrypts; all of them decrypt. */
+export const layer = (
+  keys: readonly [IdentifiedKey, ...ReadonlyArray<IdentifiedKey>]
+): Layer.Layer<KeyService, KeyServiceError> =>
+  Layer.effect(
+    KeyService,
+    Effect.gen(function* () {
+      for (const { id, key } of keys) {
+        const found = id.length === 0 ? "a key's id is empty" : problem(Redacted.value(key))
+        if (found !== undefined) return yield* new KeyServiceError({ reason: `key "${id}": ${found}` })
+      }
+      const byId = new Map(keys.map(({ id, key }) => [id, key]))
+      if (byId.size < keys.length) return yield* new KeyServiceError({ reason: "two keys have the same id" })
+      const newest = Effect.succeed(keys[keys.length - 1] ?? keys[0])
+      return KeyService.of({
+        encryptionKey: () => newest,
+        decryptionKey: (id) => Effect.succeed(byId.get(id))
+      })
+    })
+  )

@@ -1,0 +1,215 @@
+/**
+ * JSON values to the payloads that are recorded, and back: transcode, compress, encrypt.
+ *
+ * Each payload says how it was made (`json+zstd+aes-gcm:<key id>`), so that a log written plain, then compressed, then
+ * encrypted reads back as one.
+ */
+import { Context, Effect, Layer } from "effect"
+import * as Cipher from "./Cipher.ts"
+import * as Compressor from "./Compressor.ts"
+import { EventNotDecodable, EventNotDecryptable, EventNotEncodable } from "./EventSourcingError.ts"
+import type { Position } from "./Position.ts"
+import type { StreamName } from "./StreamName.ts"
+import * as Transcoder from "./Transcoder.ts"
+
+/** Where a payload stands: named in every error, and bound to it by the cipher. */
+export interface Place {
+  readonly stream: StreamName
+  readonly version: number
+  readonly type: string
+  readonly schemaVersion: number
+}
+
+/** A value to be recorded. */
+export interface Plain extends Place {
+  readonly json: unknown
+}
+
+/** A payload and how it was made. */
+export interface Encoded {
+  readonly encoding: string
+  readonly payload: string | Uint8Array
+  /** The value as a reader will get it, which the format may have changed (JSON knows no -0). */
+  readonly readBack: () => unknown
+}
+
+/** A recorded payload. */
+export interface Recorded extends Place {
+  /** Absent for a snapshot. */
+  readonly position?: Position | undefined
+  readonly encoding: string
+  readonly payload: string | Uint8Array
+}
+
+/** Why a recorded payload can't be read. */
+export type DecodeError = EventNotDecodable | EventNotDecryptable
+
+/** Encodes and decodes payloads, many at a time. */
+export class Mapper extends Context.Service<
+  Mapper,
+  {
+    readonly encode: (values: ReadonlyArray<Plain>) => Effect.Effect<ReadonlyArray<Encoded>, EventNotEncodable>
+    readonly decode: (recorded: ReadonlyArray<Recorded>) => Effect.Effect<ReadonlyArray<unknown>, DecodeError>
+  }
+>()("effect-eventsourcing/Mapper") {}
+
+/** The steps that a payload has gone through. */
+interface Steps {
+  readonly transcoder: Transcoder.Format
+  readonly compressor: Compressor.Format | undefined
+}
+
+/** The mapper of a transcoder, a compressor and a cipher. */
+export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compressor.Compressor | Cipher.Cipher> =
+  Layer.effect(
+    Mapper,
+    Effect.gen(function* () {
+      const transcoder = yield* Transcoder.Transcoder
+      const compressor = yield* Compressor.Compressor
+      const cipher = yield* Cipher.Cipher
+
+      const notEncodable = (place: Place, reason: string) => (cause: unknown) =>
+        new EventNotEncodable({ stream: place.stream, version: place.version, type: place.type, reason, cause })
+
+      /** Transcodes and, where that helps, compresses. */
+      const pack = (value: Plain): Encoded => {
+        const format = transcoder.write
+        const text = format.encode(value.json)
+        if (text === undefined) throw new Error(`${format.name} has no form for the value`)
+        const readBack = () => format.decode(text)
+        if (compressor.write !== undefined) {
+          const bytes = toBytes(text)
+          const compressed = compressor.write.compress(bytes)
+          if (compressed.length < bytes.length) {
+            return { encoding: `${format.name}+${compressor.write.name}`, payload: compressed, readBack }
+          }
+        }
+        return { encoding: format.name, payload: text, readBack }
+      }
+
+      const encrypt = Effect.fnUntraced(function* (value: Plain, packed: Encoded) {
+        const place = cipherPlace(value, packed.encoding)
+        const { ciphertext, keyId } = yield* Effect.mapError(
+          cipher.encrypt(toBytes(packed.payload), place),
+          notEncodable(value, "no key to encrypt it with could be had")
+        )
+        return {
+          encoding: `${packed.encoding}+${cipher.name}:${keyId}`,
+          payload: ciphertext,
+          readBack: packed.readBack
+        }
+      })
+
+      const known = new Map<string, Steps>()
+
+      /** Reads the names of the formats; throws on one that is not known. */
+      const parse = (formats: string): Steps => {
+        const cached = known.get(formats)
+        if (cached !== undefined) return cached
+        const [transcoded = "", compressed, ...more] = formats.split("+")
+        const format = transcoder.read.get(transcoded)
+        const compression = compressed === undefined ? undefined : compressor.read.get(compressed)
+        if (format === undefined || more.length > 0 || (compressed !== undefined && compression === undefined)) {
+          throw new Error(`the encoding "${formats}" is not known here; give its formats to Transcoder or Compressor`)
+        }
+        const steps: Steps = { transcoder: format, compressor: compression }
+        known.set(formats, steps)
+        return steps
+      }
+
+      const unpack = (steps: Steps, payload: string | Uint8Array): unknown =>
+        steps.transcoder.decode(
+          steps.compressor === undefined ? payload : steps.compressor.decompress(toBytes(payload))
+        )
+
+      const notDecodable = (place: Recorded) => (cause: unknown) =>
+        new EventNotDecodable({
+          stream: place.stream,
+          version: place.version,
+          position: place.position,
+          type: place.type,
+          reason: cause instanceof Error ? cause.message : String(cause),
+          cause
+        })
+
+      const decrypt = Effect.fnUntraced(function* (recorded: Recorded, encoding: string, keyId: string) {
+        const refused = (reason: Cipher.Refusal, cause?: unknown) =>
+          new EventNotDecryptable({
+            stream: recorded.stream,
+            version: recorded.version,
+            position: recorded.position,
+            type: recorded.type,
+            keyId,
+            reason,
+            ...(cause === undefined ? {} : { cause })
+          })
+        const end = encoding.lastIndexOf("+")
+        const formats = encoding.slice(0, end)
+        if (encoding.slice(end + 1) !== cipher.name) return yield* refused("NoCipher")
+        const steps = yield* Effect.try({ try: () => parse(formats), catch: notDecodable(recorded) })
+        const payload = yield* Effect.mapError(
+          cipher.decrypt(toBytes(recorded.payload), keyId, cipherPlace(recorded, formats)),
+          ({ reason, cause }) => refused(reason, cause)
+        )
+        return yield* Effect.try({ try: () => unpack(steps, payload), catch: notDecodable(recorded) })
+      })
+
+      /** Everything but decryption is synchronous: a page without encrypted events is one loop. */
+      const decodePlain = (recorded: Recorded): unknown => unpack(parse(recorded.encoding), recorded.payload)
+
+      return Mapper.of({
+        encode: (values) =>
+          Effect.suspend(() => {
+            const packed: Array<Encoded> = []
+            for (const value of values) {
+              try {
+                packed.push(pack(value))
+              } catch (cause) {
+                return Effect.fail(notEncodable(value, "its payload could not be written")(cause))
+              }
+            }
+            if (cipher.name === undefined) return Effect.succeed(packed)
+            return Effect.forEach(values, (value, i) => encrypt(value, packed[i] as Encoded))
+          }),
+        decode: (recorded) =>
+          Effect.suspend(() => {
+            const decoded: Array<unknown> = []
+            for (const one of recorded) {
+              if (one.encoding.includes(":")) return Effect.forEach(recorded, decodeOne)
+              try {
+                decoded.push(decodePlain(one))
+              } catch (cause) {
+                return Effect.fail(notDecodable(one)(cause))
+              }
+            }
+            return Effect.succeed(decoded)
+          })
+      })
+
+      function decodeOne(one: Recorded): Effect.Effect<unknown, DecodeError> {
+        const colon = one.encoding.indexOf(":")
+        return colon === -1
+          ? Effect.try({ try: () => decodePlain(one), catch: notDecodable(one) })
+          : decrypt(one, one.encoding.slice(0, colon), one.encoding.slice(colon + 1))
+      }
+    })
+  )
+
+/** JSON, neither compressed nor encrypted: readable with the database's own tools. */
+export const layerJson: Layer.Layer<Mapper> = Layer.provide(layer, [
+  Transcoder.layerJson,
+  Compressor.layerNone,
+  Cipher.layerNone
+])
+
+const cipherPlace = (place: Place, encoding: string): Cipher.Place => ({
+  stream: place.stream,
+  version: place.version,
+  type: place.type,
+  schemaVersion: place.schemaVersion,
+  encoding
+})
+
+const utf8 = new TextEncoder()
+const toBytes = (payload: string | Uint8Array): Uint8Array =>
+  typeof payload === "string" ? utf8.encode(payload) : payload
