@@ -1,0 +1,38 @@
+/** A capability: appending to several streams at once. Not every backend has it, so a program asks for it in `R`. */
+import type { Effect } from "effect"
+import { Context } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type { RecorderError, WrongExpectedVersion } from "./EventSourcingError.ts"
+import type { Position } from "./Position.ts"
+import type { Append, ExpectedVersion } from "./Recorder.ts"
+import type { StreamName } from "./StreamName.ts"
+
+/** A stream that has to stand at a version for the append to be accepted, without being appended to. */
+export interface Check {
+  readonly stream: StreamName
+  readonly expected: ExpectedVersion
+}
+
+/** What an append to several streams answers. */
+export interface AppendedToStreams {
+  /** The version of the last event of each stream, in the order of the appends. */
+  readonly versions: ReadonlyArray<number>
+  /** The position of the last event. */
+  readonly position: Position
+}
+
+/**
+ * Appends to several streams: all of it or nothing (G1).
+ *
+ * Each stream is named once, among the appends and the checks together; naming one twice is a defect. Sending the same
+ * events again gives the same answer (G7).
+ */
+export class MultiStreamAppend extends Context.Service<
+  MultiStreamAppend,
+  {
+    readonly append: (
+      appends: NonEmptyReadonlyArray<Append>,
+      checks?: ReadonlyArray<Check>
+    ) => Effect.Effect<AppendedToStreams, WrongExpectedVersion | RecorderError>
+  }
+>()("effect-eventsourcing/MultiStreamAppend") {}

@@ -1,0 +1,117 @@
+/**
+ * The narrow waist: what a backend does, and all that the rest of the library asks of one.
+ *
+ * Everything above is written once against this port. What not every backend can do is a service of its own, asked for
+ * in `R`: {@link MultiStreamAppend}, {@link TrackedAppend}, {@link StreamCatalog}.
+ */
+import type { Effect, Stream } from "effect"
+import { Context } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type { RecorderError, WrongExpectedVersion } from "./EventSourcingError.ts"
+import type { Position } from "./Position.ts"
+import type { Notification, StoredEvent } from "./StoredEvent.ts"
+import type { StreamName } from "./StreamName.ts"
+
+/** Where a stream has to stand for an append to be accepted: no event yet, or exactly this last version. */
+export type ExpectedVersion = "NoStream" | number
+
+/** Events to append to one stream at an expected version. */
+export interface Append {
+  readonly stream: StreamName
+  readonly expected: ExpectedVersion
+  readonly events: NonEmptyReadonlyArray<StoredEvent>
+}
+
+/** What an append answers: all that every backend can say. */
+export interface Appended {
+  /** The version of the last event. */
+  readonly version: number
+  /** The position of the last event. */
+  readonly position: Position
+}
+
+/** Which way a read goes. */
+export type Direction = "forward" | "backward"
+
+/** One page of a stream. */
+export interface ReadStream {
+  readonly stream: StreamName
+  /** Default `forward`. */
+  readonly direction?: Direction | undefined
+  /** Begin behind this version, in the direction of the read (exclusive). Default: the start, or backward the end. */
+  readonly after?: number | undefined
+  /** End with this version (inclusive). Default: as far as there is. */
+  readonly upTo?: number | undefined
+  /** How many events at the most; 0 reads nothing. A page that has fewer is the last. */
+  readonly limit: number
+}
+
+/** Which events of the total order; an event has to meet all that are given. */
+export interface Filter {
+  /** Only streams of these categories (aggregate names). */
+  readonly categories?: ReadonlyArray<string> | undefined
+  /** Only events of these stored types. */
+  readonly types?: ReadonlyArray<string> | undefined
+}
+
+/** One page of the total order. */
+export interface ReadAll {
+  /** Default `forward`. */
+  readonly direction?: Direction | undefined
+  /** Begin behind this position, in the direction of the read (exclusive). Default: the start, or backward the end. */
+  readonly after?: Position | undefined
+  /** End with this position (inclusive). Default: as far as there is. */
+  readonly upTo?: Position | undefined
+  readonly filter?: Filter | undefined
+  /** How many events at the most; 0 reads nothing. A page that has fewer is the last. */
+  readonly limit: number
+}
+
+/** What to follow. */
+export interface Follow {
+  /** Begin behind this position. Default: the start. */
+  readonly after?: Position | undefined
+  readonly filter?: Filter | undefined
+}
+
+/** What a follower gets: the next notifications, and how far it has come. */
+export interface FollowBatch {
+  /** In order; empty where the filter left nothing. */
+  readonly notifications: ReadonlyArray<Notification>
+  /** Everything up to here has been seen, also what the filter left out; `undefined` in an empty log. */
+  readonly position: Position | undefined
+  /** Whether the follower had reached the end of the log with this batch. */
+  readonly caughtUp: boolean
+}
+
+/**
+ * The port that a backend implements.
+ *
+ * Guarantees, held by `effect-eventsourcing/testing`: G1 to G5, G7, G8 and G10.
+ */
+export class Recorder extends Context.Service<
+  Recorder,
+  {
+    /**
+     * Appends events to one stream: all of them or none (G1), if the stream is at the expected version (G2).
+     *
+     * Appending the same events (by id) at the same expected version again gives the same answer and records nothing
+     * twice (G7), also after later events. When it answers, the events are durable (G5).
+     */
+    readonly append: (append: Append) => Effect.Effect<Appended, WrongExpectedVersion | RecorderError>
+    /** Reads a page of one stream; empty where there is no such stream. */
+    readonly readStream: (read: ReadStream) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
+    /** Reads a page of the total order (G3, G4). */
+    readonly readAll: (read: ReadAll) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
+    /**
+     * Reads the total order from a position to its end and then stays: no gap, no duplicate, bounded memory.
+     *
+     * Goes on by itself when the backend was unavailable for a while; ends when its scope closes.
+     */
+    readonly follow: (follow: Follow) => Stream.Stream<FollowBatch, RecorderError>
+    /** The position of the last event; `undefined` where there is none. */
+    readonly head: Effect.Effect<Position | undefined, RecorderError>
+    /** Identifies the log: given at its creation, never changed. Two copies of a log share it. */
+    readonly logId: string
+  }
+>()("effect-eventsourcing/Recorder") {}

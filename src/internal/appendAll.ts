@@ -1,0 +1,93 @@
+import { Result } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type { TrackingConflict } from "../EventSourcingError.ts"
+import { WrongExpectedVersion } from "../EventSourcingError.ts"
+import type { AppendedToStreams, Check } from "../MultiStreamAppend.ts"
+import type { Position } from "../Position.ts"
+import type { Append, Appended, ExpectedVersion } from "../Recorder.ts"
+import type { Tracked } from "../TrackedAppend.ts"
+
+/** A log that nobody else changes while these are called. */
+export interface ExclusiveLog {
+  readonly lastVersion: (stream: string) => ExpectedVersion
+  /** The ids and positions of up to `count` events of a stream from a version on. */
+  readonly eventsFrom: (
+    stream: string,
+    version: number,
+    count: number
+  ) => ReadonlyArray<{ readonly id: string; readonly position: Position }>
+  /** Adds events behind the last one; answers the position of the last. */
+  readonly insert: (append: Append, firstVersion: number) => Position
+}
+
+const firstVersion = (expected: ExpectedVersion): number => (expected === "NoStream" ? 0 : expected + 1)
+
+/** The place of the last of the events, where all of them stand there already (G7). */
+const recordedBefore = (log: ExclusiveLog, { stream, expected, events }: Append): Appended | undefined => {
+  const first = firstVersion(expected)
+  const there = log.eventsFrom(stream, first, events.length)
+  const last = there[events.length - 1]
+  return last !== undefined && events.every(({ id }, i) => there[i]?.id === id)
+    ? { version: first + events.length - 1, position: last.position }
+    : undefined
+}
+
+const mismatch = (log: ExclusiveLog, { stream, expected }: Check): WrongExpectedVersion | undefined => {
+  const actual = log.lastVersion(stream)
+  return actual === expected ? undefined : new WrongExpectedVersion({ stream, expected, actual })
+}
+
+const insert = (log: ExclusiveLog, append: Append): Appended => {
+  const first = firstVersion(append.expected)
+  return { position: log.insert(append, first), version: first + append.events.length - 1 }
+}
+
+/** Appends to one stream, if it is where it is expected; recognises what was recorded before. */
+export const appendOne = (log: ExclusiveLog, append: Append): Result.Result<Appended, WrongExpectedVersion> => {
+  const wrong = mismatch(log, append)
+  if (wrong === undefined) return Result.succeed(insert(log, append))
+  const before = recordedBefore(log, append)
+  return before === undefined ? Result.fail(wrong) : Result.succeed(before)
+}
+
+/** Appends to several streams: at least one, so that there is a position. */
+export const appendSome = (
+  log: ExclusiveLog,
+  appends: NonEmptyReadonlyArray<Append>,
+  checks: ReadonlyArray<Check>
+): Result.Result<AppendedToStreams, WrongExpectedVersion> =>
+  Result.map(appendAll<never>(log, appends, checks), (tracked) => tracked as AppendedToStreams)
+
+/**
+ * Appends to several streams, all or nothing: everything is checked before anything is inserted.
+ *
+ * `move` is done between the two, and may refuse.
+ */
+export const appendAll = <Refusal extends TrackingConflict = never>(
+  log: ExclusiveLog,
+  appends: ReadonlyArray<Append>,
+  checks: ReadonlyArray<Check>,
+  move?: () => Refusal | undefined
+): Result.Result<Tracked, WrongExpectedVersion | Refusal> => {
+  const streams = new Set([...appends, ...checks].map(({ stream }) => stream))
+  if (streams.size < appends.length + checks.length) throw new Error("an append names a stream twice")
+
+  const wrong = [...appends, ...checks].map((one) => mismatch(log, one)).find((error) => error !== undefined)
+  if (wrong !== undefined) {
+    const before = appends.map((append) => recordedBefore(log, append))
+    const isRepeated = before.length > 0 && before.every((one) => one !== undefined)
+    return isRepeated ? Result.succeed(summary(before)) : Result.fail(wrong)
+  }
+  const refused = move?.()
+  return refused === undefined
+    ? Result.succeed(summary(appends.map((append) => insert(log, append))))
+    : Result.fail(refused)
+}
+
+const summary = (appended: ReadonlyArray<Appended>): Tracked => ({
+  versions: appended.map(({ version }) => version),
+  position: appended.reduce<Position | undefined>(
+    (last, { position }) => (last === undefined || position > last ? position : last),
+    undefined
+  )
+})

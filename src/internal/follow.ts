@@ -1,0 +1,84 @@
+import { Effect, Option, Schedule, Stream } from "effect"
+import type { RecorderError } from "../EventSourcingError.ts"
+import type { Position } from "../Position.ts"
+import type { Follow, FollowBatch, Recorder } from "../Recorder.ts"
+
+/** Tells followers in this process that a log has grown. */
+export interface Growth {
+  /** Changes with each growth. */
+  readonly current: () => number
+  /** Waits until it is no longer what it was. */
+  readonly after: (seen: number) => Effect.Effect<void>
+  readonly notify: () => void
+}
+
+export const makeGrowth = (): Growth => {
+  let count = 0
+  let waiting: Array<() => void> = []
+  return {
+    current: () => count,
+    after: (seen) =>
+      Effect.callback<void>((resume) => {
+        if (seen !== count) return resume(Effect.void)
+        const wake = () => resume(Effect.void)
+        waiting.push(wake)
+        return Effect.sync(() => {
+          waiting = waiting.filter((other) => other !== wake)
+        })
+      }),
+    notify: () => {
+      count++
+      const woken = waiting
+      waiting = []
+      for (const wake of woken) wake()
+    }
+  }
+}
+
+/** Events in the hand of a follower at once. */
+const PAGE = 512
+
+/** How to go on when the log can't be read for a while: without end, with pauses of up to 5 s. */
+const reconnect = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("5 seconds")]).pipe(
+  Schedule.jittered
+)
+
+/**
+ * Follows a log whose pages can be read and whose growth is told.
+ *
+ * The growth is looked at before a page is read, so that what comes between the read and the wait is not slept through.
+ */
+export const followPages =
+  (recorder: Pick<Recorder["Service"], "readAll" | "head">, growth: Growth) =>
+  ({ after, filter }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
+    interface Place {
+      readonly position: Position | undefined
+      /** The growth at which the end was reached; `undefined` while catching up. */
+      readonly waitFrom: number | undefined
+    }
+    const next = Effect.fnUntraced(function* ({ position, waitFrom }: Place) {
+      if (waitFrom !== undefined) yield* growth.after(waitFrom)
+      const seen = growth.current()
+      // everything up to here has been looked at when a page comes back short, also what the filter leaves out
+      const head = filter === undefined ? undefined : yield* recorder.head
+      const notifications = yield* recorder.readAll({ after: position, filter, limit: PAGE })
+      const caughtUp = notifications.length < PAGE
+      const last = notifications[notifications.length - 1]?.position
+      const reached = furthest(position, last, caughtUp ? head : undefined)
+      const batch: FollowBatch = { notifications, position: reached, caughtUp }
+      const place: Place = { position: reached, waitFrom: caughtUp ? seen : undefined }
+      const nothingNew = waitFrom !== undefined && reached === position
+      return [nothingNew ? [] : [batch], Option.some(place)] as const
+    })
+    return Stream.paginate({ position: after, waitFrom: undefined } as Place, (place) =>
+      next(place).pipe(
+        Effect.tapError((error) =>
+          error._tag === "RecorderUnavailable" ? Effect.logWarning("a follower waits for its log", error) : Effect.void
+        ),
+        Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" })
+      )
+    )
+  }
+
+const furthest = (...positions: ReadonlyArray<Position | undefined>): Position | undefined =>
+  positions.reduce((a, b) => (a === undefined || (b !== undefined && b > a) ? b : a), undefined)

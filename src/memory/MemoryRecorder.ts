@@ -1,0 +1,174 @@
+/**
+ * A log in memory, as arrays and maps: the same promises as on any backend but durability (G5).
+ *
+ * JavaScript runs one append at a time, so each is atomic by itself.
+ */
+import type { Result } from "effect"
+import { Context, Effect, Layer } from "effect"
+import { TrackingConflict } from "../EventSourcingError.ts"
+import type { ExclusiveLog } from "../internal/appendAll.ts"
+import { appendAll, appendOne, appendSome } from "../internal/appendAll.ts"
+import { followPages, makeGrowth } from "../internal/follow.ts"
+import * as Uuid from "../internal/uuid.ts"
+import { MultiStreamAppend } from "../MultiStreamAppend.ts"
+import type { Position } from "../Position.ts"
+import { fromStorage } from "../Position.ts"
+import type { Filter, ReadAll } from "../Recorder.ts"
+import { Recorder } from "../Recorder.ts"
+import type { StoredSnapshot } from "../SnapshotRecorder.ts"
+import { SnapshotRecorder } from "../SnapshotRecorder.ts"
+import type { Notification } from "../StoredEvent.ts"
+import type { StreamHead } from "../StreamCatalog.ts"
+import { StreamCatalog } from "../StreamCatalog.ts"
+import * as StreamName from "../StreamName.ts"
+import { TrackedAppend } from "../TrackedAppend.ts"
+import type * as Tracking from "../Tracking.ts"
+
+/** What the memory recorder provides. */
+export type Services = Recorder | MultiStreamAppend | TrackedAppend | StreamCatalog | SnapshotRecorder
+
+/** A log of its own for each build of the layer. */
+export const layer: Layer.Layer<Services> = Layer.effectContext(
+  Effect.sync(() => {
+    const logId = Uuid.v7(0)
+    const log: Array<Notification> = []
+    const streams = new Map<string, Array<Notification>>()
+    const snapshots = new Map<string, StoredSnapshot>()
+    const tracked = new Map<string, Position>()
+    const growth = makeGrowth()
+
+    const lastPosition = (): Position | undefined => log[log.length - 1]?.position
+
+    const exclusive: ExclusiveLog = {
+      lastVersion: (stream) => {
+        const events = streams.get(stream)
+        return events === undefined ? "NoStream" : events.length - 1
+      },
+      eventsFrom: (stream, version, count) => streams.get(stream)?.slice(version, version + count) ?? [],
+      insert: ({ stream, events }, firstVersion) => {
+        const there = streams.get(stream) ?? []
+        if (firstVersion === 0) streams.set(stream, there)
+        let position = fromStorage(BigInt(log.length))
+        for (const event of events) {
+          position = fromStorage(BigInt(log.length + 1))
+          const notification = { ...event, stream, version: there.length, position }
+          there.push(notification)
+          log.push(notification)
+        }
+        return position
+      }
+    }
+
+    /** Appends, and wakes the followers if the log has grown. */
+    const answer = <A, E>(append: () => Result.Result<A, E>): Effect.Effect<A, E> =>
+      Effect.suspend(() => {
+        const before = log.length
+        const result = append()
+        if (log.length > before) growth.notify()
+        return Effect.fromResult(result)
+      })
+
+    const readAll = ({ direction, after, upTo, filter, limit }: ReadAll) =>
+      Effect.sync(() => {
+        const matches = matcher(filter)
+        const page: Array<Notification> = []
+        // positions are 1, 2, 3… here, so a position is the index of the event behind it
+        const backward = direction === "backward"
+        const step = backward ? -1 : 1
+        let index = after === undefined ? (backward ? log.length - 1 : 0) : Number(after) + (backward ? -2 : 0)
+        for (; page.length < limit; index += step) {
+          const event = log[index]
+          if (event === undefined || isBeyond(event.position, upTo, backward)) break
+          if (matches(event)) page.push(event)
+        }
+        return page
+      })
+
+    const recorder = Recorder.of({
+      append: (append) => answer(() => appendOne(exclusive, append)),
+      readStream: ({ stream, direction, after, upTo, limit }) =>
+        Effect.sync(() => {
+          const events = streams.get(stream) ?? []
+          if (direction === "backward") {
+            const end = after === undefined ? events.length : Math.min(Math.max(after, 0), events.length)
+            return events.slice(Math.max(end - limit, upTo ?? 0, 0), end).reverse()
+          }
+          const start = Math.max((after ?? -1) + 1, 0)
+          return events.slice(start, Math.min(start + limit, (upTo ?? events.length) + 1))
+        }),
+      readAll,
+      follow: (follow) => followPages({ readAll, head: Effect.sync(lastPosition) }, growth)(follow),
+      head: Effect.sync(lastPosition),
+      logId
+    })
+
+    const multiStreamAppend = MultiStreamAppend.of({
+      append: (appends, checks = []) => answer(() => appendSome(exclusive, appends, checks))
+    })
+
+    const trackedAppend = TrackedAppend.of({
+      append: (appends, move) =>
+        answer(() =>
+          appendAll(exclusive, appends, [], () => {
+            const key = keyOf(move.key)
+            const actual = tracked.get(key)
+            if (actual !== move.from) {
+              const { projection, upstream } = move.key
+              return new TrackingConflict({ projection, upstream, expected: move.from, actual })
+            }
+            tracked.set(key, move.to)
+            return undefined
+          })
+        ),
+      position: (key) => Effect.sync(() => tracked.get(keyOf(key)))
+    })
+
+    const streamCatalog = StreamCatalog.of({
+      list: ({ category, after, limit }) =>
+        Effect.sync(() => {
+          const heads: Array<StreamHead> = []
+          for (const [name, events] of streams) {
+            const stream = StreamName.fromStorage(name)
+            if (category !== undefined && StreamName.category(stream) !== category) continue
+            if (after !== undefined && compareCodePoints(stream, after) <= 0) continue
+            heads.push({ stream, version: events.length - 1 })
+          }
+          return heads.sort((a, b) => compareCodePoints(a.stream, b.stream)).slice(0, limit)
+        })
+    })
+
+    const snapshotRecorder = SnapshotRecorder.of({
+      save: (snapshot) =>
+        Effect.sync(() => {
+          const there = snapshots.get(snapshot.stream)
+          if (there === undefined || there.version <= snapshot.version) snapshots.set(snapshot.stream, snapshot)
+        }),
+      load: (stream) => Effect.sync(() => snapshots.get(stream))
+    })
+
+    return Context.make(Recorder, recorder).pipe(
+      Context.add(MultiStreamAppend, multiStreamAppend),
+      Context.add(TrackedAppend, trackedAppend),
+      Context.add(StreamCatalog, streamCatalog),
+      Context.add(SnapshotRecorder, snapshotRecorder)
+    )
+  })
+)
+
+const keyOf = ({ projection, version, upstream, slice }: Tracking.Key): string =>
+  JSON.stringify([projection, version, upstream, slice])
+
+const isBeyond = (position: Position, upTo: Position | undefined, backward: boolean): boolean =>
+  upTo !== undefined && (backward ? position < upTo : position > upTo)
+
+const matcher = (filter: Filter | undefined): ((event: Notification) => boolean) => {
+  if (filter === undefined) return () => true
+  const types = filter.types === undefined ? undefined : new Set(filter.types)
+  const categories = filter.categories === undefined ? undefined : new Set(filter.categories)
+  return ({ type, stream }) =>
+    (types === undefined || types.has(type)) &&
+    (categories === undefined || categories.has(StreamName.category(stream)))
+}
+
+/** The order of UTF-8 bytes, which is how SQLite and PostgreSQL ("C") sort text; `<` sorts by UTF-16 units. */
+const compareCodePoints = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))

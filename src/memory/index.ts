@@ -1,0 +1,3 @@
+/** The memory backend. */
+export { MemoryLayer } from "./MemoryLayer.ts"
+export { layer as layerRecorders, type Services } from "./MemoryRecorder.ts"
