@@ -1,0 +1,211 @@
+/**
+ * One SQLite file in one process: a connection that writes, one that reads, and the queue that all writers pass through.
+ *
+ * `node:sqlite` is synchronous. A lock held by another process is therefore waited for with Effect's clock, and SQLite's
+ * own `busy_timeout`, which would stop the event loop, is off. Within the process nobody ever waits for a lock: whoever
+ * opens the same file shares the database, its queue included.
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import type { Scope } from "effect"
+import { Clock, Duration, Effect, Semaphore } from "effect"
+import type { SqlClient } from "effect/sql"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+import type { Growth } from "../internal/follow.ts"
+import { makeGrowth } from "../internal/follow.ts"
+import { isBusy, toRecorderError } from "./errors.ts"
+import * as Client from "./sqlClient.ts"
+
+/** How a file is opened. */
+export interface Options {
+  /** The path of the file, made if it isn't there; its directory has to be. `:memory:` is a database of its own. */
+  readonly filename: string
+  /**
+   * When a commit answers: `full` (default) once it is on the disk, so that it survives a power loss (G5); `normal` once
+   * the operating system has it: it survives the process, but a power loss can take the last commits back.
+   */
+  readonly synchronous?: "full" | "normal"
+  /** How long to wait for a lock that another process holds, before `RecorderUnavailable`. Default 5 seconds. */
+  readonly lockTimeout?: Duration.Input
+}
+
+/** An open file. */
+export interface SqliteDatabase {
+  readonly filename: string
+  readonly writer: DatabaseSync
+  /** A connection of its own, which never sees what is not committed; for `:memory:` the writer. */
+  readonly reader: DatabaseSync
+  /** Held by whoever writes. */
+  readonly queue: Semaphore.Semaphore
+  /** The user's view of the writing connection; passes through the same queue. */
+  readonly sql: SqlClient.SqlClient
+  /** Told by recorders in this process. */
+  readonly growth: Growth
+  /** Reads synchronously; waits for a lock if it must. */
+  readonly read: <A>(operation: string, f: (reader: DatabaseSync) => A) => Effect.Effect<A, RecorderError>
+  /** Runs a write transaction, synchronous between its `BEGIN IMMEDIATE` and `COMMIT`. */
+  readonly write: <A>(operation: string, f: (writer: DatabaseSync) => A) => Effect.Effect<A, RecorderError>
+  /** Takes the write lock for a caller who holds the queue, and leaves the transaction open. */
+  readonly begin: (operation: string) => Effect.Effect<void, RecorderError>
+}
+
+interface Shared {
+  readonly database: SqliteDatabase
+  readonly synchronous: string
+  users: number
+}
+
+const shared = new Map<string, Shared>()
+const opening = Semaphore.makeUnsafe(1)
+
+/** The file's name whatever way it is spelt. */
+const canonical = (filename: string): string => {
+  const absolute = Path.resolve(filename)
+  try {
+    return Fs.realpathSync(absolute)
+  } catch {
+    try {
+      return Path.join(Fs.realpathSync(Path.dirname(absolute)), Path.basename(absolute))
+    } catch {
+      return absolute
+    }
+  }
+}
+
+/** Opens a file, or joins those in this process who have it open; closed when the last of them leaves. */
+export const open = Effect.fnUntraced(function* (
+  options: Options
+): Effect.fn.Return<SqliteDatabase, RecorderError, Scope.Scope> {
+  const { filename, synchronous = "full" } = options
+  if (filename.length === 0 || filename.startsWith("file:")) {
+    return yield* new RecorderFailure({
+      operation: "open a SQLite file",
+      reason: `"${filename}" is no path of a file`
+    })
+  }
+  const key = filename === ":memory:" ? Symbol(filename).toString() + Math.random() : canonical(filename)
+  return yield* Effect.acquireRelease(
+    opening.withPermit(
+      Effect.gen(function* () {
+        const other = shared.get(key)
+        if (other !== undefined) {
+          if (other.synchronous !== synchronous) {
+            return yield* new RecorderFailure({
+              operation: "open a SQLite file",
+              reason: `"${filename}" is open in this process with synchronous: "${other.synchronous}", not "${synchronous}"`
+            })
+          }
+          other.users++
+          return other.database
+        }
+        const database = yield* connect(options, synchronous)
+        shared.set(key, { database, synchronous, users: 1 })
+        return database
+      })
+    ),
+    (database) =>
+      opening.withPermit(
+        Effect.sync(() => {
+          const mine = shared.get(key)
+          if (mine === undefined || --mine.users > 0) return
+          shared.delete(key)
+          close(database)
+        })
+      )
+  )
+})
+
+const close = ({ reader, writer }: SqliteDatabase): void => {
+  if (reader !== writer) reader.close()
+  writer.close()
+}
+
+const connect = Effect.fnUntraced(function* (options: Options, synchronous: "full" | "normal") {
+  const { filename } = options
+  const operation = "open a SQLite file"
+  const timeout = Duration.toMillis(Duration.fromInputUnsafe(options.lockTimeout ?? "5 seconds"))
+  const waiting = <A>(name: string, f: () => A) => waitingForLock(name, filename, timeout, f)
+
+  const writer = yield* waiting(operation, () => new DatabaseSync(filename))
+  return yield* Effect.gen(function* () {
+    // two processes that open a new file at once both switch it to WAL: one of them has to wait
+    yield* waiting(operation, () => {
+      writer.exec("PRAGMA journal_mode = WAL")
+      writer.exec(`PRAGMA synchronous = ${synchronous}`)
+    })
+    const reader =
+      filename === ":memory:"
+        ? writer
+        : yield* waiting(operation, () => {
+            const connection = new DatabaseSync(filename)
+            connection.exec("PRAGMA query_only = ON")
+            return connection
+          })
+    const queue = Semaphore.makeUnsafe(1)
+    const sql = yield* Client.make({ db: writer, queue, waiting })
+
+    const begin = (name: string) => waiting(name, () => writer.exec("BEGIN IMMEDIATE"))
+    const write: SqliteDatabase["write"] = (name, f) =>
+      queue.withPermit(
+        Effect.flatMap(begin(name), () =>
+          Effect.try({
+            try: () => {
+              const result = f(writer)
+              writer.exec("COMMIT")
+              return result
+            },
+            catch: (cause) => {
+              rollback(writer)
+              return toRecorderError(name, filename, cause)
+            }
+          })
+        )
+      )
+    const read: SqliteDatabase["read"] = (name, f) => {
+      const reading = waiting(name, () => f(reader))
+      return reader === writer ? queue.withPermit(reading) : reading
+    }
+    return { filename, writer, reader, queue, sql, growth: makeGrowth(), read, write, begin } as SqliteDatabase
+  }).pipe(Effect.onError(() => Effect.sync(() => writer.close())))
+})
+
+/** Ends a transaction that failed; SQLite has ended it itself after some failures. */
+export const rollback = (writer: DatabaseSync): void => {
+  if (writer.isTransaction) writer.exec("ROLLBACK")
+}
+
+/** The pause between two looks at a lock, in milliseconds: the locks of other processes are held for about a commit. */
+const pause = (attempt: number): number => Math.min(1 + attempt / 4, 20)
+
+/** Runs something synchronous; while another process holds a lock it needs, tries again, asleep in between. */
+const waitingForLock = <A>(
+  operation: string,
+  filename: string,
+  timeout: number,
+  f: () => A
+): Effect.Effect<A, RecorderError> => {
+  const again = (since: number, attempt: number): Effect.Effect<A, RecorderError> =>
+    Effect.suspend(() => {
+      try {
+        return Effect.succeed(f())
+      } catch (cause) {
+        if (!isBusy(cause)) return Effect.fail(toRecorderError(operation, filename, cause))
+        return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          const began = attempt === 0 ? now : since
+          if (now - began >= timeout) {
+            return Effect.fail(
+              new RecorderUnavailable({
+                operation,
+                reason: `SQLite file "${filename}": another process has held the lock for ${timeout} ms; see who has it open (a shell, a backup, another instance), or raise lockTimeout`,
+                cause
+              })
+            )
+          }
+          return Effect.andThen(Effect.sleep(pause(attempt)), again(began, attempt + 1))
+        })
+      }
+    })
+  return again(0, 0)
+}

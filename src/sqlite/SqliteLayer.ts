@@ -1,0 +1,69 @@
+/** Event sourcing in a SQLite file. */
+import type { Duration } from "effect"
+import { Config, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import * as EventSourcing from "../EventSourcing.ts"
+import type { RecorderError } from "../EventSourcingError.ts"
+import * as SqliteDatabase from "./SqliteDatabase.ts"
+import * as SqliteRecorder from "./SqliteRecorder.ts"
+
+/** How a SQLite file is opened and what is kept in it. */
+export interface SqliteOptions<E = never, R = never> extends SqliteRecorder.Options, EventSourcing.Options<E, R> {}
+
+/** What the SQLite layer provides. */
+export type SqliteServices = EventSourcing.EventSourcing | SqliteRecorder.Services
+
+/**
+ * The whole library on a SQLite file (`node:sqlite`, nothing to install), shared with other processes if need be.
+ *
+ * Guarantees: G1 to G5, G7 to G11. Fails when it is built if the file can't be used, and says why.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventStore } from "effect-eventsourcing"
+ * import { SqliteLayer } from "effect-eventsourcing/sqlite"
+ *
+ * const program = EventStore.EventStore.use((store) => store.head)
+ *
+ * Effect.runPromise(program.pipe(Effect.provide(SqliteLayer({ filename: "school.db" })))).then((head) => {
+ *   console.log(head) // prints: undefined
+ * })
+ * ```
+ */
+export const SqliteLayer = <E = never, R = never>(
+  options: SqliteOptions<E, R>
+): Layer.Layer<SqliteServices, RecorderError | E, R> =>
+  Layer.provideMerge(EventSourcing.layer(options), SqliteRecorder.layer(options))
+
+/**
+ * {@link SqliteLayer} from the configuration: `SQLITE_FILENAME`, and where they are set `SQLITE_SYNCHRONOUS` (`full`,
+ * `normal`), `SQLITE_LOCK_TIMEOUT` (a duration, such as `5 seconds`) and `SQLITE_POLL_INTERVAL` (a duration).
+ */
+SqliteLayer.config = <E = never, R = never>(
+  options: EventSourcing.Options<E, R> = {}
+): Layer.Layer<SqliteServices, RecorderError | Config.ConfigError | E, R> =>
+  Layer.unwrap(
+    Effect.map(sqliteConfig, ({ filename, synchronous, lockTimeout, pollInterval }) =>
+      SqliteLayer({ ...options, filename, synchronous, lockTimeout, pollInterval })
+    )
+  )
+
+const sqliteConfig = Config.all({
+  filename: Config.String("SQLITE_FILENAME"),
+  synchronous: Config.Literals(["full", "normal"], "SQLITE_SYNCHRONOUS").pipe(Config.withDefault("full" as const)),
+  lockTimeout: Config.Duration("SQLITE_LOCK_TIMEOUT").pipe(Config.withDefault("5 seconds" as Duration.Input)),
+  pollInterval: Config.Duration("SQLITE_POLL_INTERVAL").pipe(Config.withDefault("100 millis" as Duration.Input))
+})
+
+/**
+ * The `SqlClient` of `effect/sql` on a SQLite file, for the user's own tables.
+ *
+ * In one process it shares connection and queue with whatever else has the file open, {@link SqliteLayer} included, so
+ * that a transaction which waits holds up the others' writes but never locks them out.
+ */
+export const layerSqlClient = (options: SqliteDatabase.Options): Layer.Layer<SqlClient.SqlClient, RecorderError> =>
+  Layer.effect(
+    SqlClient.SqlClient,
+    Effect.map(SqliteDatabase.open(options), ({ sql }) => sql)
+  )

@@ -1,0 +1,316 @@
+/** The log of events in a SQLite file. */
+import type { DatabaseSync, StatementSync } from "node:sqlite"
+import type { Duration, Scope } from "effect"
+import { Clock, Context, Effect, Layer, RcRef, Result, Schedule, Stream } from "effect"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderFailure, TrackingConflict } from "../EventSourcingError.ts"
+import type { ExclusiveLog } from "../internal/appendAll.ts"
+import { appendAll, appendOne, appendSome } from "../internal/appendAll.ts"
+import { followPages } from "../internal/follow.ts"
+import { MultiStreamAppend } from "../MultiStreamAppend.ts"
+import type { Position } from "../Position.ts"
+import { fromStorage } from "../Position.ts"
+import type { Append, Filter, ReadAll, ReadStream } from "../Recorder.ts"
+import { Recorder } from "../Recorder.ts"
+import type { StoredSnapshot } from "../SnapshotRecorder.ts"
+import { SnapshotRecorder } from "../SnapshotRecorder.ts"
+import type { Notification } from "../StoredEvent.ts"
+import type { StreamHead } from "../StreamCatalog.ts"
+import { StreamCatalog } from "../StreamCatalog.ts"
+import { TrackedAppend } from "../TrackedAppend.ts"
+import type * as Tracking from "../Tracking.ts"
+import * as GroupCommit from "./groupCommit.ts"
+import { migrate } from "./migrations.ts"
+import * as SqliteDatabase from "./SqliteDatabase.ts"
+
+/** What the SQLite recorder provides. */
+export type Services = Recorder | MultiStreamAppend | TrackedAppend | StreamCatalog | SnapshotRecorder
+
+/** How a SQLite log is opened. */
+export interface Options extends SqliteDatabase.Options {
+  /** How often followers look for events that other processes have recorded. Default 100 milliseconds. */
+  readonly pollInterval?: Duration.Input
+}
+
+/** The log in a file, which is made or brought up to date when it is opened. */
+export const layer = (options: Options): Layer.Layer<Services, RecorderError> =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const database = yield* SqliteDatabase.open(options)
+      const now = yield* Clock.currentTimeMillis
+      const logId = yield* database.write("open a log", (db) => migrate(db, now))
+      const group = yield* GroupCommit.make(database)
+      const growth = yield* watchedGrowth(database, options.pollInterval ?? "100 millis")
+      return services(database, group, growth, logId)
+    })
+  )
+
+/** The database's growth, which is also told of what other processes commit, as long as somebody follows. */
+const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.SqliteDatabase, interval: Duration.Input) {
+  const { growth, reader, writer } = database
+  if (reader === writer) return Effect.succeed(growth)
+  const dataVersion = reader.prepare("PRAGMA data_version")
+  const read = Effect.try({ try: () => dataVersion.get()?.data_version, catch: () => undefined })
+  const watcher = yield* RcRef.make({
+    acquire: Effect.gen(function* () {
+      let seen: unknown = yield* Effect.orElseSucceed(read, () => undefined)
+      yield* read.pipe(
+        Effect.flatMap((version) =>
+          Effect.sync(() => {
+            if (version !== seen) growth.notify()
+            seen = version
+          })
+        ),
+        Effect.ignore,
+        Effect.repeat(Schedule.spaced(interval)),
+        Effect.forkScoped
+      )
+    })
+  })
+  return Effect.as(RcRef.get(watcher), growth)
+})
+
+const services = (
+  database: SqliteDatabase.SqliteDatabase,
+  group: GroupCommit.GroupCommit,
+  growth: Effect.Effect<SqliteDatabase.SqliteDatabase["growth"], never, Scope.Scope>,
+  logId: string
+): Context.Context<Services> => {
+  const log = exclusiveLog(database.writer)
+  const reading = statements(database.reader)
+  const writing = statements(database.writer)
+
+  /** One write of the group; a caller within a transaction of this file would wait for itself. */
+  const write = <A, E>(
+    operation: string,
+    events: number,
+    work: () => Result.Result<A, E>
+  ): Effect.Effect<A, E | RecorderError> =>
+    Effect.contextWith((context: Context.Context<never>) =>
+      context.mapUnsafe.has(database.sql.transactionService.key)
+        ? Effect.fail(
+            new RecorderFailure({
+              operation,
+              reason: `SQLite file "${database.filename}": an ${operation} inside a transaction of the SqlClient of the same file would wait for itself; run it before or after the transaction`
+            })
+          )
+        : group.run(operation, events, work)
+    )
+
+  const readAll = (read: ReadAll) => database.read("read the log", () => toNotifications(selectAll(reading, read)))
+
+  const head = database.read("read the head of the log", (): Position | undefined => {
+    const row = reading("SELECT max(position) AS position FROM stored_events").get()
+    return row?.position == null ? undefined : fromStorage(BigInt(row.position as number))
+  })
+
+  const recorder = Recorder.of({
+    append: (append) => write("append", append.events.length, () => appendOne(log, append)),
+    readStream: (read) => database.read("read a stream", () => toNotifications(selectStream(reading, read))),
+    readAll,
+    follow: (follow) => Stream.unwrap(Effect.map(growth, (told) => followPages({ readAll, head }, told)(follow))),
+    head,
+    logId
+  })
+
+  const multiStreamAppend = MultiStreamAppend.of({
+    append: (appends, checks = []) => write("append", eventCount(appends), () => appendSome(log, appends, checks))
+  })
+
+  const trackedAppend = TrackedAppend.of({
+    append: (appends, move) =>
+      write("append", eventCount(appends), () => appendAll(log, appends, [], () => moveTracking(writing, move))),
+    position: (key) => database.read("read a tracking position", () => trackingPosition(reading, key))
+  })
+
+  const streamCatalog = StreamCatalog.of({
+    list: ({ category, after, limit }) =>
+      database.read("list streams", () => {
+        const names = category === undefined ? undefined : [`${category}-`, `${category}.`]
+        const from = names?.[0] ?? ""
+        const list = reading(LIST_STREAMS)
+        return list.all(
+          after ?? from,
+          from,
+          names?.[1] ?? null,
+          category ?? null,
+          limit
+        ) as unknown as Array<StreamHead>
+      })
+  })
+
+  const snapshotRecorder = SnapshotRecorder.of({
+    save: ({ stream, version, schemaVersion, encoding, payload, createdAt, modifiedAt }) =>
+      write("save a snapshot", 1, () => {
+        writing(SAVE_SNAPSHOT).run(stream, version, schemaVersion, encoding, payload, createdAt, modifiedAt)
+        return Result.void
+      }),
+    load: (stream) =>
+      database.read("load a snapshot", () => reading(LOAD_SNAPSHOT).get(stream) as StoredSnapshot | undefined)
+  })
+
+  return Context.make(Recorder, recorder).pipe(
+    Context.add(MultiStreamAppend, multiStreamAppend),
+    Context.add(TrackedAppend, trackedAppend),
+    Context.add(StreamCatalog, streamCatalog),
+    Context.add(SnapshotRecorder, snapshotRecorder)
+  )
+}
+
+const eventCount = (appends: ReadonlyArray<Append>): number =>
+  appends.reduce((count, { events }) => count + events.length, 1)
+
+type Statements = (sql: string) => StatementSync
+
+/** The statements of a connection, prepared when they are first needed. */
+const statements = (db: DatabaseSync): Statements => {
+  const prepared = new Map<string, StatementSync>()
+  return (sql) => {
+    const known = prepared.get(sql)
+    if (known !== undefined) return known
+    const statement = db.prepare(sql)
+    prepared.set(sql, statement)
+    return statement
+  }
+}
+
+/** The log as the holder of the write lock sees it. */
+const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
+  const last = db.prepare("SELECT version FROM stored_events WHERE stream = ? ORDER BY version DESC LIMIT 1")
+  const from = db.prepare(
+    "SELECT id, position FROM stored_events WHERE stream = ? AND version >= ? ORDER BY version LIMIT ?"
+  )
+  const insert = db.prepare(
+    `INSERT INTO stored_events (stream, version, id, type, schema_version, encoding, payload, metadata, recorded_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+  )
+  return {
+    lastVersion: (stream) => (last.get(stream)?.version as number | undefined) ?? "NoStream",
+    eventsFrom: (stream, version, count) =>
+      from.all(stream, version, count).map(({ id, position }) => ({
+        id: id as string,
+        position: fromStorage(BigInt(position as number))
+      })),
+    insert: ({ stream, events }, firstVersion) => {
+      let version = firstVersion
+      let position: number | bigint = 0
+      for (const { id, type, schemaVersion, encoding, payload, metadata, recordedAt } of events) {
+        position = insert.run(
+          stream,
+          version++,
+          id,
+          type,
+          schemaVersion,
+          encoding,
+          payload,
+          metadata,
+          recordedAt
+        ).lastInsertRowid
+      }
+      return fromStorage(BigInt(position))
+    }
+  }
+}
+
+type Row = Omit<Notification, "position"> & { position: number | bigint }
+
+/** Rows are notifications but for the position, which is replaced in place: a page is made once. */
+const toNotifications = (rows: ReadonlyArray<Row>): ReadonlyArray<Notification> => {
+  for (const row of rows) row.position = fromStorage(BigInt(row.position))
+  return rows as ReadonlyArray<Notification>
+}
+
+const COLUMNS = `id, type, schema_version AS schemaVersion, encoding, payload, metadata, recorded_at AS recordedAt,
+  stream, version, position`
+
+const selectStream = (statement: Statements, { stream, direction, after, upTo, limit }: ReadStream) =>
+  (direction === "backward"
+    ? statement(
+        `SELECT ${COLUMNS} FROM stored_events WHERE stream = ? AND version < ? AND version >= ? ORDER BY version DESC LIMIT ?`
+      ).all(stream, after ?? Number.MAX_SAFE_INTEGER, upTo ?? 0, limit)
+    : statement(
+        `SELECT ${COLUMNS} FROM stored_events WHERE stream = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?`
+      ).all(stream, after ?? -1, upTo ?? Number.MAX_SAFE_INTEGER, limit)) as unknown as ReadonlyArray<Row>
+
+const MAX_POSITION = 2n ** 63n - 1n
+
+const selectAll = (statement: Statements, { direction, after, upTo, filter, limit }: ReadAll) => {
+  const { condition, parameters } = toCondition(filter)
+  return (direction === "backward"
+    ? statement(
+        `SELECT ${COLUMNS} FROM stored_events WHERE position < ? AND position >= ?${condition} ORDER BY position DESC LIMIT ?`
+      ).all(after ?? MAX_POSITION, upTo ?? 0n, ...parameters, limit)
+    : statement(
+        `SELECT ${COLUMNS} FROM stored_events WHERE position > ? AND position <= ?${condition} ORDER BY position LIMIT ?`
+      ).all(after ?? 0n, upTo ?? MAX_POSITION, ...parameters, limit)) as unknown as ReadonlyArray<Row>
+}
+
+/** Streams of a category are a range of names: "." is the character behind "-". */
+const toCondition = (
+  filter: Filter | undefined
+): { readonly condition: string; readonly parameters: Array<string> } => {
+  const parameters: Array<string> = []
+  let condition = ""
+  if (filter?.types !== undefined) {
+    condition += " AND type IN (SELECT value FROM json_each(?))"
+    parameters.push(JSON.stringify(filter.types))
+  }
+  if (filter?.categories !== undefined) {
+    const ranges = filter.categories.map(() => "(stream >= ? AND stream < ?) OR stream = ?")
+    condition += ` AND (${ranges.length === 0 ? "FALSE" : ranges.join(" OR ")})`
+    for (const category of filter.categories) parameters.push(`${category}-`, `${category}.`, category)
+  }
+  return { condition, parameters }
+}
+
+/** Goes from one stream's name to the next in the index, without passing over the events between them. */
+const LIST_STREAMS = `
+  WITH RECURSIVE names (stream) AS (
+    SELECT (SELECT min(stream) FROM stored_events WHERE stream > ?1 AND stream >= ?2)
+    UNION ALL
+    SELECT (SELECT min(stream) FROM stored_events WHERE stream > names.stream)
+    FROM names WHERE names.stream IS NOT NULL AND (?3 IS NULL OR names.stream < ?3)
+  )
+  SELECT stream, (SELECT max(version) FROM stored_events AS events WHERE events.stream = names.stream) AS version
+  FROM names WHERE stream IS NOT NULL AND (?3 IS NULL OR stream < ?3 OR stream = ?4)
+  LIMIT ?5
+`
+
+const SAVE_SNAPSHOT = `
+  INSERT INTO stored_snapshots (stream, version, schema_version, encoding, payload, created_at, modified_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (stream) DO UPDATE SET
+    version = excluded.version, schema_version = excluded.schema_version, encoding = excluded.encoding,
+    payload = excluded.payload, created_at = excluded.created_at, modified_at = excluded.modified_at
+  WHERE excluded.version >= stored_snapshots.version
+`
+
+const LOAD_SNAPSHOT = `
+  SELECT stream, version, schema_version AS schemaVersion, encoding, payload, created_at AS createdAt,
+    modified_at AS modifiedAt
+  FROM stored_snapshots WHERE stream = ?
+`
+
+const trackingPosition = (
+  statement: Statements,
+  { projection, version, upstream, slice }: Tracking.Key
+): Position | undefined => {
+  const row = statement(
+    "SELECT position FROM stored_tracking WHERE projection = ? AND projection_version = ? AND upstream = ? AND slice = ?"
+  ).get(projection, version, upstream, slice)
+  return row === undefined ? undefined : fromStorage(BigInt(row.position as number))
+}
+
+const moveTracking = (statement: Statements, { key, from, to }: Tracking.Move): TrackingConflict | undefined => {
+  const actual = trackingPosition(statement, key)
+  const { projection, version, upstream, slice } = key
+  if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })
+  statement("INSERT OR REPLACE INTO stored_tracking VALUES (?, ?, ?, ?, ?)").run(
+    projection,
+    version,
+    upstream,
+    slice,
+    to
+  )
+  return undefined
+}

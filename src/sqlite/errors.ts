@@ -1,0 +1,43 @@
+import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+
+/** SQLite's primary result codes (https://www.sqlite.org/rescode.html) that a person can do something about. */
+const BUSY = 5
+const LOCKED = 6
+
+const advice: Readonly<Record<number, string>> = {
+  8: "the file is read-only for this process; make it and its directory writable",
+  10: "the disk could not be read or written; check the disk and the file's permissions",
+  11: "the file is damaged; restore it from a backup, or save what can be read with: sqlite3 FILE .recover",
+  13: "the database is full; free disk space, or raise PRAGMA max_page_count",
+  14: "the file can't be opened; check that its directory exists and that this process may write there",
+  18: "a value is too large for the database (at most 1,000,000,000 bytes)",
+  26: "the file is no SQLite database; check the filename"
+}
+
+const resultCode = (cause: unknown): number | undefined =>
+  typeof cause === "object" && cause !== null && "errcode" in cause && typeof cause.errcode === "number"
+    ? cause.errcode & 0xff
+    : undefined
+
+/** Whether another process (or connection) holds a lock that is needed. */
+export const isBusy = (cause: unknown): boolean => {
+  const code = resultCode(cause)
+  return code === BUSY || code === LOCKED
+}
+
+/** Says what happened and what to do. */
+export const toRecorderError = (operation: string, filename: string, cause: unknown): RecorderError => {
+  const code = resultCode(cause)
+  const message = cause instanceof Error ? cause.message : String(cause)
+  const what = `SQLite file "${filename}"`
+  if (isBusy(cause)) {
+    return new RecorderUnavailable({ operation, reason: `${what}: another process holds the lock (${message})`, cause })
+  }
+  const help = code === undefined ? undefined : advice[code]
+  return new RecorderFailure({
+    operation,
+    reason: help === undefined ? `${what}: ${message}` : `${what}: ${help} (${message})`,
+    cause
+  })
+}

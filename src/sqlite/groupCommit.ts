@@ -1,0 +1,135 @@
+import type { Result } from "effect"
+import { Effect } from "effect"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderUnavailable } from "../EventSourcingError.ts"
+import { toRecorderError } from "./errors.ts"
+import type { SqliteDatabase } from "./SqliteDatabase.ts"
+import { rollback } from "./SqliteDatabase.ts"
+
+/** Work for one write transaction: synchronous; a failed result is its answer, a throw is the database's. */
+type Work = () => Result.Result<unknown, unknown>
+
+interface Pending {
+  readonly work: Work
+  readonly events: number
+  readonly resume: (exit: Effect.Effect<unknown, unknown>) => void
+  /** Set when its fiber was interrupted before its turn came. */
+  cancelled: boolean
+  /** Set when a transaction that it was part of failed: next time it has one of its own. */
+  alone: boolean
+}
+
+/** The most that one transaction takes: as many appends, or as many events. */
+const MAX_APPENDS = 512
+const MAX_EVENTS = 4096
+
+/** Coalesces concurrent writes of this process into one transaction each time, with an answer for each of them. */
+export interface GroupCommit {
+  readonly run: <A, E>(
+    operation: string,
+    events: number,
+    work: () => Result.Result<A, E>
+  ) => Effect.Effect<A, E | RecorderError>
+}
+
+/** Starts the writer, which stops with the scope. */
+export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
+  const { writer, filename, queue } = database
+  const begin = writer.prepare("BEGIN IMMEDIATE")
+  const commit = writer.prepare("COMMIT")
+  let pending: Array<Pending> = []
+  let wake: (() => void) | undefined
+  let closed = false
+
+  const unavailable = (operation: string) =>
+    new RecorderUnavailable({ operation, reason: `SQLite file "${filename}" was closed` })
+
+  const work = Effect.callback<void>((resume) => {
+    if (pending.length > 0) return resume(Effect.void)
+    wake = () => {
+      wake = undefined
+      resume(Effect.void)
+    }
+    return Effect.sync(() => {
+      wake = undefined
+    })
+  })
+
+  const takeBatch = (): Array<Pending> => {
+    pending = pending.filter(({ cancelled }) => !cancelled)
+    let events = 0
+    let count = 0
+    for (const one of pending) {
+      if (count > 0 && (one.alone || count === MAX_APPENDS || events + one.events > MAX_EVENTS)) break
+      events += one.events
+      count++
+      if (one.alone) break
+    }
+    return pending.splice(0, count)
+  }
+
+  const fail = (batch: ReadonlyArray<Pending>, error: RecorderError): void => {
+    for (const { resume } of batch) resume(Effect.fail(error))
+  }
+
+  /** Runs a batch in the transaction that is open. */
+  const runBatch = (batch: ReadonlyArray<Pending>): void => {
+    const answers: Array<Effect.Effect<unknown, unknown>> = []
+    try {
+      for (const one of batch) answers.push(Effect.fromResult(one.work()))
+      commit.run()
+    } catch (cause) {
+      rollback(writer)
+      if (batch.length === 1) {
+        fail(batch, toRecorderError("append", filename, cause))
+      } else {
+        // whichever it was: each of them again, in a transaction of its own, so that one failure fails one
+        for (const one of batch) one.alone = true
+        pending = [...batch, ...pending]
+      }
+      return
+    }
+    database.growth.notify()
+    batch.forEach(({ resume }, i) => {
+      resume(answers[i] as Effect.Effect<unknown, unknown>)
+    })
+  }
+
+  const drain = Effect.suspend(() => {
+    try {
+      begin.run()
+    } catch {
+      // by the way that waits
+      return Effect.map(database.begin("append"), () => runBatch(takeBatch()))
+    }
+    runBatch(takeBatch())
+    return Effect.void
+  }).pipe(Effect.catch((error) => Effect.sync(() => fail(takeBatch(), error))))
+
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      closed = true
+      fail(pending, unavailable("append"))
+      pending = []
+    })
+  )
+  yield* work.pipe(
+    // those that are ready to run now get to add their work to this transaction
+    Effect.andThen(Effect.yieldNow),
+    Effect.andThen(Effect.uninterruptible(queue.withPermit(drain))),
+    Effect.forever,
+    Effect.forkScoped({ startImmediately: true })
+  )
+
+  const run: GroupCommit["run"] = (operation, events, work) =>
+    Effect.callback((resume) => {
+      if (closed) return resume(Effect.fail(unavailable(operation)))
+      const one: Pending = { work, events, resume: resume as Pending["resume"], cancelled: false, alone: false }
+      pending.push(one)
+      wake?.()
+      return Effect.sync(() => {
+        one.cancelled = true
+      })
+    })
+  return { run } satisfies GroupCommit
+})

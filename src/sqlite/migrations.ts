@@ -1,0 +1,76 @@
+import type { DatabaseSync } from "node:sqlite"
+import * as Uuid from "../internal/uuid.ts"
+
+/** The steps that bring a file up, one for each version of its schema; what has been released is never changed. */
+const migrations: ReadonlyArray<string> = [
+  `
+  CREATE TABLE stored_events (
+    position       INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream         TEXT    NOT NULL,
+    version        INTEGER NOT NULL,
+    id             TEXT    NOT NULL,
+    type           TEXT    NOT NULL,
+    schema_version INTEGER NOT NULL,
+    encoding       TEXT    NOT NULL,
+    payload        ANY     NOT NULL,
+    metadata       TEXT    NOT NULL,
+    recorded_at    INTEGER NOT NULL,
+    UNIQUE (stream, version)
+  ) STRICT;
+
+  CREATE TABLE stored_snapshots (
+    stream         TEXT    PRIMARY KEY,
+    version        INTEGER NOT NULL,
+    schema_version INTEGER NOT NULL,
+    encoding       TEXT    NOT NULL,
+    payload        ANY     NOT NULL,
+    created_at     INTEGER NOT NULL,
+    modified_at    INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE stored_tracking (
+    projection         TEXT    NOT NULL,
+    projection_version INTEGER NOT NULL,
+    upstream           TEXT    NOT NULL,
+    slice              INTEGER NOT NULL,
+    position           INTEGER NOT NULL,
+    PRIMARY KEY (projection, projection_version, upstream, slice)
+  ) STRICT, WITHOUT ROWID;
+  `
+]
+
+/** What the file is, in a table of one row: a user's own `user_version` stays theirs. */
+const createLog = `
+  CREATE TABLE IF NOT EXISTS stored_log (
+    only_row       INTEGER PRIMARY KEY CHECK (only_row = 1),
+    log_id         TEXT    NOT NULL,
+    schema_version INTEGER NOT NULL
+  ) STRICT;
+`
+
+/**
+ * Brings a file to the newest schema, within the caller's transaction, and answers the id of its log.
+ *
+ * Throws on a file that a newer version of the library made.
+ */
+export const migrate = (db: DatabaseSync, now: number): string => {
+  db.exec(createLog)
+  const log = db.prepare("SELECT log_id AS logId, schema_version AS version FROM stored_log").get() as
+    | { readonly logId: string; readonly version: number }
+    | undefined
+  const logId = log?.logId ?? Uuid.v7(now)
+  const version = log?.version ?? 0
+  if (version > migrations.length) {
+    throw new Error(
+      `its schema has version ${version} and this version of effect-eventsourcing knows ${migrations.length}; update effect-eventsourcing`
+    )
+  }
+  for (const migration of migrations.slice(version)) db.exec(migration)
+  if (version < migrations.length) {
+    db.prepare("INSERT OR REPLACE INTO stored_log (only_row, log_id, schema_version) VALUES (1, ?, ?)").run(
+      logId,
+      migrations.length
+    )
+  }
+  return logId
+}

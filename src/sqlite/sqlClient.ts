@@ -1,0 +1,100 @@
+import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
+import type { Semaphore } from "effect"
+import { Context, Effect, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import type { SqlConnection } from "effect/sql"
+import { SqlClient, SqlError, Statement } from "effect/sql"
+import type { RecorderError } from "../EventSourcingError.ts"
+
+/** `node:sqlite` has the result code in `errcode`; the classifier of `effect/sql` looks for `errno`. */
+const toSqlError = (cause: unknown): SqlError.SqlError => {
+  const errno = typeof cause === "object" && cause !== null && "errcode" in cause ? cause.errcode : undefined
+  const message = cause instanceof Error ? cause.message : String(cause)
+  return new SqlError.SqlError({
+    reason: SqlError.classifySqliteError(Object.assign(new Error(message, { cause }), { errno }), { message })
+  })
+}
+
+type Row = Record<string, unknown>
+
+/**
+ * The `SqlClient` of `effect/sql` over a connection of `node:sqlite`, for the user's own SQL.
+ *
+ * Statements and transactions pass through the queue that the recorder's appends pass through, and wait for the locks of
+ * other processes with Effect's clock.
+ */
+export const make = Effect.fnUntraced(function* (options: {
+  readonly db: DatabaseSync
+  readonly queue: Semaphore.Semaphore
+  readonly waiting: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
+}): Effect.fn.Return<SqlClient.SqlClient> {
+  const { db, queue, waiting } = options
+  const prepared = new Map<string, StatementSync>()
+  const prepare = (sql: string): StatementSync => {
+    const known = prepared.get(sql)
+    if (known !== undefined) return known
+    const statement = db.prepare(sql)
+    if (prepared.size < 500) prepared.set(sql, statement)
+    return statement
+  }
+
+  const run = <A>(f: (bigints: boolean) => A): Effect.Effect<A, SqlError.SqlError> =>
+    Effect.withFiber((fiber) => {
+      const bigints = Context.get(fiber.context, SqlClient.SafeIntegers)
+      return Effect.mapError(
+        waiting("run the user's SQL", () => f(bigints)),
+        (error) => toSqlError(error.cause ?? error)
+      )
+    })
+
+  const all = (
+    statement: StatementSync,
+    params: ReadonlyArray<unknown>,
+    bigints: boolean,
+    arrays = false
+  ): ReadonlyArray<Row> => {
+    statement.setReadBigInts(bigints)
+    statement.setReturnArrays(arrays)
+    return statement.all(...(params as ReadonlyArray<SQLInputValue>)) as ReadonlyArray<Row>
+  }
+  const values = (statement: StatementSync, params: ReadonlyArray<unknown>, bigints: boolean) =>
+    all(statement, params, bigints, true) as unknown as ReadonlyArray<ReadonlyArray<unknown>>
+
+  const connection: SqlConnection.Connection = {
+    execute: (sql, params, transform) =>
+      run((bigints) => {
+        const rows = all(prepare(sql), params, bigints)
+        return transform === undefined ? rows : transform(rows)
+      }),
+    executeRaw: (sql, params) => run(() => prepare(sql).run(...(params as ReadonlyArray<SQLInputValue>))),
+    executeValues: (sql, params) => run((bigints) => values(prepare(sql), params, bigints)),
+    executeValuesUnprepared: (sql, params) => run((bigints) => values(db.prepare(sql), params, bigints)),
+    executeUnprepared: (sql, params, transform) =>
+      run((bigints) => {
+        const rows = all(db.prepare(sql), params, bigints)
+        return transform === undefined ? rows : transform(rows)
+      }),
+    executeStream: (sql, params, transform) =>
+      Stream.suspend(() => {
+        const rows = Stream.fromIterable(
+          db.prepare(sql).iterate(...(params as ReadonlyArray<SQLInputValue>)) as Iterable<Row>,
+          { chunkSize: 128 }
+        )
+        return transform === undefined ? rows : Stream.mapArray(rows, (page) => transform(page) as typeof page)
+      }).pipe(Stream.catchDefect((cause) => Stream.fail(toSqlError(cause))))
+  }
+
+  const acquirers = SqlClient.makeSqliteAcquirers({
+    connection: Effect.succeed(connection),
+    semaphore: queue,
+    isTransaction: () => db.isTransaction
+  })
+  return yield* SqlClient.make({
+    ...acquirers,
+    driver: "node-sqlite",
+    compiler: Statement.makeCompilerSqlite(),
+    beginTransaction: "BEGIN IMMEDIATE",
+    releaseSavepoint: (name) => `RELEASE SAVEPOINT ${name}`,
+    spanAttributes: [["db.system.name", "sqlite"]]
+  }).pipe(Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make))
+})
