@@ -1,0 +1,396 @@
+/**
+ * Domain events to stored events and back: encodes and appends, reads and decodes.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Schema, Stream } from "effect"
+ * import { Aggregate, EventStore } from "effect-eventsourcing"
+ * import { MemoryLayer } from "effect-eventsourcing/memory"
+ *
+ * const Dog = Aggregate.make("Dog", {
+ *   state: Schema.Struct({ name: Schema.String }),
+ *   creation: { Registered: { name: Schema.String } },
+ *   events: {},
+ *   reduce: { Registered: ({ name }) => ({ name }) }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const store = yield* EventStore.EventStore
+ *   yield* store.append(Dog, Dog.id("Fido"), { expected: "NoStream", events: [Dog.Registered({ name: "Fido" })] })
+ *   return yield* Stream.runCollect(store.readAll([Dog]))
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.provide(MemoryLayer()))).then((events) => {
+ *   console.log(events[0]?.event) // prints: { name: 'Fido', _tag: 'Registered' }
+ * })
+ * ```
+ */
+import { Clock, Context, DateTime, Effect, Layer, Option, Schedule, Stream } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import { isReadonlyArrayNonEmpty } from "effect/Array"
+import type * as Aggregate from "./Aggregate.ts"
+import type { AppendError, ReadError, RecorderError, WrongExpectedVersion } from "./EventSourcingError.ts"
+import { EventNotDecodable, EventNotEncodable, UnknownEventType } from "./EventSourcingError.ts"
+import { currentSpan, withSpan } from "./internal/tracing.ts"
+import * as Uuid from "./internal/uuid.ts"
+import type { Plain } from "./Mapper.ts"
+import { Mapper } from "./Mapper.ts"
+import * as Metadata from "./Metadata.ts"
+import type { AppendedToStreams, Check } from "./MultiStreamAppend.ts"
+import { MultiStreamAppend } from "./MultiStreamAppend.ts"
+import type { Position } from "./Position.ts"
+import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
+import type { Appended, Direction, ExpectedVersion } from "./Recorder.ts"
+import { Recorder } from "./Recorder.ts"
+import type { Notification, StoredEvent } from "./StoredEvent.ts"
+import * as StreamName from "./StreamName.ts"
+
+/** Events that are encoded for their place, ready to be appended; appending them twice records them once (G7). */
+export interface Prepared<Event> {
+  readonly stream: StreamName.StreamName
+  readonly expected: ExpectedVersion
+  readonly stored: NonEmptyReadonlyArray<StoredEvent>
+  /** The events as every later reader will get them. */
+  readonly events: ReadonlyArray<RecordedEvent<Event>>
+}
+
+/** What an append answers. */
+export interface Recorded<Event> extends Appended {
+  readonly events: ReadonlyArray<RecordedEvent<Event>>
+}
+
+/** Which events of a stream to read. */
+export interface ReadOptions {
+  readonly direction?: Direction
+  /** Begin behind this version, in the direction of the read (exclusive). Default: the start, or backward the end. */
+  readonly after?: number
+  /** End with this version (inclusive). */
+  readonly upTo?: number
+}
+
+/** Which events of the total order to read. */
+export interface ReadAllOptions {
+  readonly direction?: Direction
+  /** Begin behind this position, in the direction of the read (exclusive). Default: the start, or backward the end. */
+  readonly after?: Position
+  /** End with this position (inclusive). */
+  readonly upTo?: Position
+}
+
+/** How long to go on sending an append whose answer was lost: 5 times, from 20 ms on, doubling, jittered. */
+const resend = Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 5 }))
+
+/** Events of one page, and so in memory at once. */
+const PAGE = 512
+
+/** Records domain events and reads them back. */
+export class EventStore extends Context.Service<
+  EventStore,
+  {
+    /**
+     * Appends events to an aggregate's stream: all of them or none (G1).
+     *
+     * With `expected: "Any"` it goes behind whatever there is. Without events it does nothing and answers `undefined`.
+     */
+    readonly append: <A extends Aggregate.Any>(
+      aggregate: A,
+      id: Aggregate.Id<Aggregate.NameOf<A>>,
+      append: {
+        readonly expected: ExpectedVersion | "Any"
+        readonly events: ReadonlyArray<Aggregate.Event<A>>
+      }
+    ) => Effect.Effect<Recorded<Aggregate.Event<A>> | undefined, AppendError>
+
+    /** Encodes events for a place in a stream, with ids, time and metadata, without recording them. */
+    readonly prepare: <A extends Aggregate.Any>(
+      aggregate: A,
+      id: Aggregate.Id<Aggregate.NameOf<A>>,
+      expected: ExpectedVersion,
+      events: NonEmptyReadonlyArray<Aggregate.Event<A>>
+    ) => Effect.Effect<Prepared<Aggregate.Event<A>>, EventNotEncodable>
+
+    /**
+     * Records prepared events. When the answer is lost, the same stored events are sent again, a few times; after that
+     * it ends with `RecorderUnavailable`, and calling it again with the same value is safe (G7).
+     */
+    readonly commit: (prepared: Prepared<unknown>) => Effect.Effect<Appended, WrongExpectedVersion | RecorderError>
+
+    /** Records prepared events of several streams, all or none (G1), if the checks hold too. */
+    readonly commitAll: (
+      prepared: NonEmptyReadonlyArray<Prepared<unknown>>,
+      checks?: ReadonlyArray<Check>
+    ) => Effect.Effect<AppendedToStreams, WrongExpectedVersion | RecorderError, MultiStreamAppend>
+
+    /** Reads the events of an aggregate, in pages. */
+    readonly read: <A extends Aggregate.Any>(
+      aggregate: A,
+      id: Aggregate.Id<Aggregate.NameOf<A>>,
+      options?: ReadOptions
+    ) => Stream.Stream<Positioned<Aggregate.Event<A>>, ReadError>
+
+    /** Reads one page of stored events of a stream and decodes only the events: what rebuilding a state takes. */
+    readonly readPage: (
+      aggregate: Aggregate.Any,
+      stream: StreamName.StreamName,
+      options: { readonly after: number | undefined; readonly upTo: number | undefined }
+    ) => Effect.Effect<Page, ReadError>
+
+    /** Reads the events of these aggregates in the total order, in pages. */
+    readonly readAll: <const As extends ReadonlyArray<Aggregate.Any>>(
+      aggregates: As,
+      options?: ReadAllOptions
+    ) => Stream.Stream<Positioned<Aggregate.Event<As[number]>>, ReadError>
+
+    /** The version of an aggregate's last event; `undefined` where there is none. */
+    readonly version: (stream: StreamName.StreamName) => Effect.Effect<number | undefined, RecorderError>
+
+    /** The position of the last event of the log. */
+    readonly head: Effect.Effect<Position | undefined, RecorderError>
+  }
+>()("effect-eventsourcing/EventStore") {}
+
+/** A page of a stream: events with what a state's version and times are made of. @internal */
+export interface Page {
+  readonly notifications: ReadonlyArray<Notification>
+  readonly events: ReadonlyArray<Aggregate.AnyEvent>
+  readonly last: boolean
+}
+
+/** The event store of a recorder and a mapper. */
+export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.effect(
+  EventStore,
+  Effect.gen(function* () {
+    const recorder = yield* Recorder
+    const mapper = yield* Mapper
+
+    const prepare = Effect.fnUntraced(function* (
+      aggregate: Aggregate.Any,
+      stream: StreamName.StreamName,
+      expected: ExpectedVersion,
+      events: ReadonlyArray<Aggregate.AnyEvent>,
+      ids?: ReadonlyArray<string>
+    ): Effect.fn.Return<Prepared<Aggregate.AnyEvent>, EventNotEncodable> {
+      const first = expected === "NoStream" ? 0 : expected + 1
+      const now = yield* Clock.currentTimeMillis
+      const span = yield* currentSpan
+      const metadata = Metadata.current(yield* Effect.context<never>(), span)
+      const plain = yield* toPlain(aggregate, stream, first, events)
+      const encoded = yield* mapper.encode(plain)
+      return yield* Effect.suspend(() => {
+        const recordedAt = DateTime.makeUnsafe(now)
+        const aggregateId = StreamName.id(stream)
+        const stored: Array<StoredEvent> = []
+        const recorded: Array<RecordedEvent<Aggregate.AnyEvent>> = []
+        let version = first
+        try {
+          const storedMetadata = Metadata.toStored(metadata)
+          for (const { type, schemaVersion } of plain) {
+            const { encoding, payload, readBack } = encoded[version - first] as (typeof encoded)[number]
+            const id = ids?.[version - first] ?? Uuid.v7(now)
+            const event = decode(aggregate, type, schemaVersion, readBack())
+            stored.push({ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: now })
+            recorded.push({ id, stream, aggregateId, version, recordedAt, metadata, event })
+            version++
+          }
+        } catch (cause) {
+          const type = plain[version - first]?.type ?? ""
+          return Effect.fail(notEncodable(stream, version, type, cause))
+        }
+        return Effect.succeed({ stream, expected, stored: stored as never, events: recorded })
+      })
+    })
+
+    const commit = (prepared: Prepared<unknown>) =>
+      recorder
+        .append({ stream: prepared.stream, expected: prepared.expected, events: prepared.stored })
+        .pipe(Effect.retry({ schedule: resend, while: (error) => error._tag === "RecorderUnavailable" }))
+
+    const version = (stream: StreamName.StreamName) =>
+      Effect.map(recorder.readStream({ stream, direction: "backward", limit: 1 }), ([last]) => last?.version)
+
+    const append = Effect.fnUntraced(function* (
+      aggregate: Aggregate.Any,
+      stream: StreamName.StreamName,
+      expected: ExpectedVersion | "Any",
+      events: ReadonlyArray<Aggregate.AnyEvent>
+    ) {
+      if (!isReadonlyArrayNonEmpty(events)) return undefined
+      if (expected !== "Any") {
+        const prepared = yield* prepare(aggregate, stream, expected, events)
+        return { ...(yield* commit(prepared)), events: prepared.events }
+      }
+      // the same ids at each attempt: should one have been recorded after all, it is recognised at its version
+      const now = yield* Clock.currentTimeMillis
+      const ids = events.map(() => Uuid.v7(now))
+      return yield* Effect.gen(function* () {
+        const prepared = yield* prepare(aggregate, stream, (yield* version(stream)) ?? "NoStream", events, ids)
+        return { ...(yield* commit(prepared)), events: prepared.events }
+      }).pipe(Effect.retry({ while: (error) => error._tag === "WrongExpectedVersion" }))
+    })
+
+    const decodePage = Effect.fnUntraced(function* (
+      aggregateOf: (notification: Notification) => Aggregate.Any,
+      notifications: ReadonlyArray<Notification>
+    ): Effect.fn.Return<ReadonlyArray<Aggregate.AnyEvent>, ReadError> {
+      const json = yield* mapper.decode(notifications)
+      return yield* Effect.suspend((): Effect.Effect<ReadonlyArray<Aggregate.AnyEvent>, ReadError> => {
+        const events: Array<Aggregate.AnyEvent> = []
+        for (const notification of notifications) {
+          const { type, schemaVersion, stream, version, position } = notification
+          const aggregate = aggregateOf(notification)
+          if (!aggregate.compiled.byType.has(type)) {
+            return Effect.fail(new UnknownEventType({ stream, version, position, type, aggregate: aggregate.name }))
+          }
+          try {
+            events.push(decode(aggregate, type, schemaVersion, json[events.length]))
+          } catch (cause) {
+            return Effect.fail(
+              new EventNotDecodable({ stream, version, position, type, reason: messageOf(cause), cause })
+            )
+          }
+        }
+        return Effect.succeed(events)
+      })
+    })
+
+    const withEnvelope = (
+      aggregateOf: (notification: Notification) => Aggregate.Any,
+      notifications: ReadonlyArray<Notification>
+    ): Effect.Effect<ReadonlyArray<Positioned<Aggregate.AnyEvent>>, ReadError> =>
+      Effect.flatMap(decodePage(aggregateOf, notifications), (events) =>
+        Effect.suspend(() => {
+          const recorded: Array<Positioned<Aggregate.AnyEvent>> = []
+          for (const notification of notifications) {
+            const { id, stream, version, position, type } = notification
+            try {
+              recorded.push({
+                id,
+                stream,
+                aggregateId: StreamName.id(stream),
+                version,
+                position,
+                recordedAt: DateTime.makeUnsafe(notification.recordedAt),
+                metadata: Metadata.fromStored(notification.metadata),
+                event: events[recorded.length] as Aggregate.AnyEvent
+              })
+            } catch (cause) {
+              const reason = `its metadata: ${messageOf(cause)}`
+              return Effect.fail(new EventNotDecodable({ stream, version, position, type, reason, cause }))
+            }
+          }
+          return Effect.succeed(recorded)
+        })
+      )
+
+    const readPage = (
+      aggregate: Aggregate.Any,
+      stream: StreamName.StreamName,
+      { after, upTo }: { readonly after: number | undefined; readonly upTo: number | undefined }
+    ) =>
+      Effect.flatMap(recorder.readStream({ stream, after, upTo, limit: PAGE }), (notifications) =>
+        Effect.map(
+          decodePage(() => aggregate, notifications),
+          (events): Page => ({ notifications, events, last: notifications.length < PAGE })
+        )
+      )
+
+    const read = (aggregate: Aggregate.Any, stream: StreamName.StreamName, options: ReadOptions) =>
+      paginate(
+        options.after,
+        (after) =>
+          recorder.readStream({ stream, direction: options.direction, after, upTo: options.upTo, limit: PAGE }),
+        (last) => last.version,
+        (page) => withEnvelope(() => aggregate, page)
+      )
+
+    const readAll = (aggregates: ReadonlyArray<Aggregate.Any>, options: ReadAllOptions) => {
+      const byName = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
+      const filter = { categories: [...byName.keys()] }
+      const aggregateOf = ({ stream }: Notification) => byName.get(StreamName.category(stream)) as Aggregate.Any
+      return paginate(
+        options.after,
+        (after) => recorder.readAll({ direction: options.direction, after, upTo: options.upTo, filter, limit: PAGE }),
+        (last) => last.position,
+        (page) => withEnvelope(aggregateOf, page)
+      )
+    }
+
+    return EventStore.of({
+      append: (aggregate, id, { expected, events }) =>
+        withSpan("EventStore.append", { stream: StreamName.of(aggregate.name, id), events: events.length })(
+          append(aggregate, StreamName.of(aggregate.name, id), expected, events)
+        ) as never,
+      prepare: (aggregate, id, expected, events) =>
+        prepare(aggregate, StreamName.of(aggregate.name, id), expected, events) as never,
+      commit,
+      commitAll: Effect.fnUntraced(function* (prepared, checks) {
+        const { append } = yield* MultiStreamAppend
+        const appends = prepared.map(({ stream, expected, stored }) => ({ stream, expected, events: stored }))
+        return yield* append(appends as never, checks).pipe(
+          Effect.retry({ schedule: resend, while: (error) => error._tag === "RecorderUnavailable" })
+        )
+      }),
+      read: (aggregate, id, options = {}) => read(aggregate, StreamName.of(aggregate.name, id), options) as never,
+      readPage,
+      readAll: (aggregates, options = {}) => readAll(aggregates, options) as never,
+      version,
+      head: recorder.head
+    })
+  })
+)
+
+/** A stream of pages: each begins behind the last of the one before. */
+const paginate = <Place, A, E, E2>(
+  start: Place | undefined,
+  page: (after: Place | undefined) => Effect.Effect<ReadonlyArray<Notification>, E>,
+  placeOf: (last: Notification) => Place,
+  decode: (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<A>, E2>
+): Stream.Stream<A, E | E2> =>
+  Stream.paginate(start, (after) =>
+    Effect.flatMap(page(after), (notifications) =>
+      Effect.map(decode(notifications), (events) => {
+        const last = notifications[notifications.length - 1]
+        const more = last !== undefined && notifications.length === PAGE
+        return [events, more ? Option.some<Place | undefined>(placeOf(last)) : Option.none()] as const
+      })
+    )
+  )
+
+/** Checks events against their schemas and turns them into JSON values. */
+const toPlain = (
+  aggregate: Aggregate.Any,
+  stream: StreamName.StreamName,
+  first: number,
+  events: ReadonlyArray<Aggregate.AnyEvent>
+): Effect.Effect<ReadonlyArray<Plain>, EventNotEncodable> =>
+  Effect.suspend(() => {
+    const plain: Array<Plain> = []
+    for (const event of events) {
+      const version = first + plain.length
+      const declared = aggregate.compiled.byTag.get(event?._tag)
+      if (declared === undefined) {
+        const cause = new Error(`${aggregate.name} declares no event "${event?._tag}"`)
+        return Effect.fail(notEncodable(stream, version, String(event?._tag), cause))
+      }
+      const { type, codec } = declared
+      try {
+        plain.push({ stream, version, type, schemaVersion: codec.version, json: codec.encode(event) })
+      } catch (cause) {
+        return Effect.fail(notEncodable(stream, version, type, cause))
+      }
+    }
+    return Effect.succeed(plain)
+  })
+
+/** The event of a stored type, brought up to its newest version; throws. */
+const decode = (aggregate: Aggregate.Any, type: string, schemaVersion: number, json: unknown): Aggregate.AnyEvent => {
+  const declared = aggregate.compiled.byType.get(type) as Aggregate.CompiledEvent
+  const event = declared.codec.decode(schemaVersion, json) as { _tag: string }
+  event._tag = declared.tag
+  return event
+}
+
+const notEncodable = (stream: string, version: number, type: string, cause: unknown) =>
+  new EventNotEncodable({ stream, version, type, reason: messageOf(cause), cause })
+
+const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))

@@ -1,0 +1,25 @@
+/** A domain event together with what its recording added. */
+import type { DateTime } from "effect"
+import type { Metadata } from "./Metadata.ts"
+import type { Position } from "./Position.ts"
+import type { StreamName } from "./StreamName.ts"
+
+/** A domain event as it was recorded. */
+export interface RecordedEvent<out Event> {
+  /** Identifies the event everywhere (a UUID). */
+  readonly id: string
+  readonly stream: StreamName
+  /** The id of the aggregate: the stream's name without the aggregate's. */
+  readonly aggregateId: string
+  /** The event's place in its stream: 0, 1, 2… */
+  readonly version: number
+  readonly recordedAt: DateTime.Utc
+  readonly metadata: Metadata
+  /** The event, brought up to its newest schema version. */
+  readonly event: Event
+}
+
+/** A recorded event that was read back, and so has its place in the total order. */
+export interface Positioned<out Event> extends RecordedEvent<Event> {
+  readonly position: Position
+}

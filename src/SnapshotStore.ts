@@ -1,0 +1,98 @@
+/**
+ * Keeps an aggregate's state, so that rebuilding it need not begin at its first event.
+ *
+ * A snapshot that can't be read (another version of the state's schema without a step to it, damaged bytes, a lost key)
+ * is reported and passed over: it is a copy, and the events are there.
+ */
+import { Context, DateTime, Effect, Layer } from "effect"
+import type * as Aggregate from "./Aggregate.ts"
+import type { RecorderError } from "./EventSourcingError.ts"
+import { EventNotEncodable } from "./EventSourcingError.ts"
+import { Mapper } from "./Mapper.ts"
+import { SnapshotRecorder } from "./SnapshotRecorder.ts"
+import * as StreamName from "./StreamName.ts"
+
+/** Keeps and finds snapshots. */
+export class SnapshotStore extends Context.Service<
+  SnapshotStore,
+  {
+    /** Keeps the state of an aggregate in place of an older one. */
+    readonly save: <A extends Aggregate.Any>(
+      aggregate: A,
+      instance: Aggregate.Instance<A>
+    ) => Effect.Effect<void, EventNotEncodable | RecorderError>
+    /** The snapshot of an aggregate; `undefined` where there is none, or none that can be read. */
+    readonly load: <A extends Aggregate.Any>(
+      aggregate: A,
+      id: Aggregate.Id<Aggregate.NameOf<A>>
+    ) => Effect.Effect<Aggregate.Instance<A> | undefined, RecorderError>
+  }
+>()("effect-eventsourcing/SnapshotStore") {}
+
+/** The type by which errors and ciphers know a snapshot: no event has it. */
+const typeOf = (aggregate: Aggregate.Any) => `${aggregate.name} (snapshot)`
+
+/** The snapshot store of a snapshot recorder and a mapper. */
+export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper> = Layer.effect(
+  SnapshotStore,
+  Effect.gen(function* () {
+    const recorder = yield* SnapshotRecorder
+    const mapper = yield* Mapper
+
+    const save = Effect.fnUntraced(function* (
+      aggregate: Aggregate.Any,
+      { id, version, state, createdAt, modifiedAt }: Aggregate.Instance<Aggregate.Any>
+    ) {
+      const stream = StreamName.of(aggregate.name, id)
+      const type = typeOf(aggregate)
+      const codec = aggregate.compiled.state
+      const json = yield* Effect.try({
+        try: () => codec.encode(state),
+        catch: (cause) =>
+          new EventNotEncodable({
+            stream,
+            version,
+            type,
+            reason: cause instanceof Error ? cause.message : String(cause),
+            cause
+          })
+      })
+      const encoded = yield* mapper.encode([{ stream, version, type, schemaVersion: codec.version, json }])
+      for (const { encoding, payload } of encoded) {
+        yield* recorder.save({
+          stream,
+          version,
+          schemaVersion: codec.version,
+          encoding,
+          payload,
+          createdAt: createdAt.epochMilliseconds,
+          modifiedAt: modifiedAt.epochMilliseconds
+        })
+      }
+    })
+
+    const load = Effect.fnUntraced(function* (aggregate: Aggregate.Any, id: Aggregate.Id<string>) {
+      const stored = yield* recorder.load(StreamName.of(aggregate.name, id))
+      if (stored === undefined) return undefined
+      return yield* mapper.decode([{ ...stored, type: typeOf(aggregate) }]).pipe(
+        Effect.flatMap(([json]) =>
+          Effect.try(() => ({
+            id,
+            version: stored.version,
+            state: aggregate.compiled.state.decode(stored.schemaVersion, json),
+            createdAt: DateTime.makeUnsafe(stored.createdAt),
+            modifiedAt: DateTime.makeUnsafe(stored.modifiedAt)
+          }))
+        ),
+        Effect.catch((error) =>
+          Effect.as(
+            Effect.logWarning(`the snapshot of "${stored.stream}" can't be read, its events are read instead`, error),
+            undefined
+          )
+        )
+      )
+    })
+
+    return SnapshotStore.of({ save: save as never, load: load as never })
+  })
+)

@@ -1,0 +1,31 @@
+/**
+ * Event sourcing for TypeScript, as Effect layers.
+ *
+ * Each module is a namespace: `import { Aggregate, Repository } from "effect-eventsourcing"`. Backends are subpaths:
+ * `effect-eventsourcing/memory`, `effect-eventsourcing/sqlite`.
+ */
+export * as Aggregate from "./Aggregate.ts"
+export * as Cipher from "./Cipher.ts"
+export * as Compressor from "./Compressor.ts"
+export * as Decision from "./Decision.ts"
+export * as DomainEvent from "./DomainEvent.ts"
+export * as EventSourcing from "./EventSourcing.ts"
+export * as EventSourcingError from "./EventSourcingError.ts"
+export * as EventStore from "./EventStore.ts"
+export * as Evolution from "./Evolution.ts"
+export * as KeyService from "./KeyService.ts"
+export * as Mapper from "./Mapper.ts"
+export * as Metadata from "./Metadata.ts"
+export * as MultiStreamAppend from "./MultiStreamAppend.ts"
+export * as Position from "./Position.ts"
+export * as RecordedEvent from "./RecordedEvent.ts"
+export * as Recorder from "./Recorder.ts"
+export * as Repository from "./Repository.ts"
+export * as SnapshotRecorder from "./SnapshotRecorder.ts"
+export * as SnapshotStore from "./SnapshotStore.ts"
+export * as StoredEvent from "./StoredEvent.ts"
+export * as StreamCatalog from "./StreamCatalog.ts"
+export * as StreamName from "./StreamName.ts"
+export * as TrackedAppend from "./TrackedAppend.ts"
+export * as Tracking from "./Tracking.ts"
+export * as Transcoder from "./Transcoder.ts"
