@@ -25,13 +25,13 @@
  * })
  * ```
  */
-import { Clock, Context, DateTime, Effect, Layer, Option, Schedule, Stream } from "effect"
+import { Clock, Context, DateTime, Effect, Layer, Option, Result, Schedule, Stream } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
 import type { AppendError, ReadError, RecorderError, WrongExpectedVersion } from "./EventSourcingError.ts"
 import { EventNotDecodable, EventNotEncodable, UnknownEventType } from "./EventSourcingError.ts"
-import { currentSpan, withSpan } from "./internal/tracing.ts"
+import { withSpan } from "./internal/tracing.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { Plain } from "./Mapper.ts"
 import { Mapper } from "./Mapper.ts"
@@ -163,47 +163,45 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     const recorder = yield* Recorder
     const mapper = yield* Mapper
 
-    const prepare = Effect.fnUntraced(function* (
+    const prepare = (
       aggregate: Aggregate.Any,
       stream: StreamName.StreamName,
       expected: ExpectedVersion,
       events: ReadonlyArray<Aggregate.AnyEvent>,
       ids?: ReadonlyArray<string>
-    ): Effect.fn.Return<Prepared<Aggregate.AnyEvent>, EventNotEncodable> {
-      const first = expected === "NoStream" ? 0 : expected + 1
-      const now = yield* Clock.currentTimeMillis
-      const span = yield* currentSpan
-      const metadata = Metadata.current(yield* Effect.context<never>(), span)
-      const plain = yield* toPlain(aggregate, stream, first, events)
-      const encoded = yield* mapper.encode(plain)
-      return yield* Effect.suspend(() => {
-        const recordedAt = DateTime.makeUnsafe(now)
-        const aggregateId = StreamName.id(stream)
-        const stored: Array<StoredEvent> = []
-        const recorded: Array<RecordedEvent<Aggregate.AnyEvent>> = []
-        let version = first
-        try {
-          const storedMetadata = Metadata.toStored(metadata)
-          for (const { type, schemaVersion } of plain) {
-            const { encoding, payload, readBack } = encoded[version - first] as (typeof encoded)[number]
-            const id = ids?.[version - first] ?? Uuid.v7(now)
-            const event = decode(aggregate, type, schemaVersion, readBack())
-            stored.push({ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: now })
-            recorded.push({ id, stream, aggregateId, version, recordedAt, metadata, event })
-            version++
+    ): Effect.Effect<Prepared<Aggregate.AnyEvent>, EventNotEncodable> =>
+      Effect.withFiber((fiber) => {
+        const first = expected === "NoStream" ? 0 : expected + 1
+        const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+        const metadata = Metadata.current(fiber.context)
+        const plain = toPlain(aggregate, stream, first, events)
+        if (Result.isFailure(plain)) return Effect.fail(plain.failure)
+        return Effect.flatMap(mapper.encode(plain.success), (encoded) => {
+          const recordedAt = DateTime.makeUnsafe(now)
+          const aggregateId = StreamName.id(stream)
+          const stored: Array<StoredEvent> = []
+          const recorded: Array<RecordedEvent<Aggregate.AnyEvent>> = []
+          let version = first
+          try {
+            const storedMetadata = Metadata.toStored(metadata)
+            for (const { type, schemaVersion } of plain.success) {
+              const { encoding, payload, readBack } = encoded[version - first] as (typeof encoded)[number]
+              const id = ids?.[version - first] ?? Uuid.v7(now)
+              const event = decode(aggregate, type, schemaVersion, readBack())
+              stored.push({ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: now })
+              recorded.push({ id, stream, aggregateId, version, recordedAt, metadata, event })
+              version++
+            }
+          } catch (cause) {
+            const type = plain.success[version - first]?.type ?? ""
+            return Effect.fail(notEncodable(stream, version, type, cause))
           }
-        } catch (cause) {
-          const type = plain[version - first]?.type ?? ""
-          return Effect.fail(notEncodable(stream, version, type, cause))
-        }
-        return Effect.succeed({ stream, expected, stored: stored as never, events: recorded })
+          return Effect.succeed({ stream, expected, stored: stored as never, events: recorded })
+        })
       })
-    })
 
-    const commit = (prepared: Prepared<unknown>) =>
-      recorder
-        .append({ stream: prepared.stream, expected: prepared.expected, events: prepared.stored })
-        .pipe(Effect.retry({ schedule: resend, while: (error) => error._tag === "RecorderUnavailable" }))
+    const commit = ({ stream, expected, stored }: Prepared<unknown>) =>
+      whenUnavailableAgain(recorder.append({ stream, expected, events: stored }))
 
     const version = (stream: StreamName.StreamName) =>
       Effect.map(recorder.readStream({ stream, direction: "backward", limit: 1 }), ([last]) => last?.version)
@@ -326,9 +324,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       commitAll: Effect.fnUntraced(function* (prepared, checks) {
         const { append } = yield* MultiStreamAppend
         const appends = prepared.map(({ stream, expected, stored }) => ({ stream, expected, events: stored }))
-        return yield* append(appends as never, checks).pipe(
-          Effect.retry({ schedule: resend, while: (error) => error._tag === "RecorderUnavailable" })
-        )
+        return yield* whenUnavailableAgain(append(appends as never, checks))
       }),
       read: (aggregate, id, options = {}) => read(aggregate, StreamName.of(aggregate.name, id), options) as never,
       readPage,
@@ -356,31 +352,36 @@ const paginate = <Place, A, E, E2>(
     )
   )
 
+/** Sends an append whose answer was lost again, as it is; costs nothing where the first attempt is answered. */
+const whenUnavailableAgain = <A, E extends { readonly _tag: string }, R>(append: Effect.Effect<A, E, R>) =>
+  Effect.catchIf(append, isUnavailable, () => Effect.retry(append, { schedule: resend, while: isUnavailable }))
+
+const isUnavailable = (error: { readonly _tag: string }): boolean => error._tag === "RecorderUnavailable"
+
 /** Checks events against their schemas and turns them into JSON values. */
 const toPlain = (
   aggregate: Aggregate.Any,
   stream: StreamName.StreamName,
   first: number,
   events: ReadonlyArray<Aggregate.AnyEvent>
-): Effect.Effect<ReadonlyArray<Plain>, EventNotEncodable> =>
-  Effect.suspend(() => {
-    const plain: Array<Plain> = []
-    for (const event of events) {
-      const version = first + plain.length
-      const declared = aggregate.compiled.byTag.get(event?._tag)
-      if (declared === undefined) {
-        const cause = new Error(`${aggregate.name} declares no event "${event?._tag}"`)
-        return Effect.fail(notEncodable(stream, version, String(event?._tag), cause))
-      }
-      const { type, codec } = declared
-      try {
-        plain.push({ stream, version, type, schemaVersion: codec.version, json: codec.encode(event) })
-      } catch (cause) {
-        return Effect.fail(notEncodable(stream, version, type, cause))
-      }
+): Result.Result<ReadonlyArray<Plain>, EventNotEncodable> => {
+  const plain: Array<Plain> = []
+  for (const event of events) {
+    const version = first + plain.length
+    const declared = aggregate.compiled.byTag.get(event?._tag)
+    if (declared === undefined) {
+      const cause = new Error(`${aggregate.name} declares no event "${event?._tag}"`)
+      return Result.fail(notEncodable(stream, version, String(event?._tag), cause))
     }
-    return Effect.succeed(plain)
-  })
+    const { type, codec } = declared
+    try {
+      plain.push({ stream, version, type, schemaVersion: codec.version, json: codec.encode(event) })
+    } catch (cause) {
+      return Result.fail(notEncodable(stream, version, type, cause))
+    }
+  }
+  return Result.succeed(plain)
+}
 
 /** The event of a stored type, brought up to its newest version; throws. */
 const decode = (aggregate: Aggregate.Any, type: string, schemaVersion: number, json: unknown): Aggregate.AnyEvent => {

@@ -17,8 +17,7 @@
  * Effect.runSync(program)
  * ```
  */
-import type { Tracer } from "effect"
-import { Context } from "effect"
+import { Context, Tracer } from "effect"
 
 /** The metadata of a recorded event. */
 export interface Metadata {
@@ -44,10 +43,12 @@ export const CausationId: Context.Reference<string | undefined> = Context.Refere
   { defaultValue: (): string | undefined => undefined }
 )
 
+const none: Readonly<Record<string, string>> = {}
+
 /** The user's own metadata of events recorded in this scope: a flat record of strings, keys not beginning with `$`. */
 export const Attributes: Context.Reference<Readonly<Record<string, string>>> = Context.Reference(
   "effect-eventsourcing/Metadata/Attributes",
-  { defaultValue: (): Readonly<Record<string, string>> => ({}) }
+  { defaultValue: () => none }
 )
 
 const CORRELATION = "$correlationId"
@@ -57,12 +58,15 @@ const TRACE_PARENT = "$traceParent"
 const traceParent = (span: Tracer.AnySpan): string => `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`
 
 /** Reads the metadata of the scope. */
-export const current = (context: Context.Context<never>, span: Tracer.AnySpan | undefined): Metadata => ({
-  correlationId: Context.get(context, CorrelationId),
-  causationId: Context.get(context, CausationId),
-  traceParent: span === undefined ? undefined : traceParent(span),
-  attributes: Context.get(context, Attributes)
-})
+export const current = (context: Context.Context<never>): Metadata => {
+  const span = Context.getOrUndefined(context, Tracer.ParentSpan)
+  return {
+    correlationId: Context.get(context, CorrelationId),
+    causationId: Context.get(context, CausationId),
+    traceParent: span === undefined ? undefined : traceParent(span),
+    attributes: Context.get(context, Attributes)
+  }
+}
 
 /**
  * Writes metadata as the flat JSON object that recorders keep.
@@ -70,6 +74,9 @@ export const current = (context: Context.Context<never>, span: Tracer.AnySpan | 
  * Throws on an attribute that is no string or whose key begins with `$`.
  */
 export const toStored = (metadata: Metadata): string => {
+  if (metadata.attributes === none && metadata.correlationId === undefined && metadata.causationId === undefined) {
+    return metadata.traceParent === undefined ? "{}" : `{"${TRACE_PARENT}":"${metadata.traceParent}"}`
+  }
   const stored: Record<string, string> = Object.create(null)
   for (const [key, value] of Object.entries(metadata.attributes)) {
     if (key.startsWith("$")) throw new Error(`metadata attribute "${key}": keys that begin with $ are reserved`)
@@ -101,5 +108,5 @@ export const empty: Metadata = {
   correlationId: undefined,
   causationId: undefined,
   traceParent: undefined,
-  attributes: {}
+  attributes: none
 }

@@ -380,11 +380,9 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         id: Aggregate.Id<string>,
         decision: Decision.Decision<string, unknown>,
         current: Rebuilt | undefined
-      ): Effect.Effect<ReadonlyArray<unknown>, unknown> => {
+      ): Effect.Effect<Result.Result<ReadonlyArray<unknown>, unknown>> => {
         const refused = requirementError(aggregate, id, decision.requires, current)
-        return refused === undefined
-          ? Effect.suspend(() => Decision.take(decision, current?.state))
-          : Effect.fail(refused)
+        return refused === undefined ? Decision.take(decision, current?.state) : Effect.succeed(Result.fail(refused))
       }
 
       const execute = Effect.fnUntraced(function* (
@@ -407,7 +405,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
           const actual = versionOf(current)
           if (expected !== actual) return yield* new WrongExpectedVersion({ stream, expected, actual })
         }
-        let outcome = yield* Effect.result(decideOn(aggregate, id, decision, current))
+        let outcome = yield* decideOn(aggregate, id, decision, current)
         if (!isFresh && (Result.isFailure(outcome) || outcome.success.length === 0)) {
           // no append will check what the cache believed, so the answer must not rest on it
           const newer = yield* fresh(aggregate, id, stream)
@@ -417,38 +415,33 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
             if (expected !== undefined && expected !== actual) {
               return yield* new WrongExpectedVersion({ stream, expected, actual })
             }
-            outcome = yield* Effect.result(decideOn(aggregate, id, decision, current))
+            outcome = yield* decideOn(aggregate, id, decision, current)
           }
         }
-        const events = yield* Effect.fromResult(outcome)
+        if (Result.isFailure(outcome)) return yield* Effect.fail(outcome.failure)
+        const events = outcome.success
         if (!isReadonlyArrayNonEmpty(events)) {
           if (current === undefined) return yield* notFound(aggregate, id)
           return { id, ...current, events: [], position: undefined }
         }
         const prepared = yield* store.prepare(aggregate, id, versionOf(current), events as never)
         const next = foldPrepared(aggregate, current, prepared)
-        const { position } = yield* store.commit(prepared).pipe(
-          Effect.tapError((error) =>
-            Effect.sync(() => {
-              // the log is behind the cache: it was put back to an earlier state
-              if (error._tag === "WrongExpectedVersion" && isBehind(error.actual, current)) cache.delete(stream)
-            })
-          )
+        const { position } = yield* Effect.tapError(store.commit(prepared), (error) =>
+          Effect.sync(() => {
+            // the log is behind the cache: it was put back to an earlier state
+            if (error._tag === "WrongExpectedVersion" && isBehind(error.actual, current)) cache.delete(stream)
+          })
         )
         remember(aggregate, stream, next)
-        yield* snapshotBeside(aggregate, id, current?.version, next, snapshotEvery)
+        if (snapshotEvery !== undefined) yield* snapshotBeside(aggregate, id, current?.version, next, snapshotEvery)
         return { id, ...next, events: prepared.events, position }
       })
 
-      /** Runs attempts until one does not end in a conflict, or the policy is at its end. */
+      /** Attempts, and after a conflict attempts again until there is none, or the policy is at its end. */
       const onConflictAgain = <A, E, R>(attempt: (afterConflict: boolean) => Effect.Effect<A, E, R>) =>
-        Effect.suspend(() => {
-          let attempts = 0
-          return Effect.retry(
-            Effect.suspend(() => attempt(attempts++ > 0)),
-            { schedule: conflictRetry, while: (error) => error instanceof WrongExpectedVersion }
-          )
-        })
+        Effect.catchIf(attempt(false), isConflict, () =>
+          Effect.retry(attempt(true), { schedule: conflictRetry, while: isConflict })
+        )
 
       const repositoryOf = (
         aggregate: Aggregate.Any,
@@ -508,13 +501,9 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
           return error === undefined ? [] : [error]
         })[0]
         const states = Object.fromEntries(participants.map(([name]) => [name, current.get(name)?.state]))
+        const decision = refused === undefined ? decide(states as never) : Effect.fail(refused)
         const outcome = yield* Effect.result(
-          refused === undefined
-            ? Effect.suspend(() => {
-                const decided = decide(states as never)
-                return Effect.isEffect(decided) ? (decided as Effect.Effect<unknown, unknown>) : Effect.succeed(decided)
-              })
-            : Effect.fail(refused)
+          Effect.isEffect(decision) ? (decision as Effect.Effect<unknown, unknown>) : Effect.succeed(decision)
         )
         const decided: Readonly<Record<string, unknown>> =
           Result.isSuccess(outcome) && typeof outcome.success === "object" && outcome.success !== null
@@ -581,6 +570,8 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
       })
     })
   )
+
+const isConflict = (error: unknown): boolean => error instanceof WrongExpectedVersion
 
 const versionOf = (rebuilt: Rebuilt | undefined): ExpectedVersion => rebuilt?.version ?? "NoStream"
 

@@ -1,28 +1,64 @@
-import { Effect, Semaphore } from "effect"
+import type { Fiber } from "effect"
+import { Effect } from "effect"
 
-/** Mutual exclusion by key, first come first served. Holds nothing for keys that nobody uses. */
+/**
+ * Mutual exclusion by key, first come first served. Holds nothing for keys that nobody uses.
+ *
+ * Released, a lock is handed to the next in line: nobody can slip in between, and each of a thousand waiters is woken
+ * once. (A `Semaphore` goes over all its waiters at each release.)
+ */
 export interface KeyedLock {
   readonly withLock: (key: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
 
+interface Waiter {
+  /** Set once the lock is this waiter's, which may be a moment before it runs. */
+  owns: boolean
+  readonly resume: (effect: Effect.Effect<void>) => void
+}
+
 export const make = (): KeyedLock => {
-  const locks = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
+  /** Those who wait, for each key whose lock is held. */
+  const locks = new Map<string, Set<Waiter>>()
+
+  const release = (key: string, fiber: Fiber.Fiber<unknown, unknown>): void => {
+    const waiting = locks.get(key)
+    if (waiting === undefined) return
+    for (const next of waiting) {
+      waiting.delete(next)
+      next.owns = true
+      // not from here: each would run inside the release of the one before
+      fiber.currentDispatcher.scheduleTask(() => next.resume(Effect.void), 0)
+      return
+    }
+    locks.delete(key)
+  }
+
+  const wait = (key: string, waiting: Set<Waiter>): Effect.Effect<void> =>
+    Effect.callback((resume) => {
+      const waiter: Waiter = { owns: false, resume }
+      waiting.add(waiter)
+      return Effect.withFiber((fiber) => {
+        if (waiter.owns) release(key, fiber)
+        else waiting.delete(waiter)
+        return Effect.void
+      })
+    })
+
   return {
     withLock: (key) => (self) =>
-      Effect.suspend(() => {
-        let lock = locks.get(key)
-        if (lock === undefined) {
-          lock = { semaphore: Semaphore.makeUnsafe(1), users: 0 }
-          locks.set(key, lock)
-        }
-        const held = lock
-        held.users++
-        return Effect.ensuring(
-          held.semaphore.withPermit(self),
-          Effect.sync(() => {
-            if (--held.users === 0) locks.delete(key)
+      Effect.uninterruptibleMask((restore) => {
+        const held = Effect.ensuring(
+          restore(self),
+          Effect.withFiber((fiber) => {
+            release(key, fiber)
+            return Effect.void
           })
         )
+        const waiting = locks.get(key)
+        if (waiting !== undefined) return Effect.andThen(restore(wait(key, waiting)), held)
+        locks.set(key, new Set())
+        return held
       })
   }
 }

@@ -1,4 +1,5 @@
-import { Context, Effect, Tracer } from "effect"
+import type { Context } from "effect"
+import { Effect, Tracer } from "effect"
 
 /** Whether anybody would see a span: there is one already, or a tracer was installed. */
 const isTraced = (context: Context.Context<never>): boolean =>
@@ -17,8 +18,3 @@ export const withSpan =
         ? (Effect.withSpan(self, `effect-eventsourcing/${name}`, { attributes }) as Effect.Effect<A, E, R>)
         : self
     )
-
-/** The span that is open here, if any. */
-export const currentSpan: Effect.Effect<Tracer.AnySpan | undefined> = Effect.contextWith(
-  (context: Context.Context<never>) => Effect.succeed(Context.getOrUndefined(context, Tracer.ParentSpan))
-)
