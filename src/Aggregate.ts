@@ -174,7 +174,9 @@ type StateType<S> = S extends Evolution.Any<infer Type> ? Type : Evolution.TypeO
 /** A reducer for each event: of those that create, from the event alone; of those that change, from state and event. */
 export type Reducers<State, C extends Declarations, V extends Declarations> = {
   readonly [K in keyof C | keyof V]: K extends keyof C
-    ? (event: EventOf<K, C[K]>) => State
+    ? K extends keyof V
+      ? never // one name can't stand for two events
+      : (event: EventOf<K, C[K]>) => State
     : K extends keyof V
       ? (state: State, event: EventOf<K, V[K]>) => State
       : never
@@ -200,7 +202,7 @@ export const make = <
   definition: {
     readonly state: S
     readonly creation: C
-    readonly events: V & { readonly [K in keyof NoInfer<C>]?: never }
+    readonly events: V
     readonly reduce: Reducers<StateType<S>, NoInfer<C>, NoInfer<V>>
   }
 ): Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> & Constructors<EventsOf<C> | EventsOf<V>> => {
