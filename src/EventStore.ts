@@ -77,8 +77,11 @@ export interface ReadAllOptions {
   readonly upTo?: Position
 }
 
-/** How long to go on sending an append whose answer was lost: 5 times, from 20 ms on, doubling, jittered. */
-const resend = Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 5 }))
+/** How long to go on sending an append whose answer was lost: 5 times within 2 s, from 20 ms on, doubling, jittered. */
+const resend = Schedule.exponential("20 millis").pipe(
+  Schedule.jittered,
+  Schedule.upTo({ times: 5, duration: "2 seconds" })
+)
 
 /** Events of one page, and so in memory at once. */
 const PAGE = 512

@@ -43,12 +43,12 @@ export interface SqliteDatabase {
   readonly sql: SqlClient.SqlClient
   /** Told by recorders in this process. */
   readonly growth: Growth
-  /** Reads synchronously; waits for a lock if it must. */
+  /** Runs something synchronous; again, if another process holds a lock that it needs, asleep in between. */
+  readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
+  /** Reads synchronously. */
   readonly read: <A>(operation: string, f: (reader: DatabaseSync) => A) => Effect.Effect<A, RecorderError>
-  /** Runs a write transaction, synchronous between its `BEGIN IMMEDIATE` and `COMMIT`. */
+  /** Runs a write transaction of its own: synchronous, and so never interrupted between its begin and its end. */
   readonly write: <A>(operation: string, f: (writer: DatabaseSync) => A) => Effect.Effect<A, RecorderError>
-  /** Takes the write lock for a caller who holds the queue, and leaves the transaction open. */
-  readonly begin: (operation: string) => Effect.Effect<void, RecorderError>
 }
 
 interface Shared {
@@ -85,89 +85,99 @@ export const open = Effect.fnUntraced(function* (
       reason: `"${filename}" is no path of a file`
     })
   }
-  const key = filename === ":memory:" ? Symbol(filename).toString() + Math.random() : canonical(filename)
+  if (filename === ":memory:") return yield* Effect.acquireRelease(connect(options, synchronous), close)
+  const key = canonical(filename)
   return yield* Effect.acquireRelease(
     opening.withPermit(
       Effect.gen(function* () {
         const other = shared.get(key)
-        if (other !== undefined) {
-          if (other.synchronous !== synchronous) {
-            return yield* new RecorderFailure({
-              operation: "open a SQLite file",
-              reason: `"${filename}" is open in this process with synchronous: "${other.synchronous}", not "${synchronous}"`
-            })
-          }
-          other.users++
-          return other.database
+        if (other === undefined) {
+          const database = yield* connect(options, synchronous)
+          shared.set(key, { database, synchronous, users: 1 })
+          return database
         }
-        const database = yield* connect(options, synchronous)
-        shared.set(key, { database, synchronous, users: 1 })
-        return database
+        if (other.synchronous !== synchronous) {
+          return yield* new RecorderFailure({
+            operation: "open a SQLite file",
+            reason: `"${filename}" is open in this process with synchronous: "${other.synchronous}", not "${synchronous}"`
+          })
+        }
+        other.users++
+        return other.database
       })
     ),
     (database) =>
       opening.withPermit(
-        Effect.sync(() => {
+        Effect.suspend(() => {
           const mine = shared.get(key)
-          if (mine === undefined || --mine.users > 0) return
+          if (mine === undefined || --mine.users > 0) return Effect.void
           shared.delete(key)
-          close(database)
+          return close(database)
         })
       )
   )
 })
 
-const close = ({ reader, writer }: SqliteDatabase): void => {
-  if (reader !== writer) reader.close()
-  writer.close()
-}
+const close = ({ reader, writer }: SqliteDatabase): Effect.Effect<void> =>
+  Effect.sync(() => {
+    if (reader !== writer) reader.close()
+    writer.close()
+  })
 
 const connect = Effect.fnUntraced(function* (options: Options, synchronous: "full" | "normal") {
   const { filename } = options
   const operation = "open a SQLite file"
   const timeout = Duration.toMillis(Duration.fromInputUnsafe(options.lockTimeout ?? "5 seconds"))
-  const waiting = <A>(name: string, f: () => A) => waitingForLock(name, filename, timeout, f)
+  const attempt: SqliteDatabase["attempt"] = (name, f) => waitingForLock(name, filename, timeout, f)
 
-  const writer = yield* waiting(operation, () => new DatabaseSync(filename))
+  const writer = yield* attempt(operation, () => new DatabaseSync(filename))
   return yield* Effect.gen(function* () {
     // two processes that open a new file at once both switch it to WAL: one of them has to wait
-    yield* waiting(operation, () => {
+    yield* attempt(operation, () => {
       writer.exec("PRAGMA journal_mode = WAL")
       writer.exec(`PRAGMA synchronous = ${synchronous}`)
     })
     const reader =
       filename === ":memory:"
         ? writer
-        : yield* waiting(operation, () => {
+        : yield* attempt(operation, () => {
             const connection = new DatabaseSync(filename)
             connection.exec("PRAGMA query_only = ON")
             return connection
           })
     const queue = Semaphore.makeUnsafe(1)
-    const sql = yield* Client.make({ db: writer, queue, waiting })
+    const sql = yield* Client.make({ db: writer, queue, attempt })
 
-    const begin = (name: string) => waiting(name, () => writer.exec("BEGIN IMMEDIATE"))
     const write: SqliteDatabase["write"] = (name, f) =>
       queue.withPermit(
-        Effect.flatMap(begin(name), () =>
-          Effect.try({
-            try: () => {
-              const result = f(writer)
-              writer.exec("COMMIT")
-              return result
-            },
-            catch: (cause) => {
-              rollback(writer)
-              return toRecorderError(name, filename, cause)
-            }
-          })
-        )
+        attempt(name, () => {
+          writer.exec("BEGIN IMMEDIATE")
+          try {
+            const result = f(writer)
+            writer.exec("COMMIT")
+            return result
+          } catch (cause) {
+            rollback(writer)
+            throw cause
+          }
+        })
       )
     const read: SqliteDatabase["read"] = (name, f) => {
-      const reading = waiting(name, () => f(reader))
+      const reading = attempt(name, () => f(reader))
       return reader === writer ? queue.withPermit(reading) : reading
     }
-    return { filename, writer, reader, queue, sql, growth: makeGrowth(), read, write, begin } as SqliteDatabase
+    const database: SqliteDatabase = {
+      filename,
+      writer,
+      reader,
+      queue,
+      sql,
+      growth: makeGrowth(),
+      attempt,
+      read,
+      write
+    }
+    return database
   }).pipe(Effect.onError(() => Effect.sync(() => writer.close())))
 })
 

@@ -72,8 +72,9 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     for (const { resume } of batch) resume(Effect.fail(error))
   }
 
-  /** Runs a batch in the transaction that is open. */
-  const runBatch = (batch: ReadonlyArray<Pending>): void => {
+  /** Runs the next batch in the transaction that is open. Never throws: each of the batch gets its answer. */
+  const runBatch = (): void => {
+    const batch = takeBatch()
     const answers: Array<Effect.Effect<unknown, unknown>> = []
     try {
       for (const one of batch) answers.push(Effect.fromResult(one.work()))
@@ -95,16 +96,18 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     })
   }
 
-  const drain = Effect.suspend(() => {
-    try {
+  const drain = Effect.catch(
+    database.attempt("append", () => {
       begin.run()
-    } catch {
-      // by the way that waits
-      return Effect.map(database.begin("append"), () => runBatch(takeBatch()))
-    }
-    runBatch(takeBatch())
-    return Effect.void
-  }).pipe(Effect.catch((error) => Effect.sync(() => fail(takeBatch(), error))))
+      runBatch()
+    }),
+    (error) =>
+      Effect.sync(() => {
+        const waited = pending
+        pending = []
+        fail(waited, error)
+      })
+  )
 
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
@@ -116,7 +119,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   yield* work.pipe(
     // those that are ready to run now get to add their work to this transaction
     Effect.andThen(Effect.yieldNow),
-    Effect.andThen(Effect.uninterruptible(queue.withPermit(drain))),
+    Effect.andThen(queue.withPermit(drain)),
     Effect.forever,
     Effect.forkScoped({ startImmediately: true })
   )

@@ -26,9 +26,9 @@ type Row = Record<string, unknown>
 export const make = Effect.fnUntraced(function* (options: {
   readonly db: DatabaseSync
   readonly queue: Semaphore.Semaphore
-  readonly waiting: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
+  readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
 }): Effect.fn.Return<SqlClient.SqlClient> {
-  const { db, queue, waiting } = options
+  const { db, queue, attempt } = options
   const prepared = new Map<string, StatementSync>()
   const prepare = (sql: string): StatementSync => {
     const known = prepared.get(sql)
@@ -42,7 +42,7 @@ export const make = Effect.fnUntraced(function* (options: {
     Effect.withFiber((fiber) => {
       const bigints = Context.get(fiber.context, SqlClient.SafeIntegers)
       return Effect.mapError(
-        waiting("run the user's SQL", () => f(bigints)),
+        attempt("run the user's SQL", () => f(bigints)),
         (error) => toSqlError(error.cause ?? error)
       )
     })

@@ -81,7 +81,7 @@ export const runnerOf = (block: CodeBlock): "node" | "vitest" | undefined =>
       ? "vitest"
       : "node"
 
-const printed = /^\s*\/\/ prints: (.*?)\s*$/gm
+const printed = /(?:^|\s)\/\/ prints: (.*?)\s*$/gm
 
 /** The lines that a block says it prints. */
 export const expectedOutput = (block: CodeBlock): ReadonlyArray<string> =>
