@@ -33,7 +33,7 @@ import type { AppendError, ReadError, RecorderError, WrongExpectedVersion } from
 import { EventNotDecodable, EventNotEncodable, UnknownEventType } from "./EventSourcingError.ts"
 import { withSpan } from "./internal/tracing.ts"
 import * as Uuid from "./internal/uuid.ts"
-import type { Plain } from "./Mapper.ts"
+import type { Encoded, Plain } from "./Mapper.ts"
 import { Mapper } from "./Mapper.ts"
 import * as Metadata from "./Metadata.ts"
 import type { AppendedToStreams, Check } from "./MultiStreamAppend.ts"
@@ -184,13 +184,15 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
           const aggregateId = StreamName.id(stream)
           const stored: Array<StoredEvent> = []
           const recorded: Array<RecordedEvent<Aggregate.AnyEvent>> = []
+          const newId = Uuid.v7At(now)
           let version = first
           try {
             const storedMetadata = Metadata.toStored(metadata)
             for (const { type, schemaVersion } of plain.success) {
-              const { encoding, payload, readBack } = encoded[version - first] as (typeof encoded)[number]
-              const id = ids?.[version - first] ?? Uuid.v7(now)
-              const event = decode(aggregate, type, schemaVersion, readBack())
+              const one = encoded[version - first] as Encoded
+              const { encoding, payload } = one
+              const id = ids?.[version - first] ?? newId()
+              const event = decode(aggregate, type, schemaVersion, mapper.readBack(one))
               stored.push({ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: now })
               recorded.push({ id, stream, aggregateId, version, recordedAt, metadata, event })
               version++
@@ -222,7 +224,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       }
       // the same ids at each attempt: should one have been recorded after all, it is recognised at its version
       const now = yield* Clock.currentTimeMillis
-      const ids = events.map(() => Uuid.v7(now))
+      const ids = events.map(Uuid.v7At(now))
       return yield* Effect.gen(function* () {
         const prepared = yield* prepare(aggregate, stream, (yield* version(stream)) ?? "NoStream", events, ids)
         return { ...(yield* commit(prepared)), events: prepared.events }

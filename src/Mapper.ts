@@ -29,8 +29,8 @@ export interface Plain extends Place {
 export interface Encoded {
   readonly encoding: string
   readonly payload: string | Uint8Array
-  /** The value as a reader will get it, which the format may have changed (JSON knows no -0). */
-  readonly readBack: () => unknown
+  /** The payload as it was before it was compressed and encrypted. */
+  readonly transcoded: string | Uint8Array
 }
 
 /** A recorded payload. */
@@ -49,6 +49,8 @@ export class Mapper extends Context.Service<
   Mapper,
   {
     readonly encode: (values: ReadonlyArray<Plain>) => Effect.Effect<ReadonlyArray<Encoded>, EventNotEncodable>
+    /** The value as a reader will get it, which the format may have changed (JSON knows no -0). May throw. */
+    readonly readBack: (encoded: Encoded) => unknown
     readonly decode: (recorded: ReadonlyArray<Recorded>) => Effect.Effect<ReadonlyArray<unknown>, DecodeError>
   }
 >()("effect-eventsourcing/Mapper") {}
@@ -74,17 +76,19 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
       /** Transcodes and, where that helps, compresses. */
       const pack = (value: Plain): Encoded => {
         const format = transcoder.write
-        const text = format.encode(value.json)
-        if (text === undefined) throw new Error(`${format.name} has no form for the value`)
-        const readBack = () => format.decode(text)
+        const transcoded = format.encode(value.json)
+        if (transcoded === undefined) throw new Error(`${format.name} has no form for the value`)
+        if (typeof transcoded === "string" && !transcoded.isWellFormed()) {
+          throw new Error(`${format.name} made text that is not well-formed Unicode`)
+        }
         if (compressor.write !== undefined) {
-          const bytes = toBytes(text)
+          const bytes = toBytes(transcoded)
           const compressed = compressor.write.compress(bytes)
           if (compressed.length < bytes.length) {
-            return { encoding: `${format.name}+${compressor.write.name}`, payload: compressed, readBack }
+            return { encoding: `${format.name}+${compressor.write.name}`, payload: compressed, transcoded }
           }
         }
-        return { encoding: format.name, payload: text, readBack }
+        return { encoding: format.name, payload: transcoded, transcoded }
       }
 
       const encrypt = Effect.fnUntraced(function* (value: Plain, packed: Encoded) {
@@ -96,7 +100,7 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
         return {
           encoding: `${packed.encoding}+${cipher.name}:${keyId}`,
           payload: ciphertext,
-          readBack: packed.readBack
+          transcoded: packed.transcoded
         }
       })
 
@@ -171,6 +175,7 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
             if (cipher.name === undefined) return Effect.succeed(packed)
             return Effect.forEach(values, (value, i) => encrypt(value, packed[i] as Encoded))
           }),
+        readBack: ({ transcoded }) => transcoder.write.decode(transcoded),
         decode: (recorded) =>
           Effect.suspend(() => {
             const decoded: Array<unknown> = []
