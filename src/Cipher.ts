@@ -109,6 +109,8 @@ export const layerAesGcm = (
         name: "aes-gcm",
         encrypt: Effect.fnUntraced(function* (plaintext, place) {
           const { id, key } = yield* Cache.get(forEncryption, JSON.stringify([place.stream, place.type]))
+          const found = KeyService.idProblem(id)
+          if (found !== undefined) return yield* new KeyService.KeyServiceError({ reason: found })
           return { keyId: id, ciphertext: seal(plaintext, yield* usable(key), associatedData(id, place)) }
         }),
         decrypt: Effect.fnUntraced(function* (ciphertext, keyId, place) {

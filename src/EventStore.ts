@@ -77,7 +77,7 @@ export interface ReadAllOptions {
   readonly upTo?: Position
 }
 
-/** How long to go on sending an append whose answer was lost: 5 times within 2 s, from 20 ms on, doubling, jittered. */
+/** When to send an append again whose answer was lost: at once, then 5 times within 2 s, from 20 ms on, doubling. */
 const resend = Schedule.exponential("20 millis").pipe(
   Schedule.jittered,
   Schedule.upTo({ times: 5, duration: "2 seconds" })
@@ -113,7 +113,7 @@ export class EventStore extends Context.Service<
     ) => Effect.Effect<Prepared<Aggregate.Event<A>>, EventNotEncodable>
 
     /**
-     * Records prepared events. When the answer is lost, the same stored events are sent again, a few times; after that
+     * Records prepared events. When the answer is lost, the same stored events are sent again, for about two seconds; after that
      * it ends with `RecorderUnavailable`, and calling it again with the same value is safe (G7).
      */
     readonly commit: (prepared: Prepared<unknown>) => Effect.Effect<Appended, WrongExpectedVersion | RecorderError>

@@ -78,6 +78,12 @@ export const problem = (bytes: Uint8Array): string | undefined =>
     ? undefined
     : `an AES key has 16, 24 or 32 bytes, not ${bytes.length}`
 
+/** Says what is wrong with a key's id, which is recorded as text, or `undefined`. */
+export const idProblem = (id: string): string | undefined =>
+  id.length === 0 || id.includes("\0") || !id.isWellFormed()
+    ? "a key's id is text that is not empty, without NUL, and well-formed Unicode"
+    : undefined
+
 /** A fixed set of keys. The last is the newest: it encrypts; all of them decrypt. */
 export const layer = (
   keys: readonly [IdentifiedKey, ...ReadonlyArray<IdentifiedKey>]
@@ -86,7 +92,7 @@ export const layer = (
     KeyService,
     Effect.gen(function* () {
       for (const { id, key } of keys) {
-        const found = id.length === 0 ? "a key's id is empty" : problem(Redacted.value(key))
+        const found = idProblem(id) ?? problem(Redacted.value(key))
         if (found !== undefined) return yield* new KeyServiceError({ reason: `key "${id}": ${found}` })
       }
       const byId = new Map(keys.map(({ id, key }) => [id, key]))

@@ -38,7 +38,7 @@ export const problem = (name: string): string | undefined => {
  */
 export const StreamName = Schema.String.check(
   Schema.makeFilter((name: string) => {
-    const found = problem(name)
+    const found = problem(name) ?? (/^[^-]+-./su.test(name) ? undefined : "is not of the form <Aggregate>-<id>")
     return found === undefined ? undefined : `a stream name that ${found}`
   })
 ).pipe(Schema.brand("StreamName"))
@@ -53,10 +53,7 @@ export const of = (aggregate: string, id: string): StreamName => `${aggregate}-$
 export const fromStorage = (name: string): StreamName => name as StreamName
 
 /** The part before the first `-`: the aggregate's name. */
-export const category = (stream: StreamName): string => {
-  const end = stream.indexOf("-")
-  return end === -1 ? stream : stream.slice(0, end)
-}
+export const category = (stream: StreamName): string => stream.slice(0, stream.indexOf("-"))
 
 /** The part after the first `-`: the aggregate's id. */
 export const id = (stream: StreamName): string => stream.slice(stream.indexOf("-") + 1)

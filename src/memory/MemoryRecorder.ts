@@ -94,7 +94,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
             return events.slice(Math.max(end - limit, upTo ?? 0, 0), end).reverse()
           }
           const start = Math.max((after ?? -1) + 1, 0)
-          return events.slice(start, Math.min(start + limit, (upTo ?? events.length) + 1))
+          return events.slice(start, Math.max(Math.min(start + limit, (upTo ?? events.length) + 1), 0))
         }),
       readAll,
       follow: (follow) => followPages({ readAll, head: Effect.sync(lastPosition) }, growth)(follow),

@@ -126,16 +126,9 @@ const services = (
   const streamCatalog = StreamCatalog.of({
     list: ({ category, after, limit }) =>
       database.read("list streams", () => {
-        const names = category === undefined ? undefined : [`${category}-`, `${category}.`]
-        const from = names?.[0] ?? ""
-        const list = reading(LIST_STREAMS)
-        return list.all(
-          after ?? from,
-          from,
-          names?.[1] ?? null,
-          category ?? null,
-          limit
-        ) as unknown as Array<StreamHead>
+        const from = category === undefined ? "" : `${category}-`
+        const end = category === undefined ? null : `${category}.`
+        return reading(LIST_STREAMS).all(after ?? from, from, end, atLeastNone(limit)) as unknown as Array<StreamHead>
       })
   })
 
@@ -159,6 +152,9 @@ const services = (
 
 const eventCount = (appends: ReadonlyArray<Append>): number =>
   appends.reduce((count, { events }) => count + events.length, 1)
+
+/** A negative limit would be none to SQLite. */
+const atLeastNone = (limit: number): number => Math.max(limit, 0)
 
 type Statements = (sql: string) => StatementSync
 
@@ -227,10 +223,10 @@ const selectStream = (statement: Statements, { stream, direction, after, upTo, l
   (direction === "backward"
     ? statement(
         `SELECT ${COLUMNS} FROM stored_events WHERE stream = ? AND version < ? AND version >= ? ORDER BY version DESC LIMIT ?`
-      ).all(stream, after ?? Number.MAX_SAFE_INTEGER, upTo ?? 0, limit)
+      ).all(stream, after ?? Number.MAX_SAFE_INTEGER, upTo ?? 0, atLeastNone(limit))
     : statement(
         `SELECT ${COLUMNS} FROM stored_events WHERE stream = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?`
-      ).all(stream, after ?? -1, upTo ?? Number.MAX_SAFE_INTEGER, limit)) as unknown as ReadonlyArray<Row>
+      ).all(stream, after ?? -1, upTo ?? Number.MAX_SAFE_INTEGER, atLeastNone(limit))) as unknown as ReadonlyArray<Row>
 
 const MAX_POSITION = 2n ** 63n - 1n
 
@@ -239,10 +235,10 @@ const selectAll = (statement: Statements, { direction, after, upTo, filter, limi
   return (direction === "backward"
     ? statement(
         `SELECT ${COLUMNS} FROM stored_events WHERE position < ? AND position >= ?${condition} ORDER BY position DESC LIMIT ?`
-      ).all(after ?? MAX_POSITION, upTo ?? 0n, ...parameters, limit)
+      ).all(after ?? MAX_POSITION, upTo ?? 0n, ...parameters, atLeastNone(limit))
     : statement(
         `SELECT ${COLUMNS} FROM stored_events WHERE position > ? AND position <= ?${condition} ORDER BY position LIMIT ?`
-      ).all(after ?? 0n, upTo ?? MAX_POSITION, ...parameters, limit)) as unknown as ReadonlyArray<Row>
+      ).all(after ?? 0n, upTo ?? MAX_POSITION, ...parameters, atLeastNone(limit))) as unknown as ReadonlyArray<Row>
 }
 
 /** Streams of a category are a range of names: "." is the character behind "-". */
@@ -256,9 +252,9 @@ const toCondition = (
     parameters.push(JSON.stringify(filter.types))
   }
   if (filter?.categories !== undefined) {
-    const ranges = filter.categories.map(() => "(stream >= ? AND stream < ?) OR stream = ?")
+    const ranges = filter.categories.map(() => "(stream >= ? AND stream < ?)")
     condition += ` AND (${ranges.length === 0 ? "FALSE" : ranges.join(" OR ")})`
-    for (const category of filter.categories) parameters.push(`${category}-`, `${category}.`, category)
+    for (const category of filter.categories) parameters.push(`${category}-`, `${category}.`)
   }
   return { condition, parameters }
 }
@@ -272,8 +268,8 @@ const LIST_STREAMS = `
     FROM names WHERE names.stream IS NOT NULL AND (?3 IS NULL OR names.stream < ?3)
   )
   SELECT stream, (SELECT max(version) FROM stored_events AS events WHERE events.stream = names.stream) AS version
-  FROM names WHERE stream IS NOT NULL AND (?3 IS NULL OR stream < ?3 OR stream = ?4)
-  LIMIT ?5
+  FROM names WHERE stream IS NOT NULL AND (?3 IS NULL OR stream < ?3)
+  LIMIT ?4
 `
 
 const SAVE_SNAPSHOT = `
