@@ -136,11 +136,11 @@ export type CreationOf<A> = A extends Aggregate<infer _N, infer _S, infer Creati
 export type Event<A> = A extends Aggregate<infer _N, infer _S, infer Creation, infer Change> ? Creation | Change : never
 
 /** An aggregate as it stood at a version. */
-export interface Instance<A extends Any> {
-  readonly id: Id<NameOf<A>>
+export interface Instance<Name extends string, out State> {
+  readonly id: Id<Name>
   /** The version of the last event in the state: 0 after the first. */
   readonly version: number
-  readonly state: StateOf<A>
+  readonly state: State
   /** When the first event was recorded. */
   readonly createdAt: DateTime.Utc
   /** When the event at `version` was recorded. */

@@ -53,9 +53,9 @@ import type { Notification } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
 
 /** What a command answers: the aggregate as it stands afterwards, and what was recorded. */
-export interface Executed<A extends Aggregate.Any> extends Aggregate.Instance<A> {
+export interface Executed<Name extends string, out State, out Event> extends Aggregate.Instance<Name, State> {
   /** What was recorded; empty where the decision had no event. */
-  readonly events: ReadonlyArray<RecordedEvent<Aggregate.Event<A>>>
+  readonly events: ReadonlyArray<RecordedEvent<Event>>
   /** The position of the last event that was recorded; `undefined` where none was. */
   readonly position: Position | undefined
 }
@@ -87,7 +87,7 @@ export interface AggregateRepository<A extends Aggregate.Any> {
   readonly get: (
     id: Aggregate.Id<Aggregate.NameOf<A>>,
     options?: { readonly version?: number; readonly allowStale?: boolean }
-  ) => Effect.Effect<Aggregate.Instance<A>, AggregateNotFound | ReadError>
+  ) => Effect.Effect<Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>, AggregateNotFound | ReadError>
 
   /** Whether the aggregate has an event. */
   readonly exists: (id: Aggregate.Id<Aggregate.NameOf<A>>) => Effect.Effect<boolean, RecorderError>
@@ -104,7 +104,10 @@ export interface AggregateRepository<A extends Aggregate.Any> {
     id: Aggregate.Id<Aggregate.NameOf<A>>,
     command: C,
     options?: { readonly expectedVersion?: ExpectedVersion }
-  ) => Effect.Effect<Executed<A>, CommandError<A, C> | AppendError | ReadError>
+  ) => Effect.Effect<
+    Executed<Aggregate.NameOf<A>, Aggregate.StateOf<A>, Aggregate.Event<A>>,
+    CommandError<A, C> | AppendError | ReadError
+  >
 
   /** The aggregate's events, read in pages. Empty where there is no such aggregate. */
   readonly history: (
@@ -115,7 +118,10 @@ export interface AggregateRepository<A extends Aggregate.Any> {
   /** Takes a snapshot of the aggregate as it stands. */
   readonly snapshot: (
     id: Aggregate.Id<Aggregate.NameOf<A>>
-  ) => Effect.Effect<Aggregate.Instance<A>, AggregateNotFound | EventNotEncodable | ReadError>
+  ) => Effect.Effect<
+    Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>,
+    AggregateNotFound | EventNotEncodable | ReadError
+  >
 }
 
 /** How a kind of aggregate is kept. */
@@ -171,7 +177,9 @@ export type Decided<P extends Participants> = {
 /** What a transaction answers: each participant as it stands afterwards; `undefined` where there is none. */
 export type Transacted<P extends Participants> = {
   readonly [K in keyof P]: P[K] extends Participant<infer A, infer Requires>
-    ? Executed<A> | (Requires extends "existing" ? never : undefined)
+    ?
+        | Executed<Aggregate.NameOf<A>, Aggregate.StateOf<A>, Aggregate.Event<A>>
+        | (Requires extends "existing" ? never : undefined)
     : never
 }
 
@@ -454,7 +462,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         }
         const streamOf = (id: string) => StreamName.of(aggregate.name, id)
         const toInstance = (id: Aggregate.Id<string>, rebuilt: Rebuilt) =>
-          ({ id, ...rebuilt }) as Aggregate.Instance<Aggregate.Any>
+          ({ id, ...rebuilt }) as Aggregate.Instance<string, never>
 
         const get: AggregateRepository<Aggregate.Any>["get"] = Effect.fnUntraced(function* (id, options = {}) {
           const stream = streamOf(id)

@@ -19,13 +19,13 @@ export class SnapshotStore extends Context.Service<
     /** Keeps the state of an aggregate in place of an older one. */
     readonly save: <A extends Aggregate.Any>(
       aggregate: A,
-      instance: Aggregate.Instance<A>
+      instance: Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>
     ) => Effect.Effect<void, EventNotEncodable | RecorderError>
     /** The snapshot of an aggregate; `undefined` where there is none, or none that can be read. */
     readonly load: <A extends Aggregate.Any>(
       aggregate: A,
       id: Aggregate.Id<Aggregate.NameOf<A>>
-    ) => Effect.Effect<Aggregate.Instance<A> | undefined, RecorderError>
+    ) => Effect.Effect<Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>> | undefined, RecorderError>
   }
 >()("effect-eventsourcing/SnapshotStore") {}
 
@@ -41,7 +41,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
 
     const save = Effect.fnUntraced(function* (
       aggregate: Aggregate.Any,
-      { id, version, state, createdAt, modifiedAt }: Aggregate.Instance<Aggregate.Any>
+      { id, version, state, createdAt, modifiedAt }: Aggregate.Instance<string, unknown>
     ) {
       const stream = StreamName.of(aggregate.name, id)
       const type = typeOf(aggregate)
