@@ -1,5 +1,5 @@
 /** The log of events in a SQLite file. */
-import type { DatabaseSync, StatementSync } from "node:sqlite"
+import type { DatabaseSync } from "node:sqlite"
 import type { Duration, Scope } from "effect"
 import { Clock, Context, Effect, Layer, RcRef, Result, Schedule, Stream } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
@@ -10,17 +10,19 @@ import { followPages } from "../internal/follow.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
-import type { Append, Filter, ReadAll, ReadStream } from "../Recorder.ts"
+import type { Append, ReadAll } from "../Recorder.ts"
 import { Recorder } from "../Recorder.ts"
 import type { StoredSnapshot } from "../SnapshotRecorder.ts"
 import { SnapshotRecorder } from "../SnapshotRecorder.ts"
-import type { Notification } from "../StoredEvent.ts"
 import type { StreamHead } from "../StreamCatalog.ts"
 import { StreamCatalog } from "../StreamCatalog.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
 import type * as Tracking from "../Tracking.ts"
 import * as GroupCommit from "./groupCommit.ts"
 import { migrate } from "./migrations.ts"
+import { atLeastNone, selectAll, selectStream } from "./pages.ts"
+import type { Prepare } from "./prepare.ts"
+import { prepareOnce, preparePagesOnce } from "./prepare.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 
 /** What the SQLite recorder provides. */
@@ -77,8 +79,9 @@ const services = (
   logId: string
 ): Context.Context<Services> => {
   const log = exclusiveLog(database.writer)
-  const reading = statements(database.reader)
-  const writing = statements(database.writer)
+  const reading = prepareOnce(database.reader)
+  const writing = prepareOnce(database.writer)
+  const pages = preparePagesOnce(database.reader)
 
   /** One write of the group; a caller within a transaction of this file would wait for itself. */
   const write = <A, E>(
@@ -97,7 +100,7 @@ const services = (
         : group.run(operation, events, work)
     )
 
-  const readAll = (read: ReadAll) => database.read("read the log", () => toNotifications(selectAll(reading, read)))
+  const readAll = (read: ReadAll) => database.read("read the log", () => selectAll(pages, read))
 
   const head = database.read("read the head of the log", (): Position | undefined => {
     const row = reading("SELECT max(position) AS position FROM stored_events").get()
@@ -106,7 +109,7 @@ const services = (
 
   const recorder = Recorder.of({
     append: (append) => write("append", append.events.length, () => appendOne(log, append)),
-    readStream: (read) => database.read("read a stream", () => toNotifications(selectStream(reading, read))),
+    readStream: (read) => database.read("read a stream", () => selectStream(pages, read)),
     readAll,
     follow: (follow) => Stream.unwrap(Effect.map(growth, (told) => followPages({ readAll, head }, told)(follow))),
     head,
@@ -153,23 +156,6 @@ const services = (
 const eventCount = (appends: ReadonlyArray<Append>): number =>
   appends.reduce((count, { events }) => count + events.length, 1)
 
-/** A negative limit would be none to SQLite. */
-const atLeastNone = (limit: number): number => Math.max(limit, 0)
-
-type Statements = (sql: string) => StatementSync
-
-/** The statements of a connection, prepared when they are first needed. */
-const statements = (db: DatabaseSync): Statements => {
-  const prepared = new Map<string, StatementSync>()
-  return (sql) => {
-    const known = prepared.get(sql)
-    if (known !== undefined) return known
-    const statement = db.prepare(sql)
-    prepared.set(sql, statement)
-    return statement
-  }
-}
-
 /** The log as the holder of the write lock sees it. */
 const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
   const last = db.prepare("SELECT version FROM stored_events WHERE stream = ? ORDER BY version DESC LIMIT 1")
@@ -208,57 +194,6 @@ const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
   }
 }
 
-type Row = Omit<Notification, "position"> & { position: number | bigint }
-
-/** Rows are notifications but for the position, which is replaced in place: a page is made once. */
-const toNotifications = (rows: ReadonlyArray<Row>): ReadonlyArray<Notification> => {
-  for (const row of rows) row.position = fromStorage(BigInt(row.position))
-  return rows as ReadonlyArray<Notification>
-}
-
-const COLUMNS = `id, type, schema_version AS schemaVersion, encoding, payload, metadata, recorded_at AS recordedAt,
-  stream, version, position`
-
-const selectStream = (statement: Statements, { stream, direction, after, upTo, limit }: ReadStream) =>
-  (direction === "backward"
-    ? statement(
-        `SELECT ${COLUMNS} FROM stored_events WHERE stream = ? AND version < ? AND version >= ? ORDER BY version DESC LIMIT ?`
-      ).all(stream, after ?? Number.MAX_SAFE_INTEGER, upTo ?? 0, atLeastNone(limit))
-    : statement(
-        `SELECT ${COLUMNS} FROM stored_events WHERE stream = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?`
-      ).all(stream, after ?? -1, upTo ?? Number.MAX_SAFE_INTEGER, atLeastNone(limit))) as unknown as ReadonlyArray<Row>
-
-const MAX_POSITION = 2n ** 63n - 1n
-
-const selectAll = (statement: Statements, { direction, after, upTo, filter, limit }: ReadAll) => {
-  const { condition, parameters } = toCondition(filter)
-  return (direction === "backward"
-    ? statement(
-        `SELECT ${COLUMNS} FROM stored_events WHERE position < ? AND position >= ?${condition} ORDER BY position DESC LIMIT ?`
-      ).all(after ?? MAX_POSITION, upTo ?? 0n, ...parameters, atLeastNone(limit))
-    : statement(
-        `SELECT ${COLUMNS} FROM stored_events WHERE position > ? AND position <= ?${condition} ORDER BY position LIMIT ?`
-      ).all(after ?? 0n, upTo ?? MAX_POSITION, ...parameters, atLeastNone(limit))) as unknown as ReadonlyArray<Row>
-}
-
-/** Streams of a category are a range of names: "." is the character behind "-". */
-const toCondition = (
-  filter: Filter | undefined
-): { readonly condition: string; readonly parameters: Array<string> } => {
-  const parameters: Array<string> = []
-  let condition = ""
-  if (filter?.types !== undefined) {
-    condition += " AND type IN (SELECT value FROM json_each(?))"
-    parameters.push(JSON.stringify(filter.types))
-  }
-  if (filter?.categories !== undefined) {
-    const ranges = filter.categories.map(() => "(stream >= ? AND stream < ?)")
-    condition += ` AND (${ranges.length === 0 ? "FALSE" : ranges.join(" OR ")})`
-    for (const category of filter.categories) parameters.push(`${category}-`, `${category}.`)
-  }
-  return { condition, parameters }
-}
-
 /** Goes from one stream's name to the next in the index, without passing over the events between them. */
 const LIST_STREAMS = `
   WITH RECURSIVE names (stream) AS (
@@ -288,7 +223,7 @@ const LOAD_SNAPSHOT = `
 `
 
 const trackingPosition = (
-  statement: Statements,
+  statement: Prepare,
   { projection, version, upstream, slice }: Tracking.Key
 ): Position | undefined => {
   const row = statement(
@@ -297,7 +232,7 @@ const trackingPosition = (
   return row === undefined ? undefined : fromStorage(BigInt(row.position as number))
 }
 
-const moveTracking = (statement: Statements, { key, from, to }: Tracking.Move): TrackingConflict | undefined => {
+const moveTracking = (statement: Prepare, { key, from, to }: Tracking.Move): TrackingConflict | undefined => {
   const actual = trackingPosition(statement, key)
   const { projection, version, upstream, slice } = key
   if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })
