@@ -116,6 +116,9 @@ export interface Aggregate<
   /** Applies events to a state, or to none; pure. Dies on events that can't follow one another. */
   readonly fold: (events: Iterable<Creation | Change>, state?: State) => State | undefined
 
+  /** A snapshot is kept whenever this many events have been recorded; `undefined`: on demand. */
+  readonly snapshotEvery: number | undefined
+
   /** @internal */
   readonly compiled: Compiled
 }
@@ -123,6 +126,7 @@ export interface Aggregate<
 /** Any aggregate. */
 export interface Any {
   readonly name: string
+  readonly snapshotEvery: number | undefined
   readonly compiled: Compiled
 }
 
@@ -189,6 +193,8 @@ export type Reducers<State, C extends Declarations, V extends Declarations> = {
  * - `creation`: the events that begin a stream. Their reducers get the event alone.
  * - `events`: the events that change an aggregate that exists. Their reducers get the state and the event.
  * - `reduce`: how each event changes the state; pure. One that is missing does not compile.
+ * - `snapshotEvery`: keep a snapshot whenever this many events have been recorded (1, 2, 3…), beside the command, which
+ *   neither waits for it nor fails with it. Default: on demand.
  *
  * Throws on names that can't be recorded: it is called once, when the program starts.
  */
@@ -204,11 +210,16 @@ export const make = <
     readonly creation: C
     readonly events: V
     readonly reduce: Reducers<StateType<S>, NoInfer<C>, NoInfer<V>>
+    readonly snapshotEvery?: number
   }
 ): Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> & Constructors<EventsOf<C> | EventsOf<V>> => {
   const plainName: string = name
   checkName(plainName)
   const compiled = compile(plainName, definition)
+  const { snapshotEvery } = definition
+  if (snapshotEvery !== undefined && !(Number.isInteger(snapshotEvery) && snapshotEvery > 0)) {
+    throw new Error(`${plainName}: snapshotEvery is a whole number of events from 1 on, not ${snapshotEvery}`)
+  }
   const idSchema = Schema.String.check(
     Schema.makeFilter((id: string) => {
       const found = id.length === 0 ? "is empty" : StreamName.problem(`${plainName}-${id}`)
@@ -234,6 +245,7 @@ export const make = <
       for (const event of events) folded = compiled.apply(folded, event)
       return folded as StateType<S> | undefined
     },
+    snapshotEvery,
     compiled
   }
   const constructors = Object.fromEntries(

@@ -1,5 +1,5 @@
 /** What a decision is: a pure function from an aggregate's state to events, or to a failure of the domain. */
-import { Effect, Result } from "effect"
+import { Effect } from "effect"
 
 /** When a decision can be taken. */
 export type Requires = "existing" | "missing" | "either"
@@ -32,17 +32,16 @@ export const make = <Name extends string, E>(
   decide: Decision<Name, E>["decide"]
 ): Decision<Name, E> => ({ _tag: "effect-eventsourcing/Decision", aggregate, requires, decide }) as Decision<Name, E>
 
-/** Takes a decision on a state: the events, as an array, or its failure. */
+/** Takes a decision on a state: the events, as an array. */
 export const take = <Name extends string, E>(
   decision: Decision<Name, E>,
   state: unknown
-): Effect.Effect<Result.Result<ReadonlyArray<unknown>, E>> => toResult(decision.decide(state as never))
-
-/** What a decision's function returned, as events or a failure. */
-const toResult = <E>(outcome: unknown): Effect.Effect<Result.Result<ReadonlyArray<unknown>, E>> =>
-  Effect.isEffect(outcome)
-    ? Effect.result(Effect.map(outcome as Effect.Effect<unknown, E>, toEvents))
-    : Effect.succeed(Result.succeed(toEvents(outcome)))
+): Effect.Effect<ReadonlyArray<unknown>, E> => {
+  const outcome = decision.decide(state as never)
+  return Effect.isEffect(outcome)
+    ? Effect.map(outcome as Effect.Effect<unknown, E>, toEvents)
+    : Effect.succeed(toEvents(outcome))
+}
 
 /** The events of an outcome, as an array. */
 export const toEvents = (outcome: unknown): ReadonlyArray<unknown> =>

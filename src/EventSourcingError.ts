@@ -6,7 +6,8 @@
 import { Schema } from "effect"
 import * as Position from "./Position.ts"
 
-const Version = Schema.Int
+/** Not narrower than a number: an error also carries what a caller asked for by mistake. */
+const Version = Schema.Number
 const Expected = Schema.Union([Schema.Literal("NoStream"), Version])
 
 const place = (error: { readonly stream: string; readonly version: number; readonly type: string }) =>

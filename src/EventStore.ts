@@ -31,6 +31,7 @@ import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
 import type { AppendError, ReadError, RecorderError, WrongExpectedVersion } from "./EventSourcingError.ts"
 import { EventNotDecodable, EventNotEncodable, UnknownEventType } from "./EventSourcingError.ts"
+import { retryRarely } from "./internal/retry.ts"
 import { withSpan } from "./internal/tracing.ts"
 import * as Uuid from "./internal/uuid.ts"
 import type { Encoded, Plain } from "./Mapper.ts"
@@ -77,10 +78,10 @@ export interface ReadAllOptions {
   readonly upTo?: Position
 }
 
-/** When to send an append again whose answer was lost: at once, then 5 times within 2 s, from 20 ms on, doubling. */
-const resend = Schedule.exponential("20 millis").pipe(
-  Schedule.jittered,
-  Schedule.upTo({ times: 5, duration: "2 seconds" })
+/** When to send an append again whose answer was lost: at once, then within 2 s 4 times, from 20 ms on, doubling. */
+const resend = Schedule.concat(
+  Schedule.recurs(1),
+  Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 4, duration: "2 seconds" }))
 )
 
 /** Events of one page, and so in memory at once. */
@@ -357,9 +358,9 @@ const paginate = <Place, A, E, E2>(
     )
   )
 
-/** Sends an append whose answer was lost again, as it is; costs nothing where the first attempt is answered. */
+/** Sends an append whose answer was lost again, as it is. */
 const whenUnavailableAgain = <A, E extends { readonly _tag: string }, R>(append: Effect.Effect<A, E, R>) =>
-  Effect.catchIf(append, isUnavailable, () => Effect.retry(append, { schedule: resend, while: isUnavailable }))
+  retryRarely(append, { again: append, schedule: resend, while: isUnavailable })
 
 const isUnavailable = (error: { readonly _tag: string }): boolean => error._tag === "RecorderUnavailable"
 

@@ -27,29 +27,33 @@
  * ```
  */
 import type { Stream } from "effect"
-import { Context, DateTime, Effect, Layer, Result, Schedule, Scope } from "effect"
-import { isReadonlyArrayNonEmpty } from "effect/Array"
+import { Context, Effect, Layer, Schedule, Scope } from "effect"
 import type * as Aggregate from "./Aggregate.ts"
-import * as Decision from "./Decision.ts"
-import type { AppendError, EventNotEncodable, ReadError, RecorderError } from "./EventSourcingError.ts"
-import {
+import type * as Decision from "./Decision.ts"
+import type {
   AggregateAlreadyExists,
   AggregateNotFound,
-  DuplicateParticipant,
-  RecorderFailure,
-  WrongExpectedVersion
+  AppendError,
+  EventNotEncodable,
+  ReadError,
+  RecorderError
 } from "./EventSourcingError.ts"
-import type { Prepared, ReadOptions } from "./EventStore.ts"
+import { DuplicateParticipant, WrongExpectedVersion } from "./EventSourcingError.ts"
+import type { ReadOptions } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
+import type { Command as Attempt } from "./internal/command.ts"
+import { attempt, notFound, toDecision } from "./internal/command.ts"
 import * as KeyedLock from "./internal/keyedLock.ts"
-import { Lru } from "./internal/lru.ts"
+import { retryRarely } from "./internal/retry.ts"
+import type { Rebuilt } from "./internal/states.ts"
+import { make as makeStates } from "./internal/states.ts"
 import { withSpan } from "./internal/tracing.ts"
+import { transact } from "./internal/transact.ts"
 import type { MultiStreamAppend } from "./MultiStreamAppend.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
 import type { ExpectedVersion } from "./Recorder.ts"
 import { SnapshotStore } from "./SnapshotStore.ts"
-import type { Notification } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
 
 /** What a command answers: the aggregate as it stands afterwards, and what was recorded. */
@@ -124,22 +128,12 @@ export interface AggregateRepository<A extends Aggregate.Any> {
   >
 }
 
-/** How a kind of aggregate is kept. */
-export interface AggregateOptions {
-  /**
-   * Take a snapshot whenever this many events have been recorded, beside the command, which does not wait for it and does
-   * not fail with it. Default: only on demand.
-   */
-  readonly snapshotEvery?: number
-}
-
 /** How all aggregates are kept. */
 export interface Options {
   /** How many aggregates' states are cached; 0 caches none. Default 1000. */
   readonly cacheCapacity?: number
   /**
-   * When to decide again after a conflict. Default: at once and then with growing, jittered pauses of up to 100 ms, 20
-   * times at the most.
+   * When to decide again after a conflict. Default: at once, then 19 times with growing, jittered pauses of 1 to 100 ms.
    */
   readonly conflictRetry?: Schedule.Schedule<unknown>
 }
@@ -196,7 +190,7 @@ export type ParticipantError<P extends Participants> = {
 export class Repository extends Context.Service<
   Repository,
   {
-    readonly of: <A extends Aggregate.Any>(aggregate: A, options?: AggregateOptions) => AggregateRepository<A>
+    readonly of: <A extends Aggregate.Any>(aggregate: A) => AggregateRepository<A>
     readonly transaction: <
       const P extends Participants,
       const R extends Decided<P> | Effect.Effect<Decided<P>, unknown>
@@ -212,11 +206,8 @@ export class Repository extends Context.Service<
 >()("effect-eventsourcing/Repository") {}
 
 /** The repository of a kind of aggregate. */
-export const of = <A extends Aggregate.Any>(
-  aggregate: A,
-  options?: AggregateOptions
-): Effect.Effect<AggregateRepository<A>, never, Repository> =>
-  Repository.useSync((repository) => repository.of(aggregate, options))
+export const of = <A extends Aggregate.Any>(aggregate: A): Effect.Effect<AggregateRepository<A>, never, Repository> =>
+  Repository.useSync((repository) => repository.of(aggregate))
 
 /** A participant that has to exist. */
 export const existing = <A extends Aggregate.Any>(
@@ -288,17 +279,12 @@ export const transaction = <
   Repository | MultiStreamAppend
 > => Repository.use((repository) => repository.transaction(participants, decide))
 
-/** A state and what it was folded from. */
-interface Rebuilt {
-  readonly state: unknown
-  readonly version: number
-  readonly createdAt: DateTime.Utc
-  readonly modifiedAt: DateTime.Utc
-}
-
-const defaultConflictRetry = Schedule.min([Schedule.exponential("1 millis"), Schedule.spaced("100 millis")]).pipe(
-  Schedule.jittered,
-  Schedule.upTo({ times: 20 })
+const defaultConflictRetry = Schedule.concat(
+  Schedule.recurs(1),
+  Schedule.min([Schedule.exponential("1 millis"), Schedule.spaced("100 millis")]).pipe(
+    Schedule.jittered,
+    Schedule.upTo({ times: 19 })
+  )
 )
 
 /** The repositories over an event store and a snapshot store. */
@@ -309,183 +295,61 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
       const store = yield* EventStore
       const snapshots = yield* SnapshotStore
       const scope = yield* Scope.Scope
-      const cache = new Lru<{ readonly aggregate: Aggregate.Any; readonly rebuilt: Rebuilt }>(
-        options.cacheCapacity ?? 1000
-      )
+      const states = makeStates(store, snapshots, options.cacheCapacity ?? 1000)
+      const attemptCommand = attempt(store, states)
+      const attemptTransaction = transact(store, states)
       // commands on one aggregate take turns in this process: a thousand of them would only make each other conflict
       const { withLock } = KeyedLock.make()
-      const conflictRetry = options.conflictRetry ?? defaultConflictRetry
-
-      const cached = (aggregate: Aggregate.Any, stream: StreamName.StreamName): Rebuilt | undefined => {
-        const entry = cache.get(stream)
-        return entry?.aggregate === aggregate ? entry.rebuilt : undefined
-      }
-
-      const remember = (aggregate: Aggregate.Any, stream: StreamName.StreamName, rebuilt: Rebuilt): void => {
-        const known = cached(aggregate, stream)
-        if (known === undefined || known.version < rebuilt.version) cache.set(stream, { aggregate, rebuilt })
-      }
-
-      /** Reads and folds what comes behind a state, or behind nothing. */
-      const fastForward = Effect.fnUntraced(function* (
-        aggregate: Aggregate.Any,
-        stream: StreamName.StreamName,
-        from: Rebuilt | undefined,
-        upTo?: number
-      ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
-        let rebuilt = from
-        while (true) {
-          const page = yield* store.readPage(aggregate, stream, { after: rebuilt?.version, upTo })
-          rebuilt = yield* foldPage(aggregate, stream, rebuilt, page)
-          if (page.last) return rebuilt
-        }
-      })
-
-      /** Rebuilds from the snapshot, if there is one that helps, and the events behind it. */
-      const load = Effect.fnUntraced(function* (
-        aggregate: Aggregate.Any,
-        id: Aggregate.Id<string>,
-        stream: StreamName.StreamName,
-        upTo?: number
-      ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
-        const snapshot = yield* snapshots.load(aggregate, id)
-        const helps = snapshot !== undefined && (upTo === undefined || snapshot.version <= upTo)
-        return yield* fastForward(aggregate, stream, helps ? snapshot : undefined, upTo)
-      })
-
-      /** The state as it stands now: never older than what was recorded before the call. */
-      const fresh = Effect.fnUntraced(function* (
-        aggregate: Aggregate.Any,
-        id: Aggregate.Id<string>,
-        stream: StreamName.StreamName
-      ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
-        const known = cached(aggregate, stream)
-        const rebuilt =
-          known === undefined ? yield* load(aggregate, id, stream) : yield* fastForward(aggregate, stream, known)
-        if (rebuilt !== undefined) remember(aggregate, stream, rebuilt)
-        return rebuilt
-      })
-
-      const snapshotBeside = (
-        aggregate: Aggregate.Any,
-        id: Aggregate.Id<string>,
-        before: number | undefined,
-        rebuilt: Rebuilt,
-        every: number | undefined
-      ): Effect.Effect<unknown> =>
-        every === undefined || Math.floor((rebuilt.version + 1) / every) === Math.floor(((before ?? -1) + 1) / every)
-          ? Effect.void
-          : snapshots.save(aggregate, { id, ...rebuilt } as never).pipe(
-              Effect.catchCause((cause) =>
-                Effect.logWarning(`no snapshot of "${StreamName.of(aggregate.name, id)}" could be kept`, cause)
-              ),
-              Effect.forkIn(scope)
-            )
-
-      /** Takes the decision on a state, if the state is what it requires. */
-      const decideOn = (
-        aggregate: Aggregate.Any,
-        id: Aggregate.Id<string>,
-        decision: Decision.Decision<string, unknown>,
-        current: Rebuilt | undefined
-      ): Effect.Effect<Result.Result<ReadonlyArray<unknown>, unknown>> => {
-        const refused = requirementError(aggregate, id, decision.requires, current)
-        return refused === undefined ? Decision.take(decision, current?.state) : Effect.succeed(Result.fail(refused))
-      }
-
-      const execute = Effect.fnUntraced(function* (
-        aggregate: Aggregate.Any,
-        id: Aggregate.Id<string>,
-        decision: Decision.Decision<string, unknown>,
-        expected: ExpectedVersion | undefined,
-        snapshotEvery: number | undefined,
-        mistrustCache: boolean
-      ) {
-        const stream = StreamName.of(aggregate.name, id)
-        const known = mistrustCache ? undefined : cached(aggregate, stream)
-        let current = known ?? (yield* fresh(aggregate, id, stream))
-        let isFresh = known === undefined
-        if (expected !== undefined) {
-          if (!isFresh && expected !== versionOf(current)) {
-            current = yield* fresh(aggregate, id, stream)
-            isFresh = true
-          }
-          const actual = versionOf(current)
-          if (expected !== actual) return yield* new WrongExpectedVersion({ stream, expected, actual })
-        }
-        let outcome = yield* decideOn(aggregate, id, decision, current)
-        if (!isFresh && (Result.isFailure(outcome) || outcome.success.length === 0)) {
-          // no append will check what the cache believed, so the answer must not rest on it
-          const newer = yield* fresh(aggregate, id, stream)
-          if (newer !== current) {
-            current = newer
-            const actual = versionOf(current)
-            if (expected !== undefined && expected !== actual) {
-              return yield* new WrongExpectedVersion({ stream, expected, actual })
-            }
-            outcome = yield* decideOn(aggregate, id, decision, current)
-          }
-        }
-        if (Result.isFailure(outcome)) return yield* Effect.fail(outcome.failure)
-        const events = outcome.success
-        if (!isReadonlyArrayNonEmpty(events)) {
-          if (current === undefined) return yield* notFound(aggregate, id)
-          return { id, ...current, events: [], position: undefined }
-        }
-        const prepared = yield* store.prepare(aggregate, id, versionOf(current), events as never)
-        const next = foldPrepared(aggregate, current, prepared)
-        const { position } = yield* Effect.tapError(store.commit(prepared), (error) =>
-          Effect.sync(() => {
-            // the log is behind the cache: it was put back to an earlier state
-            if (error._tag === "WrongExpectedVersion" && isBehind(error.actual, current)) cache.delete(stream)
-          })
-        )
-        remember(aggregate, stream, next)
-        if (snapshotEvery !== undefined) yield* snapshotBeside(aggregate, id, current?.version, next, snapshotEvery)
-        return { id, ...next, events: prepared.events, position }
-      })
+      const schedule = options.conflictRetry ?? defaultConflictRetry
 
       /** Attempts, and after a conflict attempts again until there is none, or the policy is at its end. */
       const onConflictAgain = <A, E, R>(attempt: (afterConflict: boolean) => Effect.Effect<A, E, R>) =>
-        Effect.catchIf(attempt(false), isConflict, () =>
-          Effect.retry(attempt(true), { schedule: conflictRetry, while: isConflict })
-        )
+        retryRarely(attempt(false), { again: attempt(true), schedule, while: isConflict })
 
-      const repositoryOf = (
+      /** Keeps the state where a multiple of the aggregate's interval was passed; nobody waits for it. */
+      const snapshotBeside = (
         aggregate: Aggregate.Any,
-        { snapshotEvery }: AggregateOptions = {}
-      ): AggregateRepository<Aggregate.Any> => {
-        if (snapshotEvery !== undefined && !(Number.isInteger(snapshotEvery) && snapshotEvery > 0)) {
-          throw new Error(
-            `snapshotEvery of ${aggregate.name}: a whole number of events from 1 on, not ${snapshotEvery}`
-          )
-        }
+        id: Aggregate.Id<string>,
+        before: Rebuilt | undefined,
+        after: Rebuilt
+      ): Effect.Effect<unknown> => {
+        const every = aggregate.snapshotEvery
+        if (every === undefined || multiples(before, every) === multiples(after, every)) return Effect.void
+        return snapshots.save(aggregate, toInstance(id, after)).pipe(
+          Effect.catchCause((cause) =>
+            Effect.logWarning(`no snapshot of "${StreamName.of(aggregate.name, id)}" could be kept`, cause)
+          ),
+          Effect.forkIn(scope)
+        )
+      }
+
+      const execute = (command: Attempt) => onConflictAgain((afterConflict) => attemptCommand(command, afterConflict))
+
+      const repositoryOf = (aggregate: Aggregate.Any): AggregateRepository<Aggregate.Any> => {
         const streamOf = (id: string) => StreamName.of(aggregate.name, id)
-        const toInstance = (id: Aggregate.Id<string>, rebuilt: Rebuilt) =>
-          ({ id, ...rebuilt }) as Aggregate.Instance<string, never>
 
         const get: AggregateRepository<Aggregate.Any>["get"] = Effect.fnUntraced(function* (id, options = {}) {
-          const stream = streamOf(id)
           const { allowStale = false, version } = options
-          const known = cached(aggregate, stream)
           if (version !== undefined) {
-            const then = known?.version === version ? known : yield* load(aggregate, id, stream, Math.max(version, 0))
+            const then = yield* states.at(aggregate, id, version)
             return then?.version === version ? toInstance(id, then) : yield* notFound(aggregate, id, version)
           }
-          const rebuilt = allowStale && known !== undefined ? known : yield* fresh(aggregate, id, stream)
+          const known = allowStale ? states.cached(aggregate, streamOf(id)) : undefined
+          const rebuilt = known ?? (yield* states.fresh(aggregate, id))
           return rebuilt === undefined ? yield* notFound(aggregate, id) : toInstance(id, rebuilt)
         })
 
         return {
           get: (id, options) => withSpan("Repository.get", { stream: streamOf(id) })(get(id, options)),
           exists: (id) => Effect.map(store.version(streamOf(id)), (version) => version !== undefined),
-          execute: (id, command, { expectedVersion } = {}) => {
-            const decision = toDecision(aggregate, command)
-            const attempt = (afterConflict: boolean) =>
-              execute(aggregate, id, decision, expectedVersion, snapshotEvery, afterConflict)
-            return withSpan("Repository.execute", { stream: streamOf(id) })(
-              withLock(streamOf(id))(expectedVersion === undefined ? onConflictAgain(attempt) : attempt(false))
-            ) as never
+          execute: (id, events, { expectedVersion: expected } = {}) => {
+            const command: Attempt = { aggregate, id, decision: toDecision(aggregate, events), expected }
+            const executed = Effect.flatMap(
+              expected === undefined ? execute(command) : attemptCommand(command, false),
+              ({ before, after, events, position }) =>
+                Effect.as(snapshotBeside(aggregate, id, before, after), { id, ...after, events, position })
+            )
+            return withSpan("Repository.execute", { stream: streamOf(id) })(withLock(streamOf(id))(executed)) as never
           },
           history: (id, options) => store.read(aggregate, id, options),
           snapshot: Effect.fnUntraced(function* (id) {
@@ -496,166 +360,41 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         }
       }
 
-      const transact = Effect.fnUntraced(function* (
-        participants: ReadonlyArray<readonly [name: string, Participant<Aggregate.Any, Decision.Requires>]>,
+      const transactionOf = Effect.fnUntraced(function* (
+        participants: Participants,
         decide: (states: never) => unknown
       ) {
-        const current = new Map<string, Rebuilt | undefined>()
-        for (const [name, { aggregate, id }] of participants) {
-          current.set(name, yield* fresh(aggregate, id, StreamName.of(aggregate.name, id)))
+        const named = Object.entries(participants).map(([name, participant]) => ({ name, ...participant }))
+        const streams = named.map(({ aggregate, id }) => StreamName.of(aggregate.name, id))
+        const twice = named.find((_, i) => streams.indexOf(streams[i] as StreamName.StreamName) < i)
+        if (twice !== undefined) {
+          return yield* new DuplicateParticipant({ aggregate: twice.aggregate.name, id: twice.id })
         }
-        const refused = participants.flatMap(([name, { aggregate, id, requires }]) => {
-          const error = requirementError(aggregate, id, requires, current.get(name))
-          return error === undefined ? [] : [error]
-        })[0]
-        const states = Object.fromEntries(participants.map(([name]) => [name, current.get(name)?.state]))
-        const decision = refused === undefined ? decide(states as never) : Effect.fail(refused)
-        const outcome = yield* Effect.result(
-          Effect.isEffect(decision) ? (decision as Effect.Effect<unknown, unknown>) : Effect.succeed(decision)
-        )
-        const decided: Readonly<Record<string, unknown>> =
-          Result.isSuccess(outcome) && typeof outcome.success === "object" && outcome.success !== null
-            ? (outcome.success as Readonly<Record<string, unknown>>)
-            : {}
-        for (const name of Object.keys(decided)) {
-          if (!current.has(name)) return yield* Effect.die(new Error(`the transaction has no participant "${name}"`))
+        const attempt = onConflictAgain(() => attemptTransaction(named, decide as never))
+        // always in the same order, so that two transactions never wait for each other
+        const inTurn = [...streams].sort().reduce((self, stream) => withLock(stream)(self), attempt)
+        const transacted = yield* withSpan("Repository.transaction", { streams })(inTurn)
+        const answer: Record<string, unknown> = {}
+        for (const { participant, before, after, events, position } of transacted) {
+          const { name, aggregate, id } = participant
+          if (after !== undefined) yield* snapshotBeside(aggregate, id, before, after)
+          answer[name] = after === undefined ? undefined : { id, ...after, events, position }
         }
-        const prepared: Array<Prepared<Aggregate.AnyEvent>> = []
-        const next = new Map<string, { readonly rebuilt: Rebuilt; readonly prepared: Prepared<Aggregate.AnyEvent> }>()
-        const checks: Array<{ readonly stream: StreamName.StreamName; readonly expected: ExpectedVersion }> = []
-        for (const [name, { aggregate, id }] of participants) {
-          const before = current.get(name)
-          const events = Decision.toEvents(decided[name])
-          if (isReadonlyArrayNonEmpty(events)) {
-            const one = yield* store.prepare(aggregate, id, versionOf(before), events as never)
-            prepared.push(one)
-            next.set(name, { rebuilt: foldPrepared(aggregate, before, one), prepared: one })
-          } else {
-            checks.push({ stream: StreamName.of(aggregate.name, id), expected: versionOf(before) })
-          }
-        }
-        let position: Position | undefined
-        if (isReadonlyArrayNonEmpty(prepared)) {
-          position = (yield* store.commitAll(prepared, checks)).position
-        } else {
-          // no append checks that the states belong together, so they are compared with what is there now
-          for (const { stream, expected } of checks) {
-            const actual = (yield* store.version(stream)) ?? "NoStream"
-            if (actual !== expected) return yield* new WrongExpectedVersion({ stream, expected, actual })
-          }
-          yield* Effect.fromResult(outcome)
-        }
-        return Object.fromEntries(
-          participants.map(([name, { aggregate, id }]) => {
-            const after = next.get(name)
-            const rebuilt = after?.rebuilt ?? current.get(name)
-            if (rebuilt === undefined) return [name, undefined]
-            remember(aggregate, StreamName.of(aggregate.name, id), rebuilt)
-            const events = after?.prepared.events ?? []
-            return [name, { id, ...rebuilt, events, position: after === undefined ? undefined : position }]
-          })
-        )
+        return answer
       })
 
       return Repository.of({
-        of: (aggregate, options) => repositoryOf(aggregate, options) as never,
-        transaction: (participants, decide) => {
-          const named = Object.entries(participants)
-          const streams = named.map(([, { aggregate, id }]) => StreamName.of(aggregate.name, id))
-          const twice = named.find((_, i) => streams.indexOf(streams[i] as never) < i)?.[1]
-          if (twice !== undefined) {
-            return Effect.fail(new DuplicateParticipant({ aggregate: twice.aggregate.name, id: twice.id })) as never
-          }
-          // always in the same order, so that two transactions never wait for each other
-          const locked = [...streams]
-            .sort()
-            .reduce<ReturnType<typeof onConflictAgain<unknown, unknown, MultiStreamAppend>>>(
-              (self, stream) => withLock(stream)(self),
-              onConflictAgain(() => transact(named, decide as never))
-            )
-          return withSpan("Repository.transaction", { streams })(locked) as never
-        }
+        of: (aggregate) => repositoryOf(aggregate) as never,
+        transaction: (participants, decide) => transactionOf(participants, decide as never) as never
       })
     })
   )
 
 const isConflict = (error: unknown): boolean => error instanceof WrongExpectedVersion
 
-const versionOf = (rebuilt: Rebuilt | undefined): ExpectedVersion => rebuilt?.version ?? "NoStream"
+const toInstance = (id: Aggregate.Id<string>, rebuilt: Rebuilt): Aggregate.Instance<string, never> =>
+  ({ id, ...rebuilt }) as Aggregate.Instance<string, never>
 
-const isBehind = (actual: ExpectedVersion, current: Rebuilt | undefined): boolean =>
-  current !== undefined && (actual === "NoStream" || actual < current.version)
-
-const notFound = (aggregate: Aggregate.Any, id: string, version?: number) =>
-  new AggregateNotFound({ aggregate: aggregate.name, id, version })
-
-const requirementError = (
-  aggregate: Aggregate.Any,
-  id: string,
-  requires: Decision.Requires,
-  current: Rebuilt | undefined
-): AggregateNotFound | AggregateAlreadyExists | undefined => {
-  if (requires === "existing" && current === undefined) return notFound(aggregate, id)
-  if (requires === "missing" && current !== undefined) {
-    return new AggregateAlreadyExists({ aggregate: aggregate.name, id, version: current.version })
-  }
-  return undefined
-}
-
-/** Events as they are: they create where the first of them does. */
-const toDecision = (aggregate: Aggregate.Any, command: unknown): Decision.Decision<string, unknown> => {
-  if (Decision.isDecision(command)) return command
-  const events = Decision.toEvents(command)
-  const first = events[0] as Aggregate.AnyEvent | undefined
-  const creates = first !== undefined && aggregate.compiled.byTag.get(first._tag)?.creates === true
-  return Decision.make(aggregate.name, creates ? "missing" : "existing", () => events)
-}
-
-/** Folds a page of events; a gap in their versions is a failure, never a wrong state (G8). */
-const foldPage = (
-  aggregate: Aggregate.Any,
-  stream: string,
-  from: Rebuilt | undefined,
-  page: { readonly notifications: ReadonlyArray<Notification>; readonly events: ReadonlyArray<Aggregate.AnyEvent> }
-): Effect.Effect<Rebuilt | undefined, RecorderFailure> =>
-  Effect.suspend(() => {
-    const { notifications, events } = page
-    const last = notifications[notifications.length - 1]
-    if (last === undefined) return Effect.succeed(from)
-    let state = from?.state
-    let version = from?.version ?? -1
-    for (const event of events) {
-      const found = (notifications[version - (from?.version ?? -1)] as Notification).version
-      if (found !== ++version) {
-        return Effect.fail(
-          new RecorderFailure({
-            operation: "rebuild an aggregate",
-            reason: `stream "${stream}" is incomplete: event ${version} is missing, the next that is there is ${found}`
-          })
-        )
-      }
-      state = aggregate.compiled.apply(state, event)
-    }
-    return Effect.succeed({
-      state,
-      version,
-      createdAt: from?.createdAt ?? DateTime.makeUnsafe((notifications[0] as Notification).recordedAt),
-      modifiedAt: DateTime.makeUnsafe(last.recordedAt)
-    })
-  })
-
-/** Folds events that are about to be recorded: a reducer that throws is a defect, and nothing is recorded. */
-const foldPrepared = (
-  aggregate: Aggregate.Any,
-  from: Rebuilt | undefined,
-  prepared: Prepared<Aggregate.AnyEvent>
-): Rebuilt => {
-  let state = from?.state
-  let last: RecordedEvent<Aggregate.AnyEvent> | undefined
-  for (const recorded of prepared.events) {
-    state = aggregate.compiled.apply(state, recorded.event)
-    last = recorded
-  }
-  const { version, recordedAt } = last as RecordedEvent<Aggregate.AnyEvent>
-  return { state, version, createdAt: from?.createdAt ?? recordedAt, modifiedAt: recordedAt }
-}
+/** How many times the interval has been passed at a version. */
+const multiples = (rebuilt: Rebuilt | undefined, every: number): number =>
+  Math.floor(((rebuilt?.version ?? -1) + 1) / every)

@@ -1,0 +1,148 @@
+import { DateTime, Effect } from "effect"
+import type * as Aggregate from "../Aggregate.ts"
+import type { ReadError, WrongExpectedVersion } from "../EventSourcingError.ts"
+import { RecorderFailure } from "../EventSourcingError.ts"
+import type { EventStore, Prepared } from "../EventStore.ts"
+import type { RecordedEvent } from "../RecordedEvent.ts"
+import type { ExpectedVersion } from "../Recorder.ts"
+import type { SnapshotStore } from "../SnapshotStore.ts"
+import type { Notification } from "../StoredEvent.ts"
+import * as StreamName from "../StreamName.ts"
+import { Lru } from "./lru.ts"
+
+/** A state and what it was folded from. */
+export interface Rebuilt {
+  readonly state: unknown
+  readonly version: number
+  readonly createdAt: DateTime.Utc
+  readonly modifiedAt: DateTime.Utc
+}
+
+/** The states of aggregates: rebuilt from snapshots and events, and remembered. */
+export interface States {
+  /** What is remembered, however old. */
+  readonly cached: (aggregate: Aggregate.Any, stream: StreamName.StreamName) => Rebuilt | undefined
+  readonly remember: (aggregate: Aggregate.Any, stream: StreamName.StreamName, rebuilt: Rebuilt) => void
+  /** Forgets a state that is ahead of its stream: the log was put back to an earlier one. */
+  readonly learnFrom: (conflict: WrongExpectedVersion) => void
+  /** The state as it stands now: never older than what was recorded before the call. */
+  readonly fresh: (aggregate: Aggregate.Any, id: Aggregate.Id<string>) => Effect.Effect<Rebuilt | undefined, ReadError>
+  /** The state as it stood at a version, or at the last one before it. */
+  readonly at: (
+    aggregate: Aggregate.Any,
+    id: Aggregate.Id<string>,
+    version: number
+  ) => Effect.Effect<Rebuilt | undefined, ReadError>
+}
+
+export const make = (store: EventStore["Service"], snapshots: SnapshotStore["Service"], capacity: number): States => {
+  const cache = new Lru<{ readonly aggregate: Aggregate.Any; readonly rebuilt: Rebuilt }>(capacity)
+
+  const cached: States["cached"] = (aggregate, stream) => {
+    const entry = cache.get(stream)
+    return entry?.aggregate === aggregate ? entry.rebuilt : undefined
+  }
+
+  const remember: States["remember"] = (aggregate, stream, rebuilt) => {
+    const known = cached(aggregate, stream)
+    if (known === undefined || known.version < rebuilt.version) cache.set(stream, { aggregate, rebuilt })
+  }
+
+  /** Reads and folds what comes behind a state, or behind nothing. */
+  const fastForward = Effect.fnUntraced(function* (
+    aggregate: Aggregate.Any,
+    stream: StreamName.StreamName,
+    from: Rebuilt | undefined,
+    upTo?: number
+  ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
+    let rebuilt = from
+    while (true) {
+      const page = yield* store.readPage(aggregate, stream, { after: rebuilt?.version, upTo })
+      rebuilt = yield* foldPage(aggregate, stream, rebuilt, page)
+      if (page.last) return rebuilt
+    }
+  })
+
+  /** Rebuilds from the snapshot, if there is one that helps, and the events behind it. */
+  const load = Effect.fnUntraced(function* (
+    aggregate: Aggregate.Any,
+    id: Aggregate.Id<string>,
+    upTo?: number
+  ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
+    const snapshot = yield* snapshots.load(aggregate, id)
+    const helps = snapshot !== undefined && (upTo === undefined || snapshot.version <= upTo)
+    return yield* fastForward(aggregate, StreamName.of(aggregate.name, id), helps ? snapshot : undefined, upTo)
+  })
+
+  return {
+    cached,
+    remember,
+    learnFrom: ({ stream, actual }) => {
+      const known = cache.get(stream)?.rebuilt.version
+      if (known !== undefined && (actual === "NoStream" || actual < known)) cache.delete(stream)
+    },
+    fresh: Effect.fnUntraced(function* (aggregate, id) {
+      const stream = StreamName.of(aggregate.name, id)
+      const known = cached(aggregate, stream)
+      const rebuilt = known === undefined ? yield* load(aggregate, id) : yield* fastForward(aggregate, stream, known)
+      if (rebuilt !== undefined) remember(aggregate, stream, rebuilt)
+      return rebuilt
+    }),
+    at: (aggregate, id, version) => {
+      const known = cached(aggregate, StreamName.of(aggregate.name, id))
+      return known?.version === version ? Effect.succeed(known) : load(aggregate, id, Math.max(version, 0))
+    }
+  }
+}
+
+/** Where a stream stands whose state this is. */
+export const versionOf = (rebuilt: Rebuilt | undefined): ExpectedVersion => rebuilt?.version ?? "NoStream"
+
+/** Folds a page of events; a gap in their versions is a failure, never a wrong state (G8). */
+const foldPage = (
+  aggregate: Aggregate.Any,
+  stream: string,
+  from: Rebuilt | undefined,
+  page: { readonly notifications: ReadonlyArray<Notification>; readonly events: ReadonlyArray<Aggregate.AnyEvent> }
+): Effect.Effect<Rebuilt | undefined, RecorderFailure> =>
+  Effect.suspend(() => {
+    const { notifications, events } = page
+    const last = notifications[notifications.length - 1]
+    if (last === undefined) return Effect.succeed(from)
+    let state = from?.state
+    let version = from?.version ?? -1
+    for (const event of events) {
+      const found = (notifications[version - (from?.version ?? -1)] as Notification).version
+      if (found !== ++version) {
+        return Effect.fail(
+          new RecorderFailure({
+            operation: "rebuild an aggregate",
+            reason: `stream "${stream}" is incomplete: event ${version} is missing, the next that is there is ${found}`
+          })
+        )
+      }
+      state = aggregate.compiled.apply(state, event)
+    }
+    return Effect.succeed({
+      state,
+      version,
+      createdAt: from?.createdAt ?? DateTime.makeUnsafe((notifications[0] as Notification).recordedAt),
+      modifiedAt: DateTime.makeUnsafe(last.recordedAt)
+    })
+  })
+
+/** Folds events that are about to be recorded: a reducer that throws is a defect, and nothing is recorded. */
+export const foldPrepared = (
+  aggregate: Aggregate.Any,
+  from: Rebuilt | undefined,
+  prepared: Prepared<Aggregate.AnyEvent>
+): Rebuilt => {
+  let state = from?.state
+  let last: RecordedEvent<Aggregate.AnyEvent> | undefined
+  for (const recorded of prepared.events) {
+    state = aggregate.compiled.apply(state, recorded.event)
+    last = recorded
+  }
+  const { version, recordedAt } = last as RecordedEvent<Aggregate.AnyEvent>
+  return { state, version, createdAt: from?.createdAt ?? recordedAt, modifiedAt: recordedAt }
+}
