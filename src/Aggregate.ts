@@ -114,30 +114,36 @@ export interface Aggregate<
   ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound>
 
   /** Applies events to a state, or to none; pure. Dies on events that can't follow one another. */
-  readonly fold: (events: Iterable<Creation | Change>, state?: State) => State | undefined
+  readonly fold: {
+    (events: Iterable<Creation | Change>, state: State): State
+    (events: Iterable<Creation | Change>, state?: State | undefined): State | undefined
+  }
 
   /** A snapshot is kept whenever this many events have been recorded; `undefined`: on demand. */
   readonly snapshotEvery: number | undefined
 
   /** @internal */
   readonly compiled: Compiled
+  /** The types, for the compiler; no value has it. @internal */
+  readonly "~types": { readonly state: State; readonly creation: Creation; readonly change: Change }
 }
 
 /** Any aggregate. */
 export interface Any {
   readonly name: string
   readonly snapshotEvery: number | undefined
+  readonly "~types": { readonly state: unknown; readonly creation: AnyEvent; readonly change: AnyEvent }
   readonly compiled: Compiled
 }
 
 /** The name of an aggregate. */
 export type NameOf<A extends Any> = A["name"]
 /** The state of an aggregate. */
-export type StateOf<A> = A extends Aggregate<infer _N, infer State, infer _C, infer _E> ? State : never
+export type StateOf<A extends Any> = A["~types"]["state"]
 /** The events that create an aggregate. */
-export type CreationOf<A> = A extends Aggregate<infer _N, infer _S, infer Creation, infer _E> ? Creation : never
+export type CreationOf<A extends Any> = A["~types"]["creation"]
 /** All events of an aggregate. */
-export type Event<A> = A extends Aggregate<infer _N, infer _S, infer Creation, infer Change> ? Creation | Change : never
+export type Event<A extends Any> = A["~types"]["creation"] | A["~types"]["change"]
 
 /** An aggregate as it stood at a version. */
 export interface Instance<Name extends string, out State> {
@@ -227,7 +233,7 @@ export const make = <
     })
   )
   const makeId = (id: string) => idSchema.make(id) as string as Id<Name>
-  const aggregate: Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> = {
+  const aggregate: Omit<Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>>, "~types"> = {
     name: plainName as Name,
     Id: idSchema as never,
     id: (key) => {
@@ -240,10 +246,10 @@ export const make = <
     decide: (decide) => Decision.make(plainName as Name, "existing", decide as never),
     create: (decide) => Decision.make(plainName as Name, "missing", decide as never),
     createOrDecide: (decide) => Decision.make(plainName as Name, "either", decide as never),
-    fold: (events, state) => {
+    fold: (events: Iterable<AnyEvent>, state?: StateType<S>) => {
       let folded: unknown = state
       for (const event of events) folded = compiled.apply(folded, event)
-      return folded as StateType<S> | undefined
+      return folded as StateType<S>
     },
     snapshotEvery,
     compiled
@@ -255,7 +261,8 @@ export const make = <
     if (tag in aggregate)
       throw new Error(`${plainName}: an event can't be called "${tag}", the aggregate has that itself`)
   }
-  return Object.assign(aggregate, constructors as unknown as Constructors<EventsOf<C> | EventsOf<V>>)
+  return Object.assign(aggregate, constructors) as unknown as Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> &
+    Constructors<EventsOf<C> | EventsOf<V>>
 }
 
 const checkName = (name: string): void => {

@@ -31,6 +31,7 @@ import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
 import type { AppendError, ReadError, RecorderError, WrongExpectedVersion } from "./EventSourcingError.ts"
 import { EventNotDecodable, EventNotEncodable, UnknownEventType } from "./EventSourcingError.ts"
+import { contiguous } from "./internal/contiguous.ts"
 import { retryRarely } from "./internal/retry.ts"
 import { withSpan } from "./internal/tracing.ts"
 import * as Uuid from "./internal/uuid.ts"
@@ -41,23 +42,27 @@ import type { AppendedToStreams, Check } from "./MultiStreamAppend.ts"
 import { MultiStreamAppend } from "./MultiStreamAppend.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
-import type { Appended, Direction, ExpectedVersion } from "./Recorder.ts"
+import type { Appended, Direction, ExpectedVersion, ReadStream } from "./Recorder.ts"
 import { Recorder } from "./Recorder.ts"
 import type { Notification, StoredEvent } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
 
-/** Events that are encoded for their place, ready to be appended; appending them twice records them once (G7). */
-export interface Prepared<Event> {
+/** Prepared events of any aggregate: what is sent to the recorder. */
+export interface AnyPrepared {
   readonly stream: StreamName.StreamName
   readonly expected: ExpectedVersion
   readonly stored: NonEmptyReadonlyArray<StoredEvent>
+}
+
+/** Events that are encoded for their place, ready to be appended; appending them twice records them once (G7). */
+export interface Prepared<Name extends string, out Event> extends AnyPrepared {
   /** The events as every later reader will get them. */
-  readonly events: ReadonlyArray<RecordedEvent<Event>>
+  readonly events: ReadonlyArray<RecordedEvent<Name, Event>>
 }
 
 /** What an append answers. */
-export interface Recorded<Event> extends Appended {
-  readonly events: ReadonlyArray<RecordedEvent<Event>>
+export interface Recorded<Name extends string, out Event> extends Appended {
+  readonly events: ReadonlyArray<RecordedEvent<Name, Event>>
 }
 
 /** Which events of a stream to read. */
@@ -87,6 +92,11 @@ const resend = Schedule.concat(
 /** Events of one page, and so in memory at once. */
 const PAGE = 512
 
+/** The recorded events of each of some aggregates: `aggregate` tells which. */
+export type PositionedOf<A extends Aggregate.Any> = A extends Aggregate.Any
+  ? Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>
+  : never
+
 /** Records domain events and reads them back. */
 export class EventStore extends Context.Service<
   EventStore,
@@ -103,7 +113,7 @@ export class EventStore extends Context.Service<
         readonly expected: ExpectedVersion | "Any"
         readonly events: ReadonlyArray<Aggregate.Event<A>>
       }
-    ) => Effect.Effect<Recorded<Aggregate.Event<A>> | undefined, AppendError>
+    ) => Effect.Effect<Recorded<Aggregate.NameOf<A>, Aggregate.Event<A>> | undefined, AppendError>
 
     /** Encodes events for a place in a stream, with ids, time and metadata, without recording them. */
     readonly prepare: <A extends Aggregate.Any>(
@@ -111,17 +121,17 @@ export class EventStore extends Context.Service<
       id: Aggregate.Id<Aggregate.NameOf<A>>,
       expected: ExpectedVersion,
       events: NonEmptyReadonlyArray<Aggregate.Event<A>>
-    ) => Effect.Effect<Prepared<Aggregate.Event<A>>, EventNotEncodable>
+    ) => Effect.Effect<Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>, EventNotEncodable>
 
     /**
      * Records prepared events. When the answer is lost, the same stored events are sent again, for about two seconds; after that
      * it ends with `RecorderUnavailable`, and calling it again with the same value is safe (G7).
      */
-    readonly commit: (prepared: Prepared<unknown>) => Effect.Effect<Appended, WrongExpectedVersion | RecorderError>
+    readonly commit: (prepared: AnyPrepared) => Effect.Effect<Appended, WrongExpectedVersion | RecorderError>
 
     /** Records prepared events of several streams, all or none (G1), if the checks hold too. */
     readonly commitAll: (
-      prepared: NonEmptyReadonlyArray<Prepared<unknown>>,
+      prepared: NonEmptyReadonlyArray<AnyPrepared>,
       checks?: ReadonlyArray<Check>
     ) => Effect.Effect<AppendedToStreams, WrongExpectedVersion | RecorderError, MultiStreamAppend>
 
@@ -130,7 +140,7 @@ export class EventStore extends Context.Service<
       aggregate: A,
       id: Aggregate.Id<Aggregate.NameOf<A>>,
       options?: ReadOptions
-    ) => Stream.Stream<Positioned<Aggregate.Event<A>>, ReadError>
+    ) => Stream.Stream<Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>, ReadError>
 
     /** Reads one page of stored events of a stream and decodes only the events: what rebuilding a state takes. */
     readonly readPage: (
@@ -143,7 +153,7 @@ export class EventStore extends Context.Service<
     readonly readAll: <const As extends ReadonlyArray<Aggregate.Any>>(
       aggregates: As,
       options?: ReadAllOptions
-    ) => Stream.Stream<Positioned<Aggregate.Event<As[number]>>, ReadError>
+    ) => Stream.Stream<PositionedOf<As[number]>, ReadError>
 
     /** The version of an aggregate's last event; `undefined` where there is none. */
     readonly version: (stream: StreamName.StreamName) => Effect.Effect<number | undefined, RecorderError>
@@ -173,7 +183,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       expected: ExpectedVersion,
       events: ReadonlyArray<Aggregate.AnyEvent>,
       ids?: ReadonlyArray<string>
-    ): Effect.Effect<Prepared<Aggregate.AnyEvent>, EventNotEncodable> =>
+    ): Effect.Effect<Prepared<string, Aggregate.AnyEvent>, EventNotEncodable> =>
       Effect.withFiber((fiber) => {
         const first = expected === "NoStream" ? 0 : expected + 1
         const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
@@ -182,9 +192,9 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
         if (Result.isFailure(plain)) return Effect.fail(plain.failure)
         return Effect.flatMap(mapper.encode(plain.success), (encoded) => {
           const recordedAt = DateTime.makeUnsafe(now)
-          const aggregateId = StreamName.id(stream)
+          const aggregateId = StreamName.id(stream) as Aggregate.Id<string>
           const stored: Array<StoredEvent> = []
-          const recorded: Array<RecordedEvent<Aggregate.AnyEvent>> = []
+          const recorded: Array<RecordedEvent<string, Aggregate.AnyEvent>> = []
           const newId = Uuid.v7At(now)
           let version = first
           try {
@@ -195,7 +205,16 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
               const id = ids?.[version - first] ?? newId()
               const event = decode(aggregate, type, schemaVersion, mapper.readBack(one))
               stored.push({ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: now })
-              recorded.push({ id, stream, aggregateId, version, recordedAt, metadata, event })
+              recorded.push({
+                id,
+                stream,
+                aggregate: aggregate.name,
+                aggregateId,
+                version,
+                recordedAt,
+                metadata,
+                event
+              })
               version++
             }
           } catch (cause) {
@@ -206,7 +225,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
         })
       })
 
-    const commit = ({ stream, expected, stored }: Prepared<unknown>) =>
+    const commit = ({ stream, expected, stored }: AnyPrepared) =>
       whenUnavailableAgain(recorder.append({ stream, expected, events: stored }))
 
     const version = (stream: StreamName.StreamName) =>
@@ -260,17 +279,18 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     const withEnvelope = (
       aggregateOf: (notification: Notification) => Aggregate.Any,
       notifications: ReadonlyArray<Notification>
-    ): Effect.Effect<ReadonlyArray<Positioned<Aggregate.AnyEvent>>, ReadError> =>
+    ): Effect.Effect<ReadonlyArray<Positioned<string, Aggregate.AnyEvent>>, ReadError> =>
       Effect.flatMap(decodePage(aggregateOf, notifications), (events) =>
         Effect.suspend(() => {
-          const recorded: Array<Positioned<Aggregate.AnyEvent>> = []
+          const recorded: Array<Positioned<string, Aggregate.AnyEvent>> = []
           for (const notification of notifications) {
             const { id, stream, version, position, type } = notification
             try {
               recorded.push({
                 id,
                 stream,
-                aggregateId: StreamName.id(stream),
+                aggregate: StreamName.category(stream),
+                aggregateId: StreamName.id(stream) as Aggregate.Id<string>,
                 version,
                 position,
                 recordedAt: DateTime.makeUnsafe(notification.recordedAt),
@@ -286,23 +306,25 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
         })
       )
 
+    const streamPage = (read: Omit<ReadStream, "limit">) =>
+      Effect.flatMap(recorder.readStream({ ...read, limit: PAGE }), (page) => contiguous(read, page))
+
     const readPage = (
       aggregate: Aggregate.Any,
       stream: StreamName.StreamName,
       { after, upTo }: { readonly after: number | undefined; readonly upTo: number | undefined }
     ) =>
-      Effect.flatMap(recorder.readStream({ stream, after, upTo, limit: PAGE }), (notifications) =>
+      Effect.flatMap(streamPage({ stream, after, upTo }), (notifications) =>
         Effect.map(
           decodePage(() => aggregate, notifications),
           (events): Page => ({ notifications, events, last: notifications.length < PAGE })
         )
       )
 
-    const read = (aggregate: Aggregate.Any, stream: StreamName.StreamName, options: ReadOptions) =>
+    const read = (aggregate: Aggregate.Any, stream: StreamName.StreamName, { direction, after, upTo }: ReadOptions) =>
       paginate(
-        options.after,
-        (after) =>
-          recorder.readStream({ stream, direction: options.direction, after, upTo: options.upTo, limit: PAGE }),
+        after,
+        (after) => streamPage({ stream, direction, after, upTo }),
         (last) => last.version,
         (page) => withEnvelope(() => aggregate, page)
       )

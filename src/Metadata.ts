@@ -75,7 +75,7 @@ export const current = (context: Context.Context<never>): Metadata => {
  */
 export const toStored = (metadata: Metadata): string => {
   if (metadata.attributes === none && metadata.correlationId === undefined && metadata.causationId === undefined) {
-    return metadata.traceParent === undefined ? "{}" : `{"${TRACE_PARENT}":"${metadata.traceParent}"}`
+    return metadata.traceParent === undefined ? "{}" : JSON.stringify({ [TRACE_PARENT]: metadata.traceParent })
   }
   const stored: Record<string, string> = Object.create(null)
   for (const [key, value] of Object.entries(metadata.attributes)) {
@@ -89,11 +89,13 @@ export const toStored = (metadata: Metadata): string => {
   return JSON.stringify(stored)
 }
 
-/** Reads what {@link toStored} wrote; throws on text that is no JSON object. */
+/** Reads what {@link toStored} wrote; throws on text that is no JSON object of strings. */
 export const fromStored = (text: string): Metadata => {
   if (text === "{}") return empty
   const stored: unknown = JSON.parse(text)
-  if (typeof stored !== "object" || stored === null) throw new Error("the metadata is no JSON object")
+  if (typeof stored !== "object" || stored === null || Array.isArray(stored)) throw new Error("no JSON object")
+  const [key] = Object.entries(stored).find(([, value]) => typeof value !== "string") ?? []
+  if (key !== undefined) throw new Error(`the value of "${key}" is no string`)
   const {
     [CORRELATION]: correlationId,
     [CAUSATION]: causationId,

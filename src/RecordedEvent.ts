@@ -1,16 +1,19 @@
 /** A domain event together with what its recording added. */
 import type { DateTime } from "effect"
+import type { Id } from "./Aggregate.ts"
 import type { Metadata } from "./Metadata.ts"
 import type { Position } from "./Position.ts"
 import type { StreamName } from "./StreamName.ts"
 
 /** A domain event as it was recorded. */
-export interface RecordedEvent<out Event> {
+export interface RecordedEvent<Name extends string, out Event> {
   /** Identifies the event everywhere (a UUID). */
   readonly id: string
   readonly stream: StreamName
-  /** The id of the aggregate: the stream's name without the aggregate's. */
-  readonly aggregateId: string
+  /** The name of the aggregate that the event is of. */
+  readonly aggregate: Name
+  /** The id of that aggregate. */
+  readonly aggregateId: Id<Name>
   /** The event's place in its stream: 0, 1, 2… */
   readonly version: number
   readonly recordedAt: DateTime.Utc
@@ -20,6 +23,6 @@ export interface RecordedEvent<out Event> {
 }
 
 /** A recorded event that was read back, and so has its place in the total order. */
-export interface Positioned<out Event> extends RecordedEvent<Event> {
+export interface Positioned<Name extends string, out Event> extends RecordedEvent<Name, Event> {
   readonly position: Position
 }

@@ -59,7 +59,7 @@ import * as StreamName from "./StreamName.ts"
 /** What a command answers: the aggregate as it stands afterwards, and what was recorded. */
 export interface Executed<Name extends string, out State, out Event> extends Aggregate.Instance<Name, State> {
   /** What was recorded; empty where the decision had no event. */
-  readonly events: ReadonlyArray<RecordedEvent<Event>>
+  readonly events: ReadonlyArray<RecordedEvent<Name, Event>>
   /** The position of the last event that was recorded; `undefined` where none was. */
   readonly position: Position | undefined
 }
@@ -117,7 +117,7 @@ export interface AggregateRepository<A extends Aggregate.Any> {
   readonly history: (
     id: Aggregate.Id<Aggregate.NameOf<A>>,
     options?: ReadOptions
-  ) => Stream.Stream<Positioned<Aggregate.Event<A>>, ReadError>
+  ) => Stream.Stream<Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>, ReadError>
 
   /** Takes a snapshot of the aggregate as it stands. */
   readonly snapshot: (

@@ -22,6 +22,13 @@ export interface ExclusiveLog {
 
 const firstVersion = (expected: ExpectedVersion): number => (expected === "NoStream" ? 0 : expected + 1)
 
+/** A tracking move that nobody else gets in between. */
+export interface ExclusiveTracking {
+  /** Whether the tracking has come to where the move goes, or further. */
+  readonly isDone: () => boolean
+  readonly move: () => TrackingConflict | undefined
+}
+
 /** The place of the last of the events, where all of them stand there already (G7). */
 const recordedBefore = (log: ExclusiveLog, { stream, expected, events }: Append): Appended | undefined => {
   const first = firstVersion(expected)
@@ -50,35 +57,40 @@ export const appendOne = (log: ExclusiveLog, append: Append): Result.Result<Appe
   return before === undefined ? Result.fail(wrong) : Result.succeed(before)
 }
 
+/** Throws, as a defect, on an append to several streams that names one twice. */
+export const assertDistinctStreams = (appends: ReadonlyArray<Append>, checks: ReadonlyArray<Check>): void => {
+  const streams = new Set([...appends, ...checks].map(({ stream }) => stream))
+  if (streams.size < appends.length + checks.length) throw new Error("an append names a stream twice")
+}
+
 /** Appends to several streams: at least one, so that there is a position. */
 export const appendSome = (
   log: ExclusiveLog,
   appends: NonEmptyReadonlyArray<Append>,
   checks: ReadonlyArray<Check>
 ): Result.Result<AppendedToStreams, WrongExpectedVersion> =>
-  Result.map(appendAll<never>(log, appends, checks), (tracked) => tracked as AppendedToStreams)
+  appendAll(log, appends, checks) as Result.Result<AppendedToStreams, WrongExpectedVersion>
 
 /**
  * Appends to several streams, all or nothing: everything is checked before anything is inserted.
  *
- * `move` is done between the two, and may refuse.
+ * What was recorded before is recognised if its tracking move was, too: the same events without it are a conflict.
  */
-export const appendAll = <Refusal extends TrackingConflict = never>(
+export const appendAll = (
   log: ExclusiveLog,
   appends: ReadonlyArray<Append>,
   checks: ReadonlyArray<Check>,
-  move?: () => Refusal | undefined
-): Result.Result<Tracked, WrongExpectedVersion | Refusal> => {
-  const streams = new Set([...appends, ...checks].map(({ stream }) => stream))
-  if (streams.size < appends.length + checks.length) throw new Error("an append names a stream twice")
-
+  tracking?: ExclusiveTracking
+): Result.Result<Tracked, WrongExpectedVersion | TrackingConflict> => {
   const wrong = [...appends, ...checks].map((one) => mismatch(log, one)).find((error) => error !== undefined)
   if (wrong !== undefined) {
     const before = appends.map((append) => recordedBefore(log, append))
     const isRepeated = before.length > 0 && before.every((one) => one !== undefined)
-    return isRepeated ? Result.succeed(summary(before)) : Result.fail(wrong)
+    return isRepeated && (tracking === undefined || tracking.isDone())
+      ? Result.succeed(summary(before))
+      : Result.fail(wrong)
   }
-  const refused = move?.()
+  const refused = tracking?.move()
   return refused === undefined
     ? Result.succeed(summary(appends.map((append) => insert(log, append))))
     : Result.fail(refused)

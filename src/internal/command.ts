@@ -64,7 +64,7 @@ export const attempt = (store: EventStore["Service"], states: States) => {
     if (refused !== undefined) return yield* refused
     const events = yield* Decision.take(decision, state?.state)
     if (!isReadonlyArrayNonEmpty(events)) return undefined
-    const prepared: Prepared<Aggregate.AnyEvent> = yield* store.prepare(aggregate, id, actual, events as never)
+    const prepared: Prepared<string, Aggregate.AnyEvent> = yield* store.prepare(aggregate, id, actual, events as never)
     return prepared
   })
 

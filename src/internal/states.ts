@@ -1,8 +1,8 @@
-import { DateTime, Effect } from "effect"
+import { DateTime, Effect, Option } from "effect"
 import type * as Aggregate from "../Aggregate.ts"
 import type { ReadError, WrongExpectedVersion } from "../EventSourcingError.ts"
-import { RecorderFailure } from "../EventSourcingError.ts"
-import type { EventStore, Prepared } from "../EventStore.ts"
+import { EventNotDecodable } from "../EventSourcingError.ts"
+import type { EventStore, Page, Prepared } from "../EventStore.ts"
 import type { RecordedEvent } from "../RecordedEvent.ts"
 import type { ExpectedVersion } from "../Recorder.ts"
 import type { SnapshotStore } from "../SnapshotStore.ts"
@@ -58,7 +58,7 @@ export const make = (store: EventStore["Service"], snapshots: SnapshotStore["Ser
     let rebuilt = from
     while (true) {
       const page = yield* store.readPage(aggregate, stream, { after: rebuilt?.version, upTo })
-      rebuilt = yield* foldPage(aggregate, stream, rebuilt, page)
+      rebuilt = yield* foldPage(aggregate, rebuilt, page)
       if (page.last) return rebuilt
     }
   })
@@ -98,51 +98,51 @@ export const make = (store: EventStore["Service"], snapshots: SnapshotStore["Ser
 /** Where a stream stands whose state this is. */
 export const versionOf = (rebuilt: Rebuilt | undefined): ExpectedVersion => rebuilt?.version ?? "NoStream"
 
-/** Folds a page of events; a gap in their versions is a failure, never a wrong state (G8). */
+/** Folds a page of events. One that can't stand where it stands is a failure, never a wrong state (G8). */
 const foldPage = (
   aggregate: Aggregate.Any,
-  stream: string,
   from: Rebuilt | undefined,
-  page: { readonly notifications: ReadonlyArray<Notification>; readonly events: ReadonlyArray<Aggregate.AnyEvent> }
-): Effect.Effect<Rebuilt | undefined, RecorderFailure> =>
-  Effect.suspend(() => {
-    const { notifications, events } = page
-    const last = notifications[notifications.length - 1]
-    if (last === undefined) return Effect.succeed(from)
-    let state = from?.state
-    let version = from?.version ?? -1
+  { notifications, events }: Page
+): Effect.Effect<Rebuilt | undefined, EventNotDecodable> =>
+  Effect.suspend((): Effect.Effect<Rebuilt | undefined, EventNotDecodable> => {
+    let rebuilt = from
+    let index = 0
     for (const event of events) {
-      const found = (notifications[version - (from?.version ?? -1)] as Notification).version
-      if (found !== ++version) {
-        return Effect.fail(
-          new RecorderFailure({
-            operation: "rebuild an aggregate",
-            reason: `stream "${stream}" is incomplete: event ${version} is missing, the next that is there is ${found}`
-          })
+      const notification = notifications[index++] as Notification
+      const modifiedAt = DateTime.make(notification.recordedAt)
+      const creates = aggregate.compiled.byTag.get(event._tag)?.creates === true
+      if (creates !== (rebuilt === undefined)) {
+        return misplaced(
+          notification,
+          creates ? "it creates what exists already" : "it changes what does not exist yet"
         )
       }
-      state = aggregate.compiled.apply(state, event)
+      if (Option.isNone(modifiedAt)) return misplaced(notification, "the time of its recording is none")
+      rebuilt = {
+        state: aggregate.compiled.apply(rebuilt?.state, event),
+        version: notification.version,
+        createdAt: rebuilt?.createdAt ?? modifiedAt.value,
+        modifiedAt: modifiedAt.value
+      }
     }
-    return Effect.succeed({
-      state,
-      version,
-      createdAt: from?.createdAt ?? DateTime.makeUnsafe((notifications[0] as Notification).recordedAt),
-      modifiedAt: DateTime.makeUnsafe(last.recordedAt)
-    })
+    return Effect.succeed(rebuilt)
   })
+
+const misplaced = ({ stream, version, position, type }: Notification, reason: string) =>
+  Effect.fail(new EventNotDecodable({ stream, version, position, type, reason }))
 
 /** Folds events that are about to be recorded: a reducer that throws is a defect, and nothing is recorded. */
 export const foldPrepared = (
   aggregate: Aggregate.Any,
   from: Rebuilt | undefined,
-  prepared: Prepared<Aggregate.AnyEvent>
+  prepared: Prepared<string, Aggregate.AnyEvent>
 ): Rebuilt => {
   let state = from?.state
-  let last: RecordedEvent<Aggregate.AnyEvent> | undefined
+  let last: RecordedEvent<string, Aggregate.AnyEvent> | undefined
   for (const recorded of prepared.events) {
     state = aggregate.compiled.apply(state, recorded.event)
     last = recorded
   }
-  const { version, recordedAt } = last as RecordedEvent<Aggregate.AnyEvent>
+  const { version, recordedAt } = last as RecordedEvent<string, Aggregate.AnyEvent>
   return { state, version, createdAt: from?.createdAt ?? recordedAt, modifiedAt: recordedAt }
 }

@@ -25,7 +25,7 @@ export interface Transacted {
   readonly participant: Participant
   readonly before: Rebuilt | undefined
   readonly after: Rebuilt | undefined
-  readonly events: ReadonlyArray<RecordedEvent<Aggregate.AnyEvent>>
+  readonly events: ReadonlyArray<RecordedEvent<string, Aggregate.AnyEvent>>
   readonly position: Position | undefined
 }
 
@@ -33,7 +33,7 @@ export interface Transacted {
 interface Underway {
   readonly participant: Participant
   readonly before: Rebuilt | undefined
-  readonly prepared: Prepared<Aggregate.AnyEvent> | undefined
+  readonly prepared: Prepared<string, Aggregate.AnyEvent> | undefined
   readonly after: Rebuilt | undefined
 }
 
@@ -46,7 +46,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
   ) {
     if (!isReadonlyArrayNonEmpty(events)) return { participant, before, prepared: undefined, after: before }
     const { aggregate, id } = participant
-    const prepared: Prepared<Aggregate.AnyEvent> = yield* store.prepare(
+    const prepared: Prepared<string, Aggregate.AnyEvent> = yield* store.prepare(
       aggregate,
       id,
       versionOf(before),

@@ -6,8 +6,8 @@
 import type { Result } from "effect"
 import { Context, Effect, Layer } from "effect"
 import { TrackingConflict } from "../EventSourcingError.ts"
-import type { ExclusiveLog } from "../internal/appendAll.ts"
-import { appendAll, appendOne, appendSome } from "../internal/appendAll.ts"
+import type { ExclusiveLog, ExclusiveTracking } from "../internal/appendAll.ts"
+import { appendAll, appendOne, appendSome, assertDistinctStreams } from "../internal/appendAll.ts"
 import { followPages, makeGrowth } from "../internal/follow.ts"
 import * as Uuid from "../internal/uuid.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
@@ -51,7 +51,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
         let position = fromStorage(BigInt(log.length))
         for (const event of events) {
           position = fromStorage(BigInt(log.length + 1))
-          const notification = { ...event, stream, version: there.length, position }
+          const notification = { ...event, payload: ownCopy(event.payload), stream, version: there.length, position }
           there.push(notification)
           log.push(notification)
         }
@@ -103,23 +103,19 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     })
 
     const multiStreamAppend = MultiStreamAppend.of({
-      append: (appends, checks = []) => answer(() => appendSome(exclusive, appends, checks))
+      append: (appends, checks = []) =>
+        answer(() => {
+          assertDistinctStreams(appends, checks)
+          return appendSome(exclusive, appends, checks)
+        })
     })
 
     const trackedAppend = TrackedAppend.of({
       append: (appends, move) =>
-        answer(() =>
-          appendAll(exclusive, appends, [], () => {
-            const key = keyOf(move.key)
-            const actual = tracked.get(key)
-            if (actual !== move.from) {
-              const { projection, upstream } = move.key
-              return new TrackingConflict({ projection, upstream, expected: move.from, actual })
-            }
-            tracked.set(key, move.to)
-            return undefined
-          })
-        ),
+        answer(() => {
+          assertDistinctStreams(appends, [])
+          return appendAll(exclusive, appends, [], exclusiveTracking(tracked, move))
+        }),
       position: (key) => Effect.sync(() => tracked.get(keyOf(key)))
     })
 
@@ -141,7 +137,9 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
       save: (snapshot) =>
         Effect.sync(() => {
           const there = snapshots.get(snapshot.stream)
-          if (there === undefined || there.version <= snapshot.version) snapshots.set(snapshot.stream, snapshot)
+          if (there === undefined || there.version <= snapshot.version) {
+            snapshots.set(snapshot.stream, { ...snapshot, payload: ownCopy(snapshot.payload) })
+          }
         }),
       load: (stream) => Effect.sync(() => snapshots.get(stream))
     })
@@ -154,6 +152,21 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     )
   })
 )
+
+/** What was recorded must not change with the buffer that it came in. */
+const ownCopy = (payload: string | Uint8Array): string | Uint8Array =>
+  typeof payload === "string" ? payload : payload.slice()
+
+const exclusiveTracking = (tracked: Map<string, Position>, { key, from, to }: Tracking.Move): ExclusiveTracking => ({
+  isDone: () => (tracked.get(keyOf(key)) ?? -1n) >= to,
+  move: () => {
+    const actual = tracked.get(keyOf(key))
+    const { projection, upstream } = key
+    if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })
+    tracked.set(keyOf(key), to)
+    return undefined
+  }
+})
 
 const keyOf = ({ projection, version, upstream, slice }: Tracking.Key): string =>
   JSON.stringify([projection, version, upstream, slice])

@@ -15,6 +15,7 @@ import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import type { Growth } from "../internal/follow.ts"
 import { makeGrowth } from "../internal/follow.ts"
+import * as KeyedLock from "../internal/keyedLock.ts"
 import { isBusy, toRecorderError } from "./errors.ts"
 import * as Client from "./sqlClient.ts"
 
@@ -58,19 +59,20 @@ interface Shared {
 }
 
 const shared = new Map<string, Shared>()
-const opening = Semaphore.makeUnsafe(1)
+/** One at a time opens or closes a file; other files are not held up by one that has to wait. */
+const opening = KeyedLock.make()
 
-/** The file's name whatever way it is spelt. */
+/** The file's name whatever way it is spelt, also if it isn't there yet. */
 const canonical = (filename: string): string => {
   const absolute = Path.resolve(filename)
   try {
     return Fs.realpathSync(absolute)
   } catch {
-    try {
-      return Path.join(Fs.realpathSync(Path.dirname(absolute)), Path.basename(absolute))
-    } catch {
-      return absolute
+    const directory = Path.dirname(absolute)
+    if (Fs.lstatSync(absolute, { throwIfNoEntry: false })?.isSymbolicLink()) {
+      return canonical(Path.resolve(directory, Fs.readlinkSync(absolute)))
     }
+    return directory === absolute ? absolute : Path.join(canonical(directory), Path.basename(absolute))
   }
 }
 
@@ -79,16 +81,16 @@ export const open = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<SqliteDatabase, RecorderError, Scope.Scope> {
   const { filename, synchronous = "full" } = options
-  if (filename.length === 0 || filename.startsWith("file:")) {
+  if (filename.length === 0 || filename.includes("\0") || filename.startsWith("file:")) {
     return yield* new RecorderFailure({
       operation: "open a SQLite file",
-      reason: `"${filename}" is no path of a file`
+      reason: `"${filename}" is no path of a file: it is empty, contains NUL, or is a URI`
     })
   }
   if (filename === ":memory:") return yield* Effect.acquireRelease(connect(options, synchronous), close)
   const key = canonical(filename)
   return yield* Effect.acquireRelease(
-    opening.withPermit(
+    opening.withLock(key)(
       Effect.gen(function* () {
         const other = shared.get(key)
         if (other === undefined) {
@@ -107,7 +109,7 @@ export const open = Effect.fnUntraced(function* (
       })
     ),
     (database) =>
-      opening.withPermit(
+      opening.withLock(key)(
         Effect.suspend(() => {
           const mine = shared.get(key)
           if (mine === undefined || --mine.users > 0) return Effect.void
@@ -213,7 +215,8 @@ const waitingForLock = <A>(
               })
             )
           }
-          return Effect.andThen(Effect.sleep(pause(attempt)), again(began, attempt + 1))
+          // also where an acquisition or a transaction is made uninterruptible: nothing is held while it sleeps
+          return Effect.andThen(Effect.interruptible(Effect.sleep(pause(attempt))), again(began, attempt + 1))
         })
       }
     })

@@ -4,8 +4,8 @@ import type { Duration, Scope } from "effect"
 import { Clock, Context, Effect, Layer, RcRef, Result, Schedule, Stream } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, TrackingConflict } from "../EventSourcingError.ts"
-import type { ExclusiveLog } from "../internal/appendAll.ts"
-import { appendAll, appendOne, appendSome } from "../internal/appendAll.ts"
+import type { ExclusiveLog, ExclusiveTracking } from "../internal/appendAll.ts"
+import { appendAll, appendOne, appendSome, assertDistinctStreams } from "../internal/appendAll.ts"
 import { followPages } from "../internal/follow.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
@@ -20,7 +20,7 @@ import { TrackedAppend } from "../TrackedAppend.ts"
 import type * as Tracking from "../Tracking.ts"
 import * as GroupCommit from "./groupCommit.ts"
 import { migrate } from "./migrations.ts"
-import { atLeastNone, selectAll, selectStream } from "./pages.ts"
+import { atLeastNone, categoryRange, selectAll, selectStream } from "./pages.ts"
 import type { Prepare } from "./prepare.ts"
 import { prepareOnce, preparePagesOnce } from "./prepare.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
@@ -117,20 +117,26 @@ const services = (
   })
 
   const multiStreamAppend = MultiStreamAppend.of({
-    append: (appends, checks = []) => write("append", eventCount(appends), () => appendSome(log, appends, checks))
+    append: (appends, checks = []) =>
+      Effect.suspend(() => {
+        assertDistinctStreams(appends, checks)
+        return write("append", eventCount(appends), () => appendSome(log, appends, checks))
+      })
   })
 
   const trackedAppend = TrackedAppend.of({
     append: (appends, move) =>
-      write("append", eventCount(appends), () => appendAll(log, appends, [], () => moveTracking(writing, move))),
+      Effect.suspend(() => {
+        assertDistinctStreams(appends, [])
+        return write("append", eventCount(appends), () => appendAll(log, appends, [], exclusiveTracking(writing, move)))
+      }),
     position: (key) => database.read("read a tracking position", () => trackingPosition(reading, key))
   })
 
   const streamCatalog = StreamCatalog.of({
     list: ({ category, after, limit }) =>
       database.read("list streams", () => {
-        const from = category === undefined ? "" : `${category}-`
-        const end = category === undefined ? null : `${category}.`
+        const [from, end] = category === undefined ? ["", null] : categoryRange(category)
         return reading(LIST_STREAMS).all(after ?? from, from, end, atLeastNone(limit)) as unknown as Array<StreamHead>
       })
   })
@@ -222,26 +228,35 @@ const LOAD_SNAPSHOT = `
   FROM stored_snapshots WHERE stream = ?
 `
 
+const TRACKING_POSITION = `
+  SELECT position FROM stored_tracking WHERE projection = ? AND projection_version = ? AND upstream = ? AND slice = ?
+`
+
+/** The positions of another backend's log can be larger than a number tells apart. */
 const trackingPosition = (
   statement: Prepare,
   { projection, version, upstream, slice }: Tracking.Key
 ): Position | undefined => {
-  const row = statement(
-    "SELECT position FROM stored_tracking WHERE projection = ? AND projection_version = ? AND upstream = ? AND slice = ?"
-  ).get(projection, version, upstream, slice)
-  return row === undefined ? undefined : fromStorage(BigInt(row.position as number))
+  const select = statement(TRACKING_POSITION)
+  select.setReadBigInts(true)
+  const row = select.get(projection, version, upstream, slice)
+  return row === undefined ? undefined : fromStorage(row.position as bigint)
 }
 
-const moveTracking = (statement: Prepare, { key, from, to }: Tracking.Move): TrackingConflict | undefined => {
-  const actual = trackingPosition(statement, key)
-  const { projection, version, upstream, slice } = key
-  if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })
-  statement("INSERT OR REPLACE INTO stored_tracking VALUES (?, ?, ?, ?, ?)").run(
-    projection,
-    version,
-    upstream,
-    slice,
-    to
-  )
-  return undefined
-}
+/** The tracking of a key, for the holder of the write lock. */
+const exclusiveTracking = (statement: Prepare, { key, from, to }: Tracking.Move): ExclusiveTracking => ({
+  isDone: () => (trackingPosition(statement, key) ?? -1n) >= to,
+  move: () => {
+    const actual = trackingPosition(statement, key)
+    const { projection, version, upstream, slice } = key
+    if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })
+    statement("INSERT OR REPLACE INTO stored_tracking VALUES (?, ?, ?, ?, ?)").run(
+      projection,
+      version,
+      upstream,
+      slice,
+      to
+    )
+    return undefined
+  }
+})

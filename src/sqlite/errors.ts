@@ -6,7 +6,7 @@ const BUSY = 5
 const LOCKED = 6
 
 const advice: Readonly<Record<number, string>> = {
-  8: "the file is read-only for this process; make it and its directory writable",
+  8: "the file, or the -wal or -shm file beside it, is read-only for this process; make them and their directory writable",
   10: "the disk could not be read or written; check the disk and the file's permissions",
   11: "the file is damaged; restore it from a backup, or save what can be read with: sqlite3 FILE .recover",
   13: "the database is full; free disk space, or raise PRAGMA max_page_count",

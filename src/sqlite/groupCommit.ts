@@ -80,9 +80,16 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
       for (const one of batch) answers.push(Effect.fromResult(one.work()))
       commit.run()
     } catch (cause) {
-      rollback(writer)
+      const error = toRecorderError("append", filename, cause)
+      try {
+        rollback(writer)
+      } catch {
+        // the connection is beyond use: every one of them has to hear of it
+        fail(batch, error)
+        return
+      }
       if (batch.length === 1) {
-        fail(batch, toRecorderError("append", filename, cause))
+        fail(batch, error)
       } else {
         // whichever it was: each of them again, in a transaction of its own, so that one failure fails one
         for (const one of batch) one.alone = true

@@ -79,7 +79,14 @@ export const selectAll = (
   return toNotifications(rows as unknown as ReadonlyArray<Row>)
 }
 
-/** Streams of a category are a range of names: "." is the character behind "-". */
+/**
+ * Streams of a category are a range of names: "." is the character behind "-".
+ *
+ * No category has a "-", since that ends it: the range is empty then.
+ */
+export const categoryRange = (category: string): readonly [from: string, end: string] =>
+  category.includes("-") ? ["", ""] : [`${category}-`, `${category}.`]
+
 const toCondition = (
   filter: Filter | undefined
 ): { readonly condition: string; readonly parameters: ReadonlyArray<string> } => {
@@ -90,9 +97,9 @@ const toCondition = (
     parameters.push(JSON.stringify(filter.types))
   }
   if (filter?.categories !== undefined) {
-    const ranges = filter.categories.map(() => "(stream >= ? AND stream < ?)")
-    condition += ` AND (${ranges.length === 0 ? "FALSE" : ranges.join(" OR ")})`
-    for (const category of filter.categories) parameters.push(`${category}-`, `${category}.`)
+    const ranges = filter.categories.map(categoryRange)
+    condition += ` AND (${ranges.map(() => "stream >= ? AND stream < ?").join(" OR ") || "FALSE"})`
+    parameters.push(...ranges.flat())
   }
   return { condition, parameters }
 }

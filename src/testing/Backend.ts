@@ -1,0 +1,42 @@
+/** What a backend has to give to be held to the contract. */
+import type { Effect, Layer, Scope } from "effect"
+
+/**
+ * A backend under test: how to make a log of it, and what it promises beyond the rest.
+ *
+ * `S` are the services that its layer provides. Each part of the contract asks for the ones that it tests, so a backend
+ * without a capability leaves that part out.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { layerRecorders, type Services } from "effect-eventsourcing/memory"
+ * import { type Backend, snapshotRecorderContract, streamCatalogContract } from "effect-eventsourcing/testing"
+ *
+ * const memory: Backend<Services> = {
+ *   name: "memory",
+ *   durable: false,
+ *   // each build of this layer is a log of its own, so it is built once, and its builds are what came of that
+ *   makeLog: Effect.map(Layer.build(layerRecorders), (services) => Layer.succeedContext(services))
+ * }
+ *
+ * // in a test file, run by vitest; and recorderContract, multiStreamAppendContract, trackedAppendContract
+ * streamCatalogContract(memory)
+ * snapshotRecorderContract(memory)
+ * ```
+ */
+export interface Backend<S> {
+  /** Stands in the names of the tests. */
+  readonly name: string
+  /**
+   * Makes a new, empty log, of which nothing is left when the scope closes.
+   *
+   * The answer is a layer that opens the log. It is built several times, at the same time and one after another; each
+   * build is another connection to the same log. On a backend of several processes let each be what a process would have.
+   */
+  readonly makeLog: Effect.Effect<Layer.Layer<S, unknown>, never, Scope.Scope>
+  /** Whether what was appended is still there when all connections were closed (G5). */
+  readonly durable: boolean
+  /** How many random programs each property runs, each on a new log. Default 30. */
+  readonly programs?: number
+}

@@ -1,0 +1,89 @@
+import { assert } from "@effect/vitest"
+import type { Scope } from "effect"
+import { Effect, Fiber, Stream } from "effect"
+import type { RecorderError } from "../../EventSourcingError.ts"
+import type { Position } from "../../Position.ts"
+import type { Follow, FollowBatch, Recorder } from "../../Recorder.ts"
+import type { Notification } from "../../StoredEvent.ts"
+
+/** What a follower has got so far. */
+export interface Progress {
+  readonly batches: ReadonlyArray<FollowBatch>
+  readonly notifications: ReadonlyArray<Notification>
+  readonly position: Position | undefined
+  readonly caughtUp: boolean
+}
+
+/** A follower in the background, which keeps what it gets. */
+export interface Follower extends Progress {
+  /** Waits until it has come that far; fails if it ends before. */
+  readonly until: (condition: (progress: Progress) => boolean) => Effect.Effect<void, RecorderError>
+  readonly fiber: Fiber.Fiber<void, RecorderError>
+}
+
+/** Starts a follower that is interrupted with the scope; checks each of its batches. */
+export const startFollower = (
+  recorder: Recorder["Service"],
+  follow: Follow = {},
+  options: { readonly beforeEach?: Effect.Effect<void> } = {}
+): Effect.Effect<Follower, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const batches: Array<FollowBatch> = []
+    const notifications: Array<Notification> = []
+    const progress = {
+      batches,
+      notifications,
+      position: follow.after,
+      caughtUp: false
+    }
+    const waiting = new Set<() => void>()
+
+    const take = (batch: FollowBatch): void => {
+      assertGoesOn(progress.position, batch)
+      batches.push(batch)
+      notifications.push(...batch.notifications)
+      progress.position = batch.position
+      progress.caughtUp = batch.caughtUp
+      for (const look of waiting) look()
+    }
+    const fiber = yield* recorder.follow(follow).pipe(
+      Stream.runForEach((batch) =>
+        Effect.andThen(
+          options.beforeEach ?? Effect.void,
+          Effect.sync(() => take(batch))
+        )
+      ),
+      Effect.forkScoped({ startImmediately: true })
+    )
+
+    const reached = (condition: (progress: Progress) => boolean) =>
+      Effect.callback<void>((resume) => {
+        if (condition(progress)) return resume(Effect.void)
+        const look = () => {
+          if (condition(progress)) resume(Effect.void)
+        }
+        waiting.add(look)
+        return Effect.sync(() => waiting.delete(look))
+      })
+    const ended = Effect.andThen(Fiber.join(fiber), Effect.die(new Error("the follower ended")))
+    return Object.assign(progress, {
+      until: (condition: (progress: Progress) => boolean) => Effect.raceFirst(reached(condition), ended),
+      fiber
+    })
+  })
+
+/** Checks that a batch goes on strictly behind what was seen, and claims no less than it brings. */
+const assertGoesOn = (seen: Position | undefined, { notifications, position }: FollowBatch): void => {
+  let last = seen
+  for (const notification of notifications) {
+    assert.isTrue(
+      last === undefined || notification.position > last,
+      `a follower that had seen ${last} got ${notification.position}`
+    )
+    last = notification.position
+  }
+  assert.isTrue(
+    last === undefined || (position !== undefined && position >= last),
+    `a follower that had seen ${last} was told ${position}`
+  )
+}

@@ -1,0 +1,178 @@
+import { assert } from "@effect/vitest"
+import { Array as Arr, Effect } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import { Recorder } from "../../Recorder.ts"
+import type { StoredEvent } from "../../StoredEvent.ts"
+import * as StreamName from "../../StreamName.ts"
+import type { Backend } from "../Backend.ts"
+import { storedEvent } from "../events.ts"
+import { startFollower } from "../internal/follower.ts"
+import { assertRecorded, contents, readStream, stream } from "../internal/reading.ts"
+import { testsOn } from "../internal/register.ts"
+
+const allBytes = Uint8Array.from({ length: 256 }, (_, n) => n)
+
+const payloads: Readonly<Record<string, string | Uint8Array>> = {
+  "empty text": "",
+  "no bytes": new Uint8Array(),
+  "every byte": allBytes,
+  "bytes that are also text": new TextEncoder().encode('{"a":1}'),
+  "bytes that are no UTF-8": Uint8Array.of(0xff, 0xfe, 0xc0, 0x80, 0xed, 0xa0, 0x80),
+  "a view on a part of a buffer": allBytes.subarray(100, 200),
+  "text that is no JSON": "roll over",
+  "escaped NUL and lone surrogate": '{"nul":"\\u0000","half":"\\ud800","key\\u0000":1}',
+  "spaces, order of keys, a key twice, forms of numbers":
+    '{ "b" : 1.0,\t"a":1e2,\r\n "a":-0, "z":12345678901234567890 }',
+  "all of Unicode": `{"text":"é e\u0301 \u{1f436} \u{10ffff} \ufeff \u2028 \u200b ' \`` + '%_$1 ?1 \\\\ \\" --"}',
+  "1 MiB of text": `{"text":"${"é".repeat(2 ** 19)}"}`,
+  "1 MiB of bytes": Uint8Array.from({ length: 2 ** 20 }, (_, n) => (n * 31) ^ (n >> 8))
+}
+
+const metadata: NonEmptyReadonlyArray<string> = [
+  "{}",
+  '{"$correlationId":"request-7","$traceParent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}',
+  '{ "b":"1",  "a" : "2" }',
+  `{"user":"Zoë \u{1f436} 'quoted' \\"twice\\" \\u0000 %_","":""}`,
+  JSON.stringify(Object.fromEntries(Arr.makeBy(500, (n) => [`key ${n}`, "x".repeat(100)])))
+]
+
+const fields: NonEmptyReadonlyArray<Partial<StoredEvent>> = [
+  { schemaVersion: 1, recordedAt: 0 },
+  { schemaVersion: 2 ** 31 - 1, recordedAt: 8.64e15 },
+  { recordedAt: 1 },
+  { encoding: "json+zstd" },
+  { encoding: "json+zlib+aes-gcm:2026-01.key_1", payload: allBytes },
+  { type: "A" },
+  { type: "Dog.Trick_Added:v2-beta" },
+  { type: "T".repeat(256) }
+]
+
+/** Each of these is another stream, however alike they look, sort, or read to something that interprets them. */
+const names = [
+  ...["Dog-1", "dog-1", "DOG-1", "Dog-01", "Dog-1.0", "Dog-1e0", "Dog-1-", "Dog-1-2", "Dog--1"],
+  ...[
+    "Dog-1 ",
+    "Dog-1  ",
+    " Dog-1",
+    "Dog -1",
+    "Dog- 1",
+    "Dog-1\t",
+    "Dog-1\n",
+    "Dog-1\r\n",
+    "Dog-1\u00a0",
+    "Dog-1\u0001"
+  ],
+  ...["Dog-'", "Dog-''", 'Dog-"', 'Dog-""', "Dog-`", "Dog-\\", "Dog-\\\\", "Dog-\\u0041", "Dog-\\'", "Dog-A", "Dog-a"],
+  ...[
+    "Dog-%",
+    "Dog-_",
+    "Dog-*",
+    "Dog-.",
+    "Dog-.*",
+    "Dog-?1",
+    "Dog-:1",
+    "Dog-@1",
+    "Dog-$1",
+    "Dog-;--",
+    "Dog-/*",
+    "Dog-#"
+  ],
+  ...[
+    "Dog-a/b",
+    "Dog-../1",
+    "Dog-a%2Fb",
+    "Dog-a b",
+    "Dog-a+b",
+    "Dog-a%20b",
+    "Dog-null",
+    "Dog-[1]",
+    "Dog-{1}",
+    "Dog-^$"
+  ],
+  ...["Dog-\u00e9", "Dog-e\u0301", "Dog-\u00c9", "Dog-E\u0301", "Dog-\u1e69", "Dog-s\u0323\u0307", "Dog-s\u0307\u0323"],
+  ...["Dog-\u00df", "Dog-ss", "Dog-\u1e9e", "Dog-i", "Dog-\u0130", "Dog-\u0131", "Dog-\ufb01", "Dog-fi", "Dog-\u212a"],
+  ...["\ufeffDog-1", "Dog-\ufeff1", "Dog-1\ufeff", "Dog-\u200b1", "Dog-\u202e1", "Dog-\u00ad1", "Dog-\ufe0f1"],
+  ...["Dog-\ufffd", "Dog-\uffff", "Dog-\u{10000}", "Dog-\u{1f436}", "Dog-\u{1d4d3}", "Dog-\u{10ffff}"],
+  `Dog-${"x".repeat(StreamName.MAX_BYTES - 4)}`,
+  `Dog-${"x".repeat(StreamName.MAX_BYTES - 5)}`,
+  `Dog-${"\u{1f436}".repeat((StreamName.MAX_BYTES - 4) / 4)}`
+].map(stream)
+
+/** What was appended comes back: G8. */
+export const fidelityTests = (backend: Backend<Recorder>): void => {
+  const test = testsOn(backend)
+  const rex = stream("Dog-rex")
+
+  const comesBack = (events: NonEmptyReadonlyArray<StoredEvent>) =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      yield* recorder.append({ stream: rex, expected: "NoStream", events })
+      assertRecorded(yield* recorder.readStream({ stream: rex, limit: 100 }), rex, events)
+      assertRecorded(yield* recorder.readAll({ limit: 100 }), rex, events)
+      const backward = yield* recorder.readAll({ direction: "backward", limit: 100 })
+      assertRecorded(backward.toReversed(), rex, events)
+      const follower = yield* startFollower(recorder)
+      yield* follower.until(({ notifications }) => notifications.length === events.length)
+      assertRecorded(follower.notifications, rex, events)
+    })
+
+  for (const [name, payload] of Object.entries(payloads)) {
+    test(`G8 a payload comes back byte for byte: ${name}`, () =>
+      comesBack([storedEvent({ payload, encoding: typeof payload === "string" && isJson(payload) ? "json" : "raw" })]))
+  }
+
+  test("G8 payloads of text and of bytes come back from one stream as what they were", () =>
+    comesBack([
+      storedEvent({ payload: "{}" }),
+      storedEvent({ payload: new TextEncoder().encode("{}"), encoding: "raw" }),
+      storedEvent({ payload: "[]" }),
+      storedEvent({ payload: new Uint8Array(), encoding: "raw" })
+    ]))
+
+  test("G8 metadata comes back character by character", () =>
+    comesBack(Arr.map(metadata, (text) => storedEvent({ metadata: text }))))
+
+  test("G8 type, schema version, encoding and time come back", () => comesBack(Arr.map(fields, storedEvent)))
+
+  test("G8 a recorded payload does not change with the buffer that it was appended from", () =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      const payload = Uint8Array.of(1, 2, 3)
+      const event = storedEvent({ payload, encoding: "raw" })
+      const appended = contents(event)
+      yield* recorder.append({ stream: rex, expected: "NoStream", events: [event] })
+      payload.fill(0)
+      const [recorded] = yield* recorder.readStream({ stream: rex, limit: 1 })
+      assert.deepStrictEqual(recorded && contents(recorded), appended)
+    }))
+
+  test("G8 stream names that are alike are different streams", () =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      assert.strictEqual(new Set(names).size, names.length)
+      const created = names.map((name) => ({ name, event: storedEvent({ payload: JSON.stringify(name) }) }))
+      yield* Effect.forEach(
+        created,
+        ({ name, event }) => recorder.append({ stream: name, expected: "NoStream", events: [event] }),
+        { concurrency: 8, discard: true }
+      )
+      for (const { name, event } of created) {
+        const second = storedEvent()
+        yield* recorder.append({ stream: name, expected: 0, events: [second] })
+        assertRecorded(yield* readStream(recorder, name), name, [event, second])
+      }
+      const log = yield* recorder.readAll({ limit: 1000 })
+      const inLog = Map.groupBy(log, (notification) => notification.stream)
+      assert.deepStrictEqual([...inLog.keys()].sort(), names.toSorted())
+      for (const { name, event } of created) assert.strictEqual(inLog.get(name)?.[0]?.id, event.id)
+    }))
+}
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
