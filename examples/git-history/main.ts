@@ -1,0 +1,103 @@
+/**
+ * The authors of a git repository by commits and lines: `npm run example:git-history -- <repository> [--file PATH]`.
+ *
+ * Each commit that a ref reaches becomes an event in a SQLite file, in the stream of its author. Run it again, and it
+ * records only what has changed; killed in the middle, it goes on from there. It counts the commits that
+ * `git shortlog -sne --all` counts, always:
+ *
+ * - A commit that is there no more (amended, rebased, its branch deleted) stays recorded, because a log forgets nothing.
+ *   An event `CommitLost` takes it out of its author's counts; should it come back, it is recorded again. The same goes
+ *   for a commit that .mailmap has given to another author.
+ * - Lines are counted when a commit is found, as `git log --numstat` does: merges and binary files have none.
+ * - A file holds one repository. This may have been moved or cloned: its commits tell that it is the same.
+ */
+import { basename, dirname, resolve } from "node:path"
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Console, Duration, Effect, Option, Stream } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { SqliteLayer } from "effect-eventsourcing/sqlite"
+import * as Git from "./Git.ts"
+import { makeHistory } from "./History.ts"
+
+const updateAndPrint = Effect.fn(function* (repository: Git.Repository, file: string) {
+  const history = yield* makeHistory
+  yield* Console.log(`${resolve(file)}: ${history.commits.size} commits are recorded.`)
+  const difference = yield* history.compare(repository)
+  const { found, lost } = difference
+  yield* Console.log(`${repository.directory}: ${found.length} commits are new, ${lost.length} are gone.`)
+
+  const all = found.length + lost.length
+  let done = 0
+  let unreadable = 0
+  const [duration] = yield* history.record(repository, difference).pipe(
+    Stream.runForEach((batch) => {
+      done += batch.commits
+      unreadable += batch.unreadable
+      return showProgress(done, all)
+    }),
+    Effect.timed
+  )
+  if (all > 0) yield* Console.log(`${all} commits recorded in ${Duration.toSeconds(duration).toFixed(1)} s.`)
+  if (unreadable > 0) {
+    yield* Console.log(`git can't read the files of ${unreadable} commits (try git fsck): counted with 0 lines.`)
+  }
+
+  const authors = [...history.authors.values()]
+    .map(({ state }) => state)
+    .filter(({ commits }) => commits > 0)
+    .sort((a, b) => b.commits - a.commits || (a.author < b.author ? -1 : 1))
+  yield* Console.log(`\n${row("commits", "added", "removed", `author (${authors.length} in all)`)}`)
+  for (const { commits, added, removed, author } of authors) {
+    yield* Console.log(row(commits, added, removed, printable(author)))
+  }
+  yield* Console.log(
+    `\nThe events: sqlite3 "${file}" "SELECT position, stream, version, type, payload FROM stored_events"`
+  )
+})
+
+const row = (commits: number | string, added: number | string, removed: number | string, author: string) =>
+  `${`${commits}`.padStart(8)} ${`${added}`.padStart(10)} ${`${removed}`.padStart(10)}  ${author}`
+
+/** A name may hold anything, also what a terminal would obey. */
+const printable = (text: string) => text.replace(/\p{Cc}/gu, "\ufffd")
+
+const showProgress = (done: number, all: number) =>
+  Effect.sync(() => {
+    const { stderr } = process
+    stderr.write(`${stderr.isTTY ? "\r" : ""}  ${done} of ${all}${stderr.isTTY && done < all ? "" : "\n"}`)
+  })
+
+/** By default `git-history-<name of the repository>.db` in the current directory. */
+const defaultFile = ({ directory }: Git.Repository) =>
+  `git-history-${basename(basename(directory) === ".git" ? dirname(directory) : directory, ".git")}.db`
+
+const command = Command.make(
+  "git-history",
+  {
+    path: Argument.String("repository").pipe(Argument.withDescription("a git repository, bare or not")),
+    file: Flag.String("file").pipe(
+      Flag.optional,
+      Flag.withDescription("the SQLite file (default: git-history-<repository>.db)")
+    )
+  },
+  ({ path, file }) =>
+    Effect.gen(function* () {
+      const repository = yield* Git.repositoryOf(path)
+      const filename = Option.getOrElse(file, () => defaultFile(repository))
+      yield* Effect.provide(updateAndPrint(repository, filename), SqliteLayer({ filename }))
+    }).pipe(
+      Effect.catchTag("WrongExpectedVersion", () =>
+        Effect.fail(new Error("another run records into this file; run this again when it has ended"))
+      ),
+      Effect.catch(({ message }) =>
+        Effect.andThen(
+          Console.error(message),
+          Effect.sync(() => {
+            process.exitCode = 1
+          })
+        )
+      )
+    )
+)
+
+Command.run(command, { version: "1" }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)
