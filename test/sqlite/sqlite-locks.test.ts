@@ -1,0 +1,307 @@
+/** Who waits for whom: the writers of one process for each other in one queue, and for other processes by the clock. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
+import {
+  MultiStreamAppend,
+  Position,
+  Recorder,
+  Repository,
+  SnapshotRecorder,
+  StreamName,
+  TrackedAppend
+} from "effect-eventsourcing"
+import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
+import { Account } from "./support/account.ts"
+import { append } from "./support/appends.ts"
+import * as Protocol from "./support/protocol.ts"
+import type { commands as ShellCommands } from "./support/sql-shell.ts"
+import * as Stored from "./support/stored.ts"
+import * as Temporary from "./support/temporary.ts"
+
+/** The library and the user's own SQL on one file, which the two may spell differently. */
+const open = (filename: string, spelling = filename) =>
+  Layer.provideMerge(layerSqlClient({ filename: spelling }), SqliteLayer({ filename }))
+
+/** Opens a transaction of the user's that has written, and stays open until it is told to go on. */
+const holdTransaction = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`CREATE TABLE notes (text TEXT NOT NULL) STRICT`
+  const begun = yield* Deferred.make<void>()
+  const goOn = yield* Deferred.make<void>()
+  const fiber = yield* Effect.gen(function* () {
+    yield* sql`INSERT INTO notes VALUES ('before')`
+    yield* Deferred.succeed(begun, undefined)
+    yield* Deferred.await(goOn)
+    yield* sql`INSERT INTO notes VALUES ('after')`
+  }).pipe(sql.withTransaction, Effect.forkChild)
+  yield* Deferred.await(begun)
+  const notes = Effect.map(sql<{ readonly text: string }>`SELECT text FROM notes`, (rows) =>
+    rows.map(({ text }) => text)
+  )
+  return { fiber, goOn: Deferred.succeed(goOn, undefined), notes }
+})
+
+const snapshot = (stream: string) => ({
+  stream: StreamName.StreamName.make(stream),
+  version: 0,
+  schemaVersion: 1,
+  encoding: "json",
+  payload: "{}",
+  createdAt: 0,
+  modifiedAt: 0
+})
+
+const move = {
+  key: { projection: "test", version: 1, upstream: "other", slice: 0 },
+  from: undefined,
+  to: Position.Position.make(1n)
+}
+
+/** Every way to write through the library. */
+const writes = Effect.gen(function* () {
+  const recorder = yield* Recorder.Recorder
+  const several = yield* MultiStreamAppend.MultiStreamAppend
+  const tracked = yield* TrackedAppend.TrackedAppend
+  const snapshots = yield* SnapshotRecorder.SnapshotRecorder
+  const accounts = yield* Repository.of(Account)
+  return {
+    append: recorder.append(append("Test-one")),
+    "append to several streams": several.append([append("Test-two"), append("Test-three")]),
+    "tracked append": tracked.append([append("Test-four")], move),
+    snapshot: snapshots.save(snapshot("Test-five")),
+    command: accounts.execute(Account.id("six"), Account.Opened({ owner: "ada" }))
+  }
+})
+
+const shell = (filename: string) => Protocol.connect<typeof ShellCommands>("sql-shell.ts", filename)
+
+const isRunning = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.pollUnsafe() === undefined
+
+describe("one queue for all writers of a process", () => {
+  const spellings: Readonly<Record<string, (filename: string) => string>> = {
+    "spelt the same": (filename) => filename,
+    "spelt as a relative path": (filename) => Path.relative(process.cwd(), filename),
+    "spelt with ..": (filename) => `${Path.dirname(filename)}/elsewhere/../${Path.basename(filename)}`,
+    "behind a symlink": (filename) => {
+      Fs.writeFileSync(filename, "")
+      Fs.symlinkSync(filename, `${filename}.link`)
+      return `${filename}.link`
+    },
+    "behind a symlink that was there before the file": (filename) => {
+      Fs.symlinkSync(filename, `${filename}.link`)
+      return `${filename}.link`
+    },
+    "in a symlinked directory": (filename) => {
+      const link = `${Path.dirname(filename)}/link`
+      Fs.symlinkSync(Path.dirname(filename), link)
+      return Path.join(link, Path.basename(filename))
+    }
+  }
+  for (const [spelt, spell] of Object.entries(spellings)) {
+    it.effect(`a transaction of the user's that waits holds up the other writers, and nothing else: ${spelt}`, () =>
+      Effect.gen(function* () {
+        const filename = yield* Temporary.file
+        yield* Effect.gen(function* () {
+          const recorder = yield* Recorder.Recorder
+          const transaction = yield* holdTransaction
+          const writers = yield* Effect.forEach(Object.values(yield* writes), (write) => Effect.forkChild(write))
+          const appends = yield* Effect.forEach(Array.from({ length: 16 }).keys(), (n) =>
+            Effect.forkChild(recorder.append(append(`Test-many ${n}`)))
+          )
+
+          // other fibers run, readers see what is committed, and no lock times out, because none is waited for
+          let ticks = 0
+          yield* Effect.sync(() => ticks++).pipe(Effect.delay("1 second"), Effect.forever, Effect.forkChild)
+          yield* TestClock.adjust("1 minute")
+          assert.strictEqual(ticks, 60)
+          assert.isUndefined(yield* recorder.head)
+          assert.isTrue([...writers, ...appends].every(isRunning))
+
+          yield* transaction.goOn
+          yield* Fiber.join(transaction.fiber)
+          yield* Effect.forEach(writers, (fiber) => Fiber.join<unknown, unknown>(fiber))
+          yield* Fiber.joinAll(appends)
+          assert.deepStrictEqual(yield* transaction.notes, ["before", "after"])
+          assert.strictEqual((yield* recorder.readAll({ limit: 100 })).length, 5 + 16)
+        }).pipe(Effect.provide(open(spell(filename), filename)))
+      })
+    )
+  }
+
+  it.effect("a transaction of the user's that is interrupted gives the queue free, and takes back only its own", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const recorder = yield* Recorder.Recorder
+        const transaction = yield* holdTransaction
+        const waiting = yield* Effect.forkChild(recorder.append(append("Test-one")))
+        yield* Fiber.interrupt(transaction.fiber)
+        assert.strictEqual((yield* Fiber.join(waiting)).version, 0)
+        assert.deepStrictEqual(yield* transaction.notes, [])
+      }).pipe(Effect.provide(open(filename)))
+    })
+  )
+
+  it.effect("a write inside a transaction of the user's is a typed failure, not a deadlock", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const recorder = yield* Recorder.Recorder
+        for (const [way, write] of Object.entries(yield* writes)) {
+          const error = yield* sql.withTransaction(Effect.flip<unknown, unknown, never>(write))
+          assert.instanceOf(error, Object, way)
+          assert.propertyVal(error, "_tag", "RecorderFailure", way)
+          assert.match(String(error), /inside a transaction/, way)
+        }
+        // neither the transactions nor the file suffered
+        assert.deepStrictEqual(yield* recorder.readAll({ limit: 10 }), [])
+        assert.strictEqual((yield* recorder.append(append("Test-one"))).version, 0)
+      }).pipe(Effect.provide(open(filename)))
+    })
+  )
+
+  it.effect("a write to another file is fine there", () =>
+    Effect.gen(function* () {
+      const [one, other] = [yield* Temporary.file, yield* Temporary.file]
+      const appended = yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const recorder = yield* Recorder.Recorder
+        return yield* sql.withTransaction(recorder.append(append("Test-one")))
+      }).pipe(Effect.provide(Layer.merge(SqliteLayer({ filename: one }), layerSqlClient({ filename: other }))))
+      assert.strictEqual(appended.version, 0)
+    })
+  )
+})
+
+describe("a lock that another process holds", () => {
+  it.effect("is waited for with Effect's clock, while everything else goes on", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const recorder = yield* Recorder.Recorder
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`CREATE TABLE notes (text TEXT NOT NULL) STRICT`
+        const other = yield* shell(filename)
+        yield* other.call("exec", "BEGIN IMMEDIATE; INSERT INTO notes VALUES ('theirs')")
+
+        const writers = yield* Effect.forEach(Object.values(yield* writes), (write) => Effect.forkChild(write))
+        const insert = sql`INSERT INTO notes VALUES ('ours')`
+        const users = yield* Effect.forEach([insert, sql.withTransaction(insert)], (one) => Effect.forkChild(one))
+        let ticks = 0
+        yield* Effect.sync(() => ticks++).pipe(Effect.delay("1 second"), Effect.forever, Effect.forkChild)
+        yield* TestClock.adjust("4 seconds")
+        assert.strictEqual(ticks, 4)
+        assert.isUndefined(yield* recorder.head)
+        assert.isTrue([...writers, ...users].every(isRunning))
+
+        yield* other.call("exec", "COMMIT")
+        assert.isTrue([...writers, ...users].every(isRunning))
+        yield* TestClock.adjust("100 millis")
+        yield* Effect.forEach(writers, (fiber) => Fiber.join<unknown, unknown>(fiber))
+        yield* Fiber.joinAll(users)
+        assert.strictEqual((yield* recorder.readAll({ limit: 100 })).length, 5)
+        assert.strictEqual((yield* sql`SELECT * FROM notes`).length, 3)
+      }).pipe(Effect.provide(open(filename)))
+    })
+  )
+
+  it.effect("is given up on after lockTimeout, and the same append succeeds later", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const recorder = yield* Recorder.Recorder
+        const other = yield* shell(filename)
+        yield* other.call("exec", "BEGIN IMMEDIATE")
+        const one = append("Test-one")
+        const waiting = yield* Effect.forkChild(Effect.flip(recorder.append(one)))
+        yield* TestClock.adjust("6 seconds")
+        assert.isTrue(isRunning(waiting))
+        yield* TestClock.adjust("2 seconds")
+        const error = yield* Fiber.join(waiting)
+        assert.strictEqual(error._tag, "RecorderUnavailable")
+        assert.match(error.message, /another process has held the lock for 7000 ms.*lockTimeout/)
+
+        yield* other.call("exec", "COMMIT")
+        assert.strictEqual((yield* recorder.append(one)).version, 0)
+        assert.strictEqual((yield* recorder.readAll({ limit: 10 })).length, 1)
+      }).pipe(Effect.provide(SqliteLayer({ filename, lockTimeout: "7 seconds" })))
+    })
+  )
+
+  it.effect("G10: an append that is interrupted while it waits leaves nothing", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const recorder = yield* Recorder.Recorder
+        const other = yield* shell(filename)
+        yield* other.call("exec", "BEGIN IMMEDIATE")
+        const interrupted = yield* Effect.forkChild(recorder.append(append("Test-interrupted")))
+        const patient = yield* Effect.forkChild(recorder.append(append("Test-patient")))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.interrupt(interrupted) // answers although the lock is still held
+        assert.isTrue(isRunning(patient))
+
+        yield* other.call("exec", "COMMIT")
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(patient)
+        yield* recorder.append(append("Test-later"))
+        const streams = (yield* Stored.rows(filename)).map(({ stream }) => stream)
+        assert.deepStrictEqual(streams, ["Test-patient", "Test-later"])
+      }).pipe(Effect.provide(SqliteLayer({ filename })))
+    })
+  )
+
+  /** A process that lets nobody else so much as read the file. */
+  const lockOut = Effect.fnUntraced(function* (filename: string) {
+    const other = yield* shell(filename)
+    yield* other.call("exec", "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; CREATE TABLE notes (text TEXT)")
+    return other.call("exec", "COMMIT; PRAGMA locking_mode = NORMAL; SELECT * FROM notes")
+  })
+
+  const openAndClose = (filename: string) =>
+    Effect.provide(
+      Recorder.Recorder.use(({ head }) => head),
+      SqliteLayer({ filename })
+    )
+
+  /** Whether a fiber ends by itself: without time passing, so that whatever waits for a lock goes on waiting. */
+  const endsAtOnce = (fiber: Fiber.Fiber<unknown, unknown>) =>
+    Effect.map(Effect.repeat(Effect.yieldNow, { times: 1000 }), () => !isRunning(fiber))
+
+  it.effect("on one file does not keep another file from being opened and closed", () =>
+    Effect.gen(function* () {
+      const [locked, free] = [yield* Temporary.file, yield* Temporary.file]
+      const unlock = yield* lockOut(locked)
+      const waiting = yield* Effect.forkChild(openAndClose(locked))
+      yield* TestClock.adjust("1 second")
+      const waits = isRunning(waiting)
+      const openedMeanwhile = yield* endsAtOnce(yield* Effect.forkChild(openAndClose(free)))
+
+      yield* unlock
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual({ waits, openedMeanwhile }, { waits: true, openedMeanwhile: true })
+    })
+  )
+
+  it.effect("G10: opening a file that waits for it can be interrupted", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      const unlock = yield* lockOut(filename)
+      const waiting = yield* Effect.forkChild(openAndClose(filename))
+      yield* TestClock.adjust("1 second")
+      const waits = isRunning(waiting)
+      const interrupted = yield* endsAtOnce(yield* Effect.forkChild(Fiber.interrupt(waiting)))
+
+      yield* unlock
+      yield* TestClock.adjust("1 second")
+      yield* openAndClose(filename)
+      assert.deepStrictEqual({ waits, interrupted }, { waits: true, interrupted: true })
+    })
+  )
+})
