@@ -289,9 +289,9 @@ const compile = (
       )
     }
     if (byTag.has(tag)) throw new Error(`${name}.${tag} is declared twice`)
-    const event = { tag, type, creates, codec: Evolution.compile(evolution) }
+    const event = { tag, type, creates, codec: DomainEvent.compile(tag, evolution) }
     byTag.set(tag, event)
-    for (const stored of [type, ...aliases]) {
+    for (const stored of new Set([type, ...aliases])) {
       const other = byType.get(stored)
       if (other !== undefined) throw new Error(`${name}: the type "${stored}" is given to both ${other.tag} and ${tag}`)
       byType.set(stored, event)
@@ -311,10 +311,14 @@ const compile = (
     if (!byTag.has(tag)) throw new Error(`${name} has a reducer for "${tag}", which is no event of it`)
   }
   const { state } = definition
+  const versions = Evolution.isEvolution(state) ? state : Evolution.version(1, state as Evolution.AnySchema)
+  if (Evolution.accepts(versions, undefined)) {
+    throw new Error(`${name}: a state can't be undefined, which stands for an aggregate that does not exist`)
+  }
   return {
     byTag,
     byType,
-    state: Evolution.compile(Evolution.isEvolution(state) ? state : Evolution.version(1, state as Evolution.AnySchema)),
+    state: Evolution.compile(versions),
     apply: (state, event) => {
       const declared = byTag.get(event._tag)
       const reduce = reducers.get(event._tag)

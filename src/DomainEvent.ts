@@ -18,6 +18,7 @@
  * console.log(Registered.type) // prints: Dog.Registered
  * ```
  */
+import { Option, Schema } from "effect"
 import * as Evolution from "./Evolution.ts"
 import { isType } from "./StoredEvent.ts"
 
@@ -81,3 +82,33 @@ export const fromDeclaration = <D extends Declaration>(declaration: D): DomainEv
   (declaration instanceof DomainEvent ? declaration : make({ schema: declaration as Source })) as DomainEvent<
     PayloadOf<D>
   >
+
+/**
+ * The codec of an event: of its fields, without the `_tag` that it has as a value, unless the schema has one itself.
+ *
+ * Throws on a schema whose `_tag` is another event's.
+ */
+export const compile = (tag: string, evolution: Evolution.Any<object>): Evolution.Codec<object> => {
+  const codec = Evolution.compile(evolution)
+  const schema = evolution.steps[evolution.steps.length - 1]?.schema
+  if (schema === undefined || !Schema.isSchema(schema)) return codec
+  const toValue = valueOf(tag, schema)
+  return { ...codec, encode: (event) => codec.encode(toValue(event)) }
+}
+
+const withoutTag = ({ _tag, ...payload }: { readonly _tag?: unknown }): object => payload
+
+/** What a schema encodes: a struct passes over what it does not declare, a record does not, and a class wants itself. */
+const valueOf = (tag: string, schema: Evolution.AnySchema): ((event: object) => object) => {
+  const fields = "fields" in schema ? (schema.fields as Readonly<Record<string, unknown>>) : undefined
+  if (fields !== undefined && "_tag" in fields) {
+    const decode = Schema.decodeUnknownOption(Schema.toType(fields._tag as Evolution.AnySchema))
+    if (Option.isNone(decode(tag))) throw new Error(`the schema of the event "${tag}" has a _tag that is another`)
+    return (event) => event
+  }
+  if (schema.ast._tag === "Declaration") {
+    const Class = schema as unknown as new (payload: object) => object
+    return (event) => (event instanceof Class ? event : new Class(withoutTag(event)))
+  }
+  return fields === undefined ? withoutTag : (event) => event
+}

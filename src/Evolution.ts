@@ -102,6 +102,12 @@ const toSchema = (source: Source): AnySchema => (isSchema(source) ? source : (Sc
 
 const isSchema = (source: Source): source is AnySchema => Schema.isSchema(source)
 
+/** Whether the newest version has this value. */
+export const accepts = (evolution: Any<unknown>, value: unknown): boolean => {
+  const newest = evolution.steps[evolution.steps.length - 1]
+  return newest !== undefined && Schema.is(newest.schema)(value)
+}
+
 /** A value of any version, brought up, or why it could not be. */
 export interface Codec<Type> {
   /** The version that is written. */

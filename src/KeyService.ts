@@ -16,6 +16,7 @@
  */
 import { randomBytes } from "node:crypto"
 import { Context, Effect, Layer, Redacted, Schema } from "effect"
+import { Base64 } from "effect/encoding"
 import type { StreamName } from "./StreamName.ts"
 
 /** The bytes of an AES key: 16, 24 or 32 of them. */
@@ -59,14 +60,17 @@ export class KeyService extends Context.Service<
 export const randomKey = (bytes: 16 | 24 | 32): Effect.Effect<Key> =>
   Effect.sync(() => Redacted.make(new Uint8Array(randomBytes(bytes)), { label: "key" }))
 
-/** Reads a key from base64, as it is kept in a configuration. */
-export const keyFromBase64 = (text: Redacted.Redacted<string>): Effect.Effect<Key, KeyServiceError> => {
-  const bytes = new Uint8Array(Buffer.from(Redacted.value(text), "base64"))
-  const found = problem(bytes)
-  return found === undefined
-    ? Effect.succeed(Redacted.make(bytes, { label: "key" }))
-    : Effect.fail(new KeyServiceError({ reason: `the base64 text is no key: ${found}` }))
-}
+/** Reads a key from base64, as it is kept in a configuration; fails on text that is no base64 of 16, 24 or 32 bytes. */
+export const keyFromBase64 = (text: Redacted.Redacted<string>): Effect.Effect<Key, KeyServiceError> =>
+  Effect.mapError(
+    Effect.flatMap(Effect.fromResult(Base64.decode(Redacted.value(text))), (bytes) => {
+      const found = problem(bytes)
+      return found === undefined
+        ? Effect.succeed(Redacted.make(bytes, { label: "key" }))
+        : Effect.fail(new Error(found))
+    }),
+    ({ message }) => new KeyServiceError({ reason: `the base64 text is no key: ${message}` })
+  )
 
 /** Writes a key as base64, to be kept in a configuration. */
 export const keyToBase64 = (key: Key): Redacted.Redacted<string> =>

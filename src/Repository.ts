@@ -68,7 +68,7 @@ export interface Executed<Name extends string, out State, out Event> extends Agg
 export type Command<A extends Aggregate.Any> =
   | Decision.Decision<Aggregate.NameOf<A>, unknown>
   | Aggregate.Event<A>
-  | readonly [Aggregate.Event<A>, ...ReadonlyArray<Aggregate.Event<A>>]
+  | readonly [Aggregate.Event<A>, ...ReadonlyArray<Exclude<Aggregate.Event<A>, Aggregate.CreationOf<A>>>]
 
 /** What a command fails with besides the library's errors. */
 export type CommandError<A extends Aggregate.Any, C> =
@@ -133,7 +133,8 @@ export interface Options {
   /** How many aggregates' states are cached; 0 caches none. Default 1000. */
   readonly cacheCapacity?: number
   /**
-   * When to decide again after a conflict. Default: at once, then 19 times with growing, jittered pauses of 1 to 100 ms.
+   * When to decide again after a conflict. Default: at once, then for 10 seconds with jittered pauses of 1 to 10 ms, short
+   * because whoever was first goes on without any.
    */
   readonly conflictRetry?: Schedule.Schedule<unknown>
 }
@@ -281,9 +282,9 @@ export const transaction = <
 
 const defaultConflictRetry = Schedule.concat(
   Schedule.recurs(1),
-  Schedule.min([Schedule.exponential("1 millis"), Schedule.spaced("100 millis")]).pipe(
+  Schedule.min([Schedule.exponential("1 millis"), Schedule.spaced("10 millis")]).pipe(
     Schedule.jittered,
-    Schedule.upTo({ times: 19 })
+    Schedule.upTo({ duration: "10 seconds" })
   )
 )
 
@@ -303,8 +304,10 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
       const schedule = options.conflictRetry ?? defaultConflictRetry
 
       /** Attempts, and after a conflict attempts again until there is none, or the policy is at its end. */
-      const onConflictAgain = <A, E, R>(attempt: (afterConflict: boolean) => Effect.Effect<A, E, R>) =>
-        retryRarely(attempt(false), { again: attempt(true), schedule, while: isConflict })
+      const onConflictAgain = <A, E, R>(
+        streams: ReadonlyArray<string>,
+        attempt: (afterConflict: boolean) => Effect.Effect<A, E, R>
+      ) => retryRarely(attempt(false), { again: attempt(true), schedule, while: (error) => isConflict(error, streams) })
 
       /** Keeps the state where a multiple of the aggregate's interval was passed; nobody waits for it. */
       const snapshotBeside = (
@@ -322,8 +325,6 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
           Effect.forkIn(scope)
         )
       }
-
-      const execute = (command: Attempt) => onConflictAgain((afterConflict) => attemptCommand(command, afterConflict))
 
       const repositoryOf = (aggregate: Aggregate.Any): AggregateRepository<Aggregate.Any> => {
         const streamOf = (id: string) => StreamName.of(aggregate.name, id)
@@ -345,7 +346,9 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
           execute: (id, events, { expectedVersion: expected } = {}) => {
             const command: Attempt = { aggregate, id, decision: toDecision(aggregate, events), expected }
             const executed = Effect.flatMap(
-              expected === undefined ? execute(command) : attemptCommand(command, false),
+              expected === undefined
+                ? onConflictAgain([streamOf(id)], (afterConflict) => attemptCommand(command, afterConflict))
+                : attemptCommand(command, false),
               ({ before, after, events, position }) =>
                 Effect.as(snapshotBeside(aggregate, id, before, after), { id, ...after, events, position })
             )
@@ -370,7 +373,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         if (twice !== undefined) {
           return yield* new DuplicateParticipant({ aggregate: twice.aggregate.name, id: twice.id })
         }
-        const attempt = onConflictAgain(() => attemptTransaction(named, decide as never))
+        const attempt = onConflictAgain(streams, () => attemptTransaction(named, decide as never))
         // always in the same order, so that two transactions never wait for each other
         const inTurn = [...streams].sort().reduce((self, stream) => withLock(stream)(self), attempt)
         const transacted = yield* withSpan("Repository.transaction", { streams })(inTurn)
@@ -390,7 +393,9 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
     })
   )
 
-const isConflict = (error: unknown): boolean => error instanceof WrongExpectedVersion
+/** Whether it is a conflict on these streams, and not one that a decision fails with of its own. */
+const isConflict = (error: unknown, streams: ReadonlyArray<string>): boolean =>
+  error instanceof WrongExpectedVersion && streams.includes(error.stream)
 
 const toInstance = (id: Aggregate.Id<string>, rebuilt: Rebuilt): Aggregate.Instance<string, never> =>
   ({ id, ...rebuilt }) as Aggregate.Instance<string, never>

@@ -21,11 +21,11 @@ export class SnapshotStore extends Context.Service<
       aggregate: A,
       instance: Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>
     ) => Effect.Effect<void, EventNotEncodable | RecorderError>
-    /** The snapshot of an aggregate; `undefined` where there is none, or none that can be read. */
+    /** The snapshot of an aggregate; `undefined` where there is none, or none that can be read, which is logged. */
     readonly load: <A extends Aggregate.Any>(
       aggregate: A,
       id: Aggregate.Id<Aggregate.NameOf<A>>
-    ) => Effect.Effect<Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>> | undefined, RecorderError>
+    ) => Effect.Effect<Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>> | undefined>
   }
 >()("effect-eventsourcing/SnapshotStore") {}
 
@@ -71,27 +71,27 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
       }
     })
 
-    const load = Effect.fnUntraced(function* (aggregate: Aggregate.Any, id: Aggregate.Id<string>) {
-      const stored = yield* recorder.load(StreamName.of(aggregate.name, id))
-      if (stored === undefined) return undefined
-      return yield* mapper.decode([{ ...stored, type: typeOf(aggregate) }]).pipe(
-        Effect.flatMap(([json]) =>
-          Effect.try(() => ({
-            id,
-            version: stored.version,
-            state: aggregate.compiled.state.decode(stored.schemaVersion, json),
-            createdAt: DateTime.makeUnsafe(stored.createdAt),
-            modifiedAt: DateTime.makeUnsafe(stored.modifiedAt)
-          }))
-        ),
-        Effect.catch((error) =>
-          Effect.as(
-            Effect.logWarning(`the snapshot of "${stored.stream}" can't be read, its events are read instead`, error),
-            undefined
-          )
+    const load = (aggregate: Aggregate.Any, id: Aggregate.Id<string>) => {
+      const stream = StreamName.of(aggregate.name, id)
+      const read = Effect.fnUntraced(function* () {
+        const stored = yield* recorder.load(stream)
+        if (stored === undefined) return undefined
+        const [json] = yield* mapper.decode([{ ...stored, type: typeOf(aggregate) }])
+        return yield* Effect.try(() => ({
+          id,
+          version: stored.version,
+          state: aggregate.compiled.state.decode(stored.schemaVersion, json),
+          createdAt: DateTime.makeUnsafe(stored.createdAt),
+          modifiedAt: DateTime.makeUnsafe(stored.modifiedAt)
+        }))
+      })
+      return Effect.catch(read(), (error) =>
+        Effect.as(
+          Effect.logWarning(`the snapshot of "${stream}" can't be read, its events are read instead`, error),
+          undefined
         )
       )
-    })
+    }
 
     return SnapshotStore.of({ save: save as never, load: load as never })
   })

@@ -14,7 +14,8 @@ export interface KeyedLock {
 interface Waiter {
   /** Set once the lock is this waiter's, which may be a moment before it runs. */
   owns: boolean
-  readonly resume: (effect: Effect.Effect<void>) => void
+  /** Set once its fiber is asleep. */
+  resume: ((effect: Effect.Effect<void>) => void) | undefined
 }
 
 export const make = (): KeyedLock => {
@@ -28,22 +29,11 @@ export const make = (): KeyedLock => {
       waiting.delete(next)
       next.owns = true
       // not from here: each would run inside the release of the one before
-      fiber.currentDispatcher.scheduleTask(() => next.resume(Effect.void), 0)
+      fiber.currentDispatcher.scheduleTask(() => next.resume?.(Effect.void), 0)
       return
     }
     locks.delete(key)
   }
-
-  const wait = (key: string, waiting: Set<Waiter>): Effect.Effect<void> =>
-    Effect.callback((resume) => {
-      const waiter: Waiter = { owns: false, resume }
-      waiting.add(waiter)
-      return Effect.withFiber((fiber) => {
-        if (waiter.owns) release(key, fiber)
-        else waiting.delete(waiter)
-        return Effect.void
-      })
-    })
 
   return {
     withLock: (key) => (self) =>
@@ -56,9 +46,26 @@ export const make = (): KeyedLock => {
           })
         )
         const waiting = locks.get(key)
-        if (waiting !== undefined) return Effect.andThen(restore(wait(key, waiting)), held)
-        locks.set(key, new Set())
-        return held
+        if (waiting === undefined) {
+          locks.set(key, new Set())
+          return held
+        }
+        // in line from this very step on: its fiber may give way before it is asleep
+        const waiter: Waiter = { owns: false, resume: undefined }
+        waiting.add(waiter)
+        const turn = Effect.callback<void>((resume) => {
+          if (waiter.owns) resume(Effect.void)
+          else waiter.resume = resume
+        })
+        const giveUp = Effect.withFiber((fiber) => {
+          if (waiter.owns) release(key, fiber)
+          else waiting.delete(waiter)
+          return Effect.void
+        })
+        return Effect.andThen(
+          Effect.onInterrupt(restore(turn), () => giveUp),
+          held
+        )
       })
   }
 }

@@ -2,9 +2,9 @@ import { Effect, Result } from "effect"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "../Aggregate.ts"
 import * as Decision from "../Decision.ts"
+import type { EventNotEncodable } from "../EventSourcingError.ts"
 import { WrongExpectedVersion } from "../EventSourcingError.ts"
 import type { EventStore, Prepared } from "../EventStore.ts"
-import type { Check } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import type { RecordedEvent } from "../RecordedEvent.ts"
 import * as StreamName from "../StreamName.ts"
@@ -34,89 +34,111 @@ interface Underway {
   readonly participant: Participant
   readonly before: Rebuilt | undefined
   readonly prepared: Prepared<string, Aggregate.AnyEvent> | undefined
-  readonly after: Rebuilt | undefined
 }
+
+const streamOf = ({ aggregate, id }: Participant): StreamName.StreamName => StreamName.of(aggregate.name, id)
 
 /** Attempts a transaction once: loads all, decides, appends all or nothing. */
 export const transact = (store: EventStore["Service"], states: States) => {
-  const prepare = Effect.fnUntraced(function* (
-    participant: Participant,
-    before: Rebuilt | undefined,
-    events: ReadonlyArray<unknown>
-  ) {
-    if (!isReadonlyArrayNonEmpty(events)) return { participant, before, prepared: undefined, after: before }
-    const { aggregate, id } = participant
-    const prepared: Prepared<string, Aggregate.AnyEvent> = yield* store.prepare(
-      aggregate,
-      id,
-      versionOf(before),
-      events as never
+  const load = (participants: ReadonlyArray<Participant>) =>
+    Effect.forEach(participants, (participant) =>
+      Effect.map(
+        states.fresh(participant.aggregate, participant.id),
+        (before): Underway => ({ participant, before, prepared: undefined })
+      )
     )
-    return { participant, before, prepared, after: foldPrepared(aggregate, before, prepared) } satisfies Underway
+
+  const prepare = (underway: Underway, outcome: unknown): Effect.Effect<Underway, EventNotEncodable> => {
+    const { participant, before } = underway
+    const events = Decision.toEvents(outcome)
+    if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed(underway)
+    return Effect.map(
+      store.prepare(participant.aggregate, participant.id, versionOf(before), events as never),
+      (prepared) => ({ participant, before, prepared })
+    )
+  }
+
+  /** Decides on what was loaded, and encodes the events. */
+  const decideOn = Effect.fnUntraced(function* (
+    loaded: ReadonlyArray<Underway>,
+    decide: (states: Readonly<Record<string, unknown>>) => unknown
+  ) {
+    const decided = yield* take(loaded, decide)
+    return yield* Effect.forEach(loaded, (underway) => prepare(underway, decided[underway.participant.name]))
   })
 
   /** No append checks that the states belong together, so they are compared with what is there now. */
-  const verify = Effect.fnUntraced(function* (checks: ReadonlyArray<Check>) {
-    for (const { stream, expected } of checks) {
+  const verify = Effect.fnUntraced(function* (loaded: ReadonlyArray<Underway>) {
+    for (const { participant, before } of loaded) {
+      const [stream, expected] = [streamOf(participant), versionOf(before)]
       const actual = (yield* store.version(stream)) ?? "NoStream"
       if (actual !== expected) return yield* new WrongExpectedVersion({ stream, expected, actual })
     }
   })
 
-  return Effect.fnUntraced(function* (
-    participants: ReadonlyArray<Participant>,
-    decide: (states: Readonly<Record<string, unknown>>) => unknown
-  ) {
-    const loaded = new Map<string, Rebuilt | undefined>()
-    for (const { name, aggregate, id } of participants) loaded.set(name, yield* states.fresh(aggregate, id))
-
-    const outcome = yield* Effect.result(take(participants, loaded, decide))
-    const decided = Result.isSuccess(outcome) ? outcome.success : {}
-    const underway: Array<Underway> = []
-    for (const participant of participants) {
-      const events = Decision.toEvents(decided[participant.name])
-      underway.push(yield* prepare(participant, loaded.get(participant.name), events))
-    }
-
+  /** Records what was prepared, if all participants are where they were; answers the position of the last event. */
+  const record = (underway: ReadonlyArray<Underway>) => {
     const prepared = underway.flatMap((one) => (one.prepared === undefined ? [] : [one.prepared]))
-    const checks = underway.flatMap(({ participant: { aggregate, id }, prepared, before }) =>
-      prepared === undefined ? [{ stream: StreamName.of(aggregate.name, id), expected: versionOf(before) }] : []
+    if (!isReadonlyArrayNonEmpty(prepared)) return Effect.as(verify(underway), undefined)
+    const checks = underway.flatMap(({ participant, prepared, before }) =>
+      prepared === undefined ? [{ stream: streamOf(participant), expected: versionOf(before) }] : []
     )
-    const recording = isReadonlyArrayNonEmpty(prepared)
-      ? Effect.map(store.commitAll(prepared, checks), ({ position }): Position | undefined => position)
-      : Effect.as(verify(checks), undefined)
-    const position = yield* Effect.tapError(recording, (error) =>
+    return Effect.map(store.commitAll(prepared, checks), ({ position }): Position | undefined => position)
+  }
+
+  return Effect.fnUntraced(
+    function* (
+      participants: ReadonlyArray<Participant>,
+      decide: (states: Readonly<Record<string, unknown>>) => unknown
+    ) {
+      const loaded = yield* load(participants)
+      const decided = yield* Effect.result(decideOn(loaded, decide))
+      if (Result.isFailure(decided)) {
+        yield* verify(loaded)
+        return yield* Effect.fail(decided.failure)
+      }
+      const folded = decided.success.map((underway) => {
+        const { participant, before, prepared } = underway
+        const after = prepared === undefined ? before : foldPrepared(participant.aggregate, before, prepared)
+        return { ...underway, after }
+      })
+      const position = yield* record(folded)
+      return folded.map(({ participant, before, prepared, after }): Transacted => {
+        if (after !== undefined) states.remember(participant.aggregate, streamOf(participant), after)
+        const isRecorded = prepared !== undefined
+        return {
+          participant,
+          before,
+          after,
+          events: isRecorded ? prepared.events : [],
+          position: isRecorded ? position : undefined
+        }
+      })
+    },
+    Effect.tapError((error) =>
       Effect.sync(() => {
-        if (error._tag === "WrongExpectedVersion") states.learnFrom(error)
+        if (error instanceof WrongExpectedVersion) states.learnFrom(error)
       })
     )
-    if (Result.isFailure(outcome)) return yield* Effect.fail(outcome.failure)
-
-    return underway.map(({ participant, before, prepared, after }): Transacted => {
-      const { aggregate, id } = participant
-      if (after !== undefined) states.remember(aggregate, StreamName.of(aggregate.name, id), after)
-      const events = prepared?.events ?? []
-      return { participant, before, after, events, position: prepared === undefined ? undefined : position }
-    })
-  })
+  )
 }
 
 /** Takes the decision, if all participants are what they have to be. */
 const take = (
-  participants: ReadonlyArray<Participant>,
-  loaded: ReadonlyMap<string, Rebuilt | undefined>,
+  loaded: ReadonlyArray<Underway>,
   decide: (states: Readonly<Record<string, unknown>>) => unknown
 ): Effect.Effect<Readonly<Record<string, unknown>>, unknown> =>
   Effect.suspend(() => {
-    for (const { name, aggregate, id, requires } of participants) {
-      const refused = requirementError(aggregate, id, requires, loaded.get(name))
+    for (const { participant, before } of loaded) {
+      const refused = requirementError(participant.aggregate, participant.id, participant.requires, before)
       if (refused !== undefined) return Effect.fail(refused)
     }
-    const decision = decide(Object.fromEntries(participants.map(({ name }) => [name, loaded.get(name)?.state])))
+    const states = Object.fromEntries(loaded.map(({ participant, before }) => [participant.name, before?.state]))
+    const decision = decide(states)
     const decided = Effect.isEffect(decision) ? (decision as Effect.Effect<unknown, unknown>) : Effect.succeed(decision)
     return Effect.map(decided, (events) => {
       const byName = (events ?? {}) as Readonly<Record<string, unknown>>
-      const stranger = Object.keys(byName).find((name) => !loaded.has(name))
+      const stranger = Object.keys(byName).find((name) => !(name in states))
       if (stranger !== undefined) throw new Error(`the transaction has no participant "${stranger}"`)
       return byName
     })

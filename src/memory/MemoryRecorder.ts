@@ -155,7 +155,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
 
 /** What was recorded must not change with the buffer that it came in. */
 const ownCopy = (payload: string | Uint8Array): string | Uint8Array =>
-  typeof payload === "string" ? payload : payload.slice()
+  typeof payload === "string" ? payload : new Uint8Array(payload)
 
 const exclusiveTracking = (tracked: Map<string, Position>, { key, from, to }: Tracking.Move): ExclusiveTracking => ({
   isDone: () => (tracked.get(keyOf(key)) ?? -1n) >= to,

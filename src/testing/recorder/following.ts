@@ -1,5 +1,6 @@
 import { assert } from "@effect/vitest"
 import { Array as Arr, Context, Deferred, Effect, Stream } from "effect"
+import type { Filter } from "../../Recorder.ts"
 import { Recorder } from "../../Recorder.ts"
 import type { Backend } from "../Backend.ts"
 import { storedEvent, storedEvents } from "../events.ts"
@@ -45,19 +46,24 @@ export const followingTests = (backend: Backend<Recorder>): void => {
   test("a follower has caught up when it has come to the end, and not before", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
+      const filters: ReadonlyArray<Filter | undefined> = [undefined, { types: ["Even"] }, { categories: ["Dog"] }]
       let count = 0
       // the first a multiple of many page sizes, so that the last page is a full one; the second of others
-      for (const total of [2560, 3000]) {
-        while (count < total) {
-          yield* recorder.append({ stream: stream(`Dog-${count}`), expected: "NoStream", events: storedEvents(40) })
-          count += 40
+      for (const total of [5120, 6000]) {
+        for (; count < total; count += 40) {
+          const [name, type] = (count / 40) % 2 === 0 ? [`Dog-${count}`, "Even"] : [`Cat-${count}`, "Odd"]
+          yield* recorder.append({ stream: stream(name), expected: "NoStream", events: storedEvents(40, { type }) })
         }
         const head = yield* recorder.head
-        const follower = yield* startFollower(recorder)
-        yield* follower.until(({ caughtUp }) => caughtUp)
-        assert.strictEqual(follower.position, head)
-        assert.strictEqual(follower.notifications.length, total)
-        assert.isAbove(follower.batches.length, 1, "the log came in pieces")
+        for (const filter of filters) {
+          const follower = yield* startFollower(recorder, { filter })
+          yield* follower.until(({ caughtUp }) => caughtUp)
+          for (const { caughtUp, position } of follower.batches) {
+            assert.isTrue(!caughtUp || position === head, `caught up at ${position} of ${head}`)
+          }
+          assert.deepStrictEqual(places(follower.notifications), places(yield* readLog(recorder, { filter })))
+          assert.isAbove(follower.batches.length, 1, "the log came in pieces")
+        }
       }
     }))
 
