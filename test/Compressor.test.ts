@@ -1,0 +1,180 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Effect, Layer, Schema } from "effect"
+import { Cipher, Compressor, KeyService, Mapper, Transcoder } from "effect-eventsourcing"
+import { makeLog, open, withRecorder } from "./support/log.ts"
+import { stored, texts, write } from "./support/note.ts"
+
+const mapper = (compressor: Layer.Layer<Compressor.Compressor>) =>
+  Mapper.layer.pipe(Layer.provide([Transcoder.layerJson, compressor, Cipher.layerNone]))
+
+const formats = [
+  ["zlib", Compressor.zlib, Compressor.layerZlib],
+  ["zstd", Compressor.zstd, Compressor.layerZstd]
+] as const
+
+const large = "all work and no play makes Jack a dull boy\n".repeat(100)
+
+const size = (payload: string | Uint8Array | undefined) => Buffer.byteLength(payload ?? "")
+
+describe.each(formats)("%s", (name, format, layer) => {
+  it.prop("gives bytes back as they were", [Schema.Uint8Array], ([bytes]) => {
+    assert.deepStrictEqual(new Uint8Array(format.decompress(format.compress(bytes))), bytes)
+  })
+
+  it.effect("stores a small payload plain, as text", () =>
+    Effect.gen(function* () {
+      const log = yield* makeLog
+      const process = yield* open(log, { mapper: mapper(layer) })
+      yield* write(process, "hi")
+      const [event] = yield* stored(log)
+      assert.deepInclude(event, { encoding: "json", payload: '{"text":"hi"}' })
+      assert.deepStrictEqual(yield* texts(process), ["hi"])
+    })
+  )
+
+  it.effect("stores a large one compressed, and a snapshot too", () =>
+    Effect.gen(function* () {
+      const log = yield* makeLog
+      const process = yield* open(log, { mapper: mapper(layer) })
+      yield* write(process, large)
+      const [event] = yield* stored(log)
+      assert.strictEqual(event?.encoding, `json+${name}`)
+      assert.isBelow(size(event?.payload), large.length / 10)
+      assert.deepStrictEqual(yield* texts(process), [large])
+    })
+  )
+
+  it.effect.prop(
+    "never stores more than the plain text takes, and gives it back",
+    [
+      Arbitrary.map(Arbitrary.schema(Schema.Tuple([Schema.String, Schema.Int])), ([text, n]) =>
+        text.repeat(Math.abs(n % 50))
+      )
+    ],
+    Effect.fnUntraced(function* ([text]) {
+      const log = yield* makeLog
+      const process = yield* open(log, { mapper: mapper(layer) })
+      yield* write(process, text)
+      const [event] = yield* stored(log)
+      const plain = size(JSON.stringify({ text }))
+      assert.isTrue(event?.encoding === "json" ? size(event.payload) === plain : size(event?.payload) < plain)
+      assert.deepStrictEqual(yield* texts(process), [text])
+    })
+  )
+
+  it.effect("names the event whose bytes are damaged, wherever they are cut", () =>
+    Effect.gen(function* () {
+      const log = yield* makeLog
+      yield* write(yield* open(log, { mapper: mapper(layer) }), large)
+      const [event] = yield* stored(log)
+      const length = size(event?.payload)
+      for (let end = 0; end < length; end += 7) {
+        const damaged = withRecorder(log, (recorder) => ({
+          readStream: (read) =>
+            Effect.map(recorder.readStream(read), (page) =>
+              page.map((one) => ({ ...one, payload: (one.payload as Uint8Array).slice(0, end) }))
+            )
+        }))
+        const error = yield* Effect.flip(texts(yield* open(damaged, { mapper: mapper(layer) })))
+        assert.deepInclude(error, {
+          _tag: "EventNotDecodable",
+          stream: "Note-1",
+          version: 0,
+          position: event?.position,
+          type: "Note.Written"
+        })
+      }
+    })
+  )
+})
+
+describe("Compressor", () => {
+  it.effect("lets a log written plain, with zlib, with zstd, encrypted, and plain again read back as one", () =>
+    Effect.gen(function* () {
+      const key = { id: "k", key: yield* KeyService.randomKey(32) }
+      const all = (compressor: Layer.Layer<Compressor.Compressor>, cipher = Cipher.layerKeys([key])) =>
+        Mapper.layer.pipe(Layer.provide([Transcoder.layerJson, compressor, cipher]))
+      const log = yield* makeLog
+      const written: Array<string> = []
+      for (const layer of [
+        Mapper.layerJson,
+        mapper(Compressor.layerZlib),
+        mapper(Compressor.layerZstd),
+        all(Compressor.layerNone),
+        all(Compressor.layerZstd),
+        Mapper.layerJson
+      ]) {
+        written.push(`${written.length} ${large}`)
+        yield* write(yield* open(log, { mapper: layer }), written.at(-1) ?? "")
+      }
+      assert.deepStrictEqual(
+        (yield* stored(log)).map(({ encoding }) => encoding),
+        ["json", "json+zlib", "json+zstd", "json+aes-gcm:k", "json+zstd+aes-gcm:k", "json"]
+      )
+      assert.deepStrictEqual(yield* texts(yield* open(log, { mapper: all(Compressor.layerNone) })), written)
+    })
+  )
+
+  it.effect("reads what was compressed after compression was given up", () =>
+    Effect.gen(function* () {
+      const log = yield* makeLog
+      for (const [, , layer] of formats) yield* write(yield* open(log, { mapper: mapper(layer) }), large)
+      assert.deepStrictEqual(yield* texts(yield* open(log)), [large, large])
+    })
+  )
+
+  it.effect("takes a user's own format, which others do not know", () =>
+    Effect.gen(function* () {
+      const halving: Compressor.Format = {
+        name: "halving",
+        compress: (bytes) => bytes.subarray(0, bytes.length / 2),
+        decompress: (bytes) => Buffer.concat([bytes, bytes])
+      }
+      const log = yield* makeLog
+      const process = yield* open(log, { mapper: mapper(Compressor.layer(halving)) })
+      // what this one gives back is not what it was given
+      yield* write(process, large)
+      const error = yield* Effect.flip(texts(process))
+      assert.strictEqual(error._tag, "EventNotDecodable")
+      const unknown = yield* Effect.flip(texts(yield* open(log)))
+      assert.include(unknown.message, '"json+halving" is not known here')
+    })
+  )
+
+  it.effect.each(["json+zlib+zlib", "json+zlib+", "json+", "+zlib", "zlib"])(
+    "is not guessed from an encoding that is none: %j",
+    (encoding) =>
+      Effect.gen(function* () {
+        const log = yield* makeLog
+        const process = yield* open(log, { mapper: mapper(Compressor.layerZlib) })
+        yield* write(process, large)
+        const changed = withRecorder(log, (recorder) => ({
+          readStream: (read) =>
+            Effect.map(recorder.readStream(read), (page) => page.map((event) => ({ ...event, encoding })))
+        }))
+        const error = yield* Effect.flip(texts(yield* open(changed)))
+        assert.deepInclude(error, { _tag: "EventNotDecodable", stream: "Note-1", version: 0 })
+        assert.include(error.message, "is not known here")
+      })
+  )
+
+  it.effect("fails with EventNotEncodable where a format throws, and records nothing", () =>
+    Effect.gen(function* () {
+      const broken: Compressor.Format = {
+        ...Compressor.zlib,
+        name: "broken",
+        compress: () => {
+          throw new Error("out of order")
+        }
+      }
+      const log = yield* makeLog
+      const error = yield* Effect.flip(write(yield* open(log, { mapper: mapper(Compressor.layer(broken)) }), "hi"))
+      assert.deepInclude(error, { _tag: "EventNotEncodable", stream: "Note-1", version: 0, type: "Note.Written" })
+      assert.deepStrictEqual(yield* stored(log), [])
+    })
+  )
+
+  it.each(["ZLIB", "a+b", "a:b", ""])("refuses a format called %j: encodings could not be told apart", (name) => {
+    assert.throws(() => Compressor.layer({ ...Compressor.zlib, name }), "only lower-case letters")
+  })
+})
