@@ -1,0 +1,25 @@
+import { Effect, Layer } from "effect"
+import type { Services } from "effect-eventsourcing/memory"
+import { layerRecorders } from "effect-eventsourcing/memory"
+import type { Backend } from "effect-eventsourcing/testing"
+import {
+  multiStreamAppendContract,
+  recorderContract,
+  snapshotRecorderContract,
+  streamCatalogContract,
+  trackedAppendContract
+} from "effect-eventsourcing/testing"
+
+const memory: Backend<Services> = {
+  name: "memory",
+  durable: false,
+  programs: 200,
+  // each build of the layer is a log of its own, so all connections to one are what one build gave
+  makeLog: Effect.map(Layer.build(layerRecorders), (services) => Layer.succeedContext(services))
+}
+
+recorderContract(memory)
+multiStreamAppendContract(memory)
+trackedAppendContract(memory)
+streamCatalogContract(memory)
+snapshotRecorderContract(memory)
