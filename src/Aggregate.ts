@@ -113,7 +113,7 @@ export interface Aggregate<
     decide: (state: State | undefined) => R
   ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound>
 
-  /** Applies events to a state, or to none; pure. Dies on events that can't follow one another. */
+  /** Applies events to a state, or to none; pure. Throws on events that can't follow one another. */
   readonly fold: {
     (events: Iterable<Creation | Change>, state: State): State
     (events: Iterable<Creation | Change>, state?: State | undefined): State | undefined
@@ -142,6 +142,8 @@ export type NameOf<A extends Any> = A["name"]
 export type StateOf<A extends Any> = A["~types"]["state"]
 /** The events that create an aggregate. */
 export type CreationOf<A extends Any> = A["~types"]["creation"]
+/** The events that change an aggregate that exists. */
+export type ChangeOf<A extends Any> = A["~types"]["change"]
 /** All events of an aggregate. */
 export type Event<A extends Any> = A["~types"]["creation"] | A["~types"]["change"]
 
@@ -265,9 +267,16 @@ export const make = <
     Constructors<EventsOf<C> | EventsOf<V>>
 }
 
+const UUID_EXAMPLE = "00000000-0000-0000-0000-000000000000"
+
 const checkName = (name: string): void => {
   const found = name.includes("-") ? "contains a -, which ends the name in a stream's" : StreamName.problem(name)
   if (found !== undefined) throw new Error(`aggregate name "${name}" ${found}`)
+  if (StreamName.problem(`${name}-${UUID_EXAMPLE}`) !== undefined) {
+    throw new Error(
+      `aggregate name "${name}" leaves no room for an id in the ${StreamName.MAX_BYTES} bytes of a stream's`
+    )
+  }
 }
 
 const compile = (

@@ -19,7 +19,7 @@ export interface Place {
 }
 
 /** Why a payload could not be decrypted. */
-export type Refusal = "UnknownKey" | "NotAuthentic" | "KeyServiceFailed" | "NoCipher"
+export type Refusal = "UnknownKey" | "NotAuthentic" | "KeyServiceFailed" | "NoCipher" | "NotEncrypted"
 
 /** Encrypts and decrypts payloads; `undefined` members stand for "no cipher". */
 export class Cipher extends Context.Service<
@@ -27,6 +27,8 @@ export class Cipher extends Context.Service<
   {
     /** Recorded with each event; `undefined` where nothing is encrypted. */
     readonly name: string | undefined
+    /** Whether payloads that are not encrypted are read too. */
+    readonly readsPlaintext: boolean
     readonly encrypt: (
       plaintext: Uint8Array,
       place: Place
@@ -42,6 +44,7 @@ export class Cipher extends Context.Service<
 /** Encrypts nothing. What was encrypted before can't be read: that needs the keys. */
 export const layerNone: Layer.Layer<Cipher> = Layer.succeed(Cipher, {
   name: undefined,
+  readsPlaintext: true,
   encrypt: () => Effect.die(new Error("no cipher")),
   decrypt: () => Effect.fail({ reason: "NoCipher" as const })
 })
@@ -80,15 +83,22 @@ const usable = (key: KeyService.Key): Effect.Effect<Uint8Array, KeyService.KeySe
   return found === undefined ? Effect.succeed(bytes) : Effect.fail(new KeyService.KeyServiceError({ reason: found }))
 }
 
+/** How a cipher deals with keys and with what is not encrypted. */
+export interface Options {
+  readonly keysCached?: number
+  readonly cacheFor?: Duration.Input
+  readonly plaintext?: "accept" | "refuse"
+}
+
 /**
  * AES-GCM with the keys of the `KeyService`.
  *
  * - `keysCached`: how many keys of each kind are remembered. Default 1024.
  * - `cacheFor`: for how long. Default one minute: a rotated or shredded key is noticed after that.
+ * - `plaintext`: `accept` (default) reads what was recorded before there was a cipher; `refuse` does not, so that nobody
+ *   who can write to the database can put plaintext in the place of an encrypted payload.
  */
-export const layerAesGcm = (
-  options: { readonly keysCached?: number; readonly cacheFor?: Duration.Input } = {}
-): Layer.Layer<Cipher, never, KeyService.KeyService> =>
+export const layerAesGcm = (options: Options = {}): Layer.Layer<Cipher, never, KeyService.KeyService> =>
   Layer.effect(
     Cipher,
     Effect.gen(function* () {
@@ -107,6 +117,7 @@ export const layerAesGcm = (
 
       return Cipher.of({
         name: "aes-gcm",
+        readsPlaintext: options.plaintext !== "refuse",
         encrypt: Effect.fnUntraced(function* (plaintext, place) {
           const { id, key } = yield* Cache.get(forEncryption, JSON.stringify([place.stream, place.type]))
           const found = KeyService.idProblem(id)
@@ -129,5 +140,6 @@ export const layerAesGcm = (
 
 /** AES-GCM with a fixed set of keys, the last of which encrypts. */
 export const layerKeys = (
-  keys: readonly [KeyService.IdentifiedKey, ...ReadonlyArray<KeyService.IdentifiedKey>]
-): Layer.Layer<Cipher, KeyService.KeyServiceError> => Layer.provide(layerAesGcm(), KeyService.layer(keys))
+  keys: readonly [KeyService.IdentifiedKey, ...ReadonlyArray<KeyService.IdentifiedKey>],
+  options?: Options
+): Layer.Layer<Cipher, KeyService.KeyServiceError> => Layer.provide(layerAesGcm(options), KeyService.layer(keys))

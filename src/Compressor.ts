@@ -11,6 +11,7 @@ import { byName } from "./internal/formats.ts"
 export interface Format {
   /** Recorded with each event: lower-case letters, digits and `-`. It must never change. */
   readonly name: string
+  /** What does not come out smaller is stored as it was. */
   readonly compress: (bytes: Uint8Array) => Uint8Array
   /** May throw. */
   readonly decompress: (bytes: Uint8Array) => Uint8Array
@@ -28,17 +29,21 @@ export class Compressor extends Context.Service<
 /** No payload may grow beyond this when it is decompressed: damaged bytes must not fill the memory. */
 const maxOutputLength = 256 * 1024 * 1024
 
+/** What could not be decompressed again is left as it is. */
+const unlessTooLarge = (bytes: Uint8Array, compress: (bytes: Uint8Array) => Uint8Array): Uint8Array =>
+  bytes.length > maxOutputLength ? bytes : compress(bytes)
+
 /** DEFLATE with a zlib header: understood everywhere. */
 export const zlib: Format = {
   name: "zlib",
-  compress: (bytes) => Zlib.deflateSync(bytes),
+  compress: (bytes) => unlessTooLarge(bytes, Zlib.deflateSync),
   decompress: (bytes) => Zlib.inflateSync(bytes, { maxOutputLength })
 }
 
 /** Zstandard: faster than zlib, and smaller. */
 export const zstd: Format = {
   name: "zstd",
-  compress: (bytes) => Zlib.zstdCompressSync(bytes),
+  compress: (bytes) => unlessTooLarge(bytes, Zlib.zstdCompressSync),
   decompress: (bytes) => Zlib.zstdDecompressSync(bytes, { maxOutputLength })
 }
 

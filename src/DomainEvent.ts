@@ -18,7 +18,7 @@
  * console.log(Registered.type) // prints: Dog.Registered
  * ```
  */
-import { Option, Schema } from "effect"
+import { Schema, SchemaAST } from "effect"
 import * as Evolution from "./Evolution.ts"
 import { isType } from "./StoredEvent.ts"
 
@@ -86,7 +86,7 @@ export const fromDeclaration = <D extends Declaration>(declaration: D): DomainEv
 /**
  * The codec of an event: of its fields, without the `_tag` that it has as a value, unless the schema has one itself.
  *
- * Throws on a schema whose `_tag` is another event's.
+ * Throws on a schema whose values can't be events: a `_tag` of its own that is another's, values that are no objects.
  */
 export const compile = (tag: string, evolution: Evolution.Any<object>): Evolution.Codec<object> => {
   const codec = Evolution.compile(evolution)
@@ -100,15 +100,25 @@ const withoutTag = ({ _tag, ...payload }: { readonly _tag?: unknown }): object =
 
 /** What a schema encodes: a struct passes over what it does not declare, a record does not, and a class wants itself. */
 const valueOf = (tag: string, schema: Evolution.AnySchema): ((event: object) => object) => {
-  const fields = "fields" in schema ? (schema.fields as Readonly<Record<string, unknown>>) : undefined
-  if (fields !== undefined && "_tag" in fields) {
-    const decode = Schema.decodeUnknownOption(Schema.toType(fields._tag as Evolution.AnySchema))
-    if (Option.isNone(decode(tag))) throw new Error(`the schema of the event "${tag}" has a _tag that is another`)
-    return (event) => event
-  }
-  if (schema.ast._tag === "Declaration") {
+  const { ast } = schema
+  if (SchemaAST.isDeclaration(ast) && "fields" in schema) {
     const Class = schema as unknown as new (payload: object) => object
     return (event) => (event instanceof Class ? event : new Class(withoutTag(event)))
   }
-  return fields === undefined ? withoutTag : (event) => event
+  const ownTag = SchemaAST.isObjects(ast) ? ast.propertySignatures.find(({ name }) => name === "_tag") : undefined
+  if (ownTag !== undefined) {
+    const isLiteral = SchemaAST.isLiteral(ownTag.type) && ownTag.type.literal === tag
+    if (!isLiteral) throw new Error(`the schema of the event "${tag}" has a _tag that is another`)
+    return (event) => event
+  }
+  if (!isPlain(ast)) {
+    throw new Error(`the schema of the event "${tag}" has to be a struct, a record, a class, or a union of structs`)
+  }
+  return withoutTag
 }
+
+/** Whether the values of a schema are plain objects, with no `_tag` of their own. */
+const isPlain = (ast: SchemaAST.AST): boolean =>
+  SchemaAST.isUnion(ast)
+    ? ast.types.every(isPlain)
+    : SchemaAST.isObjects(ast) && ast.propertySignatures.every(({ name }) => name !== "_tag")

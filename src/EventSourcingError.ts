@@ -105,8 +105,9 @@ export class EventNotDecryptable extends Schema.TaggedError<EventNotDecryptable>
   /** Absent for a snapshot, which is in no total order. */
   position: Schema.UndefinedOr(Position.Position),
   type: Schema.String,
+  /** Empty where it has none. */
   keyId: Schema.String,
-  reason: Schema.Literals(["UnknownKey", "NotAuthentic", "KeyServiceFailed", "NoCipher"]),
+  reason: Schema.Literals(["UnknownKey", "NotAuthentic", "KeyServiceFailed", "NoCipher", "NotEncrypted"]),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
   override get message(): string {
@@ -114,9 +115,11 @@ export class EventNotDecryptable extends Schema.TaggedError<EventNotDecryptable>
       UnknownKey: "no such key is known",
       NotAuthentic: "the key is wrong, or the event was altered or moved",
       KeyServiceFailed: "the key service failed",
-      NoCipher: "no cipher is configured"
+      NoCipher: "no cipher is configured",
+      NotEncrypted: "it is not encrypted, and plaintext is refused"
     }[this.reason]
-    return `${place(this)} can't be decrypted with key "${this.keyId}": ${because}`
+    const key = this.keyId === "" ? "" : ` with key "${this.keyId}"`
+    return `${place(this)} can't be decrypted${key}: ${because}`
   }
 }
 

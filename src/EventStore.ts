@@ -31,7 +31,8 @@ import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
 import type { AppendError, ReadError, RecorderError, WrongExpectedVersion } from "./EventSourcingError.ts"
 import { EventNotDecodable, EventNotEncodable, UnknownEventType } from "./EventSourcingError.ts"
-import { contiguous } from "./internal/contiguous.ts"
+import { messageOf } from "./internal/messageOf.ts"
+import { refuseHoles } from "./internal/refuseHoles.ts"
 import { retryRarely } from "./internal/retry.ts"
 import { withSpan } from "./internal/tracing.ts"
 import * as Uuid from "./internal/uuid.ts"
@@ -306,25 +307,28 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
         })
       )
 
-    const streamPage = (read: Omit<ReadStream, "limit">) =>
-      Effect.flatMap(recorder.readStream({ ...read, limit: PAGE }), (page) => contiguous(read, page))
+    const streamPage = (read: Omit<ReadStream, "limit">, isFirst: boolean) => {
+      const whole = { ...read, limit: PAGE }
+      return Effect.flatMap(recorder.readStream(whole), (page) => refuseHoles(whole, page, isFirst))
+    }
 
     const readPage = (
       aggregate: Aggregate.Any,
       stream: StreamName.StreamName,
       { after, upTo }: { readonly after: number | undefined; readonly upTo: number | undefined }
     ) =>
-      Effect.flatMap(streamPage({ stream, after, upTo }), (notifications) =>
+      Effect.flatMap(streamPage({ stream, after, upTo }, true), (notifications) =>
         Effect.map(
           decodePage(() => aggregate, notifications),
           (events): Page => ({ notifications, events, last: notifications.length < PAGE })
         )
       )
 
-    const read = (aggregate: Aggregate.Any, stream: StreamName.StreamName, { direction, after, upTo }: ReadOptions) =>
+    const read = (aggregate: Aggregate.Any, stream: StreamName.StreamName, options: ReadOptions) =>
       paginate(
-        after,
-        (after) => streamPage({ stream, direction, after, upTo }),
+        options.after,
+        (after) =>
+          streamPage({ stream, direction: options.direction, after, upTo: options.upTo }, after === options.after),
         (last) => last.version,
         (page) => withEnvelope(() => aggregate, page)
       )
@@ -421,5 +425,3 @@ const decode = (aggregate: Aggregate.Any, type: string, schemaVersion: number, j
 
 const notEncodable = (stream: string, version: number, type: string, cause: unknown) =>
   new EventNotEncodable({ stream, version, type, reason: messageOf(cause), cause })
-
-const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))

@@ -8,6 +8,7 @@ import { Context, Effect, Layer } from "effect"
 import * as Cipher from "./Cipher.ts"
 import * as Compressor from "./Compressor.ts"
 import { EventNotDecodable, EventNotDecryptable, EventNotEncodable } from "./EventSourcingError.ts"
+import { messageOf } from "./internal/messageOf.ts"
 import type { Position } from "./Position.ts"
 import type { StreamName } from "./StreamName.ts"
 import * as Transcoder from "./Transcoder.ts"
@@ -132,28 +133,29 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
           version: place.version,
           position: place.position,
           type: place.type,
-          reason: cause instanceof Error ? cause.message : String(cause),
+          reason: messageOf(cause),
           cause
         })
 
+      const refused = (place: Recorded, keyId: string, reason: Cipher.Refusal, cause?: unknown) =>
+        new EventNotDecryptable({
+          stream: place.stream,
+          version: place.version,
+          position: place.position,
+          type: place.type,
+          keyId,
+          reason,
+          ...(cause === undefined ? {} : { cause })
+        })
+
       const decrypt = Effect.fnUntraced(function* (recorded: Recorded, encoding: string, keyId: string) {
-        const refused = (reason: Cipher.Refusal, cause?: unknown) =>
-          new EventNotDecryptable({
-            stream: recorded.stream,
-            version: recorded.version,
-            position: recorded.position,
-            type: recorded.type,
-            keyId,
-            reason,
-            ...(cause === undefined ? {} : { cause })
-          })
         const end = encoding.lastIndexOf("+")
         const formats = encoding.slice(0, end)
-        if (encoding.slice(end + 1) !== cipher.name) return yield* refused("NoCipher")
+        if (encoding.slice(end + 1) !== cipher.name) return yield* refused(recorded, keyId, "NoCipher")
         const steps = yield* Effect.try({ try: () => parse(formats), catch: notDecodable(recorded) })
         const payload = yield* Effect.mapError(
           cipher.decrypt(toBytes(recorded.payload), keyId, cipherPlace(recorded, formats)),
-          ({ reason, cause }) => refused(reason, cause)
+          ({ reason, cause }) => refused(recorded, keyId, reason, cause)
         )
         return yield* Effect.try({ try: () => unpack(steps, payload), catch: notDecodable(recorded) })
       })
@@ -180,7 +182,7 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
           Effect.suspend(() => {
             const decoded: Array<unknown> = []
             for (const one of recorded) {
-              if (one.encoding.includes(":")) return Effect.forEach(recorded, decodeOne)
+              if (!cipher.readsPlaintext || one.encoding.includes(":")) return Effect.forEach(recorded, decodeOne)
               try {
                 decoded.push(decodePlain(one))
               } catch (cause) {
@@ -193,9 +195,10 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
 
       function decodeOne(one: Recorded): Effect.Effect<unknown, DecodeError> {
         const colon = one.encoding.indexOf(":")
-        return colon === -1
+        if (colon !== -1) return decrypt(one, one.encoding.slice(0, colon), one.encoding.slice(colon + 1))
+        return cipher.readsPlaintext
           ? Effect.try({ try: () => decodePlain(one), catch: notDecodable(one) })
-          : decrypt(one, one.encoding.slice(0, colon), one.encoding.slice(colon + 1))
+          : Effect.fail(refused(one, "", "NotEncrypted"))
       }
     })
   )

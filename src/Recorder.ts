@@ -106,7 +106,8 @@ export class Recorder extends Context.Service<
     /**
      * Reads the total order from a position to its end and then stays: no gap, no duplicate, bounded memory.
      *
-     * Goes on by itself when the backend was unavailable for a while; ends when its scope closes.
+     * Goes on by itself when the backend was unavailable for a while; fails with `RecorderFailure` when the layer of the
+     * recorder is closed.
      */
     readonly follow: (follow: Follow) => Stream.Stream<FollowBatch, RecorderError>
     /** The position of the last event; `undefined` where there is none. */

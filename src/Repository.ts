@@ -27,7 +27,7 @@
  * ```
  */
 import type { Stream } from "effect"
-import { Context, Effect, Layer, Schedule, Scope } from "effect"
+import { Context, Effect, FiberSet, Layer, Schedule } from "effect"
 import type * as Aggregate from "./Aggregate.ts"
 import type * as Decision from "./Decision.ts"
 import type {
@@ -41,7 +41,7 @@ import type {
 import { DuplicateParticipant, WrongExpectedVersion } from "./EventSourcingError.ts"
 import type { ReadOptions } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
-import type { Command as Attempt } from "./internal/command.ts"
+import type { Command as Execution } from "./internal/command.ts"
 import { attempt, notFound, toDecision } from "./internal/command.ts"
 import * as KeyedLock from "./internal/keyedLock.ts"
 import { retryRarely } from "./internal/retry.ts"
@@ -60,7 +60,10 @@ import * as StreamName from "./StreamName.ts"
 export interface Executed<Name extends string, out State, out Event> extends Aggregate.Instance<Name, State> {
   /** What was recorded; empty where the decision had no event. */
   readonly events: ReadonlyArray<RecordedEvent<Name, Event>>
-  /** The position of the last event that was recorded; `undefined` where none was. */
+  /**
+   * The position of the last event that was recorded, in a transaction over all its participants; `undefined` where none
+   * was.
+   */
   readonly position: Position | undefined
 }
 
@@ -68,7 +71,7 @@ export interface Executed<Name extends string, out State, out Event> extends Agg
 export type Command<A extends Aggregate.Any> =
   | Decision.Decision<Aggregate.NameOf<A>, unknown>
   | Aggregate.Event<A>
-  | readonly [Aggregate.Event<A>, ...ReadonlyArray<Exclude<Aggregate.Event<A>, Aggregate.CreationOf<A>>>]
+  | readonly [Aggregate.Event<A>, ...ReadonlyArray<Aggregate.ChangeOf<A>>]
 
 /** What a command fails with besides the library's errors. */
 export type CommandError<A extends Aggregate.Any, C> =
@@ -164,8 +167,16 @@ export type States<P extends Participants> = {
 
 /** The events of each participant that a transaction decides to record. */
 export type Decided<P extends Participants> = {
-  readonly [K in keyof P]?: P[K] extends Participant<infer A, Decision.Requires>
-    ? Decision.Outcome<Aggregate.Event<A>>
+  readonly [K in keyof P]?: P[K] extends Participant<infer A, infer Requires>
+    ? Requires extends "existing"
+      ? Decision.Outcome<Aggregate.ChangeOf<A>>
+      : Requires extends "missing"
+        ?
+            | Aggregate.CreationOf<A>
+            | readonly []
+            | readonly [Aggregate.CreationOf<A>, ...ReadonlyArray<Aggregate.ChangeOf<A>>]
+            | undefined
+        : Decision.Outcome<Aggregate.Event<A>>
     : never
 }
 
@@ -295,7 +306,9 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
     Effect.gen(function* () {
       const store = yield* EventStore
       const snapshots = yield* SnapshotStore
-      const scope = yield* Scope.Scope
+      const saving = yield* FiberSet.make<void>()
+      // who closes the layer waits for the snapshots that are being saved, but not for ever
+      yield* Effect.addFinalizer(() => Effect.timeoutOption(FiberSet.awaitEmpty(saving), "5 seconds"))
       const states = makeStates(store, snapshots, options.cacheCapacity ?? 1000)
       const attemptCommand = attempt(store, states)
       const attemptTransaction = transact(store, states)
@@ -322,7 +335,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
           Effect.catchCause((cause) =>
             Effect.logWarning(`no snapshot of "${StreamName.of(aggregate.name, id)}" could be kept`, cause)
           ),
-          Effect.forkIn(scope)
+          FiberSet.run(saving)
         )
       }
 
@@ -344,7 +357,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
           get: (id, options) => withSpan("Repository.get", { stream: streamOf(id) })(get(id, options)),
           exists: (id) => Effect.map(store.version(streamOf(id)), (version) => version !== undefined),
           execute: (id, events, { expectedVersion: expected } = {}) => {
-            const command: Attempt = { aggregate, id, decision: toDecision(aggregate, events), expected }
+            const command: Execution = { aggregate, id, decision: toDecision(aggregate, events), expected }
             const executed = Effect.flatMap(
               expected === undefined
                 ? onConflictAgain([streamOf(id)], (afterConflict) => attemptCommand(command, afterConflict))

@@ -8,6 +8,7 @@ import { Context, DateTime, Effect, Layer } from "effect"
 import type * as Aggregate from "./Aggregate.ts"
 import type { RecorderError } from "./EventSourcingError.ts"
 import { EventNotEncodable } from "./EventSourcingError.ts"
+import { messageOf } from "./internal/messageOf.ts"
 import { Mapper } from "./Mapper.ts"
 import { SnapshotRecorder } from "./SnapshotRecorder.ts"
 import * as StreamName from "./StreamName.ts"
@@ -53,7 +54,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
             stream,
             version,
             type,
-            reason: cause instanceof Error ? cause.message : String(cause),
+            reason: messageOf(cause),
             cause
           })
       })

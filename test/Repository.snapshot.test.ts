@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, DateTime, Effect, Exit, Layer, Queue, Schema, Scope } from "effect"
+import { Context, DateTime, Deferred, Effect, Exit, Fiber, Layer, Queue, Schema, Scope } from "effect"
+import { TestClock } from "effect/testing"
 import type { SnapshotRecorder as Port } from "effect-eventsourcing"
 import {
   Aggregate,
@@ -170,14 +171,28 @@ describe("a snapshot", () => {
 
   it.effect("is not waited for by the command", () =>
     Effect.gen(function* () {
-      const log = withSnapshotRecorder(yield* makeLog, () => ({ save: () => Effect.never }))
+      const slow = yield* Deferred.make<void>()
+      const log = withSnapshotRecorder(yield* makeLog, () => ({ save: () => Deferred.await(slow) }))
       const counters = (yield* open(log)).repository.of(makeCounter({ snapshotEvery: 1 }))
       yield* counters.execute(one, start)
       assert.deepInclude(yield* counters.execute(one, increase), { version: 1 })
+      yield* Deferred.succeed(slow, undefined)
     })
   )
 
-  it.effect("that is being taken ends with its process", () =>
+  it.effect("of the last command is kept before its layer closes", () =>
+    Effect.gen(function* () {
+      const log = yield* makeLog
+      yield* Effect.scoped(
+        Effect.flatMap(open(log), ({ repository }) =>
+          repository.of(makeCounter({ snapshotEvery: 1 })).execute(one, start)
+        )
+      )
+      assert.strictEqual((yield* storedIn(log))?.version, 0)
+    })
+  )
+
+  it.effect("that is being taken holds up the closing of its layer for 5 seconds at the most", () =>
     Effect.gen(function* () {
       let interrupted = false
       const log = withSnapshotRecorder(yield* makeLog, () => ({
@@ -187,7 +202,11 @@ describe("a snapshot", () => {
       const { repository } = yield* Scope.provide(open(log), scope)
       yield* repository.of(makeCounter({ snapshotEvery: 1 })).execute(one, start)
       yield* settle
-      yield* Scope.close(scope, Exit.void)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      yield* TestClock.adjust("4 seconds")
+      assert.isFalse(interrupted)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(closing)
       assert.isTrue(interrupted)
     })
   )

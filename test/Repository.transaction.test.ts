@@ -120,6 +120,7 @@ describe("a transaction", () => {
         Effect.exit(
           repository.transaction(participants, () => ({
             bob: Purse.Put({ coins: 1 }),
+            // @ts-expect-error what exists can't be created
             ada: Purse.Opened({ coins: 1 })
           }))
         ),

@@ -1,4 +1,4 @@
-import { Effect, Result } from "effect"
+import { Effect, Exit } from "effect"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "../Aggregate.ts"
 import * as Decision from "../Decision.ts"
@@ -46,26 +46,26 @@ export interface Command {
 /**
  * Attempts a command once: decides on what is known, and appends.
  *
- * An append checks what the cache believed. A decision that fails, or has no event, is checked by nothing, so it is taken
- * again on what is there now.
+ * An append checks what the cache believed. A decision that fails, throws or has no event is checked by nothing, so it is
+ * taken again on what is there now.
  */
 export const attempt = (store: EventStore["Service"], states: States) => {
-  /** Takes the decision on a state; `undefined` where it has no event. */
+  /** Takes the decision on a state, encodes its events and folds them; `undefined` where it has none. */
   const decide = Effect.fnUntraced(function* (
     { aggregate, id, decision, expected }: Command,
-    state: Rebuilt | undefined
+    before: Rebuilt | undefined
   ) {
-    const actual = versionOf(state)
+    const actual = versionOf(before)
     if (expected !== undefined && expected !== actual) {
       const stream = StreamName.of(aggregate.name, id)
       return yield* new WrongExpectedVersion({ stream, expected, actual })
     }
-    const refused = requirementError(aggregate, id, decision.requires, state)
+    const refused = requirementError(aggregate, id, decision.requires, before)
     if (refused !== undefined) return yield* refused
-    const events = yield* Decision.take(decision, state?.state)
+    const events = yield* Decision.take(decision, before?.state)
     if (!isReadonlyArrayNonEmpty(events)) return undefined
     const prepared: Prepared<string, Aggregate.AnyEvent> = yield* store.prepare(aggregate, id, actual, events as never)
-    return prepared
+    return { prepared, after: foldPrepared(aggregate, before, prepared) }
   })
 
   return Effect.fnUntraced(function* (command: Command, mistrustCache: boolean) {
@@ -73,21 +73,20 @@ export const attempt = (store: EventStore["Service"], states: States) => {
     const stream = StreamName.of(aggregate.name, id)
     const known = mistrustCache ? undefined : states.cached(aggregate, stream)
     let before = known ?? (yield* states.fresh(aggregate, id))
-    let decided = yield* Effect.result(decide(command, before))
-    if (known !== undefined && (Result.isFailure(decided) || decided.success === undefined)) {
+    let decided = yield* Effect.exit(decide(command, before))
+    if (known !== undefined && !isToBeChecked(decided)) {
       const newer = yield* states.fresh(aggregate, id)
       if (newer !== before) {
         before = newer
-        decided = yield* Effect.result(decide(command, before))
+        decided = yield* Effect.exit(decide(command, before))
       }
     }
-    if (Result.isFailure(decided)) return yield* Effect.fail(decided.failure)
-    const prepared = decided.success
-    if (prepared === undefined) {
+    const outcome = yield* decided
+    if (outcome === undefined) {
       if (before === undefined) return yield* notFound(aggregate, id)
       return { before, after: before, events: [], position: undefined }
     }
-    const after = foldPrepared(aggregate, before, prepared)
+    const { prepared, after } = outcome
     const { position } = yield* Effect.tapError(store.commit(prepared), (error) =>
       Effect.sync(() => {
         if (error._tag === "WrongExpectedVersion") states.learnFrom(error)
@@ -97,3 +96,7 @@ export const attempt = (store: EventStore["Service"], states: States) => {
     return { before, after, events: prepared.events, position }
   })
 }
+
+/** Whether an append will check the state that this rests on. */
+const isToBeChecked = (decided: Exit.Exit<unknown, unknown>): boolean =>
+  Exit.isSuccess(decided) ? decided.value !== undefined : Exit.hasInterrupts(decided)

@@ -1,36 +1,49 @@
 import { Effect, Option, Schedule, Stream } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderFailure } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
 import type { Follow, FollowBatch, Recorder } from "../Recorder.ts"
 
-/** Tells followers in this process that a log has grown. */
+/** Tells followers in this process that a log has grown, or was closed. */
 export interface Growth {
   /** Changes with each growth. */
   readonly current: () => number
-  /** Waits until it is no longer what it was. */
-  readonly after: (seen: number) => Effect.Effect<void>
+  /** Waits until it is no longer what it was; fails once the log is closed. */
+  readonly after: (seen: number) => Effect.Effect<void, RecorderFailure>
   readonly notify: () => void
+  readonly close: () => void
 }
 
 export const makeGrowth = (): Growth => {
   let count = 0
-  let waiting: Array<() => void> = []
+  let isClosed = false
+  const waiting = new Set<() => void>()
+  const wakeAll = () => {
+    const woken = [...waiting]
+    waiting.clear()
+    for (const wake of woken) wake()
+  }
+  const closed = Effect.suspend(() =>
+    Effect.fail(new RecorderFailure({ operation: "follow the log", reason: "the log was closed" }))
+  )
   return {
     current: () => count,
     after: (seen) =>
-      Effect.callback<void>((resume) => {
-        if (seen !== count) return resume(Effect.void)
-        const wake = () => resume(Effect.void)
-        waiting.push(wake)
+      Effect.callback<void, RecorderFailure>((resume) => {
+        const wake = () => resume(isClosed ? closed : Effect.void)
+        if (isClosed || seen !== count) return wake()
+        waiting.add(wake)
         return Effect.sync(() => {
-          waiting = waiting.filter((other) => other !== wake)
+          waiting.delete(wake)
         })
       }),
     notify: () => {
       count++
-      const woken = waiting
-      waiting = []
-      for (const wake of woken) wake()
+      wakeAll()
+    },
+    close: () => {
+      isClosed = true
+      wakeAll()
     }
   }
 }

@@ -63,15 +63,36 @@ export const make = (store: EventStore["Service"], snapshots: SnapshotStore["Ser
     }
   })
 
+  /**
+   * Goes on from a snapshot, if the event that it ends with is there: the log may have been put back to an earlier state.
+   */
+  const fromSnapshot = Effect.fnUntraced(function* (
+    aggregate: Aggregate.Any,
+    stream: StreamName.StreamName,
+    snapshot: Rebuilt,
+    upTo: number | undefined
+  ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
+    const { notifications, events, last } = yield* store.readPage(aggregate, stream, {
+      after: snapshot.version - 1,
+      upTo
+    })
+    if (notifications.length === 0) return yield* fastForward(aggregate, stream, undefined, upTo)
+    const behind = { notifications: notifications.slice(1), events: events.slice(1), last }
+    const rebuilt = yield* foldPage(aggregate, snapshot, behind)
+    return last ? rebuilt : yield* fastForward(aggregate, stream, rebuilt, upTo)
+  })
+
   /** Rebuilds from the snapshot, if there is one that helps, and the events behind it. */
   const load = Effect.fnUntraced(function* (
     aggregate: Aggregate.Any,
     id: Aggregate.Id<string>,
     upTo?: number
   ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
+    const stream = StreamName.of(aggregate.name, id)
     const snapshot = yield* snapshots.load(aggregate, id)
-    const helps = snapshot !== undefined && (upTo === undefined || snapshot.version <= upTo)
-    return yield* fastForward(aggregate, StreamName.of(aggregate.name, id), helps ? snapshot : undefined, upTo)
+    return snapshot !== undefined && (upTo === undefined || snapshot.version <= upTo)
+      ? yield* fromSnapshot(aggregate, stream, snapshot, upTo)
+      : yield* fastForward(aggregate, stream, undefined, upTo)
   })
 
   return {

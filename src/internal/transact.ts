@@ -1,4 +1,4 @@
-import { Effect, Result } from "effect"
+import { Effect, Exit } from "effect"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "../Aggregate.ts"
 import * as Decision from "../Decision.ts"
@@ -58,13 +58,17 @@ export const transact = (store: EventStore["Service"], states: States) => {
     )
   }
 
-  /** Decides on what was loaded, and encodes the events. */
+  /** Decides on what was loaded, encodes the events and folds them. */
   const decideOn = Effect.fnUntraced(function* (
     loaded: ReadonlyArray<Underway>,
     decide: (states: Readonly<Record<string, unknown>>) => unknown
   ) {
     const decided = yield* take(loaded, decide)
-    return yield* Effect.forEach(loaded, (underway) => prepare(underway, decided[underway.participant.name]))
+    const prepared = yield* Effect.forEach(loaded, (one) => prepare(one, decided[one.participant.name]))
+    return prepared.map((one) => ({
+      ...one,
+      after: one.prepared === undefined ? one.before : foldPrepared(one.participant.aggregate, one.before, one.prepared)
+    }))
   })
 
   /** No append checks that the states belong together, so they are compared with what is there now. */
@@ -92,16 +96,9 @@ export const transact = (store: EventStore["Service"], states: States) => {
       decide: (states: Readonly<Record<string, unknown>>) => unknown
     ) {
       const loaded = yield* load(participants)
-      const decided = yield* Effect.result(decideOn(loaded, decide))
-      if (Result.isFailure(decided)) {
-        yield* verify(loaded)
-        return yield* Effect.fail(decided.failure)
-      }
-      const folded = decided.success.map((underway) => {
-        const { participant, before, prepared } = underway
-        const after = prepared === undefined ? before : foldPrepared(participant.aggregate, before, prepared)
-        return { ...underway, after }
-      })
+      const decided = yield* Effect.exit(decideOn(loaded, decide))
+      if (Exit.isFailure(decided) && !Exit.hasInterrupts(decided)) yield* verify(loaded)
+      const folded = yield* decided
       const position = yield* record(folded)
       return folded.map(({ participant, before, prepared, after }): Transacted => {
         if (after !== undefined) states.remember(participant.aggregate, streamOf(participant), after)
@@ -138,7 +135,7 @@ const take = (
     const decided = Effect.isEffect(decision) ? (decision as Effect.Effect<unknown, unknown>) : Effect.succeed(decision)
     return Effect.map(decided, (events) => {
       const byName = (events ?? {}) as Readonly<Record<string, unknown>>
-      const stranger = Object.keys(byName).find((name) => !(name in states))
+      const stranger = Object.keys(byName).find((name) => !Object.hasOwn(states, name))
       if (stranger !== undefined) throw new Error(`the transaction has no participant "${stranger}"`)
       return byName
     })

@@ -29,13 +29,15 @@ export type Services = Recorder | MultiStreamAppend | TrackedAppend | StreamCata
 
 /** A log of its own for each build of the layer. */
 export const layer: Layer.Layer<Services> = Layer.effectContext(
-  Effect.sync(() => {
+  Effect.gen(function* () {
     const logId = Uuid.v7(0)
     const log: Array<Notification> = []
     const streams = new Map<string, Array<Notification>>()
     const snapshots = new Map<string, StoredSnapshot>()
     const tracked = new Map<string, Position>()
     const growth = makeGrowth()
+    yield* Effect.addFinalizer(() => Effect.sync(() => growth.close()))
+    let sortedNames: ReadonlyArray<StreamName.StreamName> | undefined
 
     const lastPosition = (): Position | undefined => log[log.length - 1]?.position
 
@@ -47,7 +49,10 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
       eventsFrom: (stream, version, count) => streams.get(stream)?.slice(version, version + count) ?? [],
       insert: ({ stream, events }, firstVersion) => {
         const there = streams.get(stream) ?? []
-        if (firstVersion === 0) streams.set(stream, there)
+        if (firstVersion === 0) {
+          streams.set(stream, there)
+          sortedNames = undefined
+        }
         let position = fromStorage(BigInt(log.length))
         for (const event of events) {
           position = fromStorage(BigInt(log.length + 1))
@@ -122,14 +127,15 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     const streamCatalog = StreamCatalog.of({
       list: ({ category, after, limit }) =>
         Effect.sync(() => {
+          sortedNames ??= [...streams.keys()].map(StreamName.fromStorage).sort(compareCodePoints)
           const heads: Array<StreamHead> = []
-          for (const [name, events] of streams) {
-            const stream = StreamName.fromStorage(name)
+          for (const stream of sortedNames) {
+            if (heads.length >= limit) break
             if (category !== undefined && StreamName.category(stream) !== category) continue
             if (after !== undefined && compareCodePoints(stream, after) <= 0) continue
-            heads.push({ stream, version: events.length - 1 })
+            heads.push({ stream, version: (streams.get(stream)?.length ?? 0) - 1 })
           }
-          return heads.sort((a, b) => compareCodePoints(a.stream, b.stream)).slice(0, limit)
+          return heads
         })
     })
 
@@ -184,4 +190,14 @@ const matcher = (filter: Filter | undefined): ((event: Notification) => boolean)
 }
 
 /** The order of UTF-8 bytes, which is how SQLite and PostgreSQL ("C") sort text; `<` sorts by UTF-16 units. */
-const compareCodePoints = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))
+const compareCodePoints = (a: string, b: string): number => {
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) {
+    const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)]
+    // a unit of a surrogate pair stands for a code point beyond all others
+    if (x !== y) return isSurrogate(x) === isSurrogate(y) ? x - y : isSurrogate(x) ? 1 : -1
+  }
+  return a.length - b.length
+}
+
+const isSurrogate = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdfff

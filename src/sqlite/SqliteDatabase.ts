@@ -28,7 +28,11 @@ export interface Options {
    * the operating system has it: it survives the process, but a power loss can take the last commits back.
    */
   readonly synchronous?: "full" | "normal"
-  /** How long to wait for a lock that another process holds, before `RecorderUnavailable`. Default 5 seconds. */
+  /**
+   * How long one attempt waits for a lock that another process holds, before `RecorderUnavailable`. Default 5 seconds.
+   * The event store sends an append again after that for two seconds. Of those who share a file in a process, the first
+   * one's counts.
+   */
   readonly lockTimeout?: Duration.Input
 }
 
@@ -63,16 +67,17 @@ const shared = new Map<string, Shared>()
 const opening = KeyedLock.make()
 
 /** The file's name whatever way it is spelt, also if it isn't there yet. */
-const canonical = (filename: string): string => {
+const canonical = (filename: string, links = 0): string => {
+  if (links > 40) throw new Error("its path is a loop of symbolic links")
   const absolute = Path.resolve(filename)
   try {
     return Fs.realpathSync(absolute)
   } catch {
     const directory = Path.dirname(absolute)
     if (Fs.lstatSync(absolute, { throwIfNoEntry: false })?.isSymbolicLink()) {
-      return canonical(Path.resolve(directory, Fs.readlinkSync(absolute)))
+      return canonical(Path.resolve(directory, Fs.readlinkSync(absolute)), links + 1)
     }
-    return directory === absolute ? absolute : Path.join(canonical(directory), Path.basename(absolute))
+    return directory === absolute ? absolute : Path.join(canonical(directory, links), Path.basename(absolute))
   }
 }
 
@@ -88,7 +93,10 @@ export const open = Effect.fnUntraced(function* (
     })
   }
   if (filename === ":memory:") return yield* Effect.acquireRelease(connect(options, synchronous), close)
-  const key = canonical(filename)
+  const key = yield* Effect.try({
+    try: () => canonical(filename),
+    catch: (cause) => toRecorderError("open a SQLite file", filename, cause)
+  })
   return yield* Effect.acquireRelease(
     opening.withLock(key)(
       Effect.gen(function* () {
@@ -120,8 +128,9 @@ export const open = Effect.fnUntraced(function* (
   )
 })
 
-const close = ({ reader, writer }: SqliteDatabase): Effect.Effect<void> =>
+const close = ({ growth, reader, writer }: SqliteDatabase): Effect.Effect<void> =>
   Effect.sync(() => {
+    growth.close()
     if (reader !== writer) reader.close()
     writer.close()
   })
@@ -136,7 +145,8 @@ const connect = Effect.fnUntraced(function* (options: Options, synchronous: "ful
   return yield* Effect.gen(function* () {
     // two processes that open a new file at once both switch it to WAL: one of them has to wait
     yield* attempt(operation, () => {
-      writer.exec("PRAGMA journal_mode = WAL")
+      const mode = writer.prepare("PRAGMA journal_mode = WAL").get()?.journal_mode
+      if (mode !== "wal" && mode !== "memory") throw new Error(`its file system can't do WAL (the mode stays ${mode})`)
       writer.exec(`PRAGMA synchronous = ${synchronous}`)
     })
     const reader =

@@ -90,7 +90,7 @@ const services = (
     work: () => Result.Result<A, E>
   ): Effect.Effect<A, E | RecorderError> =>
     Effect.contextWith((context: Context.Context<never>) =>
-      context.mapUnsafe.has(database.sql.transactionService.key)
+      context.mapUnsafe.has(database.sql.transactionService.key) && database.writer.isTransaction
         ? Effect.fail(
             new RecorderFailure({
               operation,

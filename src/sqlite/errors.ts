@@ -1,5 +1,6 @@
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+import { messageOf } from "../internal/messageOf.ts"
 
 /** SQLite's primary result codes (https://www.sqlite.org/rescode.html) that a person can do something about. */
 const BUSY = 5
@@ -29,7 +30,7 @@ export const isBusy = (cause: unknown): boolean => {
 /** Says what happened and what to do. */
 export const toRecorderError = (operation: string, filename: string, cause: unknown): RecorderError => {
   const code = resultCode(cause)
-  const message = cause instanceof Error ? cause.message : String(cause)
+  const message = messageOf(cause)
   const what = `SQLite file "${filename}"`
   if (isBusy(cause)) {
     return new RecorderUnavailable({ operation, reason: `${what}: another process holds the lock (${message})`, cause })

@@ -5,11 +5,12 @@ import { Reactivity } from "effect/reactivity"
 import type { SqlConnection } from "effect/sql"
 import { SqlClient, SqlError, Statement } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
+import { messageOf } from "../internal/messageOf.ts"
 
 /** `node:sqlite` has the result code in `errcode`; the classifier of `effect/sql` looks for `errno`. */
 const toSqlError = (cause: unknown): SqlError.SqlError => {
   const errno = typeof cause === "object" && cause !== null && "errcode" in cause ? cause.errcode : undefined
-  const message = cause instanceof Error ? cause.message : String(cause)
+  const message = messageOf(cause)
   return new SqlError.SqlError({
     reason: SqlError.classifySqliteError(Object.assign(new Error(message, { cause }), { errno }), { message })
   })
@@ -60,6 +61,23 @@ export const make = Effect.fnUntraced(function* (options: {
   const values = (statement: StatementSync, params: ReadonlyArray<unknown>, bigints: boolean) =>
     all(statement, params, bigints, true) as unknown as ReadonlyArray<ReadonlyArray<unknown>>
 
+  /** The rows of a query, which is ended with the scope: one left open would hold its snapshot of the file for ever. */
+  const rowsOf = (sql: string, params: ReadonlyArray<unknown>) =>
+    Effect.withFiber((fiber) =>
+      Effect.acquireRelease(
+        Effect.try({
+          try: () => {
+            const statement = db.prepare(sql)
+            statement.setReadBigInts(Context.get(fiber.context, SqlClient.SafeIntegers))
+            const rows = statement.iterate(...(params as ReadonlyArray<SQLInputValue>)) as IterableIterator<Row>
+            return rows
+          },
+          catch: toSqlError
+        }),
+        (rows) => Effect.sync(() => rows.return?.())
+      )
+    )
+
   const connection: SqlConnection.Connection = {
     execute: (sql, params, transform) =>
       run((bigints) => {
@@ -75,13 +93,12 @@ export const make = Effect.fnUntraced(function* (options: {
         return transform === undefined ? rows : transform(rows)
       }),
     executeStream: (sql, params, transform) =>
-      Stream.suspend(() => {
-        const rows = Stream.fromIterable(
-          db.prepare(sql).iterate(...(params as ReadonlyArray<SQLInputValue>)) as Iterable<Row>,
-          { chunkSize: 128 }
-        )
-        return transform === undefined ? rows : Stream.mapArray(rows, (page) => transform(page) as typeof page)
-      }).pipe(Stream.catchDefect((cause) => Stream.fail(toSqlError(cause))))
+      Stream.unwrap(
+        Effect.map(rowsOf(sql, params), (rows) => {
+          const pages = Stream.fromIterable(rows, { chunkSize: 128 })
+          return transform === undefined ? pages : Stream.mapArray(pages, (page) => transform(page) as typeof page)
+        })
+      ).pipe(Stream.catchDefect((cause) => Stream.fail(toSqlError(cause))))
   }
 
   const acquirers = SqlClient.makeSqliteAcquirers({

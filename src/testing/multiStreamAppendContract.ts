@@ -84,6 +84,10 @@ const appendingTests = (backend: Backend<Services>): void => {
       const [recorder, { append }] = [yield* Recorder, yield* MultiStreamAppend]
       const appends = Arr.makeBy(100, (n) => appendOf(stream(`Dog-${n}`), "NoStream", 3))
       const checks = Arr.makeBy(100, (n): Check => ({ stream: stream(`Cat-${n}`), expected: "NoStream" }))
+      const last = stream("Cat-99")
+      const wrong = Arr.append(checks.slice(0, -1), { stream: last, expected: 0 })
+      const error = yield* Effect.flip(append(appends, wrong))
+      assertWrongVersion(error, { stream: last, expected: 0, actual: "NoStream" })
       const { versions } = yield* append(appends, checks)
       assert.deepStrictEqual([...versions], Arr.replicate(2, 100))
       const log = yield* readOrderlyLog(recorder)

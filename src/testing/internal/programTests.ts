@@ -9,8 +9,8 @@ import type { Seen, Sent } from "./history.ts"
 import { assertSequential } from "./history.ts"
 import type { Answer, Batch, Placed } from "./model.ts"
 import { Model } from "./model.ts"
-import type { Read } from "./programs.ts"
-import { bind, programStreams, programsOf, programTypes, Reads, rangeOf } from "./programs.ts"
+import type { Draft, Read } from "./programs.ts"
+import { bind, draftOf, programStreams, programsOf, programTypes, Reads, rangeOf } from "./programs.ts"
 import { lastVersion, readOrderlyLog } from "./reading.ts"
 import { onNewLog, TIMEOUT } from "./register.ts"
 
@@ -37,13 +37,13 @@ export const programTests = <S>(
           const recorder = Context.get(services, Recorder)
           const send = options.send(services)
           const model = new Model()
-          const bound = new Map<number, Batch>()
+          const bound = new Map<Draft, Batch>()
           const positions: Array<readonly [lastId: string, position: bigint]> = []
           for (const number of senders.flat()) {
-            const draft = batches[number]
+            const draft = draftOf(batches, number)
             if (draft === undefined) continue
-            const batch = bound.get(number) ?? bind(draft, (name) => model.lastVersion(name))
-            bound.set(number, batch)
+            const batch = bound.get(draft) ?? bind(draft, (name) => model.lastVersion(name))
+            bound.set(draft, batch)
             const expected = model.send(batch)
             const answer = yield* Effect.catchTag(send(batch), "WrongExpectedVersion", Effect.succeed)
             assertAnswer(answer, expected)
@@ -73,7 +73,7 @@ export const programTests = <S>(
       onNewLog(backend, ({ connect }) =>
         Effect.gen(function* () {
           const connections = [yield* Effect.context<S | Recorder>(), yield* connect]
-          const bound = new Map<number, Batch>()
+          const bound = new Map<Draft, Batch>()
           const sent: Array<Sent> = []
           const seen: Array<Seen> = []
           let clock = 0
@@ -83,7 +83,7 @@ export const programTests = <S>(
               const recorder = Context.get(services, Recorder)
               const send = options.send(services)
               for (const number of numbers) {
-                const draft = batches[number]
+                const draft = draftOf(batches, number)
                 if (draft === undefined) {
                   const called = clock++
                   const log = yield* recorder.readAll({ limit: 1000 })
@@ -92,8 +92,8 @@ export const programTests = <S>(
                 }
                 const versions = new Map<StreamName, "NoStream" | number>()
                 for (const name of programStreams) versions.set(name, yield* lastVersion(recorder, name))
-                const batch = bound.get(number) ?? bind(draft, (name) => versions.get(name) ?? "NoStream")
-                bound.set(number, batch)
+                const batch = bound.get(draft) ?? bind(draft, (name) => versions.get(name) ?? "NoStream")
+                bound.set(draft, batch)
                 const called = clock++
                 const outcome = yield* Effect.catchTag(send(batch), "WrongExpectedVersion", Effect.succeed)
                 sent.push({ batch, called, returned: clock++, outcome })

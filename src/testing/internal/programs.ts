@@ -30,13 +30,17 @@ export type Draft = Schema.Schema.Type<ReturnType<typeof batchOf>>
 
 /**
  * Programs: batches, and who sends which of them in what order. Each sender goes through its list; a batch that is in
- * the lists more than once is sent again, with the same events at the same version. A number beyond the batches reads.
+ * the lists more than once is sent again, with the same events at the same version. Some numbers are no batch but a read.
  */
 export const programsOf = (maxParts: number) =>
   Schema.Struct({
-    batches: listOf(batchOf(maxParts), 1, 12),
-    senders: listOf(listOf(upTo(15), 1, 10), 1, 5)
+    batches: listOf(batchOf(maxParts), 4, 12),
+    senders: listOf(listOf(upTo(99), 4, 12), 2, 5)
   })
+
+/** Which of the batches a sender's number is; `undefined` is a read. */
+export const draftOf = (batches: ReadonlyArray<Draft>, number: number): Draft | undefined =>
+  batches[number % (batches.length + 1)]
 
 /** Pages of streams and of the log; the bounds are versions, or indexes into the log. */
 export const Reads = listOf(

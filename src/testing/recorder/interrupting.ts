@@ -1,5 +1,5 @@
 import { assert } from "@effect/vitest"
-import { Array as Arr, Context, Effect, Exit, Fiber, Scope } from "effect"
+import { Array as Arr, Cause, Context, Effect, Exit, Fiber, Scope } from "effect"
 import type { Append } from "../../Recorder.ts"
 import { Recorder } from "../../Recorder.ts"
 import type { Backend } from "../Backend.ts"
@@ -76,6 +76,27 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
       assert.deepStrictEqual(places(follower.notifications), places(log))
     }))
 
+  test("G10 interrupting some of many appends at once leaves the others to be answered", () =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      for (let round = 0; round < 20; round++) {
+        const fibers = yield* Effect.forEach(Arr.range(0, 19), (n) =>
+          Effect.forkChild(
+            recorder.append({ stream: stream(`Dog-${round}-${n}`), expected: "NoStream", events: storedEvents(2) }),
+            { startImmediately: true }
+          )
+        )
+        for (let turn = 0; turn < round % 4; turn++) yield* Effect.yieldNow
+        const isUnlucky = (n: number) => (n + round) % 3 === 0
+        yield* Fiber.interruptAll(fibers.filter((_, n) => isUnlucky(n)))
+        const others = fibers.filter((_, n) => !isUnlucky(n))
+        for (const { version } of yield* Fiber.joinAll(others)) assert.strictEqual(version, 1)
+      }
+      for (const [name, events] of Map.groupBy(yield* readOrderlyLog(recorder), (one) => one.stream)) {
+        assert.strictEqual(events.length, 2, name)
+      }
+    }))
+
   test("G10 interrupted reads and followers leave nothing behind that would be missed", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
@@ -86,11 +107,11 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
         recorder.head,
         Effect.scoped(Effect.flatMap(startFollower(recorder), ({ until }) => until(() => false)))
       ]
-      // more than any pool of connections holds
-      yield* Effect.forEach(Arr.range(0, 399), (n) => interruptAfter(uses[n % uses.length]!, n % 11), {
-        concurrency: 50,
-        discard: true
-      })
+      // of each, at each moment, more than a pool of connections holds
+      for (const moment of Arr.range(0, 4)) {
+        const many = uses.flatMap((use) => Arr.replicate(interruptAfter(use, moment), 50))
+        yield* Effect.all(many, { concurrency: "unbounded", discard: true })
+      }
       const { position } = yield* recorder.append({ stream: rex, expected: 99, events: storedEvents(1) })
       const follower = yield* startFollower(recorder)
       yield* follower.until((progress) => progress.position === position)
@@ -127,22 +148,27 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual(follower.notifications.length, 0)
     }))
 
-  test("G10 closing one connection, with a follower and appends on it, leaves the others as they were", ({ connect }) =>
+  test("G10 closing a connection that is in use ends what is under way on it, and leaves the others as they were", ({
+    connect
+  }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const staying = yield* startFollower(recorder)
       const appends = Arr.makeBy(
-        20,
+        40,
         (n): Append => ({ stream: stream(`Dog-${n}`), expected: "NoStream", events: storedEvents(5) })
       )
+      const outside = yield* Effect.scope
       const fibers = yield* Effect.scoped(
         Effect.gen(function* () {
           const leaving = Context.get(yield* connect, Recorder)
           const follower = yield* startFollower(leaving)
           yield* follower.until(({ caughtUp }) => caughtUp)
           yield* leaving.append({ stream: rex, expected: "NoStream", events: storedEvents(1) })
-          return yield* Effect.forEach(appends, (append) =>
-            Effect.forkScoped(leaving.append(append), { startImmediately: true })
+          const inside = yield* Effect.scope
+          // those from inside are interrupted before the connection closes, those from outside find it closing
+          return yield* Effect.forEach(appends, (append, n) =>
+            Effect.forkIn(leaving.append(append), n % 2 === 0 ? inside : outside, { startImmediately: true })
           )
         })
       )
@@ -152,9 +178,10 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
         const answer = yield* recorder.append(append)
         const exit = exits[i]!
         if (Exit.isSuccess(exit)) assert.deepStrictEqual({ ...exit.value }, { ...answer })
+        else assert.isFalse(Cause.hasDies(exit.cause), "closing is no defect")
       }
       const log = yield* readOrderlyLog(recorder)
-      assert.strictEqual(log.length, 101)
+      assert.strictEqual(log.length, 201)
       yield* staying.until(({ notifications }) => notifications.length >= log.length)
       assert.deepStrictEqual(places(staying.notifications), places(log))
     }))
