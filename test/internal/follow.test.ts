@@ -1,0 +1,33 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
+import { Recorder } from "effect-eventsourcing"
+import * as Memory from "effect-eventsourcing/memory"
+import * as Sqlite from "effect-eventsourcing/sqlite"
+import * as Temporary from "../sqlite/support/temporary.ts"
+
+const sqlite = Layer.unwrap(Effect.map(Temporary.file, (filename) => Sqlite.layerRecorders({ filename })))
+
+describe.each([
+  ["memory", Layer.fresh(Memory.layerRecorders)],
+  ["SQLite", sqlite]
+] as const)("following on %s", (_name, layer) => {
+  it.effect("fails, and does not wait for ever, once the log is closed", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const { follow } = Context.get(yield* Scope.provide(Layer.build(layer), scope), Recorder.Recorder)
+      const live = yield* Deferred.make<void>()
+      const following = yield* Effect.forkChild(
+        Effect.flip(
+          Stream.runForEach(follow({}), ({ caughtUp }) =>
+            Deferred.succeed(live, undefined).pipe(Effect.when(Effect.succeed(caughtUp)))
+          )
+        ),
+        { startImmediately: true }
+      )
+      yield* Deferred.await(live)
+      yield* Scope.close(scope, Exit.void)
+      const error = yield* Fiber.join(following)
+      assert.deepInclude(error, { _tag: "RecorderFailure", reason: "the log was closed" })
+    })
+  )
+})
