@@ -11,7 +11,14 @@ import type { Effect, Layer, Scope } from "effect"
  * ```ts
  * import { Effect, Layer } from "effect"
  * import { layerRecorders, type Services } from "effect-eventsourcing/memory"
- * import { type Backend, snapshotRecorderContract, streamCatalogContract } from "effect-eventsourcing/testing"
+ * import {
+ *   type Backend,
+ *   multiStreamAppendContract,
+ *   recorderContract,
+ *   snapshotRecorderContract,
+ *   streamCatalogContract,
+ *   trackedAppendContract
+ * } from "effect-eventsourcing/testing"
  *
  * const memory: Backend<Services> = {
  *   name: "memory",
@@ -20,7 +27,10 @@ import type { Effect, Layer, Scope } from "effect"
  *   makeLog: Effect.map(Layer.build(layerRecorders), (services) => Layer.succeedContext(services))
  * }
  *
- * // in a test file, run by vitest; and recorderContract, multiStreamAppendContract, trackedAppendContract
+ * // in a test file, run by vitest: the recorder's contract, and that of each capability
+ * recorderContract(memory)
+ * multiStreamAppendContract(memory)
+ * trackedAppendContract(memory)
  * streamCatalogContract(memory)
  * snapshotRecorderContract(memory)
  * ```

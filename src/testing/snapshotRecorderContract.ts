@@ -136,16 +136,8 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
       Effect.gen(function* () {
         const { save, load } = yield* SnapshotRecorder
         const names = [
-          "Dog-1",
-          "dog-1",
-          "Dog-1 ",
-          "Dog-é",
-          "Dog-e\u0301",
-          "Dog-%",
-          "Dog-_",
-          "Dog-'",
-          "\ufeffDog-1",
-          "Dog-1-"
+          ...["Dog-1", "dog-1", "Dog-1 ", "Dog-1-", "Dog-\u00e9", "Dog-e\u0301"],
+          ...["Dog-%", "Dog-_", "Dog-'", "\ufeffDog-1"]
         ]
         const snapshots = names.map((name, version) => snapshotOf({ stream: stream(name), version }))
         yield* Effect.forEach(snapshots, save, { concurrency: "unbounded", discard: true })

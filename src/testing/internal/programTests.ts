@@ -2,6 +2,7 @@ import { assert, it } from "@effect/vitest"
 import { Context, Effect } from "effect"
 import type { RecorderError, WrongExpectedVersion } from "../../EventSourcingError.ts"
 import type { AppendedToStreams } from "../../MultiStreamAppend.ts"
+import type { Position } from "../../Position.ts"
 import { Recorder } from "../../Recorder.ts"
 import type { StreamName } from "../../StreamName.ts"
 import type { Backend } from "../Backend.ts"
@@ -54,13 +55,8 @@ export const programTests = <S>(
           for (const [id, position] of positions) {
             assert.strictEqual(log.find((one) => one.id === id)?.position, position)
           }
-          for (const read of reads)
-            yield* assertRead(
-              recorder,
-              model,
-              log.map(({ position }) => position),
-              read
-            )
+          const inLog = log.map(({ position }) => position)
+          for (const read of reads) yield* assertRead(recorder, model, inLog, read)
         })
       ),
     settings
@@ -126,12 +122,7 @@ const placed = ({ stream, version, id }: { stream: string; version: number; id: 
   `${version} of ${stream}: ${id}`
 const placedByModel = ({ stream, version, event }: Placed) => placed({ stream, version, id: event.id })
 
-const assertRead = (
-  recorder: Recorder["Service"],
-  model: Model,
-  positions: ReadonlyArray<NonNullable<Parameters<Recorder["Service"]["readAll"]>[0]["after"]>>,
-  read: Read
-) =>
+const assertRead = (recorder: Recorder["Service"], model: Model, positions: ReadonlyArray<Position>, read: Read) =>
   Effect.gen(function* () {
     const name = programStreams[read.stream]
     if (name !== undefined) {

@@ -144,7 +144,9 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
       yield* follower.until(({ caughtUp }) => caughtUp)
       yield* Scope.close(scope, Exit.void)
       assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(follower.fiber)))
-      yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(1) })
+      const next = yield* startFollower(recorder)
+      const { position } = yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(1) })
+      yield* next.until((progress) => progress.position === position)
       assert.strictEqual(follower.notifications.length, 0)
     }))
 
