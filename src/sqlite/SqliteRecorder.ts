@@ -20,7 +20,7 @@ import { TrackedAppend } from "../TrackedAppend.ts"
 import type * as Tracking from "../Tracking.ts"
 import * as GroupCommit from "./groupCommit.ts"
 import { migrate } from "./migrations.ts"
-import { atLeastNone, categoryRange, selectAll, selectStream } from "./pages.ts"
+import { atLeastNone, selectAll, selectStream } from "./pages.ts"
 import type { Prepare } from "./prepare.ts"
 import { prepareOnce, preparePagesOnce } from "./prepare.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
@@ -199,6 +199,13 @@ const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
     }
   }
 }
+
+/**
+ * Streams of a category are a range of names: "." is the character behind "-". No category has a "-", since that ends it:
+ * the range is empty then.
+ */
+const categoryRange = (category: string): readonly [from: string, end: string] =>
+  category.includes("-") ? ["", ""] : [`${category}-`, `${category}.`]
 
 /** Goes from one stream's name to the next in the index, without passing over the events between them. */
 const LIST_STREAMS = `

@@ -79,13 +79,8 @@ export const selectAll = (
   return toNotifications(rows as unknown as ReadonlyArray<Row>)
 }
 
-/**
- * Streams of a category are a range of names: "." is the character behind "-".
- *
- * No category has a "-", since that ends it: the range is empty then.
- */
-export const categoryRange = (category: string): readonly [from: string, end: string] =>
-  category.includes("-") ? ["", ""] : [`${category}-`, `${category}.`]
+/** What is before the first "-" of a stream's name. */
+const CATEGORY = "substr(stream, 1, instr(stream, '-') - 1)"
 
 const toCondition = (
   filter: Filter | undefined
@@ -97,9 +92,8 @@ const toCondition = (
     parameters.push(JSON.stringify(filter.types))
   }
   if (filter?.categories !== undefined) {
-    const ranges = filter.categories.map(categoryRange)
-    condition += ` AND (${ranges.map(() => "stream >= ? AND stream < ?").join(" OR ") || "FALSE"})`
-    parameters.push(...ranges.flat())
+    condition += ` AND ${CATEGORY} IN (SELECT value FROM json_each(?))`
+    parameters.push(JSON.stringify(filter.categories))
   }
   return { condition, parameters }
 }
