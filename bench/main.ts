@@ -1,0 +1,84 @@
+/**
+ * The benchmark: the library beside the raw driver, in one run. `npm run bench -- --help` says what it can be asked.
+ *
+ * Both sides of a scenario take turns, each round on a log of its own where it writes; what is reported are medians.
+ * Each backend takes less than three minutes, however slow the disk.
+ */
+import { NodeRuntime } from "@effect/platform-node"
+import { Console, Effect } from "effect"
+import type { Backend } from "./backends/Backend.ts"
+import { memory } from "./backends/memory.ts"
+import { sqlite } from "./backends/sqlite.ts"
+import { compare } from "./compare.ts"
+import { commitCost, inspect } from "./disk.ts"
+import { machine } from "./machine.ts"
+import type { Options } from "./options.ts"
+import { fromArguments, usage } from "./options.ts"
+import { done, progress } from "./progress.ts"
+import type { Row } from "./report.ts"
+import { microseconds, report } from "./report.ts"
+import type { Result } from "./results.ts"
+import { write } from "./results.ts"
+import { scenarios } from "./scenarios/index.ts"
+import { streamMemory } from "./stream-memory.ts"
+import { verdictOf } from "./targets.ts"
+
+/** Seconds for one scenario: six of them stay below three minutes. */
+const SECONDS = 22
+
+const LEGEND = `Rates are medians; "rounds" has the lowest and the highest ratio of a round. Raw is node:sqlite with prepared
+statements on the same table, as durable, and for memory an array; both encode what they write and parse what they read.`
+
+const openSqlite = Effect.fnUntraced(function* (folder: string) {
+  const disk = yield* inspect(folder)
+  yield* progress("measuring what a commit costs")
+  const commit = yield* commitCost(disk.folder)
+  yield* done
+  yield* Console.log(`Disk      ${disk.description} (${disk.folder})`)
+  yield* Console.log(`Commit    ${microseconds(commit)}: a transaction of one row, on the disk when it answers`)
+  return sqlite(disk.folder, commit)
+})
+
+const benchmark = Effect.fnUntraced(function* ({ json, rounds, ...options }: Options) {
+  // better to know now than after minutes
+  if (json !== undefined) yield* write(json, [])
+  for (const line of machine()) yield* Console.log(line)
+  const backends: Array<Backend> = []
+  if (options.backends.includes("memory")) backends.push(memory)
+  if (options.backends.includes("sqlite")) backends.push(yield* openSqlite(options.folder))
+
+  const results: Array<Result> = []
+  const rows: Array<Row> = []
+  for (const backend of backends) {
+    for (const { name, sides, unit } of scenarios.filter(({ name }) => options.scenarios.includes(name))) {
+      const title = `${backend.name} ${name}`
+      const comparison = yield* compare(title, sides(backend), { rounds, seconds: SECONDS })
+      const { other, ours, ratio } = comparison
+      rows.push({ ...comparison, name: title, unit, verdict: verdictOf(backend.name, name, comparison) })
+      results.push({
+        backend: backend.name,
+        scenario: name,
+        unit,
+        ours: Math.round(ours),
+        raw: Math.round(other),
+        ratio: Number(ratio.toPrecision(4))
+      })
+    }
+  }
+  yield* done
+  yield* Console.log(`\n${report("raw", rows)}\n\n${LEGEND}`)
+  if (json !== undefined) yield* write(json, results)
+})
+
+const main = Effect.gen(function* () {
+  const options = yield* fromArguments(process.argv.slice(2))
+  if (options.help) return yield* Console.log(usage)
+  yield* options.memory ? streamMemory(options.folder) : benchmark(options)
+}).pipe(
+  Effect.catch((error) => {
+    process.exitCode = 1
+    return Console.error(error instanceof Error ? error.message : String(error))
+  })
+)
+
+NodeRuntime.runMain(main)
