@@ -180,14 +180,14 @@ type NameCheck<Name extends string> = Name extends `${string}-${string}`
   ? "an aggregate's name has no '-': it separates the name from the id in stream names"
   : Name
 
-type StateSource = Evolution.AnySchema | Evolution.Any<unknown>
-type StateType<S> = S extends Evolution.Any<infer Type> ? Type : Evolution.TypeOf<S>
+type StateSource = Evolution.Source | Evolution.Any<unknown>
+type StateType<S> = [S[keyof S]] extends [never] ? {} : S extends Evolution.Any<infer Type> ? Type : Evolution.TypeOf<S>
 
 /** A reducer for each event: of those that create, from the event alone; of those that change, from state and event. */
 export type Reducers<State, C extends Declarations, V extends Declarations> = {
   readonly [K in keyof C | keyof V]: K extends keyof C
     ? K extends keyof V
-      ? never // one name can't stand for two events
+      ? "an event can't both create and change an aggregate: give one of the two another name"
       : (event: EventOf<K, C[K]>) => State
     : K extends keyof V
       ? (state: State, event: EventOf<K, V[K]>) => State
@@ -197,7 +197,7 @@ export type Reducers<State, C extends Declarations, V extends Declarations> = {
 /**
  * Defines an aggregate.
  *
- * - `state`: the schema of the state, used by snapshots; an `Evolution` once snapshots of older versions are kept.
+ * - `state`: the schema of the state, or its fields, used by snapshots; an `Evolution` once snapshots of older versions are kept.
  * - `creation`: the events that begin a stream. Their reducers get the event alone.
  * - `events`: the events that change an aggregate that exists. Their reducers get the state and the event.
  * - `reduce`: how each event changes the state; pure. One that is missing does not compile.
@@ -208,7 +208,7 @@ export type Reducers<State, C extends Declarations, V extends Declarations> = {
  */
 export const make = <
   const Name extends string,
-  S extends StateSource,
+  const S extends StateSource,
   const C extends Declarations,
   const V extends Declarations
 >(
@@ -320,7 +320,7 @@ const compile = (
     if (!byTag.has(tag)) throw new Error(`${name} has a reducer for "${tag}", which is no event of it`)
   }
   const { state } = definition
-  const versions = Evolution.isEvolution(state) ? state : Evolution.version(1, state as Evolution.AnySchema)
+  const versions = Evolution.isEvolution(state) ? state : Evolution.version(1, state as Evolution.Source)
   if (Evolution.accepts(versions, undefined)) {
     throw new Error(`${name}: a state can't be undefined, which stands for an aggregate that does not exist`)
   }

@@ -10,8 +10,21 @@ import * as Position from "./Position.ts"
 const Version = Schema.Number
 const Expected = Schema.Union([Schema.Literal("NoStream"), Version])
 
-const place = (error: { readonly stream: string; readonly version: number; readonly type: string }) =>
-  `event ${error.version} of stream "${error.stream}" (${error.type})`
+/** How the type of a snapshot ends, which no event's can. @internal */
+export const SNAPSHOT = "(snapshot)"
+
+const place = ({
+  stream,
+  version,
+  type
+}: {
+  readonly stream: string
+  readonly version: number
+  readonly type: string
+}) =>
+  type.endsWith(SNAPSHOT)
+    ? `the snapshot at version ${version} of stream "${stream}"`
+    : `event ${version} of stream "${stream}" (${type})`
 
 /**
  * The stream is not at the version that the append expected (G2): somebody else was first.

@@ -7,7 +7,7 @@
 import { Context, DateTime, Effect, Layer } from "effect"
 import type * as Aggregate from "./Aggregate.ts"
 import type { RecorderError } from "./EventSourcingError.ts"
-import { EventNotEncodable } from "./EventSourcingError.ts"
+import { EventNotDecodable, EventNotEncodable, SNAPSHOT } from "./EventSourcingError.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import { Mapper } from "./Mapper.ts"
 import { SnapshotRecorder } from "./SnapshotRecorder.ts"
@@ -31,7 +31,7 @@ export class SnapshotStore extends Context.Service<
 >()("effect-eventsourcing/SnapshotStore") {}
 
 /** The type by which errors and ciphers know a snapshot: no event has it. */
-const typeOf = (aggregate: Aggregate.Any) => `${aggregate.name} (snapshot)`
+const typeOf = (aggregate: Aggregate.Any) => `${aggregate.name} ${SNAPSHOT}`
 
 /** The snapshot store of a snapshot recorder and a mapper. */
 export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper> = Layer.effect(
@@ -78,13 +78,20 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
         const stored = yield* recorder.load(stream)
         if (stored === undefined) return undefined
         const [json] = yield* mapper.decode([{ ...stored, type: typeOf(aggregate) }])
-        return yield* Effect.try(() => ({
-          id,
-          version: stored.version,
-          state: aggregate.compiled.state.decode(stored.schemaVersion, json),
-          createdAt: DateTime.makeUnsafe(stored.createdAt),
-          modifiedAt: DateTime.makeUnsafe(stored.modifiedAt)
-        }))
+        const { version } = stored
+        return yield* Effect.try({
+          try: () => ({
+            id,
+            version,
+            state: aggregate.compiled.state.decode(stored.schemaVersion, json),
+            createdAt: DateTime.makeUnsafe(stored.createdAt),
+            modifiedAt: DateTime.makeUnsafe(stored.modifiedAt)
+          }),
+          catch: (cause) => {
+            const [type, reason] = [typeOf(aggregate), messageOf(cause)]
+            return new EventNotDecodable({ stream, version, position: undefined, type, reason, cause })
+          }
+        })
       })
       return Effect.catch(read(), (error) =>
         Effect.as(

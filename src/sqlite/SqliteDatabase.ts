@@ -92,6 +92,12 @@ export const open = Effect.fnUntraced(function* (
       reason: `"${filename}" is no path of a file: it is empty, contains NUL, or is a URI`
     })
   }
+  if (synchronous !== "full" && synchronous !== "normal") {
+    return yield* new RecorderFailure({
+      operation: "open a SQLite file",
+      reason: `the option synchronous is "full" or "normal", not "${synchronous}"`
+    })
+  }
   if (filename === ":memory:") return yield* Effect.acquireRelease(connect(options, synchronous), close)
   const key = yield* Effect.try({
     try: () => canonical(filename),
@@ -138,7 +144,13 @@ const close = ({ growth, reader, writer }: SqliteDatabase): Effect.Effect<void> 
 const connect = Effect.fnUntraced(function* (options: Options, synchronous: "full" | "normal") {
   const { filename } = options
   const operation = "open a SQLite file"
-  const timeout = Duration.toMillis(Duration.fromInputUnsafe(options.lockTimeout ?? "5 seconds"))
+  const timeout = yield* Effect.try({
+    try: () => Duration.toMillis(Duration.fromInputUnsafe(options.lockTimeout ?? "5 seconds")),
+    catch: () => {
+      const reason = `the option lockTimeout is a duration, such as "5 seconds", not "${String(options.lockTimeout)}"`
+      return new RecorderFailure({ operation, reason })
+    }
+  })
   const attempt: SqliteDatabase["attempt"] = (name, f) => waitingForLock(name, filename, timeout, f)
 
   const writer = yield* attempt(operation, () => new DatabaseSync(filename))
