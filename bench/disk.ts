@@ -78,8 +78,24 @@ const deviceOf = (folder: string): string | undefined => {
 
 const COMMITS = 500
 
-/** What a transaction of one row costs there, in seconds: the median of many, by the raw driver on the library's table. */
-export const commitCost = (folder: string): Effect.Effect<number, unknown> =>
+/** What a transaction of one row costs, in seconds. */
+export interface CommitCost {
+  /** One directly after the other. */
+  readonly backToBack: number
+  /** With a pause before each, without the pause: disks that sleep between requests, virtual ones above all, wake late. */
+  readonly afterPause: number
+}
+
+/** The pause between two commits, in seconds: about what a command takes from one to the next, with cold caches. */
+export const PAUSE = 40e-6
+
+const idle = (seconds: number): void => {
+  const until = performance.now() + seconds * 1000
+  while (performance.now() < until);
+}
+
+/** What a transaction of one row costs there, on the average of many, by the raw driver on the library's table. */
+export const commitCost = (folder: string): Effect.Effect<CommitCost, unknown> =>
   Effect.gen(function* () {
     const backend: Backend = sqlite(folder, 0)
     const log = yield* backend.newLog
@@ -87,13 +103,24 @@ export const commitCost = (folder: string): Effect.Effect<number, unknown> =>
     const raw = yield* Effect.andThen(openOrders(ids), log.raw).pipe(Effect.provide(log.layer()))
     yield* use(raw)
     const [stream = ""] = ids.map(Order.stream)
-    return yield* Effect.sync(() => {
-      const costs: Array<number> = []
+    let version = FIRST
+    const measure = (pause: number) => {
+      let took = 0
       for (let n = 0; n < COMMITS; n++) {
+        idle(pause)
         const began = performance.now()
-        raw.transaction(() => raw.insert(stream, FIRST + n, itemAt(FIRST + n)))
-        costs.push((performance.now() - began) / 1000)
+        raw.transaction(() => raw.insert(stream, version, itemAt(version)))
+        took += performance.now() - began
+        version++
       }
-      return median(costs)
+      return took / 1000 / COMMITS
+    }
+    // in turn, so that neither has the growing file for itself
+    return yield* Effect.sync(() => {
+      const turns = Array.from({ length: 4 }, () => ({ backToBack: measure(0), afterPause: measure(PAUSE) }))
+      return {
+        backToBack: median(turns.map(({ backToBack }) => backToBack)),
+        afterPause: median(turns.map(({ afterPause }) => afterPause))
+      }
     })
   }).pipe(Effect.scoped)

@@ -10,7 +10,7 @@ import type { Backend } from "./backends/Backend.ts"
 import { memory } from "./backends/memory.ts"
 import { sqlite } from "./backends/sqlite.ts"
 import { compare } from "./compare.ts"
-import { commitCost, inspect } from "./disk.ts"
+import { commitCost, inspect, PAUSE } from "./disk.ts"
 import { machine } from "./machine.ts"
 import type { Options } from "./options.ts"
 import { fromArguments, usage } from "./options.ts"
@@ -35,8 +35,13 @@ const openSqlite = Effect.fnUntraced(function* (folder: string) {
   const commit = yield* commitCost(disk.folder)
   yield* done
   yield* Console.log(`Disk      ${disk.description} (${disk.folder})`)
-  yield* Console.log(`Commit    ${microseconds(commit)}: a transaction of one row, on the disk when it answers`)
-  return sqlite(disk.folder, commit)
+  yield* Console.log(
+    `Commit    ${microseconds(commit.backToBack)}: a transaction of one row, on the disk when it answers`
+  )
+  yield* Console.log(
+    `          ${microseconds(commit.afterPause)} where it comes ${microseconds(PAUSE)} after the last`
+  )
+  return sqlite(disk.folder, commit.backToBack)
 })
 
 const benchmark = Effect.fnUntraced(function* ({ json, rounds, ...options }: Options) {

@@ -98,7 +98,7 @@ export const compile = (tag: string, evolution: Evolution.Any<object>): Evolutio
 
 const withoutTag = ({ _tag, ...payload }: { readonly _tag?: unknown }): object => payload
 
-/** What a schema encodes: a struct passes over what it does not declare, a record does not, and a class wants itself. */
+/** What a schema encodes of an event: a record takes every property for its own, and a class wants itself. */
 const valueOf = (tag: string, schema: Evolution.AnySchema): ((event: object) => object) => {
   const { ast } = schema
   if (SchemaAST.isDeclaration(ast) && "fields" in schema) {
@@ -114,7 +114,8 @@ const valueOf = (tag: string, schema: Evolution.AnySchema): ((event: object) => 
   if (!isPlain(ast)) {
     throw new Error(`the schema of the event "${tag}" has to be a struct, a record, a class, or a union of structs`)
   }
-  return withoutTag
+  // a struct passes over what it does not declare
+  return SchemaAST.isObjects(ast) && ast.indexSignatures.length === 0 ? (event) => event : withoutTag
 }
 
 /** Whether the values of a schema are plain objects, with no `_tag` of their own. */

@@ -43,6 +43,12 @@ export interface Command {
   readonly expected: ExpectedVersion | undefined
 }
 
+/** What a decision comes to: its events as they will be recorded, and the state with them. */
+interface Decided {
+  readonly prepared: Prepared<string, Aggregate.AnyEvent>
+  readonly after: Rebuilt
+}
+
 /**
  * Attempts a command once: decides on what is known, and appends.
  *
@@ -50,23 +56,31 @@ export interface Command {
  * taken again on what is there now.
  */
 export const attempt = (store: EventStore["Service"], states: States) => {
-  /** Takes the decision on a state, encodes its events and folds them; `undefined` where it has none. */
-  const decide = Effect.fnUntraced(function* (
-    { aggregate, id, decision, expected }: Command,
-    before: Rebuilt | undefined
-  ) {
-    const actual = versionOf(before)
-    if (expected !== undefined && expected !== actual) {
-      const stream = StreamName.of(aggregate.name, id)
-      return yield* new WrongExpectedVersion({ stream, expected, actual })
-    }
-    const refused = requirementError(aggregate, id, decision.requires, before)
-    if (refused !== undefined) return yield* refused
-    const events = yield* Decision.take(decision, before?.state)
-    if (!isReadonlyArrayNonEmpty(events)) return undefined
-    const prepared: Prepared<string, Aggregate.AnyEvent> = yield* store.prepare(aggregate, id, actual, events as never)
-    return { prepared, after: foldPrepared(aggregate, before, prepared) }
-  })
+  /** Encodes the events of a decision and folds them; `undefined` where it has none. */
+  const encode = ({ aggregate, id }: Command, before: Rebuilt | undefined, events: ReadonlyArray<unknown>) =>
+    isReadonlyArrayNonEmpty(events)
+      ? Effect.map(
+          store.prepare(aggregate, id, versionOf(before), events as never),
+          (prepared: Prepared<string, Aggregate.AnyEvent>) => ({
+            prepared,
+            after: foldPrepared(aggregate, before, prepared)
+          })
+        )
+      : Effect.undefined
+
+  /** Takes the decision on a state, if the state is what it requires. */
+  const decide = (command: Command, before: Rebuilt | undefined): Effect.Effect<Decided | undefined, unknown> =>
+    Effect.suspend((): Effect.Effect<Decided | undefined, unknown> => {
+      const { aggregate, id, decision, expected } = command
+      const actual = versionOf(before)
+      if (expected !== undefined && expected !== actual) {
+        const stream = StreamName.of(aggregate.name, id)
+        return Effect.fail(new WrongExpectedVersion({ stream, expected, actual }))
+      }
+      const refused = requirementError(aggregate, id, decision.requires, before)
+      if (refused !== undefined) return Effect.fail(refused)
+      return Effect.flatMap(Decision.take(decision, before?.state), (events) => encode(command, before, events))
+    })
 
   return Effect.fnUntraced(function* (command: Command, mistrustCache: boolean) {
     const { aggregate, id } = command

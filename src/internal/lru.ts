@@ -2,6 +2,8 @@
 export class Lru<V> {
   readonly #entries = new Map<string, V>()
   readonly #capacity: number
+  /** What was used last need not be moved to the end again: the common case of one busy aggregate. */
+  #newest: string | undefined
 
   constructor(capacity: number) {
     this.#capacity = capacity
@@ -10,22 +12,31 @@ export class Lru<V> {
   get(key: string): V | undefined {
     const value = this.#entries.get(key)
     if (value === undefined) return undefined
-    this.#entries.delete(key)
-    this.#entries.set(key, value)
+    if (key !== this.#newest) this.#moveToEnd(key, value)
     return value
   }
 
   set(key: string, value: V): void {
-    this.#entries.delete(key)
-    this.#entries.set(key, value)
+    if (key === this.#newest) {
+      this.#entries.set(key, value)
+      return
+    }
+    this.#moveToEnd(key, value)
     if (this.#entries.size <= this.#capacity) return
     for (const oldest of this.#entries.keys()) {
-      this.#entries.delete(oldest)
+      this.delete(oldest)
       return
     }
   }
 
   delete(key: string): void {
     this.#entries.delete(key)
+    if (key === this.#newest) this.#newest = undefined
+  }
+
+  #moveToEnd(key: string, value: V): void {
+    this.#entries.delete(key)
+    this.#entries.set(key, value)
+    this.#newest = key
   }
 }
