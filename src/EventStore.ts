@@ -29,14 +29,21 @@ import { Clock, Context, DateTime, Effect, Layer, Option, Result, Schedule, Stre
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
-import type { AppendError, ReadError, RecorderError, WrongExpectedVersion } from "./EventSourcingError.ts"
-import { EventNotDecodable, EventNotEncodable, UnknownEventType } from "./EventSourcingError.ts"
+import type {
+  AppendError,
+  EventNotEncodable,
+  ReadError,
+  RecorderError,
+  WrongExpectedVersion
+} from "./EventSourcingError.ts"
+import { EventNotDecodable, UnknownEventType } from "./EventSourcingError.ts"
+import { decode, notEncodable, toPlain } from "./internal/codecs.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import { refuseHoles } from "./internal/refuseHoles.ts"
 import { retryRarely } from "./internal/retry.ts"
 import { withSpan } from "./internal/tracing.ts"
 import * as Uuid from "./internal/uuid.ts"
-import type { Encoded, Plain } from "./Mapper.ts"
+import type { Encoded } from "./Mapper.ts"
 import { Mapper } from "./Mapper.ts"
 import * as Metadata from "./Metadata.ts"
 import type { AppendedToStreams, Check } from "./MultiStreamAppend.ts"
@@ -389,39 +396,3 @@ const whenUnavailableAgain = <A, E extends { readonly _tag: string }, R>(append:
   retryRarely(append, { again: append, schedule: resend, while: isUnavailable })
 
 const isUnavailable = (error: { readonly _tag: string }): boolean => error._tag === "RecorderUnavailable"
-
-/** Checks events against their schemas and turns them into JSON values. */
-const toPlain = (
-  aggregate: Aggregate.Any,
-  stream: StreamName.StreamName,
-  first: number,
-  events: ReadonlyArray<Aggregate.AnyEvent>
-): Result.Result<ReadonlyArray<Plain>, EventNotEncodable> => {
-  const plain: Array<Plain> = []
-  for (const event of events) {
-    const version = first + plain.length
-    const declared = aggregate.compiled.byTag.get(event?._tag)
-    if (declared === undefined) {
-      const cause = new Error(`${aggregate.name} declares no event "${event?._tag}"`)
-      return Result.fail(notEncodable(stream, version, String(event?._tag), cause))
-    }
-    const { type, codec } = declared
-    try {
-      plain.push({ stream, version, type, schemaVersion: codec.version, json: codec.encode(event) })
-    } catch (cause) {
-      return Result.fail(notEncodable(stream, version, type, cause))
-    }
-  }
-  return Result.succeed(plain)
-}
-
-/** The event of a stored type, brought up to its newest version; throws. */
-const decode = (aggregate: Aggregate.Any, type: string, schemaVersion: number, json: unknown): Aggregate.AnyEvent => {
-  const declared = aggregate.compiled.byType.get(type) as Aggregate.CompiledEvent
-  const event = declared.codec.decode(schemaVersion, json) as { _tag: string }
-  event._tag = declared.tag
-  return event
-}
-
-const notEncodable = (stream: string, version: number, type: string, cause: unknown) =>
-  new EventNotEncodable({ stream, version, type, reason: messageOf(cause), cause })
