@@ -14,7 +14,6 @@ import type { SqlClient } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import type { Growth } from "../internal/follow.ts"
-import { makeGrowth } from "../internal/follow.ts"
 import * as KeyedLock from "../internal/keyedLock.ts"
 import { isBusy, toRecorderError } from "./errors.ts"
 import * as Client from "./sqlClient.ts"
@@ -46,8 +45,8 @@ export interface SqliteDatabase {
   readonly queue: Semaphore.Semaphore
   /** The user's view of the writing connection; passes through the same queue. */
   readonly sql: SqlClient.SqlClient
-  /** Told by recorders in this process. */
-  readonly growth: Growth
+  /** What the recorders of this process follow by, one each: all are told of what any of them commits. */
+  readonly growths: Set<Growth>
   /** Runs something synchronous; again, if another process holds a lock that it needs, asleep in between. */
   readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
   /** Reads synchronously. */
@@ -134,9 +133,8 @@ export const open = Effect.fnUntraced(function* (
   )
 })
 
-const close = ({ growth, reader, writer }: SqliteDatabase): Effect.Effect<void> =>
+const close = ({ reader, writer }: SqliteDatabase): Effect.Effect<void> =>
   Effect.sync(() => {
-    growth.close()
     if (reader !== writer) reader.close()
     writer.close()
   })
@@ -196,7 +194,7 @@ const connect = Effect.fnUntraced(function* (options: Options, synchronous: "ful
       reader,
       queue,
       sql,
-      growth: makeGrowth(),
+      growths: new Set(),
       attempt,
       read,
       write

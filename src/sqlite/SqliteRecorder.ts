@@ -6,7 +6,8 @@ import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, TrackingConflict } from "../EventSourcingError.ts"
 import type { ExclusiveLog, ExclusiveTracking } from "../internal/appendAll.ts"
 import { appendAll, appendOne, appendSome, assertDistinctStreams } from "../internal/appendAll.ts"
-import { followPages } from "../internal/follow.ts"
+import type { Growth } from "../internal/follow.ts"
+import { followPages, makeGrowth } from "../internal/follow.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
@@ -47,9 +48,24 @@ export const layer = (options: Options): Layer.Layer<Services, RecorderError> =>
     })
   )
 
-/** The database's growth, which is also told of what other processes commit, as long as somebody follows. */
+/**
+ * The growth that this recorder's followers go by: told of what is committed in this process, and, as long as somebody
+ * follows, of what other processes commit. Closed with the recorder, also if others have the file open.
+ */
 const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.SqliteDatabase, interval: Duration.Input) {
-  const { growth, reader, writer } = database
+  const { growths, reader, writer } = database
+  const growth = yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      const made = makeGrowth()
+      growths.add(made)
+      return made
+    }),
+    (made) =>
+      Effect.sync(() => {
+        growths.delete(made)
+        made.close()
+      })
+  )
   if (reader === writer) return Effect.succeed(growth)
   const dataVersion = reader.prepare("PRAGMA data_version")
   const read = Effect.try({ try: () => dataVersion.get()?.data_version, catch: () => undefined })
@@ -75,7 +91,7 @@ const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.Sqli
 const services = (
   database: SqliteDatabase.SqliteDatabase,
   group: GroupCommit.GroupCommit,
-  growth: Effect.Effect<SqliteDatabase.SqliteDatabase["growth"], never, Scope.Scope>,
+  growth: Effect.Effect<Growth, never, Scope.Scope>,
   logId: string
 ): Context.Context<Services> => {
   const log = exclusiveLog(database.writer)

@@ -97,7 +97,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
       }
       return
     }
-    database.growth.notify()
+    for (const growth of database.growths) growth.notify()
     batch.forEach(({ resume }, i) => {
       resume(answers[i] as Effect.Effect<unknown, unknown>)
     })

@@ -5,16 +5,24 @@ import * as Memory from "effect-eventsourcing/memory"
 import * as Sqlite from "effect-eventsourcing/sqlite"
 import * as Temporary from "../sqlite/support/temporary.ts"
 
+/** SQLite, with the file open elsewhere in the process before and after. */
+const sharedSqlite = Effect.gen(function* () {
+  const filename = yield* Temporary.file
+  yield* Layer.build(Layer.fresh(Sqlite.layerSqlClient({ filename })))
+  return Sqlite.layerRecorders({ filename })
+})
+
 const sqlite = Layer.unwrap(Effect.map(Temporary.file, (filename) => Sqlite.layerRecorders({ filename })))
 
 describe.each([
-  ["memory", Layer.fresh(Memory.layerRecorders)],
-  ["SQLite", sqlite]
-] as const)("following on %s", (_name, layer) => {
+  ["memory", Effect.succeed(Layer.fresh(Memory.layerRecorders))],
+  ["SQLite", Effect.succeed(sqlite)],
+  ["SQLite, whose file others have open", sharedSqlite]
+] as const)("following on %s", (_name, makeLayer) => {
   it.effect("fails, and does not wait for ever, once the log is closed", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const { follow } = Context.get(yield* Scope.provide(Layer.build(layer), scope), Recorder.Recorder)
+      const { follow } = Context.get(yield* Scope.provide(Layer.build(yield* makeLayer), scope), Recorder.Recorder)
       const live = yield* Deferred.make<void>()
       const following = yield* Effect.forkChild(
         Effect.flip(
