@@ -1,0 +1,196 @@
+/** A log's place in a PostgreSQL database: the client that it is reached by, and the schema that it is in. */
+import type { PgClient } from "@effect/sql-pg"
+import type { Context } from "effect"
+import { Duration, Effect, Schedule } from "effect"
+import { SqlError } from "effect/sql"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderFailure } from "../EventSourcingError.ts"
+import { toRecorderError } from "./errors.ts"
+import { invalidSchema, lockSchema, migrationsFrom, SCHEMA_VERSION } from "./schema.ts"
+import { literal, logTable, quote } from "./sql/identifiers.ts"
+
+/** How a log is kept in a database. */
+export interface Options {
+  /** The schema of the log; several of them are independent logs. Default `public`. */
+  readonly schema?: string | undefined
+  /**
+   * Whether what is missing is made when the layer is built: the schema, its tables and functions. Default true. Where it
+   * is false, somebody runs what `schemaSql` prints.
+   */
+  readonly createTables?: boolean | undefined
+  /**
+   * How long an append waits for the position lock, which a transaction of the user's holds from its append to its end.
+   * Then `RecorderUnavailable` says who holds it. Default 5 seconds; at least 1 ms, or `Infinity`.
+   */
+  readonly lockTimeout?: Duration.Input | undefined
+}
+
+/** A row, its columns in the order in which they were selected. */
+export type Row = ReadonlyArray<unknown>
+
+/** A log's place in a database. */
+export interface PostgresDatabase {
+  readonly client: PgClient.PgClient
+  readonly schema: string
+  /** In milliseconds; 0: without end. */
+  readonly lockTimeout: number
+  /** Identifies the log. */
+  readonly logId: string
+  /** The channel on which appends are told of. */
+  readonly channel: string
+  /**
+   * Runs a statement, in the transaction of the calling fiber where it has one. Outside of one, what fails for a passing
+   * reason is tried again for about a second.
+   */
+  readonly query: (
+    operation: string,
+    sql: string,
+    parameters: ReadonlyArray<unknown>
+  ) => Effect.Effect<ReadonlyArray<Row>, RecorderError>
+  /** Whether the calling fiber is in a transaction of the client. */
+  readonly inTransaction: Effect.Effect<boolean>
+}
+
+const again = Schedule.exponential("20 millis").pipe(
+  Schedule.jittered,
+  Schedule.upTo({ times: 6, duration: "2 seconds" })
+)
+
+const OPERATION = "open a log"
+
+/** Finds a log, or makes it. */
+export const open = Effect.fnUntraced(function* (
+  client: PgClient.PgClient,
+  options: Options
+): Effect.fn.Return<PostgresDatabase, RecorderError> {
+  const { schema = "public", createTables = true } = options
+  const invalid = invalidSchema(schema)
+  if (invalid !== undefined) {
+    return yield* new RecorderFailure({ operation: OPERATION, reason: `the schema "${schema}" can't be: ${invalid}` })
+  }
+  const lockTimeout = yield* toMilliseconds(options.lockTimeout ?? "5 seconds")
+
+  const inTransaction = Effect.contextWith((context: Context.Context<never>) =>
+    Effect.succeed(context.mapUnsafe.has(client.transactionService.key))
+  )
+  const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
+    Effect.mapError(client.unsafe(sql, parameters).values, (error) => toRecorderError(operation, error))
+  const query: PostgresDatabase["query"] = (operation, sql, parameters) =>
+    Effect.catchTag(once(operation, sql, parameters), "RecorderUnavailable", (error) =>
+      Effect.flatMap(inTransaction, (joined) =>
+        // a transaction has failed with its first statement that fails, and a wait that was bounded is not to begin anew
+        joined || isLockTimeout(error.cause)
+          ? Effect.fail(error)
+          : Effect.retry(once(operation, sql, parameters), {
+              schedule: again,
+              while: (next) => next._tag === "RecorderUnavailable" && !isLockTimeout(next.cause)
+            })
+      )
+    )
+
+  yield* checkEncoding(query)
+  const version = yield* versionOf(query, schema)
+  if (version > SCHEMA_VERSION) {
+    return yield* new RecorderFailure({
+      operation: OPERATION,
+      reason: `the schema "${schema}" has version ${version} and this version of effect-eventsourcing knows ${SCHEMA_VERSION}; update effect-eventsourcing`
+    })
+  }
+  if (version < SCHEMA_VERSION) {
+    if (!createTables) {
+      const call = version === 0 ? literal(schema) : `${literal(schema)}, ${version}`
+      return yield* new RecorderFailure({
+        operation: OPERATION,
+        reason: `the schema "${schema}" ${version === 0 ? "has no log" : `has version ${version}, and ${SCHEMA_VERSION} is needed`}; run the SQL of schemaSql(${call}), or leave createTables on`
+      })
+    }
+    yield* migrate(client, schema)
+  }
+  const [row] = yield* query(
+    OPERATION,
+    `SELECT log_id, ${logTable(schema)}::regclass::oid::text FROM ${quote(schema)}.stored_log`,
+    []
+  )
+  return {
+    client,
+    schema,
+    lockTimeout,
+    logId: String(row?.[0]),
+    channel: `stored_events_${row?.[1]}`,
+    query,
+    inTransaction
+  }
+})
+
+/** Whether an append was refused because it had waited for the position lock for as long as it may. */
+const isLockTimeout = (cause: unknown): boolean =>
+  typeof cause === "object" &&
+  cause !== null &&
+  "reason" in cause &&
+  (cause as SqlError.SqlError).reason._tag === "LockTimeoutError"
+
+const toMilliseconds = (input: Duration.Input): Effect.Effect<number, RecorderFailure> => {
+  const invalid = new RecorderFailure({
+    operation: OPERATION,
+    reason: `the option lockTimeout is a duration of 1 ms to 24 days, such as "5 seconds", or Infinity, not "${String(input)}"`
+  })
+  return Effect.try({ try: () => Duration.toMillis(Duration.fromInputUnsafe(input)), catch: () => invalid }).pipe(
+    Effect.flatMap((milliseconds) => {
+      if (milliseconds === Number.POSITIVE_INFINITY) return Effect.succeed(0)
+      return milliseconds >= 1 && milliseconds <= 2 ** 31 - 1
+        ? Effect.succeed(Math.floor(milliseconds))
+        : Effect.fail(invalid)
+    })
+  )
+}
+
+const checkEncoding = Effect.fnUntraced(function* (query: PostgresDatabase["query"]) {
+  const [row] = yield* query(OPERATION, "SELECT current_setting('server_encoding')", [])
+  if (row?.[0] === "UTF8") return
+  return yield* new RecorderFailure({
+    operation: OPERATION,
+    reason: `the database's encoding is ${row?.[0]}, and names and events are any Unicode: create a database with ENCODING 'UTF8' TEMPLATE template0`
+  })
+})
+
+/** The version of a schema; 0 where there is no log in it. */
+const versionOf = Effect.fnUntraced(function* (query: PostgresDatabase["query"], schema: string) {
+  const table = `to_regclass(${literal(`${quote(schema)}.stored_log`)})`
+  const [found] = yield* query(OPERATION, `SELECT ${table} IS NOT NULL`, [])
+  if (found?.[0] !== true) return 0
+  const [row] = yield* query(OPERATION, `SELECT schema_version FROM ${quote(schema)}.stored_log`, [])
+  return row === undefined ? 0 : Number(row[0])
+})
+
+/** Brings a schema up. Of those who begin at once, one does and the others wait. */
+const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void, RecorderError> => {
+  const run = (sql: string) =>
+    Effect.mapError(client.unsafe(sql).unprepared, (error) => toRecorderError("make the tables of a log", error))
+  return client
+    .withTransaction(
+      Effect.gen(function* () {
+        yield* run(lockSchema(schema))
+        const there = yield* run(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(schema)}`)
+        // asked for only where it has to be: CREATE SCHEMA IF NOT EXISTS takes the right to create also if it exists
+        if (there.length === 0) yield* run(`CREATE SCHEMA ${quote(schema)}`)
+        const values = (_operation: string, sql: string) =>
+          Effect.mapError(client.unsafe(sql).values, (error) => toRecorderError("make the tables of a log", error))
+        const version = yield* versionOf(values, schema)
+        for (const statement of migrationsFrom(schema, version)) yield* run(statement)
+      })
+    )
+    .pipe(
+      Effect.catchTag("SqlError", (error) => Effect.fail(toRecorderError("make the tables of a log", error))),
+      Effect.retry({ schedule: again, while: (error) => error._tag === "RecorderUnavailable" })
+    )
+}
+
+/** Runs a part of the caller's own transaction that can fail without failing the rest of it. */
+export const inSavepoint = <A, E extends { readonly _tag: string }>(
+  { client }: PostgresDatabase,
+  operation: string,
+  part: Effect.Effect<A, E>
+): Effect.Effect<A, E | RecorderError> =>
+  Effect.mapError(client.withTransaction(part), (error) =>
+    SqlError.isSqlError(error) ? toRecorderError(operation, error) : error
+  )

@@ -1,0 +1,180 @@
+/** The log of events in a PostgreSQL database. */
+import { PgClient, PgTypes } from "@effect/sql-pg"
+import type { Duration } from "effect"
+import { Context, Effect, Layer, Stream } from "effect"
+import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
+import { RecorderFailure } from "../EventSourcingError.ts"
+import { assertDistinctStreams } from "../internal/appendAll.ts"
+import { followPages } from "../internal/follow.ts"
+import { MultiStreamAppend } from "../MultiStreamAppend.ts"
+import type { Position } from "../Position.ts"
+import { fromStorage } from "../Position.ts"
+import type { Append, ReadAll } from "../Recorder.ts"
+import { Recorder } from "../Recorder.ts"
+import { SnapshotRecorder } from "../SnapshotRecorder.ts"
+import { StreamCatalog } from "../StreamCatalog.ts"
+import type { StreamName } from "../StreamName.ts"
+import { TrackedAppend } from "../TrackedAppend.ts"
+import { sender } from "./appends.ts"
+import * as GroupAppend from "./groupAppend.ts"
+import * as PostgresDatabase from "./PostgresDatabase.ts"
+import { limitOf, pages, toNotification } from "./pages.ts"
+import type { Part, Request } from "./parameters.ts"
+import { unstorableEvent } from "./parameters.ts"
+import { snapshots } from "./snapshots.ts"
+import { listStreams, trackingPosition } from "./sql/queries.ts"
+import * as Wakes from "./wakes.ts"
+
+/** What the PostgreSQL recorder provides. */
+export type Services = Recorder | MultiStreamAppend | TrackedAppend | StreamCatalog | SnapshotRecorder
+
+/** How a PostgreSQL log is kept and followed. */
+export interface Options extends PostgresDatabase.Options {
+  /**
+   * Whether followers are woken by `LISTEN`, on one connection of its own for each process that follows. Default true;
+   * set to false behind a pooler in transaction mode, where nothing would be heard.
+   */
+  readonly listen?: boolean | undefined
+  /** How often a process with followers looks for events that it was not told of. Default 1 second. */
+  readonly pollInterval?: Duration.Input | undefined
+}
+
+/** The log in a database, which is made or brought up to date when the layer is built. */
+export const layer = (options: Options = {}): Layer.Layer<Services, RecorderError, PgClient.PgClient> =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const database = yield* PostgresDatabase.open(yield* PgClient.PgClient, options)
+      const selects = pages(database.schema)
+      const head = Effect.map(
+        database.query("read the head of the log", selects.head, []),
+        ([row]): Position | undefined => (row?.[0] == null ? undefined : fromStorage(BigInt(row[0] as bigint)))
+      )
+      const wakes = yield* Wakes.make(database, head, {
+        listen: options.listen ?? true,
+        pollInterval: options.pollInterval ?? "1 second"
+      })
+      const send = sender(database)
+      const group = yield* GroupAppend.make(send)
+
+      /** In the caller's own transaction where it has one, otherwise along with others. */
+      const record = (
+        request: Request
+      ): Effect.Effect<Position | undefined, WrongExpectedVersion | TrackingConflict | RecorderError> =>
+        Effect.suspend(() => {
+          for (const { events } of request.parts) {
+            for (const event of events) {
+              const reason = unstorableEvent(event)
+              if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "append", reason }))
+            }
+          }
+          return Effect.flatMap(database.inTransaction, (joined) =>
+            joined
+              ? PostgresDatabase.inSavepoint(
+                  database,
+                  "append",
+                  Effect.flatMap(send([request]), ([answer]) => answer!)
+                ).pipe(
+                  Effect.tap((position) =>
+                    position === undefined
+                      ? Effect.void
+                      : database.client.afterCommit(Effect.sync(() => wakes.reached(position)))
+                  )
+                )
+              : Effect.tap(group(request), (position) =>
+                  Effect.sync(() => {
+                    if (position !== undefined) wakes.reached(position)
+                  })
+                )
+          )
+        })
+
+      const readAll = (read: ReadAll) => {
+        const { sql, parameters } = selects.all(read)
+        return Effect.map(database.query("read the log", sql, parameters), (rows) => rows.map(toNotification))
+      }
+
+      const recorder = Recorder.of({
+        append: (append) =>
+          Effect.map(
+            record({ parts: [append] }) as Effect.Effect<Position, WrongExpectedVersion | RecorderError>,
+            (position) => ({
+              version: lastVersion(append),
+              position
+            })
+          ),
+        readStream: (read) => {
+          const { sql, parameters } = selects.stream(read)
+          return Effect.map(database.query("read a stream", sql, parameters), (rows) => rows.map(toNotification))
+        },
+        readAll,
+        follow: (follow) =>
+          Stream.unwrap(Effect.map(wakes.growth, (growth) => followPages({ readAll, head }, growth)(follow))),
+        head,
+        logId: database.logId
+      })
+
+      const multiStreamAppend = MultiStreamAppend.of({
+        append: (appends, checks = []) =>
+          Effect.suspend(() => {
+            assertDistinctStreams(appends, checks)
+            const parts: ReadonlyArray<Part> = [...appends, ...checks.map((check) => ({ ...check, events: [] }))]
+            return Effect.map(
+              record({ parts }) as Effect.Effect<Position, WrongExpectedVersion | RecorderError>,
+              (position) => ({ versions: appends.map(lastVersion), position })
+            )
+          })
+      })
+
+      const trackedAppend = TrackedAppend.of({
+        append: (appends, move) =>
+          Effect.suspend(() => {
+            assertDistinctStreams(appends, [])
+            return Effect.map(record({ parts: appends, move }), (position) => ({
+              versions: appends.map(lastVersion),
+              position
+            }))
+          }),
+        position: ({ projection, version, upstream, slice }) =>
+          Effect.map(
+            database.query("read a tracking position", trackingPosition(database.schema), [
+              PgTypes.text(projection),
+              PgTypes.int4(version),
+              PgTypes.text(upstream),
+              PgTypes.int4(slice)
+            ]),
+            ([row]) => (row === undefined ? undefined : fromStorage(BigInt(row[0] as bigint)))
+          )
+      })
+
+      const streamCatalog = StreamCatalog.of({
+        list: ({ category, after, limit }) => {
+          const [from, end] = category === undefined ? ["", null] : categoryRange(category)
+          return Effect.map(
+            database.query("list streams", listStreams(database.schema), [
+              PgTypes.text(after ?? ""),
+              PgTypes.text(from),
+              PgTypes.text(end),
+              limitOf(limit)
+            ]),
+            (rows) => rows.map(([stream, version]) => ({ stream: stream as StreamName, version: version as number }))
+          )
+        }
+      })
+
+      return Context.make(Recorder, recorder).pipe(
+        Context.add(MultiStreamAppend, multiStreamAppend),
+        Context.add(TrackedAppend, trackedAppend),
+        Context.add(StreamCatalog, streamCatalog),
+        Context.add(SnapshotRecorder, snapshots(database))
+      )
+    })
+  )
+
+const lastVersion = ({ expected, events }: Append): number => (expected === "NoStream" ? -1 : expected) + events.length
+
+/**
+ * Streams of a category are a range of names: "." is the character behind "-". No category has a "-", since that ends it:
+ * the range is empty then.
+ */
+const categoryRange = (category: string): readonly [from: string, end: string] =>
+  category.includes("-") ? ["", ""] : [`${category}-`, `${category}.`]

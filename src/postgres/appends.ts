@@ -1,0 +1,67 @@
+import { Effect } from "effect"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
+import type { Position } from "../Position.ts"
+import { fromStorage } from "../Position.ts"
+import type { PostgresDatabase, Row } from "./PostgresDatabase.ts"
+import type { Part, Request } from "./parameters.ts"
+import { fromInteger, ofAppends, toInteger } from "./parameters.ts"
+import { quote } from "./sql/identifiers.ts"
+
+/** What became of an append: the position of its last event, if it has events. */
+export type Answer = Effect.Effect<Position | undefined, WrongExpectedVersion | TrackingConflict>
+
+const OUT = "first_position, actual, refused, repeated, tracked"
+
+/** Records appends in one call of `append_events`, with an answer for each of them. */
+export const sender = (
+  database: PostgresDatabase
+): ((requests: ReadonlyArray<Request>) => Effect.Effect<ReadonlyArray<Answer>, RecorderError>) => {
+  const parameters = Array.from({ length: 21 }, (_, i) => `$${i + 1}`).join(", ")
+  const sql = `SELECT ${OUT} FROM ${quote(database.schema)}.append_events(${parameters})`
+  return (requests) =>
+    Effect.map(
+      Effect.suspend(() => database.query("append", sql, ofAppends(database.lockTimeout, requests))),
+      ([row]) => toAnswers(requests, row as Row)
+    )
+}
+
+const toAnswers = (requests: ReadonlyArray<Request>, row: Row): ReadonlyArray<Answer> => {
+  const [first, actual, refused, repeated, tracked] = row as readonly [
+    first: bigint | null,
+    actual: ReadonlyArray<number> | null,
+    refused: ReadonlyArray<number> | null,
+    repeated: ReadonlyArray<bigint | null> | null,
+    tracked: bigint | null
+  ]
+  if (tracked !== null) return requests.map(({ move }) => trackingConflict(move, BigInt(tracked)))
+  let parts = 0
+  let events = 0
+  let refusals = 0
+  return requests.map((request, index): Answer => {
+    const before = parts
+    parts += request.parts.length
+    const count = request.parts.reduce((sum, part) => sum + part.events.length, 0)
+    events += count
+    if (refused?.[refusals] === index) {
+      const position = repeated?.[refusals++]
+      return position == null
+        ? Effect.fail(wrongVersion(request.parts, actual?.slice(before, parts) ?? []))
+        : Effect.succeed(fromStorage(BigInt(position)))
+    }
+    return Effect.succeed(count === 0 ? undefined : fromStorage(BigInt(first as bigint) + BigInt(events - 1)))
+  })
+}
+
+const wrongVersion = (parts: ReadonlyArray<Part>, actual: ReadonlyArray<number>): WrongExpectedVersion => {
+  const at = parts.findIndex(({ expected }, i) => toInteger(expected) !== actual[i])
+  const { stream, expected } = parts[at] as Part
+  return new WrongExpectedVersion({ stream, expected, actual: fromInteger(actual[at] as number) })
+}
+
+const trackingConflict = (move: Request["move"], tracked: bigint): Answer => {
+  if (move === undefined) throw new Error("a tracking conflict of an append without a tracking move")
+  const { projection, upstream } = move.key
+  const actual = tracked < 0n ? undefined : fromStorage(tracked)
+  return Effect.fail(new TrackingConflict({ projection, upstream, expected: move.from, actual }))
+}

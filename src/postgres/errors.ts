@@ -1,0 +1,81 @@
+import type { SqlError } from "effect/sql"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+import { messageOf } from "../internal/messageOf.ts"
+
+/** What PostgreSQL says of an error (https://www.postgresql.org/docs/current/protocol-error-fields.html). */
+interface ServerError {
+  readonly code: string | undefined
+  readonly message: string
+  readonly detail: string | undefined
+  readonly hint: string | undefined
+}
+
+const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined)
+
+const toServerError = (error: SqlError.SqlError): ServerError => {
+  const cause = error.reason.cause
+  const fields: Readonly<Record<string, unknown>> = typeof cause === "object" && cause !== null ? { ...cause } : {}
+  return { code: text(fields.code), message: messageOf(cause), detail: text(fields.detail), hint: text(fields.hint) }
+}
+
+/**
+ * What can be otherwise in a moment: the whole class, or the code
+ * (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+ */
+const passing = new Set([
+  "08", // connection exceptions
+  "40001", // serialization failure
+  "40P01", // deadlock
+  "53200", // out of memory
+  "53300", // too many connections
+  "55P03", // a lock was not available in time
+  "57014", // canceled, by a person or a timeout
+  "57P01", // the server or the session is being shut down
+  "57P02", // crash of another session
+  "57P03", // starting up, shutting down or recovering
+  "57P05" // the session was idle for too long
+])
+
+/** Errors of the network that a next attempt may not have. */
+const passingNetwork = new Set([
+  ...["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "EAI_AGAIN", "ENOENT"]
+])
+
+/** While connecting, what has no code is a wrong setting, but for these. */
+const passingMessages = new Set(["Connection timed out", "Connection closed unexpectedly", "Connection is closed"])
+
+/** What a person can do about an error, by its code. */
+const advice: Readonly<Record<string, string>> = {
+  "25006": "the server or the session is read-only: connect to the primary (target_session_attrs=read-write)",
+  "25P02": "the transaction that this belongs to has failed before; begin another",
+  "28000": "the role may not log in so: check the user and pg_hba.conf",
+  "28P01": "the password is wrong",
+  "3D000": "there is no such database: create it, or name another",
+  "3F000": "there is no such schema: create it, or name another",
+  "42501": "the role lacks a right; see the roles in docs/postgres.md",
+  "42P01": "a table is missing: let the layer make it (createTables), or run what schemaSql prints",
+  "42883": "a function is missing: let the layer make it (createTables), or run what schemaSql prints",
+  "53100": "the server's disk is full",
+  "54000": "a value is larger than PostgreSQL can take (1 GB)"
+}
+
+const isPassing = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
+  if (code !== undefined) return passing.has(code) || passing.has(code.slice(0, 2)) || passingNetwork.has(code)
+  return reason._tag === "ConnectionError" && (reason.operation !== "connect" || passingMessages.has(message))
+}
+
+/** Says what happened and what to do. */
+export const toRecorderError = (operation: string, error: SqlError.SqlError): RecorderError => {
+  const server = toServerError(error)
+  const help = server.code === undefined ? undefined : advice[server.code]
+  const reason = [
+    `PostgreSQL: ${help === undefined ? server.message : `${help} (${server.message})`}`,
+    server.detail,
+    server.hint
+  ]
+    .filter((part) => part !== undefined)
+    .join(". ")
+  const Failure = isPassing(error, server) ? RecorderUnavailable : RecorderFailure
+  return new Failure({ operation, reason, cause: error })
+}

@@ -1,0 +1,162 @@
+import { Effect } from "effect"
+import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
+import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+import { messageOf } from "../internal/messageOf.ts"
+import type { Position } from "../Position.ts"
+import type { Answer } from "./appends.ts"
+import type { Request } from "./parameters.ts"
+
+/** The most that one call takes: as many appends, events, or characters and bytes of payload. */
+const MAX_APPENDS = 512
+const MAX_EVENTS = 4096
+const MAX_SIZE = 8 * 2 ** 20
+
+type Failure = WrongExpectedVersion | TrackingConflict | RecorderError
+
+interface Pending {
+  readonly request: Request
+  readonly events: number
+  readonly size: number
+  /** What its fiber goes on with, be it that it waits or that it was interrupted. */
+  answer: (outcome: Effect.Effect<Position | undefined, Failure>) => void
+  state: "waiting" | "cancelled" | "sent" | "answered"
+}
+
+/** Coalesces concurrent appends of this process into one call each time, with an answer for each of them. */
+export type GroupAppend = (request: Request) => Effect.Effect<Position | undefined, Failure>
+
+/** Starts the writer, which stops with the scope. */
+export const make = Effect.fnUntraced(function* (
+  send: (requests: ReadonlyArray<Request>) => Effect.Effect<ReadonlyArray<Answer>, RecorderError>
+) {
+  let pending: Array<Pending> = []
+  let wake: (() => void) | undefined
+  let closed = false
+
+  const unavailable = () => new RecorderUnavailable({ operation: "append", reason: "the log was closed" })
+
+  const work = Effect.callback<void>((resume) => {
+    if (pending.length > 0) return resume(Effect.void)
+    wake = () => {
+      wake = undefined
+      resume(Effect.void)
+    }
+    return Effect.sync(() => {
+      wake = undefined
+    })
+  })
+
+  /** Takes what goes into the next call. Of appends to one stream the first goes, the others wait for what comes of it. */
+  const takeBatch = (): Array<Pending> => {
+    const batch: Array<Pending> = []
+    const left: Array<Pending> = []
+    const streams = new Set<string>()
+    let events = 0
+    let size = 0
+    let full = false
+    for (const one of pending) {
+      if (one.state === "cancelled") continue
+      const { parts, move } = one.request
+      full ||=
+        batch.length > 0 &&
+        (batch.length === MAX_APPENDS || events + one.events > MAX_EVENTS || size + one.size > MAX_SIZE)
+      // a tracking move has a call of its own
+      const goes =
+        !full && (move === undefined || batch.length === 0) && !parts.some(({ stream }) => streams.has(stream))
+      for (const { stream } of parts) streams.add(stream)
+      if (!goes) {
+        left.push(one)
+        continue
+      }
+      one.state = "sent"
+      batch.push(one)
+      events += one.events
+      size += one.size
+      full = move !== undefined
+    }
+    pending = left
+    return batch
+  }
+
+  const answer = (one: Pending, outcome: Effect.Effect<Position | undefined, Failure>): void => {
+    if (one.state === "answered") return
+    one.state = "answered"
+    one.answer(outcome)
+  }
+  const answerAll = (batch: ReadonlyArray<Pending>, error: RecorderError): void => {
+    for (const one of batch) answer(one, Effect.fail(error))
+  }
+
+  const sendSafely = (requests: ReadonlyArray<Request>) =>
+    Effect.catchDefect(send(requests), (cause) =>
+      Effect.fail(new RecorderFailure({ operation: "append", reason: messageOf(cause), cause }))
+    )
+
+  /** Sends a batch. When the server refuses it, its halves are sent, down to the one append that is at fault. */
+  const sendBatch = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
+    Effect.matchEffect(sendSafely(batch.map(({ request }) => request)), {
+      onSuccess: (answers) =>
+        Effect.sync(() => {
+          batch.forEach((one, i) => {
+            answer(one, answers[i] as Answer)
+          })
+        }),
+      onFailure: (error) => {
+        if (error._tag === "RecorderUnavailable" || batch.length === 1) {
+          return Effect.sync(() => answerAll(batch, error))
+        }
+        const half = batch.length >> 1
+        return Effect.andThen(sendBatch(batch.slice(0, half)), sendBatch(batch.slice(half)))
+      }
+    })
+
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      closed = true
+      answerAll(pending, unavailable())
+      pending = []
+    })
+  )
+  yield* work.pipe(
+    // those that are ready to run now get to go along
+    Effect.andThen(Effect.yieldNow),
+    Effect.andThen(
+      Effect.suspend(() => {
+        const batch = takeBatch()
+        return batch.length === 0
+          ? Effect.void
+          : // when the layer is closed meanwhile, nobody waits for ever
+            Effect.ensuring(
+              sendBatch(batch),
+              Effect.sync(() => answerAll(batch, unavailable()))
+            )
+      })
+    ),
+    Effect.forever,
+    Effect.forkScoped({ startImmediately: true })
+  )
+
+  const append: GroupAppend = (request) =>
+    Effect.callback((resume) => {
+      if (closed) return resume(Effect.fail(unavailable()))
+      let events = 0
+      let size = 0
+      for (const part of request.parts) {
+        events += part.events.length
+        for (const { payload, metadata } of part.events) size += payload.length + metadata.length
+      }
+      const one: Pending = { request, events, size, answer: resume, state: "waiting" }
+      pending.push(one)
+      wake?.()
+      return Effect.suspend(() => {
+        if (one.state === "waiting") one.state = "cancelled"
+        // what was sent is recorded or not when the interrupted fiber ends, and stays so
+        return one.state !== "sent"
+          ? Effect.void
+          : Effect.callback<void>((settled) => {
+              one.answer = () => settled(Effect.void)
+            })
+      })
+    })
+  return append
+})

@@ -1,0 +1,10 @@
+/** The PostgreSQL backend. */
+export {
+  type ConnectionOptions,
+  type LogOptions,
+  PostgresLayer,
+  type PostgresOptions,
+  type PostgresServices
+} from "./PostgresLayer.ts"
+export { layer as layerRecorders, type Options as RecorderOptions, type Services } from "./PostgresRecorder.ts"
+export { SCHEMA_VERSION, schemaSql } from "./schema.ts"

@@ -1,0 +1,135 @@
+import { PgTypes } from "@effect/sql-pg"
+import { Result } from "effect"
+import type { ExpectedVersion } from "../Recorder.ts"
+import type { StoredEvent } from "../StoredEvent.ts"
+import type { StreamName } from "../StreamName.ts"
+import type * as Tracking from "../Tracking.ts"
+
+const arrayOf =
+  (elementOid: number) =>
+  (values: ReadonlyArray<unknown>): PgTypes.Parameter =>
+    Result.getOrThrow(PgTypes.array(values, elementOid))
+
+export const textArray = arrayOf(PgTypes.OID.text)
+const integerArray = arrayOf(PgTypes.OID.int4)
+const bigintArray = arrayOf(PgTypes.OID.int8)
+const uuidArray = arrayOf(PgTypes.OID.uuid)
+const bytesArray = arrayOf(PgTypes.OID.bytea)
+
+const MAX_INTEGER = 2 ** 31 - 1
+
+/** What the function calls an expected version; one that no stream can have is one that none has. */
+export const toInteger = (expected: ExpectedVersion): number => {
+  if (expected === "NoStream") return -1
+  return Number.isInteger(expected) && expected >= 0 && expected < MAX_INTEGER ? expected : MAX_INTEGER
+}
+
+export const fromInteger = (version: number): ExpectedVersion => (version < 0 ? "NoStream" : version)
+
+/** A stream to append to, or only to check, where there are no events. */
+export interface Part {
+  readonly stream: StreamName
+  readonly expected: ExpectedVersion
+  readonly events: ReadonlyArray<StoredEvent>
+}
+
+/** An append as `append_events` takes it: its parts, and a tracking move if it has one. */
+export interface Request {
+  readonly parts: ReadonlyArray<Part>
+  readonly move?: Tracking.Move | undefined
+}
+
+/** The parameters of `append_events`. */
+export const ofAppends = (lockTimeout: number, requests: ReadonlyArray<Request>): ReadonlyArray<PgTypes.Parameter> => {
+  const partAppend: Array<number> = []
+  const partStream: Array<string> = []
+  const partVersion: Array<number> = []
+  const append: Array<number> = []
+  const stream: Array<string> = []
+  const version: Array<number> = []
+  const id: Array<string> = []
+  const type: Array<string> = []
+  const schemaVersion: Array<number> = []
+  const encoding: Array<string> = []
+  const payloadText: Array<string | null> = []
+  const payloadBytes: Array<Uint8Array | null> = []
+  const metadata: Array<string> = []
+  const recordedAt: Array<bigint> = []
+  let index = 0
+  for (const { parts } of requests) {
+    for (const part of parts) {
+      const expected = toInteger(part.expected)
+      partAppend.push(index)
+      partStream.push(part.stream)
+      partVersion.push(expected)
+      let next = expected + 1
+      for (const event of part.events) {
+        append.push(index)
+        stream.push(part.stream)
+        version.push(Math.min(next++, MAX_INTEGER))
+        id.push(event.id)
+        type.push(event.type)
+        schemaVersion.push(event.schemaVersion)
+        encoding.push(event.encoding)
+        const { payload } = event
+        const isText = typeof payload === "string"
+        payloadText.push(isText ? payload : null)
+        payloadBytes.push(isText ? null : payload)
+        metadata.push(event.metadata)
+        recordedAt.push(BigInt(event.recordedAt))
+      }
+    }
+    index++
+  }
+  const move = requests.length === 1 ? requests[0]?.move : undefined
+  return [
+    PgTypes.int4(lockTimeout),
+    integerArray(partAppend),
+    textArray(partStream),
+    integerArray(partVersion),
+    integerArray(append),
+    textArray(stream),
+    integerArray(version),
+    uuidArray(id),
+    textArray(type),
+    integerArray(schemaVersion),
+    textArray(encoding),
+    textArray(payloadText),
+    bytesArray(payloadBytes),
+    textArray(metadata),
+    bigintArray(recordedAt),
+    PgTypes.text(move?.key.projection ?? null),
+    PgTypes.int4(move?.key.version ?? null),
+    PgTypes.text(move?.key.upstream ?? null),
+    PgTypes.int4(move?.key.slice ?? null),
+    PgTypes.int8(move?.from ?? null),
+    PgTypes.int8(move?.to ?? null)
+  ]
+}
+
+const isCanonicalUuid = (id: string): boolean =>
+  /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/.test(id)
+
+const isStorableText = (text: string): boolean => text.isWellFormed() && !text.includes("\0")
+
+/** Why a text column can't have a text, if it can't; escapes within JSON are no matter. */
+export const unstorable = (what: string, text: string): string | undefined =>
+  isStorableText(text)
+    ? undefined
+    : `${what} has ${text.isWellFormed() ? "a NUL character" : "half of a surrogate pair"}, which PostgreSQL can't store in a text; encode it as bytes`
+
+/** Why an event can't be stored, if it can't: found here, it does not fail the appends that go along with it. */
+export const unstorableEvent = (event: StoredEvent): string | undefined => {
+  const { id, type, encoding, payload, metadata, schemaVersion, recordedAt } = event
+  if (!isCanonicalUuid(id)) return `the event id "${id}" is no UUID in lower case`
+  if (!Number.isInteger(schemaVersion) || schemaVersion < 0 || schemaVersion > MAX_INTEGER) {
+    return `the schema version ${schemaVersion} of event ${id} is no integer from 0 to ${MAX_INTEGER}`
+  }
+  if (!Number.isSafeInteger(recordedAt)) return `the time ${recordedAt} of event ${id} is no number of milliseconds`
+  return (
+    (typeof payload === "string" ? unstorable(`the payload of event ${id}`, payload) : undefined) ??
+    unstorable(`the metadata of event ${id}`, metadata) ??
+    unstorable(`the type of event ${id}`, type) ??
+    unstorable(`the encoding of event ${id}`, encoding)
+  )
+}

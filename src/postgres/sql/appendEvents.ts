@@ -1,0 +1,106 @@
+import { logTable, positions, quote } from "./identifiers.ts"
+
+/**
+ * `append_events` records several independent appends in one call: each of them is accepted or refused by itself.
+ *
+ * An append has parts: a stream that has to be at a version (-1: it has no event), to append to or only to be checked.
+ * The events of all parts come in the order in which they are to be recorded, each with its place. No two parts of a call
+ * name the same stream.
+ *
+ * What happens under the position lock is checking and inserting, nothing else, and what is checked is read after the
+ * lock was taken (a VOLATILE function sees at each statement what is committed by then).
+ *
+ * Answers:
+ * - first_position: of the first event; the others follow it, one apart. An event of a refused append leaves a gap.
+ * - actual: the versions of the parts, where they are not all as expected.
+ * - refused: the appends of which a part is not at its version, and in repeated, in the same order, the position of the
+ *   last event of those whose very events stand there already: sent again, and not refused at all.
+ * - tracked: where the tracking is, if it is not where it was to be moved from: then nothing was done. -1 for nowhere.
+ *
+ * A tracking move comes with the only append of its call.
+ */
+export const appendEvents = (schema: string): string => {
+  const s = quote(schema)
+  return `CREATE FUNCTION ${s}.append_events(
+  lock_timeout integer,
+  part_append integer[], part_stream text[], part_version integer[],
+  event_append integer[], event_stream text[], event_version integer[], event_id uuid[], event_type text[],
+  event_schema_version integer[], event_encoding text[], event_payload_text text[], event_payload_bytes bytea[],
+  event_metadata text[], event_recorded_at bigint[],
+  move_projection text, move_projection_version integer, move_upstream text, move_slice integer,
+  move_from bigint, move_to bigint,
+  OUT first_position bigint, OUT actual integer[], OUT refused integer[], OUT repeated bigint[], OUT tracked bigint
+)
+LANGUAGE plpgsql VOLATILE
+AS $function$
+DECLARE
+  events integer := cardinality(event_id);
+  tracking bigint;
+BEGIN
+  PERFORM ${s}.lock_positions(lock_timeout);
+
+  actual := ARRAY(
+    SELECT coalesce(
+      (SELECT e.version FROM ${s}.stored_events e WHERE e.stream = part.stream ORDER BY e.version DESC LIMIT 1), -1)
+    FROM unnest(part_stream) WITH ORDINALITY AS part (stream, i)
+    ORDER BY part.i);
+
+  IF move_to IS NOT NULL THEN
+    SELECT t.position INTO tracking FROM ${s}.stored_tracking t
+    WHERE t.projection = move_projection AND t.projection_version = move_projection_version
+      AND t.upstream = move_upstream AND t.slice = move_slice;
+  END IF;
+
+  IF actual = part_version THEN
+    actual := NULL;
+    IF move_to IS NOT NULL THEN
+      IF tracking IS DISTINCT FROM move_from THEN
+        tracked := coalesce(tracking, -1);
+        RETURN;
+      END IF;
+      INSERT INTO ${s}.stored_tracking AS t (projection, projection_version, upstream, slice, position)
+      VALUES (move_projection, move_projection_version, move_upstream, move_slice, move_to)
+      ON CONFLICT (projection, projection_version, upstream, slice) DO UPDATE SET position = excluded.position;
+    END IF;
+  ELSE
+    refused := ARRAY(
+      SELECT DISTINCT part.append
+      FROM unnest(part_append, part_version, actual) AS part (append, expected, actual)
+      WHERE part.expected <> part.actual
+      ORDER BY part.append);
+    repeated := ARRAY(
+      SELECT CASE WHEN move_to IS NULL OR tracking >= move_to THEN sent.position END
+      FROM unnest(refused) AS one (append)
+      LEFT JOIN (
+        SELECT event.append, CASE WHEN bool_and(e.position IS NOT NULL) THEN max(e.position) END AS position
+        FROM unnest(event_append, event_stream, event_version, event_id) AS event (append, stream, version, id)
+        LEFT JOIN ${s}.stored_events e ON e.stream = event.stream AND e.version = event.version AND e.id = event.id
+        WHERE event.append = ANY (refused)
+        GROUP BY event.append
+      ) AS sent ON sent.append = one.append
+      ORDER BY one.append);
+    IF NOT EXISTS (SELECT FROM unnest(event_append) AS event (append) WHERE event.append <> ALL (refused)) THEN
+      RETURN;
+    END IF;
+  END IF;
+
+  IF events = 0 THEN
+    RETURN;
+  END IF;
+  first_position := min(p)
+  FROM (SELECT nextval(${positions(schema)}::regclass) AS p FROM generate_series(1, events)) AS drawn;
+  INSERT INTO ${s}.stored_events
+    (position, stream, version, id, type, schema_version, encoding, payload_text, payload_bytes, metadata, recorded_at)
+  SELECT first_position + event.i - 1, event.stream, event.version, event.id, event.type, event.schema_version,
+    event.encoding, event.payload_text, event.payload_bytes, event.metadata, event.recorded_at
+  FROM unnest(
+    event_append, event_stream, event_version, event_id, event_type, event_schema_version, event_encoding,
+    event_payload_text, event_payload_bytes, event_metadata, event_recorded_at
+  ) WITH ORDINALITY AS event (
+    append, stream, version, id, type, schema_version, encoding, payload_text, payload_bytes, metadata, recorded_at, i)
+  WHERE refused IS NULL OR event.append <> ALL (refused);
+
+  PERFORM pg_notify('stored_events_' || ${logTable(schema)}::regclass::oid, (first_position + events - 1)::text);
+END;
+$function$`
+}

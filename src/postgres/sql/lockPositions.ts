@@ -1,0 +1,51 @@
+import { logTable, quote } from "./identifiers.ts"
+
+/** Marks the advisory locks of this library among all of a database's. */
+const NAMESPACE = 1702260340
+
+/** The key of the position lock: one for each log. */
+export const lockKey = (schema: string): string =>
+  `(${NAMESPACE}::bigint << 32) | ${logTable(schema)}::regclass::oid::bigint`
+
+/**
+ * `lock_positions` takes the position lock, held to the end of the transaction: whoever holds it is the only one to give
+ * out positions, so that they are committed in their order (G3).
+ *
+ * It waits at most `timeout` milliseconds, without end if that is 0, and then fails and says who holds the lock.
+ */
+export const lockPositions = (
+  schema: string
+): string => `CREATE FUNCTION ${quote(schema)}.lock_positions(timeout integer)
+RETURNS void
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+  key bigint := ${lockKey(schema)};
+  timeout_before text;
+  holder integer;
+BEGIN
+  IF pg_try_advisory_xact_lock(key) THEN
+    RETURN;
+  END IF;
+
+  timeout_before := current_setting('lock_timeout');
+  BEGIN
+    PERFORM set_config('lock_timeout', timeout::text, true);
+    PERFORM pg_advisory_xact_lock(key);
+  EXCEPTION WHEN lock_not_available THEN
+    SELECT pid INTO holder
+    FROM pg_catalog.pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+      AND classid::bigint = key >> 32 AND objid::bigint = key & 4294967295
+      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database());
+    RAISE EXCEPTION USING
+      ERRCODE = 'lock_not_available',
+      MESSAGE = format('process %s has held the position lock of %s for %s ms',
+        coalesce(holder::text, '(gone by now)'), ${logTable(schema)}, timeout),
+      HINT = 'An append is the last thing that a transaction does: commit right after it. SELECT * FROM pg_stat_activity '
+        'WHERE pid = ' || coalesce(holder::text, '...') || ' shows what the process does, SELECT pg_terminate_backend('
+        || coalesce(holder::text, '...') || ') ends it.';
+  END;
+  PERFORM set_config('lock_timeout', timeout_before, true);
+END;
+$function$`

@@ -1,0 +1,77 @@
+import { PgClient } from "@effect/sql-pg"
+import type { Duration, Scope } from "effect"
+import { Effect, Queue, RcRef, Schedule } from "effect"
+import { Reactivity } from "effect/reactivity"
+import type { RecorderError } from "../EventSourcingError.ts"
+import type { Growth } from "../internal/follow.ts"
+import { makeGrowth } from "../internal/follow.ts"
+import type { Position } from "../Position.ts"
+import type { PostgresDatabase } from "./PostgresDatabase.ts"
+
+/** What followers of a log go by. */
+export interface Wakes {
+  /** The growth to follow by; as long as it is held, other processes are listened to. */
+  readonly growth: Effect.Effect<Growth, never, Scope.Scope>
+  /** Tells the followers of this process that the log has come to a position. */
+  readonly reached: (position: Position) => void
+}
+
+/** How long to wait before listening again, up to 5 s: the poll goes on meanwhile. */
+const relisten = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("5 seconds")]).pipe(Schedule.jittered)
+
+/**
+ * One listening connection for all followers of a process, and a poll behind it for what it does not hear: while it is
+ * lost, or where a pooler stands between.
+ */
+export const make = Effect.fnUntraced(function* (
+  database: PostgresDatabase,
+  head: Effect.Effect<Position | undefined, RecorderError>,
+  options: { readonly listen: boolean; readonly pollInterval: Duration.Input }
+): Effect.fn.Return<Wakes, never, Scope.Scope> {
+  const growth = yield* Effect.acquireRelease(Effect.sync(makeGrowth), (made) => Effect.sync(() => made.close()))
+  let known: Position | undefined
+  const reached = (position: Position) => {
+    if (known !== undefined && position <= known) return
+    known = position
+    growth.notify()
+  }
+
+  // a connection of its own: one of the pool would be missing there, and a pool of one would be at its end
+  const listenOnce = Effect.scoped(
+    Effect.gen(function* () {
+      const client = yield* PgClient.makeClient(database.client.config).pipe(
+        Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make)
+      )
+      const heard = yield* client.listen(database.channel)
+      // what was told while nobody listened
+      growth.notify()
+      yield* Effect.logDebug("listening for appends", { channel: database.channel })
+      return yield* Effect.forever(
+        Effect.map(Queue.takeAll(heard), (notifications) => {
+          for (const { payload } of notifications) {
+            if (/^\d+$/.test(payload)) reached(BigInt(payload) as Position)
+          }
+        })
+      )
+    })
+  )
+  const listening = listenOnce.pipe(
+    Effect.tapError((error) => Effect.logWarning("listening for appends was interrupted; polling meanwhile", error)),
+    Effect.retry(relisten),
+    Effect.ignore
+  )
+  const polling = head.pipe(
+    Effect.tap((position) =>
+      Effect.sync(() => {
+        if (position !== undefined) reached(position)
+      })
+    ),
+    // whoever follows hears of it by its own reads
+    Effect.ignore,
+    Effect.repeat(Schedule.spaced(options.pollInterval))
+  )
+  const watcher = yield* RcRef.make({
+    acquire: Effect.andThen(Effect.forkScoped(polling), options.listen ? Effect.forkScoped(listening) : Effect.void)
+  })
+  return { growth: Effect.as(RcRef.get(watcher), growth), reached }
+})

