@@ -1,4 +1,3 @@
-import type { Fiber } from "effect"
 import { Effect } from "effect"
 
 /**
@@ -11,61 +10,59 @@ export interface KeyedLock {
   readonly withLock: (key: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
 
-interface Waiter {
-  /** Set once the lock is this waiter's, which may be a moment before it runs. */
+/** One who wants the lock. */
+interface Turn {
+  /** Set once the lock is this one's, which may be a moment before it runs. */
   owns: boolean
   /** Set once its fiber is asleep. */
   resume: ((effect: Effect.Effect<void>) => void) | undefined
 }
 
 export const make = (): KeyedLock => {
-  /** Those who wait, for each key whose lock is held. */
-  const locks = new Map<string, Set<Waiter>>()
+  /** Those who wait, for each key whose lock is held; `undefined` until somebody does. */
+  const locks = new Map<string, Set<Turn> | undefined>()
 
-  const release = (key: string, fiber: Fiber.Fiber<unknown, unknown>): void => {
-    const waiting = locks.get(key)
-    if (waiting === undefined) return
-    for (const next of waiting) {
-      waiting.delete(next)
+  /** Hands the lock to the next in line, or gives it up where nobody is: that needs no effect. */
+  const release = (key: string): Effect.Effect<void> | undefined => {
+    for (const next of locks.get(key) ?? []) {
+      locks.get(key)?.delete(next)
       next.owns = true
-      // not from here: each would run inside the release of the one before
-      fiber.currentDispatcher.scheduleTask(() => next.resume?.(Effect.void), 0)
-      return
+      return Effect.withFiber((fiber) => {
+        // not from here: each would run inside the release of the one before
+        fiber.currentDispatcher.scheduleTask(() => next.resume?.(Effect.void), 0)
+        return Effect.void
+      })
     }
     locks.delete(key)
+    return undefined
+  }
+
+  /** In line from this very step on: its fiber may give way before it is asleep. */
+  const inLine = (key: string, turn: Turn): Effect.Effect<void> => {
+    const waiting = locks.get(key) ?? new Set()
+    locks.set(key, waiting.add(turn))
+    return Effect.callback<void>((resume) => {
+      if (turn.owns) resume(Effect.void)
+      else turn.resume = resume
+    })
   }
 
   return {
     withLock: (key) => (self) =>
-      Effect.uninterruptibleMask((restore) => {
-        const held = Effect.ensuring(
-          restore(self),
-          Effect.withFiber((fiber) => {
-            release(key, fiber)
-            return Effect.void
-          })
-        )
-        const waiting = locks.get(key)
-        if (waiting === undefined) {
-          locks.set(key, new Set())
-          return held
-        }
-        // in line from this very step on: its fiber may give way before it is asleep
-        const waiter: Waiter = { owns: false, resume: undefined }
-        waiting.add(waiter)
-        const turn = Effect.callback<void>((resume) => {
-          if (waiter.owns) resume(Effect.void)
-          else waiter.resume = resume
+      Effect.suspend(() => {
+        const turn: Turn = { owns: false, resume: undefined }
+        const inTurn = Effect.suspend(() => {
+          if (locks.has(key)) return Effect.andThen(inLine(key, turn), self)
+          locks.set(key, undefined)
+          turn.owns = true
+          return self
         })
-        const giveUp = Effect.withFiber((fiber) => {
-          if (waiter.owns) release(key, fiber)
-          else waiting.delete(waiter)
-          return Effect.void
+        // the release is in place before the lock is taken: no interruption can come between the two
+        return Effect.onExitPrimitive(inTurn, () => {
+          if (turn.owns) return release(key)
+          locks.get(key)?.delete(turn)
+          return undefined
         })
-        return Effect.andThen(
-          Effect.onInterrupt(restore(turn), () => giveUp),
-          held
-        )
       })
   }
 }
