@@ -393,6 +393,6 @@ const paginate = <Place, A, E, E2>(
 
 /** Sends an append whose answer was lost again, as it is. */
 const whenUnavailableAgain = <A, E extends { readonly _tag: string }, R>(append: Effect.Effect<A, E, R>) =>
-  retryRarely(append, { again: append, schedule: resend, while: isUnavailable })
+  retryRarely(append, { again: () => append, schedule: resend, while: isUnavailable })
 
 const isUnavailable = (error: { readonly _tag: string }): boolean => error._tag === "RecorderUnavailable"

@@ -316,11 +316,23 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
       const { withLock } = KeyedLock.make()
       const schedule = options.conflictRetry ?? defaultConflictRetry
 
+      /** Whether it is a conflict on these streams, which the cache then learns from. */
+      const learnsFrom = (error: unknown, streams: ReadonlyArray<string>): boolean => {
+        if (!isConflict(error, streams)) return false
+        states.learnFrom(error)
+        return true
+      }
+
       /** Attempts, and after a conflict attempts again until there is none, or the policy is at its end. */
       const onConflictAgain = <A, E, R>(
         streams: ReadonlyArray<string>,
         attempt: (afterConflict: boolean) => Effect.Effect<A, E, R>
-      ) => retryRarely(attempt(false), { again: attempt(true), schedule, while: (error) => isConflict(error, streams) })
+      ) =>
+        retryRarely(attempt(false), {
+          again: () => attempt(true),
+          schedule,
+          while: (error) => learnsFrom(error, streams)
+        })
 
       /** Keeps the state where a multiple of the aggregate's interval was passed; nobody waits for it. */
       const snapshotBeside = (
@@ -357,15 +369,22 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
           get: (id, options) => withSpan("Repository.get", { stream: streamOf(id) })(get(id, options)),
           exists: (id) => Effect.map(store.version(streamOf(id)), (version) => version !== undefined),
           execute: (id, events, { expectedVersion: expected } = {}) => {
-            const command: Execution = { aggregate, id, decision: toDecision(aggregate, events), expected }
-            const executed = Effect.flatMap(
+            const stream = streamOf(id)
+            const command: Execution = { aggregate, id, stream, decision: toDecision(aggregate, events), expected }
+            const attempted =
               expected === undefined
-                ? onConflictAgain([streamOf(id)], (afterConflict) => attemptCommand(command, afterConflict))
-                : attemptCommand(command, false),
-              ({ before, after, events, position }) =>
-                Effect.as(snapshotBeside(aggregate, id, before, after), { id, ...after, events, position })
-            )
-            return withSpan("Repository.execute", { stream: streamOf(id) })(withLock(streamOf(id))(executed)) as never
+                ? onConflictAgain([stream], (afterConflict) => attemptCommand(command, afterConflict))
+                : Effect.tapError(attemptCommand(command, false), (error) =>
+                    Effect.sync(() => learnsFrom(error, [stream]))
+                  )
+            const executed = Effect.flatMap(attempted, ({ before, after, events, position }) => {
+              const { state, version, createdAt, modifiedAt } = after
+              const answer = Effect.succeed({ id, state, version, createdAt, modifiedAt, events, position })
+              return aggregate.snapshotEvery === undefined
+                ? answer
+                : Effect.andThen(snapshotBeside(aggregate, id, before, after), answer)
+            })
+            return withSpan("Repository.execute", { stream })(withLock(stream)(executed)) as never
           },
           history: (id, options) => store.read(aggregate, id, options),
           snapshot: Effect.fnUntraced(function* (id) {
@@ -407,7 +426,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
   )
 
 /** Whether it is a conflict on these streams, and not one that a decision fails with of its own. */
-const isConflict = (error: unknown, streams: ReadonlyArray<string>): boolean =>
+const isConflict = (error: unknown, streams: ReadonlyArray<string>): error is WrongExpectedVersion =>
   error instanceof WrongExpectedVersion && streams.includes(error.stream)
 
 const toInstance = (id: Aggregate.Id<string>, rebuilt: Rebuilt): Aggregate.Instance<string, never> =>

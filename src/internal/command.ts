@@ -4,8 +4,10 @@ import type * as Aggregate from "../Aggregate.ts"
 import * as Decision from "../Decision.ts"
 import { AggregateAlreadyExists, AggregateNotFound, WrongExpectedVersion } from "../EventSourcingError.ts"
 import type { EventStore, Prepared } from "../EventStore.ts"
+import type { Position } from "../Position.ts"
+import type { RecordedEvent } from "../RecordedEvent.ts"
 import type { ExpectedVersion } from "../Recorder.ts"
-import * as StreamName from "../StreamName.ts"
+import type * as StreamName from "../StreamName.ts"
 import type { Rebuilt, States } from "./states.ts"
 import { foldPrepared, versionOf } from "./states.ts"
 
@@ -39,6 +41,7 @@ export const toDecision = (aggregate: Aggregate.Any, command: unknown): Decision
 export interface Command {
   readonly aggregate: Aggregate.Any
   readonly id: Aggregate.Id<string>
+  readonly stream: StreamName.StreamName
   readonly decision: Decision.Decision<string, unknown>
   readonly expected: ExpectedVersion | undefined
 }
@@ -49,11 +52,21 @@ interface Decided {
   readonly after: Rebuilt
 }
 
+/** What a command has come to. */
+export interface Attempted {
+  readonly before: Rebuilt | undefined
+  readonly after: Rebuilt
+  readonly events: ReadonlyArray<RecordedEvent<string, Aggregate.AnyEvent>>
+  readonly position: Position | undefined
+}
+
 /**
  * Attempts a command once: decides on what is known, and appends.
  *
  * An append checks what the cache believed. A decision that fails, throws or has no event is checked by nothing, so it is
  * taken again on what is there now.
+ *
+ * Every command passes through here, so there are no generators: each costs as much as several of these steps.
  */
 export const attempt = (store: EventStore["Service"], states: States) => {
   /** Encodes the events of a decision and folds them; `undefined` where it has none. */
@@ -71,44 +84,56 @@ export const attempt = (store: EventStore["Service"], states: States) => {
   /** Takes the decision on a state, if the state is what it requires. */
   const decide = (command: Command, before: Rebuilt | undefined): Effect.Effect<Decided | undefined, unknown> =>
     Effect.suspend((): Effect.Effect<Decided | undefined, unknown> => {
-      const { aggregate, id, decision, expected } = command
+      const { aggregate, id, stream, decision, expected } = command
       const actual = versionOf(before)
       if (expected !== undefined && expected !== actual) {
-        const stream = StreamName.of(aggregate.name, id)
         return Effect.fail(new WrongExpectedVersion({ stream, expected, actual }))
       }
       const refused = requirementError(aggregate, id, decision.requires, before)
       if (refused !== undefined) return Effect.fail(refused)
-      return Effect.flatMap(Decision.take(decision, before?.state), (events) => encode(command, before, events))
+      // most decisions are plain functions: their events are there at once
+      return Effect.flatMapEager(Decision.take(decision, before?.state), (events) => encode(command, before, events))
     })
 
-  return Effect.fnUntraced(function* (command: Command, mistrustCache: boolean) {
-    const { aggregate, id } = command
-    const stream = StreamName.of(aggregate.name, id)
-    const known = mistrustCache ? undefined : states.cached(aggregate, stream)
-    let before = known ?? (yield* states.fresh(aggregate, id))
-    let decided = yield* Effect.exit(decide(command, before))
-    if (known !== undefined && !isToBeChecked(decided)) {
-      const newer = yield* states.fresh(aggregate, id)
-      if (newer !== before) {
-        before = newer
-        decided = yield* Effect.exit(decide(command, before))
-      }
+  /** Records what was decided. */
+  const conclude = (
+    { aggregate, id, stream }: Command,
+    before: Rebuilt | undefined,
+    decided: Decided | undefined
+  ): Effect.Effect<Attempted, unknown> => {
+    if (decided === undefined) {
+      return before === undefined
+        ? Effect.fail(notFound(aggregate, id))
+        : Effect.succeed({ before, after: before, events: [], position: undefined })
     }
-    const outcome = yield* decided
-    if (outcome === undefined) {
-      if (before === undefined) return yield* notFound(aggregate, id)
-      return { before, after: before, events: [], position: undefined }
-    }
-    const { prepared, after } = outcome
-    const { position } = yield* Effect.tapError(store.commit(prepared), (error) =>
-      Effect.sync(() => {
-        if (error._tag === "WrongExpectedVersion") states.learnFrom(error)
-      })
-    )
-    states.remember(aggregate, stream, after)
-    return { before, after, events: prepared.events, position }
-  })
+    const { prepared, after } = decided
+    return Effect.map(store.commit(prepared), ({ position }) => {
+      states.remember(aggregate, stream, after)
+      return { before, after, events: prepared.events, position }
+    })
+  }
+
+  const decideAndConclude = (command: Command, before: Rebuilt | undefined) =>
+    Effect.flatMap(decide(command, before), (decided) => conclude(command, before, decided))
+
+  const onFresh = (command: Command) =>
+    Effect.flatMap(states.fresh(command.aggregate, command.id), (before) => decideAndConclude(command, before))
+
+  const onKnown = (command: Command, known: Rebuilt) =>
+    Effect.flatMap(Effect.exit(decide(command, known)), (exit) => {
+      if (isToBeChecked(exit)) return Effect.flatMapEager(exit, (decided) => conclude(command, known, decided))
+      return Effect.flatMap(states.fresh(command.aggregate, command.id), (newer) =>
+        newer === known
+          ? Effect.flatMapEager(exit, (decided) => conclude(command, known, decided))
+          : decideAndConclude(command, newer)
+      )
+    })
+
+  return (command: Command, mistrustCache: boolean): Effect.Effect<Attempted, unknown> =>
+    Effect.suspend(() => {
+      const known = mistrustCache ? undefined : states.cached(command.aggregate, command.stream)
+      return known === undefined ? onFresh(command) : onKnown(command, known)
+    })
 }
 
 /** Whether an append will check the state that this rests on. */

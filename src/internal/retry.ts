@@ -8,7 +8,7 @@ import { Effect } from "effect"
 export const retryRarely = <A, E, R>(
   first: Effect.Effect<A, E, R>,
   options: {
-    readonly again: Effect.Effect<A, E, R>
+    readonly again: () => Effect.Effect<A, E, R>
     readonly schedule: Schedule.Schedule<unknown>
     readonly while: (error: E) => boolean
   }
@@ -16,7 +16,7 @@ export const retryRarely = <A, E, R>(
   Effect.catchIf(first, options.while, (failure) => {
     let failed = false
     const next = Effect.suspend(() => {
-      if (failed) return options.again
+      if (failed) return options.again()
       failed = true
       return Effect.fail(failure)
     })

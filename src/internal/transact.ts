@@ -90,34 +90,27 @@ export const transact = (store: EventStore["Service"], states: States) => {
     return Effect.map(store.commitAll(prepared, checks), ({ position }): Position | undefined => position)
   }
 
-  return Effect.fnUntraced(
-    function* (
-      participants: ReadonlyArray<Participant>,
-      decide: (states: Readonly<Record<string, unknown>>) => unknown
-    ) {
-      const loaded = yield* load(participants)
-      const decided = yield* Effect.exit(decideOn(loaded, decide))
-      if (Exit.isFailure(decided) && !Exit.hasInterrupts(decided)) yield* verify(loaded)
-      const folded = yield* decided
-      const position = yield* record(folded)
-      return folded.map(({ participant, before, prepared, after }): Transacted => {
-        if (after !== undefined) states.remember(participant.aggregate, streamOf(participant), after)
-        const isRecorded = prepared !== undefined
-        return {
-          participant,
-          before,
-          after,
-          events: isRecorded ? prepared.events : [],
-          position: isRecorded ? position : undefined
-        }
-      })
-    },
-    Effect.tapError((error) =>
-      Effect.sync(() => {
-        if (error instanceof WrongExpectedVersion) states.learnFrom(error)
-      })
-    )
-  )
+  return Effect.fnUntraced(function* (
+    participants: ReadonlyArray<Participant>,
+    decide: (states: Readonly<Record<string, unknown>>) => unknown
+  ) {
+    const loaded = yield* load(participants)
+    const decided = yield* Effect.exit(decideOn(loaded, decide))
+    if (Exit.isFailure(decided) && !Exit.hasInterrupts(decided)) yield* verify(loaded)
+    const folded = yield* decided
+    const position = yield* record(folded)
+    return folded.map(({ participant, before, prepared, after }): Transacted => {
+      if (after !== undefined) states.remember(participant.aggregate, streamOf(participant), after)
+      const isRecorded = prepared !== undefined
+      return {
+        participant,
+        before,
+        after,
+        events: isRecorded ? prepared.events : [],
+        position: isRecorded ? position : undefined
+      }
+    })
+  })
 }
 
 /** Takes the decision, if all participants are what they have to be. */
