@@ -187,6 +187,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
 
     const prepare = (
       aggregate: Aggregate.Any,
+      aggregateId: Aggregate.Id<string>,
       stream: StreamName.StreamName,
       expected: ExpectedVersion,
       events: ReadonlyArray<Aggregate.AnyEvent>,
@@ -198,19 +199,17 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
         const metadata = Metadata.current(fiber.context)
         const plain = toPlain(aggregate, stream, first, events)
         if (Result.isFailure(plain)) return Effect.fail(plain.failure)
-        return Effect.flatMap(mapper.encode(plain.success), (encoded) => {
+        return Effect.flatMapEager(mapper.encode(plain.success), (encoded) => {
           const recordedAt = DateTime.makeUnsafe(now)
-          const aggregateId = StreamName.id(stream) as Aggregate.Id<string>
           const stored: Array<StoredEvent> = []
           const recorded: Array<RecordedEvent<string, Aggregate.AnyEvent>> = []
-          const newId = Uuid.v7At(now)
           let version = first
           try {
             const storedMetadata = Metadata.toStored(metadata)
             for (const { type, schemaVersion } of plain.success) {
               const one = encoded[version - first] as Encoded
               const { encoding, payload } = one
-              const id = ids?.[version - first] ?? newId()
+              const id = ids?.[version - first] ?? Uuid.v7(now)
               const event = decode(aggregate, type, schemaVersion, mapper.readBack(one))
               stored.push({ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: now })
               recorded.push({
@@ -241,20 +240,21 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
 
     const append = Effect.fnUntraced(function* (
       aggregate: Aggregate.Any,
+      id: Aggregate.Id<string>,
       stream: StreamName.StreamName,
       expected: ExpectedVersion | "Any",
       events: ReadonlyArray<Aggregate.AnyEvent>
     ) {
       if (!isReadonlyArrayNonEmpty(events)) return undefined
       if (expected !== "Any") {
-        const prepared = yield* prepare(aggregate, stream, expected, events)
+        const prepared = yield* prepare(aggregate, id, stream, expected, events)
         return { ...(yield* commit(prepared)), events: prepared.events }
       }
       // the same ids at each attempt: should one have been recorded after all, it is recognised at its version
       const now = yield* Clock.currentTimeMillis
-      const ids = events.map(Uuid.v7At(now))
+      const ids = events.map(() => Uuid.v7(now))
       return yield* Effect.gen(function* () {
-        const prepared = yield* prepare(aggregate, stream, (yield* version(stream)) ?? "NoStream", events, ids)
+        const prepared = yield* prepare(aggregate, id, stream, (yield* version(stream)) ?? "NoStream", events, ids)
         return { ...(yield* commit(prepared)), events: prepared.events }
       }).pipe(Effect.retry({ while: (error) => error._tag === "WrongExpectedVersion" }))
     })
@@ -353,12 +353,14 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     }
 
     return EventStore.of({
-      append: (aggregate, id, { expected, events }) =>
-        withSpan("EventStore.append", { stream: StreamName.of(aggregate.name, id), events: events.length })(
-          append(aggregate, StreamName.of(aggregate.name, id), expected, events)
-        ) as never,
+      append: (aggregate, id, { expected, events }) => {
+        const stream = StreamName.of(aggregate.name, id)
+        return withSpan("EventStore.append", { stream, events: events.length })(
+          append(aggregate, id, stream, expected, events)
+        ) as never
+      },
       prepare: (aggregate, id, expected, events) =>
-        prepare(aggregate, StreamName.of(aggregate.name, id), expected, events) as never,
+        prepare(aggregate, id, StreamName.of(aggregate.name, id), expected, events) as never,
       commit,
       commitAll: Effect.fnUntraced(function* (prepared, checks) {
         const { append } = yield* MultiStreamAppend

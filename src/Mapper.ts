@@ -164,19 +164,19 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
       const decodePlain = (recorded: Recorded): unknown => unpack(parse(recorded.encoding), recorded.payload)
 
       return Mapper.of({
-        encode: (values) =>
-          Effect.suspend(() => {
-            const packed: Array<Encoded> = []
-            for (const value of values) {
-              try {
-                packed.push(pack(value))
-              } catch (cause) {
-                return Effect.fail(notEncodable(value, "its payload could not be written")(cause))
-              }
+        // encodes when it is called, so that the answer is there at once where nothing has to be encrypted
+        encode: (values) => {
+          const packed: Array<Encoded> = []
+          for (const value of values) {
+            try {
+              packed.push(pack(value))
+            } catch (cause) {
+              return Effect.fail(notEncodable(value, "its payload could not be written")(cause))
             }
-            if (cipher.name === undefined) return Effect.succeed(packed)
-            return Effect.forEach(values, (value, i) => encrypt(value, packed[i] as Encoded))
-          }),
+          }
+          if (cipher.name === undefined) return Effect.succeed(packed)
+          return Effect.forEach(values, (value, i) => encrypt(value, packed[i] as Encoded))
+        },
         readBack: ({ transcoded }) => transcoder.write.decode(transcoded),
         decode: (recorded) =>
           Effect.suspend(() => {
