@@ -39,7 +39,7 @@ export const makeGrowth = (): Growth => {
       }),
     notify: () => {
       count++
-      wakeAll()
+      if (waiting.size > 0) wakeAll()
     },
     close: () => {
       isClosed = true
