@@ -44,16 +44,20 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   const unavailable = (operation: string) =>
     new RecorderUnavailable({ operation, reason: `SQLite file "${filename}" was closed` })
 
-  const work = Effect.callback<void>((resume) => {
-    if (pending.length > 0) return resume(Effect.void)
-    wake = () => {
-      wake = undefined
-      resume(Effect.void)
-    }
-    return Effect.sync(() => {
-      wake = undefined
+  /** Waits until there is work, and then for its turn: those that are ready to run now get to add theirs to it. */
+  const turn = Effect.withFiber((fiber) =>
+    Effect.callback<void>((resume) => {
+      const begin = () => fiber.currentDispatcher.scheduleTask(() => resume(Effect.void), 0)
+      if (pending.length > 0) return begin()
+      wake = () => {
+        wake = undefined
+        begin()
+      }
+      return Effect.sync(() => {
+        wake = undefined
+      })
     })
-  })
+  )
 
   const takeBatch = (): Array<Pending> => {
     pending = pending.filter(({ cancelled }) => !cancelled)
@@ -123,11 +127,10 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
       pending = []
     })
   )
-  yield* work.pipe(
-    // those that are ready to run now get to add their work to this transaction
-    Effect.andThen(Effect.yieldNow),
+  yield* turn.pipe(
     Effect.andThen(queue.withPermit(drain)),
-    Effect.forever,
+    // each turn is a step of the event loop already
+    Effect.forever({ disableYield: true }),
     Effect.forkScoped({ startImmediately: true })
   )
 
