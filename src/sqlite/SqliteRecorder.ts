@@ -181,6 +181,8 @@ const eventCount = (appends: ReadonlyArray<Append>): number =>
 /** The log as the holder of the write lock sees it. */
 const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
   const last = db.prepare("SELECT version FROM stored_events WHERE stream = ? ORDER BY version DESC LIMIT 1")
+  // each append asks for it, and an array is made faster than an object
+  last.setReturnArrays(true)
   const from = db.prepare(
     "SELECT id, position FROM stored_events WHERE stream = ? AND version >= ? ORDER BY version LIMIT ?"
   )
@@ -189,7 +191,7 @@ const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
   )
   return {
-    lastVersion: (stream) => (last.get(stream)?.version as number | undefined) ?? "NoStream",
+    lastVersion: (stream) => (last.get(stream) as unknown as readonly [number] | undefined)?.[0] ?? "NoStream",
     eventsFrom: (stream, version, count) =>
       from.all(stream, version, count).map(({ id, position }) => ({
         id: id as string,
