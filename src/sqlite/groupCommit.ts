@@ -23,6 +23,9 @@ interface Pending {
 const MAX_APPENDS = 512
 const MAX_EVENTS = 4096
 
+/** How long transactions may follow each other without a step of the event loop between them. */
+const MAX_MILLIS_AT_ONCE = 1
+
 /** Coalesces concurrent writes of this process into one transaction each time, with an answer for each of them. */
 export interface GroupCommit {
   readonly run: <A, E>(
@@ -76,8 +79,11 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     for (const { resume } of batch) resume(Effect.fail(error))
   }
 
-  /** Runs the next batch in the transaction that is open. Never throws: each of the batch gets its answer. */
-  const runBatch = (): void => {
+  /**
+   * Runs the next batch in the transaction that is open; tells how many were in it. Never throws: each of the batch gets
+   * its answer.
+   */
+  const runBatch = (): number => {
     const batch = takeBatch()
     const answers: Array<Effect.Effect<unknown, unknown>> = []
     try {
@@ -90,7 +96,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
       } catch {
         // the connection is beyond use: every one of them has to hear of it
         fail(batch, error)
-        return
+        return batch.length
       }
       if (batch.length === 1) {
         fail(batch, error)
@@ -99,25 +105,34 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
         for (const one of batch) one.alone = true
         pending = [...batch, ...pending]
       }
-      return
+      return batch.length
     }
     for (const growth of database.growths) growth.notify()
     batch.forEach(({ resume }, i) => {
       resume(answers[i] as Effect.Effect<unknown, unknown>)
     })
+    return batch.length
   }
 
-  const drain = Effect.catch(
-    database.attempt("append", () => {
+  /**
+   * Runs batches for as long as all who were answered come straight back with more: then nobody else is about to join
+   * them, and a step of the event loop before each transaction would be lost. Not for long, since others need those steps.
+   */
+  const runBatches = (): void => {
+    const end = performance.now() + MAX_MILLIS_AT_ONCE
+    let answered: number
+    do {
       begin.run()
-      runBatch()
-    }),
-    (error) =>
-      Effect.sync(() => {
-        const waited = pending
-        pending = []
-        fail(waited, error)
-      })
+      answered = runBatch()
+    } while (pending.length > 0 && pending.length >= answered && performance.now() < end)
+  }
+
+  const drain = Effect.catch(database.attempt("append", runBatches), (error) =>
+    Effect.sync(() => {
+      const waited = pending
+      pending = []
+      fail(waited, error)
+    })
   )
 
   yield* Effect.addFinalizer(() =>
