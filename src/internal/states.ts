@@ -1,4 +1,4 @@
-import { DateTime, Effect, Option } from "effect"
+import { DateTime, Effect } from "effect"
 import type * as Aggregate from "../Aggregate.ts"
 import type { ReadError, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { EventNotDecodable } from "../EventSourcingError.ts"
@@ -126,28 +126,35 @@ const foldPage = (
   { notifications, events }: Page
 ): Effect.Effect<Rebuilt | undefined, EventNotDecodable> =>
   Effect.suspend((): Effect.Effect<Rebuilt | undefined, EventNotDecodable> => {
-    let rebuilt = from
+    let exists = from !== undefined
+    let state = from?.state
     let index = 0
     for (const event of events) {
       const notification = notifications[index++] as Notification
-      const modifiedAt = DateTime.make(notification.recordedAt)
       const creates = aggregate.compiled.byTag.get(event._tag)?.creates === true
-      if (creates !== (rebuilt === undefined)) {
+      if (creates === exists) {
         return misplaced(
           notification,
           creates ? "it creates what exists already" : "it changes what does not exist yet"
         )
       }
-      if (Option.isNone(modifiedAt)) return misplaced(notification, "the time of its recording is none")
-      rebuilt = {
-        state: aggregate.compiled.apply(rebuilt?.state, event),
-        version: notification.version,
-        createdAt: rebuilt?.createdAt ?? modifiedAt.value,
-        modifiedAt: modifiedAt.value
-      }
+      if (!isTime(notification.recordedAt)) return misplaced(notification, "the time of its recording is none")
+      state = aggregate.compiled.apply(state, event)
+      exists = true
     }
-    return Effect.succeed(rebuilt)
+    const [first] = notifications
+    const last = notifications[notifications.length - 1]
+    if (first === undefined || last === undefined) return Effect.succeed(from)
+    return Effect.succeed({
+      state,
+      version: last.version,
+      createdAt: from?.createdAt ?? DateTime.makeUnsafe(first.recordedAt),
+      modifiedAt: DateTime.makeUnsafe(last.recordedAt)
+    })
   })
+
+/** Whether milliseconds are a time that `DateTime` can hold. */
+const isTime = (epochMillis: number): boolean => Math.abs(epochMillis) <= 8.64e15
 
 const misplaced = ({ stream, version, position, type }: Notification, reason: string) =>
   Effect.fail(new EventNotDecodable({ stream, version, position, type, reason }))
