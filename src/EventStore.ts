@@ -25,7 +25,7 @@
  * })
  * ```
  */
-import { Clock, Context, DateTime, Effect, Layer, Option, Result, Schedule, Stream } from "effect"
+import { Clock, Context, Effect, Layer, Option, Result, Schedule, Stream } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
@@ -39,6 +39,7 @@ import type {
 import { EventNotDecodable, UnknownEventType } from "./EventSourcingError.ts"
 import { decode, notEncodable, toPlain } from "./internal/codecs.ts"
 import { messageOf } from "./internal/messageOf.ts"
+import { moment } from "./internal/moment.ts"
 import { refuseHoles } from "./internal/refuseHoles.ts"
 import { retryRarely } from "./internal/retry.ts"
 import { withSpan } from "./internal/tracing.ts"
@@ -200,7 +201,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
         const plain = toPlain(aggregate, stream, first, events)
         if (Result.isFailure(plain)) return Effect.fail(plain.failure)
         return Effect.flatMapEager(mapper.encode(plain.success), (encoded) => {
-          const recordedAt = DateTime.makeUnsafe(now)
+          const recordedAt = moment(now)
           const stored: Array<StoredEvent> = []
           const recorded: Array<RecordedEvent<string, Aggregate.AnyEvent>> = []
           let version = first
@@ -301,7 +302,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
                 aggregateId: StreamName.id(stream) as Aggregate.Id<string>,
                 version,
                 position,
-                recordedAt: DateTime.makeUnsafe(notification.recordedAt),
+                recordedAt: moment(notification.recordedAt),
                 metadata: Metadata.fromStored(notification.metadata),
                 event: events[recorded.length] as Aggregate.AnyEvent
               })
