@@ -139,6 +139,30 @@ describe("group commit", () => {
     )
   }
 
+  it.live("one that appends without a pause leaves turns to timers and to other writers", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const recorder = yield* Recorder.Recorder
+        let count = 0
+        const busy = yield* Effect.suspend(() => recorder.append(append(`Test-busy ${count++}`))).pipe(
+          Effect.forever,
+          Effect.forkChild
+        )
+        for (const n of numbers(5)) {
+          const before = count
+          yield* Effect.sleep("5 millis")
+          yield* recorder.append(append(`Test-${n}`))
+          assert.isAbove(count, before)
+        }
+        yield* Fiber.interrupt(busy)
+        // an append that was interrupted behind its transaction's begin is recorded, one before it is not
+        const recorded = (yield* streams(filename)).length - 5
+        assert.isTrue(recorded === count || recorded === count - 1, `${recorded} of ${count}`)
+      }).pipe(Effect.provide(open(filename)))
+    })
+  )
+
   it.effect("G10: those that are interrupted before their turn leave nothing, the others are recorded", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
