@@ -102,6 +102,20 @@ export const appendingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 103)
     }))
 
+  test("events of an append that is inserted in pieces keep their order, and the last gives its position", () =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      const events = storedEvents(23)
+      const { position, version } = yield* recorder.append({ stream: rex, expected: "NoStream", events })
+      const read = yield* readOrderlyLog(recorder)
+      assert.deepStrictEqual(
+        read.map(({ id }) => id),
+        events.map(({ id }) => id)
+      )
+      assert.strictEqual(version, 22)
+      assert.strictEqual(read[22]?.position, position)
+    }))
+
   test("G1 whoever reads meanwhile sees all events of an append or none", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
