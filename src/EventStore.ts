@@ -169,6 +169,9 @@ export class EventStore extends Context.Service<
 
     /** The position of the last event of the log. */
     readonly head: Effect.Effect<Position | undefined, RecorderError>
+
+    /** Whether whoever has this context is within a transaction of its own, if the backend has such; see {@link Recorder}. */
+    readonly inTransaction: ((context: Context.Context<never>) => boolean) | undefined
   }
 >()("effect-eventsourcing/EventStore") {}
 
@@ -372,7 +375,8 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       readPage,
       readAll: (aggregates, options = {}) => readAll(aggregates, options) as never,
       version,
-      head: recorder.head
+      head: recorder.head,
+      inTransaction: recorder.inTransaction
     })
   })
 )

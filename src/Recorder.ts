@@ -7,7 +7,7 @@
 import type { Effect, Stream } from "effect"
 import { Context } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import type { RecorderError, WrongExpectedVersion } from "./EventSourcingError.ts"
+import type { RecorderError, RecorderUnavailable, WrongExpectedVersion } from "./EventSourcingError.ts"
 import type { Position } from "./Position.ts"
 import type { Notification, StoredEvent } from "./StoredEvent.ts"
 import type { StreamName } from "./StreamName.ts"
@@ -67,11 +67,28 @@ export interface ReadAll {
   readonly limit: number
 }
 
+/** What a follower is doing. */
+export type FollowState =
+  /** It reads what is there; `position` is how far it has come. */
+  | { readonly _tag: "CatchingUp"; readonly position: Position | undefined }
+  /** It has come to the end and waits for more. */
+  | { readonly _tag: "Live"; readonly position: Position | undefined }
+  /** It can't read for now, and will try again; since when (in milliseconds since the epoch), how often it has tried. */
+  | {
+      readonly _tag: "Retrying"
+      readonly position: Position | undefined
+      readonly since: number
+      readonly attempts: number
+      readonly error: RecorderUnavailable
+    }
+
 /** What to follow. */
 export interface Follow {
   /** Begin behind this position. Default: the start. */
   readonly after?: Position | undefined
   readonly filter?: Filter | undefined
+  /** Is told of each state as the follower comes to it (G12): write it to a `SubscriptionRef`, a metric, a log. */
+  readonly onState?: ((state: FollowState) => Effect.Effect<void>) | undefined
 }
 
 /** What a follower gets: the next notifications, and how far it has come. */
@@ -112,6 +129,12 @@ export class Recorder extends Context.Service<
     readonly follow: (follow: Follow) => Stream.Stream<FollowBatch, RecorderError>
     /** The position of the last event; `undefined` where there is none. */
     readonly head: Effect.Effect<Position | undefined, RecorderError>
+    /**
+     * Whether whoever has this context reads and appends within a transaction of its own. Nobody else sees what it appends
+     * before the commit, which may never come: nothing of it is kept, or gone on with in the background. Left out where
+     * there is no such thing.
+     */
+    readonly inTransaction?: ((context: Context.Context<never>) => boolean) | undefined
     /** Identifies the log: given at its creation, never changed. Two copies of a log share it. */
     readonly logId: string
   }

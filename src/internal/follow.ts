@@ -1,8 +1,8 @@
-import { Effect, Option, Schedule, Stream } from "effect"
+import { Clock, Effect, Option, Schedule, Stream } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
-import type { Follow, FollowBatch, Recorder } from "../Recorder.ts"
+import type { Follow, FollowBatch, FollowState, Recorder } from "../Recorder.ts"
 
 /** Tells followers in this process that a log has grown, or was closed. */
 export interface Growth {
@@ -63,12 +63,13 @@ const reconnect = Schedule.min([Schedule.exponential("50 millis"), Schedule.spac
  */
 export const followPages =
   (recorder: Pick<Recorder["Service"], "readAll" | "head">, growth: Growth) =>
-  ({ after, filter }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
+  ({ after, filter, onState }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
     interface Place {
       readonly position: Position | undefined
       /** The growth at which the end was reached; `undefined` while catching up. */
       readonly waitFrom: number | undefined
     }
+    const told = (state: FollowState) => onState?.(state) ?? Effect.void
     const next = Effect.fnUntraced(function* ({ position, waitFrom }: Place) {
       if (waitFrom !== undefined) yield* growth.after(waitFrom)
       const seen = growth.current()
@@ -81,16 +82,32 @@ export const followPages =
       const batch: FollowBatch = { notifications, position: reached, caughtUp }
       const place: Place = { position: reached, waitFrom: caughtUp ? seen : undefined }
       const nothingNew = waitFrom !== undefined && reached === position
+      yield* told({ _tag: caughtUp ? "Live" : "CatchingUp", position: reached })
       return [nothingNew ? [] : [batch], Option.some(place)] as const
     })
-    return Stream.paginate({ position: after, waitFrom: undefined } as Place, (place) =>
-      next(place).pipe(
-        Effect.tapError((error) =>
-          error._tag === "RecorderUnavailable" ? Effect.logWarning("a follower waits for its log", error) : Effect.void
-        ),
-        Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" })
-      )
+    const start: Place = { position: after, waitFrom: undefined }
+    const pages = Stream.paginate(start, (place) =>
+      Effect.suspend(() => {
+        let since: number | undefined
+        let attempts = 0
+        return next(place).pipe(
+          Effect.tapError((error) =>
+            error._tag !== "RecorderUnavailable"
+              ? Effect.void
+              : Effect.flatMap(Clock.currentTimeMillis, (now) => {
+                  since ??= now
+                  attempts++
+                  return Effect.andThen(
+                    Effect.logWarning("a follower waits for its log", error),
+                    told({ _tag: "Retrying", position: place.position, since, attempts, error })
+                  )
+                })
+          ),
+          Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" })
+        )
+      })
     )
+    return Stream.unwrap(Effect.as(told({ _tag: "CatchingUp", position: after }), pages))
   }
 
 const furthest = (...positions: ReadonlyArray<Position | undefined>): Position | undefined =>

@@ -47,8 +47,8 @@ export interface PostgresDatabase {
     sql: string,
     parameters: ReadonlyArray<unknown>
   ) => Effect.Effect<ReadonlyArray<Row>, RecorderError>
-  /** Whether the calling fiber is in a transaction of the client. */
-  readonly inTransaction: Effect.Effect<boolean>
+  /** Whether whoever has this context is in a transaction of the client. */
+  readonly inTransaction: (context: Context.Context<never>) => boolean
 }
 
 const again = Schedule.exponential("20 millis").pipe(
@@ -70,16 +70,14 @@ export const open = Effect.fnUntraced(function* (
   }
   const lockTimeout = yield* toMilliseconds(options.lockTimeout ?? "5 seconds")
 
-  const inTransaction = Effect.contextWith((context: Context.Context<never>) =>
-    Effect.succeed(context.mapUnsafe.has(client.transactionService.key))
-  )
+  const inTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(client.transactionService.key)
   const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
     Effect.mapError(client.unsafe(sql, parameters).values, (error) => toRecorderError(operation, error))
   const query: PostgresDatabase["query"] = (operation, sql, parameters) =>
     Effect.catchTag(once(operation, sql, parameters), "RecorderUnavailable", (error) =>
-      Effect.flatMap(inTransaction, (joined) =>
+      Effect.contextWith((context: Context.Context<never>) =>
         // a transaction has failed with its first statement that fails, and a wait that was bounded is not to begin anew
-        joined || isLockTimeout(error.cause)
+        inTransaction(context) || isLockTimeout(error.cause)
           ? Effect.fail(error)
           : Effect.retry(once(operation, sql, parameters), {
               schedule: again,

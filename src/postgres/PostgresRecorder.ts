@@ -2,7 +2,7 @@
 import { PgClient, PgTypes } from "@effect/sql-pg"
 import type { Duration } from "effect"
 import { Context, Effect, Layer, Stream } from "effect"
-import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
+import type { RecorderError, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/appendAll.ts"
 import { followPages } from "../internal/follow.ts"
@@ -15,12 +15,13 @@ import { SnapshotRecorder } from "../SnapshotRecorder.ts"
 import { StreamCatalog } from "../StreamCatalog.ts"
 import type { StreamName } from "../StreamName.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
+import type { Answer } from "./appends.ts"
 import { sender } from "./appends.ts"
 import * as GroupAppend from "./groupAppend.ts"
 import * as PostgresDatabase from "./PostgresDatabase.ts"
 import { limitOf, pages, toNotification } from "./pages.ts"
 import type { Part, Request } from "./parameters.ts"
-import { unstorableEvent } from "./parameters.ts"
+import { unstorableRequest } from "./parameters.ts"
 import { snapshots } from "./snapshots.ts"
 import { listStreams, trackingPosition } from "./sql/queries.ts"
 import * as Wakes from "./wakes.ts"
@@ -56,36 +57,28 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
       const send = sender(database)
       const group = yield* GroupAppend.make(send)
 
+      const tellFollowers = (position: Position | undefined) =>
+        Effect.sync(() => {
+          if (position !== undefined) wakes.reached(position)
+        })
+      const recordInTransaction = (request: Request) =>
+        Effect.tap(
+          PostgresDatabase.inSavepoint(
+            database,
+            "append",
+            Effect.flatMap(send([request]), ([answer]) => answer as Answer)
+          ),
+          (position) => database.client.afterCommit(tellFollowers(position))
+        )
+
       /** In the caller's own transaction where it has one, otherwise along with others. */
-      const record = (
-        request: Request
-      ): Effect.Effect<Position | undefined, WrongExpectedVersion | TrackingConflict | RecorderError> =>
-        Effect.suspend(() => {
-          for (const { events } of request.parts) {
-            for (const event of events) {
-              const reason = unstorableEvent(event)
-              if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "append", reason }))
-            }
-          }
-          return Effect.flatMap(database.inTransaction, (joined) =>
-            joined
-              ? PostgresDatabase.inSavepoint(
-                  database,
-                  "append",
-                  Effect.flatMap(send([request]), ([answer]) => answer!)
-                ).pipe(
-                  Effect.tap((position) =>
-                    position === undefined
-                      ? Effect.void
-                      : database.client.afterCommit(Effect.sync(() => wakes.reached(position)))
-                  )
-                )
-              : Effect.tap(group(request), (position) =>
-                  Effect.sync(() => {
-                    if (position !== undefined) wakes.reached(position)
-                  })
-                )
-          )
+      const record = (request: Request): Effect.Effect<Position | undefined, GroupAppend.Failure> =>
+        Effect.contextWith((context: Context.Context<never>) => {
+          const reason = unstorableRequest(request)
+          if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "append", reason }))
+          return database.inTransaction(context)
+            ? recordInTransaction(request)
+            : Effect.tap(group(request), tellFollowers)
         })
 
       const readAll = (read: ReadAll) => {
@@ -110,6 +103,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         follow: (follow) =>
           Stream.unwrap(Effect.map(wakes.growth, (growth) => followPages({ readAll, head }, growth)(follow))),
         head,
+        inTransaction: database.inTransaction,
         logId: database.logId
       })
 

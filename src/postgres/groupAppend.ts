@@ -11,7 +11,8 @@ const MAX_APPENDS = 512
 const MAX_EVENTS = 4096
 const MAX_SIZE = 8 * 2 ** 20
 
-type Failure = WrongExpectedVersion | TrackingConflict | RecorderError
+/** What an append can fail with. */
+export type Failure = WrongExpectedVersion | TrackingConflict | RecorderError
 
 interface Pending {
   readonly request: Request

@@ -118,8 +118,7 @@ export const unstorable = (what: string, text: string): string | undefined =>
     ? undefined
     : `${what} has ${text.isWellFormed() ? "a NUL character" : "half of a surrogate pair"}, which PostgreSQL can't store in a text; encode it as bytes`
 
-/** Why an event can't be stored, if it can't: found here, it does not fail the appends that go along with it. */
-export const unstorableEvent = (event: StoredEvent): string | undefined => {
+const unstorableEvent = (event: StoredEvent): string | undefined => {
   const { id, type, encoding, payload, metadata, schemaVersion, recordedAt } = event
   if (!isCanonicalUuid(id)) return `the event id "${id}" is no UUID in lower case`
   if (!Number.isInteger(schemaVersion) || schemaVersion < 0 || schemaVersion > MAX_INTEGER) {
@@ -132,4 +131,15 @@ export const unstorableEvent = (event: StoredEvent): string | undefined => {
     unstorable(`the type of event ${id}`, type) ??
     unstorable(`the encoding of event ${id}`, encoding)
   )
+}
+
+/** Why an append can't be stored, if it can't: found here, it does not fail the appends that go along with it. */
+export const unstorableRequest = ({ parts }: Request): string | undefined => {
+  for (const { events } of parts) {
+    for (const event of events) {
+      const reason = unstorableEvent(event)
+      if (reason !== undefined) return reason
+    }
+  }
+  return undefined
 }

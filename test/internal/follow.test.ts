@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
-import { Recorder } from "effect-eventsourcing"
+import { TestClock } from "effect/testing"
+import { EventSourcingError, Recorder } from "effect-eventsourcing"
 import * as Memory from "effect-eventsourcing/memory"
 import * as Sqlite from "effect-eventsourcing/sqlite"
+import { followPages, makeGrowth } from "../../src/internal/follow.ts"
 import * as Temporary from "../sqlite/support/temporary.ts"
 
 /** SQLite, with the file open elsewhere in the process before and after. */
@@ -39,3 +41,31 @@ describe.each([
     })
   )
 })
+
+it.effect("G12 a follower that can't read says since when it tries again, and goes on by itself", () =>
+  Effect.gen(function* () {
+    const error = new EventSourcingError.RecorderUnavailable({ operation: "read the log", reason: "it is away" })
+    let failures = 3
+    const readAll = () => Effect.suspend(() => (failures-- > 0 ? Effect.fail(error) : Effect.succeed([])))
+    const states: Array<Recorder.FollowState> = []
+    const live = yield* Deferred.make<void>()
+    const onState = (state: Recorder.FollowState) =>
+      Effect.andThen(
+        Effect.sync(() => states.push(state)),
+        state._tag === "Live" ? Deferred.succeed(live, undefined) : Effect.void
+      ).pipe(Effect.asVoid)
+    yield* TestClock.setTime(1000)
+    yield* followPages(
+      { readAll, head: Effect.undefined },
+      makeGrowth()
+    )({ onState }).pipe(Stream.runDrain, Effect.forkScoped({ startImmediately: true }))
+    yield* TestClock.adjust("1 minute")
+    yield* Deferred.await(live)
+    const retrying = (attempts: number) => ({ _tag: "Retrying", position: undefined, since: 1000, attempts, error })
+    assert.deepStrictEqual(states, [
+      { _tag: "CatchingUp", position: undefined },
+      ...[retrying(1), retrying(2), retrying(3)],
+      { _tag: "Live", position: undefined }
+    ] as ReadonlyArray<Recorder.FollowState>)
+  })
+)

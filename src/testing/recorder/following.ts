@@ -1,6 +1,6 @@
 import { assert } from "@effect/vitest"
 import { Array as Arr, Context, Deferred, Effect, Stream } from "effect"
-import type { Filter } from "../../Recorder.ts"
+import type { Filter, FollowState } from "../../Recorder.ts"
 import { Recorder } from "../../Recorder.ts"
 import type { Backend } from "../Backend.ts"
 import { storedEvent, storedEvents } from "../events.ts"
@@ -24,6 +24,21 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       yield* follower.until((progress) => progress.position === position)
       assert.deepStrictEqual(ids(follower.notifications), ids(events))
       assert.isTrue(follower.caughtUp)
+    }))
+
+  test("G12 a follower says whether it catches up or has come to the end, and how far it has come", () =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      const first = yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(3) })
+      const states: Array<FollowState> = []
+      const onState = (state: FollowState) => Effect.sync(() => states.push(state))
+      const follower = yield* startFollower(recorder, { onState })
+      yield* follower.until(({ caughtUp }) => caughtUp)
+      assert.deepStrictEqual(states.at(0), { _tag: "CatchingUp", position: undefined })
+      assert.deepStrictEqual(states.at(-1), { _tag: "Live", position: first.position })
+      const { position } = yield* recorder.append({ stream: rex, expected: 2, events: storedEvents(2) })
+      yield* follower.until((progress) => progress.position === position)
+      assert.deepStrictEqual(states.at(-1), { _tag: "Live", position })
     }))
 
   test("a follower begins at the start, or behind the position it is given", () =>
