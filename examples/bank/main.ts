@@ -1,5 +1,6 @@
 /**
- * A bank: `npm run example:bank` in memory, `npm run example:bank -- --file PATH` in a SQLite file.
+ * A bank: `npm run example:bank` in memory, `npm run example:bank -- --file PATH` in a SQLite file, or with
+ * `--postgres postgresql://user:password@host/database` in PostgreSQL.
  *
  * Ten accounts, and 200 random transfers between them, all at once. Each transfer is one atomic append to two streams,
  * and one that would overdraw an account is refused: the total stays the same, to the cent.
@@ -8,6 +9,7 @@ import { parseArgs } from "node:util"
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Random } from "effect"
 import { MemoryLayer } from "effect-eventsourcing/memory"
+import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import { format } from "./Account.ts"
 import { makeBank } from "./Bank.ts"
@@ -52,7 +54,12 @@ const program = Effect.gen(function* () {
   }
 })
 
-const { file } = parseArgs({ options: { file: { type: "string" } } }).values
-const layer = file === undefined ? MemoryLayer() : SqliteLayer({ filename: file })
+const { file, postgres } = parseArgs({ options: { file: { type: "string" }, postgres: { type: "string" } } }).values
+const layer =
+  postgres !== undefined
+    ? PostgresLayer({ url: postgres, schema: "bank" })
+    : file !== undefined
+      ? SqliteLayer({ filename: file })
+      : MemoryLayer()
 
 program.pipe(Effect.provide(layer), NodeRuntime.runMain)

@@ -15,7 +15,7 @@ export class OtherRepository extends Schema.TaggedError<OtherRepository>()("Othe
   given: Schema.String
 }) {
   override get message(): string {
-    return `the file holds the history of ${this.recorded}, which has no commit in common with ${this.given}; give another --file`
+    return `the log holds the history of ${this.recorded}, which has no commit in common with ${this.given}; give another --file, or --schema`
   }
 }
 

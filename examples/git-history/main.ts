@@ -1,7 +1,8 @@
 /**
  * The authors of a git repository by commits and lines: `npm run example:git-history -- <repository> [--file PATH]`.
  *
- * Each commit that a ref reaches becomes an event in a SQLite file, in the stream of its author. Run it again, and it
+ * Each commit that a ref reaches becomes an event in a SQLite file, or with `--postgres URL [--schema NAME]` in a
+ * PostgreSQL database, in the stream of its author. Run it again, and it
  * records only what has changed; killed in the middle, it goes on from there. It counts the commits that
  * `git shortlog -sne --all` counts, always:
  *
@@ -9,19 +10,26 @@
  *   An event `CommitLost` takes it out of its author's counts; should it come back, it is recorded again. The same goes
  *   for a commit that .mailmap has given to another author.
  * - Lines are counted when a commit is found, as `git log --numstat` does: merges and binary files have none.
- * - A file holds one repository. This may have been moved or cloned: its commits tell that it is the same.
+ * - A log holds one repository. This may have been moved or cloned: its commits tell that it is the same.
  */
 import { basename, dirname, resolve } from "node:path"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Duration, Effect, Option, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import * as Git from "./Git.ts"
 import { makeHistory } from "./History.ts"
 
-const updateAndPrint = Effect.fn(function* (repository: Git.Repository, file: string) {
+/** Where the events are, and how to look at them. */
+interface Place {
+  readonly name: string
+  readonly shell: string
+}
+
+const updateAndPrint = Effect.fn(function* (repository: Git.Repository, place: Place) {
   const history = yield* makeHistory
-  yield* Console.log(`${resolve(file)}: ${history.commits.size} commits are recorded.`)
+  yield* Console.log(`${place.name}: ${history.commits.size} commits are recorded.`)
   const difference = yield* history.compare(repository)
   const { found, lost } = difference
   yield* Console.log(`${repository.directory}: ${found.length} commits are new, ${lost.length} are gone.`)
@@ -50,9 +58,7 @@ const updateAndPrint = Effect.fn(function* (repository: Git.Repository, file: st
   for (const { commits, added, removed, author } of authors) {
     yield* Console.log(row(commits, added, removed, printable(author)))
   }
-  yield* Console.log(
-    `\nThe events: sqlite3 "${file}" "SELECT position, stream, version, type, payload FROM stored_events"`
-  )
+  yield* Console.log(`\nThe events: ${place.shell}`)
 })
 
 const row = (commits: number | string, added: number | string, removed: number | string, author: string) =>
@@ -78,16 +84,31 @@ const command = Command.make(
     file: Flag.String("file").pipe(
       Flag.optional,
       Flag.withDescription("the SQLite file (default: git-history-<repository>.db)")
+    ),
+    postgres: Flag.String("postgres").pipe(
+      Flag.optional,
+      Flag.withDescription("a PostgreSQL database instead: postgresql://user:password@host/database")
+    ),
+    schema: Flag.String("schema").pipe(
+      Flag.withDefault("git_history"),
+      Flag.withDescription("the schema in that database (default: git_history)")
     )
   },
-  ({ path, file }) =>
+  ({ path, file, postgres, schema }) =>
     Effect.gen(function* () {
       const repository = yield* Git.repositoryOf(path)
+      if (Option.isSome(postgres)) {
+        const query = `SELECT position, stream, version, type, payload_text FROM \\"${schema}\\".stored_events`
+        const place = { name: `schema ${schema}`, shell: `psql URL -c "${query}"` }
+        return yield* Effect.provide(updateAndPrint(repository, place), PostgresLayer({ url: postgres.value, schema }))
+      }
       const filename = Option.getOrElse(file, () => defaultFile(repository))
-      yield* Effect.provide(updateAndPrint(repository, filename), SqliteLayer({ filename }))
+      const query = "SELECT position, stream, version, type, payload FROM stored_events"
+      const place = { name: resolve(filename), shell: `sqlite3 "${filename}" "${query}"` }
+      yield* Effect.provide(updateAndPrint(repository, place), SqliteLayer({ filename }))
     }).pipe(
       Effect.catchTag("WrongExpectedVersion", () =>
-        Effect.fail(new Error("another run records into this file; run this again when it has ended"))
+        Effect.fail(new Error("another run records into this log; run this again when it has ended"))
       ),
       Effect.catch(({ message }) =>
         Effect.andThen(

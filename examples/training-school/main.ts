@@ -1,5 +1,6 @@
 /**
- * A training school for dogs, kept in a SQLite file: `npm start`, or `npm start -- --file PATH`.
+ * A training school for dogs, kept in a SQLite file: `npm start`, or `npm start -- --file PATH`. Or in a PostgreSQL
+ * database: `npm start -- --postgres postgresql://user:password@host/database`, in a schema of its own.
  *
  * It registers two dogs, teaches them tricks, and reads their details. Run it twice: the second run finds what the first
  * one recorded.
@@ -9,11 +10,15 @@ import { parseArgs } from "node:util"
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Stream } from "effect"
 import { EventStore } from "effect-eventsourcing"
+import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import { Dog } from "./Dog.ts"
 import { makeTrainingSchool } from "./TrainingSchool.ts"
 
-const { file } = parseArgs({ options: { file: { type: "string", default: "training-school.db" } } }).values
+const { file, postgres } = parseArgs({
+  options: { file: { type: "string", default: "training-school.db" }, postgres: { type: "string" } }
+}).values
+const schema = "training_school"
 
 const lessons = [
   { name: "Fido", tricks: ["roll over", "play dead"] },
@@ -48,10 +53,18 @@ const program = Effect.gen(function* () {
   }
 
   const recorded = (yield* countEvents) - before
-  yield* Console.log(`\n${before} events were there, ${recorded} were recorded, in ${resolve(file)}`)
+  const place = postgres === undefined ? resolve(file) : `the schema ${schema} of the database`
+  yield* Console.log(`\n${before} events were there, ${recorded} were recorded, in ${place}`)
   yield* Console.log("Run it again, and it finds them. To look at them yourself:")
-  yield* Console.log(`  sqlite3 "${file}" "SELECT position, stream, version, type, payload FROM stored_events"`)
+  const query = (table: string, payload: string) => `"SELECT position, stream, version, type, ${payload} FROM ${table}"`
+  yield* Console.log(
+    postgres === undefined
+      ? `  sqlite3 "${file}" ${query("stored_events", "payload")}`
+      : `  psql URL -c ${query(`${schema}.stored_events`, "payload_text")}`
+  )
 })
 
-// any other backend's layer will do: the program asks for a repository and an event store, whoever provides them
-program.pipe(Effect.provide(SqliteLayer({ filename: file })), NodeRuntime.runMain)
+// the program asks for a repository and an event store, and runs on whatever layer provides them
+const layer = postgres === undefined ? SqliteLayer({ filename: file }) : PostgresLayer({ url: postgres, schema })
+
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

@@ -233,7 +233,7 @@ describe("git-history", { timeout: 120_000 }, () => {
       )
       const runs = yield* Effect.replicateEffect(gitHistory(cwd, "shared"), 2, { concurrency: 2 })
       for (const { code, stderr } of runs) {
-        if (code !== 0) assert.include(stderr, "another run records into this file")
+        if (code !== 0) assert.include(stderr, "another run records into this log")
       }
       const { stdout } = yield* gitHistory(cwd, "shared")
       assert.deepStrictEqual(printed(stdout), gitCounts(repository))
@@ -310,7 +310,7 @@ describe("git-history", { timeout: 120_000 }, () => {
         [[], "Missing required argument: repository"],
         [
           ["two", "--file", "one.db"],
-          `the file holds the history of ${cwd}/one/.git, which has no commit in common with`
+          `the log holds the history of ${cwd}/one/.git, which has no commit in common with`
         ],
         [["one", "--file", "one/.git/HEAD"], "the file is no SQLite database"]
       ]
