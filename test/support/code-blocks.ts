@@ -202,6 +202,8 @@ export const writeBlocks = (options: {
       ``,
       `const config = mergeConfig(project, { root: import.meta.dirname })`,
       `config.test.include = ${JSON.stringify(tested)}`,
+      // what it sets up is there already
+      `config.test.globalSetup = []`,
       `export default config`,
       ``
     ].join("\n")
