@@ -85,6 +85,9 @@ const optional = { required: false }
 const entryPoints = Object.keys(manifest.exports).filter((key) => key !== "./package.json")
 const specifier = (entryPoint: string): string => name + entryPoint.slice(1)
 const needsVitest = (entryPoint: string): boolean => entryPoint === "./testing"
+/** The drivers that are installed only by those who use them, by the entry points that need one. */
+const drivers: Readonly<Record<string, string>> = { "./postgres": "@effect/sql-pg" }
+const needsNothing = (entryPoint: string): boolean => !needsVitest(entryPoint) && drivers[entryPoint] === undefined
 
 const importAtRuntime = (entryPoint: string): string => {
   const script = `const module = await import(${JSON.stringify(specifier(entryPoint))})
@@ -138,7 +141,7 @@ check("npm pack builds and packs the package", required, () => {
   return tarball
 })
 
-check("the tarball installs into an empty project, without vitest", required, () => {
+check("the tarball installs into an empty project, without vitest and drivers", required, () => {
   fs.mkdirSync(consumer)
   fs.writeFileSync(path.join(consumer, "package.json"), JSON.stringify({ private: true, type: "module" }))
   run(
@@ -150,7 +153,7 @@ check("the tarball installs into an empty project, without vitest", required, ()
     spec("effect"),
     spec("@types/node")
   )
-  for (const absent of ["vitest", "@effect/vitest"]) {
+  for (const absent of ["vitest", "@effect/vitest", ...Object.values(drivers)]) {
     ensure(!fs.existsSync(path.join(consumer, "node_modules", absent)), `${absent} was installed too`)
   }
   const dependencies = Object.keys(readJson(path.join(installed, "package.json")).dependencies ?? {})
@@ -182,17 +185,16 @@ check("the tarball has the files it should have, and no others", optional, () =>
   return `${modules.length} modules with declarations and source maps`
 })
 
-for (const entryPoint of entryPoints.filter((entryPoint) => !needsVitest(entryPoint))) {
-  check(`import "${specifier(entryPoint)}", without vitest`, optional, () => importAtRuntime(entryPoint))
+for (const entryPoint of entryPoints.filter(needsNothing)) {
+  check(`import "${specifier(entryPoint)}", with nothing else`, optional, () => importAtRuntime(entryPoint))
 }
 
-writeConsumer(
-  "consumer.ts",
-  entryPoints.filter((entryPoint) => !needsVitest(entryPoint))
-)
+writeConsumer("consumer.ts", entryPoints.filter(needsNothing))
 for (const system of moduleSystems) {
-  check(`a consumer type-checks with skipLibCheck: false, ${system.moduleResolution}, without vitest`, optional, () =>
-    typeCheck(["consumer.ts"], system)
+  check(
+    `a consumer type-checks with skipLibCheck: false, ${system.moduleResolution}, with nothing else`,
+    optional,
+    () => typeCheck(["consumer.ts"], system)
   )
 }
 
@@ -208,15 +210,20 @@ const examplePackages = new Set(
 )
 const exampleDependencies = Object.keys(manifest.devDependencies).filter((name) => examplePackages.has(name))
 
-check("vitest and what the examples import install next to it", required, () => {
-  const specs = Array.from(new Set(["vitest", "@effect/vitest", ...exampleDependencies]), spec)
+check("vitest, the drivers and what the examples import install next to it", required, () => {
+  const specs = Array.from(
+    new Set(["vitest", "@effect/vitest", ...Object.values(drivers), ...exampleDependencies]),
+    spec
+  )
   run(consumer, "npm", "install", "--strict-peer-deps", ...specs)
   return specs.join(" ")
 })
 
-for (const entryPoint of entryPoints.filter(needsVitest)) {
+for (const entryPoint of entryPoints.filter((entryPoint) => !needsNothing(entryPoint))) {
   check(`import "${specifier(entryPoint)}"`, optional, () => importAtRuntime(entryPoint))
+}
 
+for (const entryPoint of entryPoints.filter(needsVitest)) {
   check(`import "${specifier(entryPoint)}" in a test`, optional, () => {
     fs.writeFileSync(
       path.join(consumer, "consumer.test.ts"),
