@@ -156,6 +156,8 @@ export class UnknownEventType extends Schema.TaggedError<UnknownEventType>()("Un
 export class RecorderUnavailable extends Schema.TaggedError<RecorderUnavailable>()("RecorderUnavailable", {
   operation: Schema.String,
   reason: Schema.String,
+  /** For how long a lock was waited for, in milliseconds: as long as the user lets it, so nothing waits for it anew. */
+  waited: Schema.optionalKey(Schema.Number),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
   override get message(): string {

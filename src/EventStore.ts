@@ -402,4 +402,6 @@ const paginate = <Place, A, E, E2>(
 const whenUnavailableAgain = <A, E extends { readonly _tag: string }, R>(append: Effect.Effect<A, E, R>) =>
   retryRarely(append, { again: () => append, schedule: resend, while: isUnavailable })
 
-const isUnavailable = (error: { readonly _tag: string }): boolean => error._tag === "RecorderUnavailable"
+/** Whether an answer was lost, or nothing was sent; not where a lock was waited for as long as that may be. */
+const isUnavailable = (error: { readonly _tag: string; readonly waited?: unknown }): boolean =>
+  error._tag === "RecorderUnavailable" && error.waited === undefined

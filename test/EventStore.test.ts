@@ -297,6 +297,24 @@ describe("a lost answer", () => {
     })
   )
 
+  it.effect("is not what ends the wait for a lock: that has its own bound, and is not begun anew", () =>
+    Effect.gen(function* () {
+      let appends = 0
+      const held = new EventSourcingError.RecorderUnavailable({ operation: "append", reason: "held", waited: 5000 })
+      const log = withRecorder(yield* makeLog, () => ({
+        append: () =>
+          Effect.suspend(() => {
+            appends++
+            return Effect.fail(held)
+          })
+      }))
+      const { store } = yield* open(log)
+      const appending = store.append(Dog, rex, { expected: "NoStream", events: [registered] })
+      assert.strictEqual(yield* Effect.flip(appending), held)
+      assert.strictEqual(appends, 1)
+    })
+  )
+
   it.effect("of an append to several streams is the same", () =>
     Effect.gen(function* () {
       const base = yield* makeLog

@@ -1,7 +1,6 @@
 /** A log's place in a PostgreSQL database: the client that it is reached by, and the schema that it is in. */
 import type { PgClient } from "@effect/sql-pg"
-import type { Context } from "effect"
-import { Duration, Effect, Schedule } from "effect"
+import { Context, Duration, Effect, Schedule } from "effect"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
@@ -47,6 +46,8 @@ export interface PostgresDatabase {
     sql: string,
     parameters: ReadonlyArray<unknown>
   ) => Effect.Effect<ReadonlyArray<Row>, RecorderError>
+  /** Runs outside of the calling fiber's transaction, where it has one. */
+  readonly outside: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** Whether whoever has this context is in a transaction of the client. */
   readonly inTransaction: (context: Context.Context<never>) => boolean
 }
@@ -72,16 +73,16 @@ export const open = Effect.fnUntraced(function* (
 
   const inTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(client.transactionService.key)
   const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
-    Effect.mapError(client.unsafe(sql, parameters).values, (error) => toRecorderError(operation, error))
+    Effect.mapError(client.unsafe(sql, parameters).values, (error) => toRecorderError(operation, error, lockTimeout))
   const query: PostgresDatabase["query"] = (operation, sql, parameters) =>
     Effect.catchTag(once(operation, sql, parameters), "RecorderUnavailable", (error) =>
       Effect.contextWith((context: Context.Context<never>) =>
         // a transaction has failed with its first statement that fails, and a wait that was bounded is not to begin anew
-        inTransaction(context) || isLockTimeout(error.cause)
+        inTransaction(context) || error.waited !== undefined
           ? Effect.fail(error)
           : Effect.retry(once(operation, sql, parameters), {
               schedule: again,
-              while: (next) => next._tag === "RecorderUnavailable" && !isLockTimeout(next.cause)
+              while: (next) => next._tag === "RecorderUnavailable" && next.waited === undefined
             })
       )
     )
@@ -116,16 +117,12 @@ export const open = Effect.fnUntraced(function* (
     logId: String(row?.[0]),
     channel: `stored_events_${row?.[1]}`,
     query,
+    outside: Effect.updateContext((context: Context.Context<never>) =>
+      Context.omit(client.transactionService)(context)
+    ),
     inTransaction
   }
 })
-
-/** Whether an append was refused because it had waited for the position lock for as long as it may. */
-const isLockTimeout = (cause: unknown): boolean =>
-  typeof cause === "object" &&
-  cause !== null &&
-  "reason" in cause &&
-  (cause as SqlError.SqlError).reason._tag === "LockTimeoutError"
 
 const toMilliseconds = (input: Duration.Input): Effect.Effect<number, RecorderFailure> => {
   const invalid = new RecorderFailure({

@@ -50,7 +50,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         database.query("read the head of the log", selects.head, []),
         ([row]): Position | undefined => (row?.[0] == null ? undefined : fromStorage(BigInt(row[0] as bigint)))
       )
-      const wakes = yield* Wakes.make(database, head, {
+      const wakes = yield* Wakes.make(database, database.outside(head), {
         listen: options.listen ?? true,
         pollInterval: options.pollInterval ?? "1 second"
       })
@@ -86,6 +86,12 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         return Effect.map(database.query("read the log", sql, parameters), (rows) => rows.map(toNotification))
       }
 
+      /** A follower sees what is committed, also one that was started inside a transaction. */
+      const committed = {
+        head: database.outside(head),
+        readAll: (read: ReadAll) => database.outside(readAll(read))
+      }
+
       const recorder = Recorder.of({
         append: (append) =>
           Effect.map(
@@ -100,8 +106,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
           return Effect.map(database.query("read a stream", sql, parameters), (rows) => rows.map(toNotification))
         },
         readAll,
-        follow: (follow) =>
-          Stream.unwrap(Effect.map(wakes.growth, (growth) => followPages({ readAll, head }, growth)(follow))),
+        follow: (follow) => Stream.unwrap(Effect.map(wakes.growth, (growth) => followPages(committed, growth)(follow))),
         head,
         inTransaction: database.inTransaction,
         logId: database.logId

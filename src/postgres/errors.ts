@@ -65,8 +65,8 @@ const isPassing = ({ reason }: SqlError.SqlError, { code, message }: ServerError
   return reason._tag === "ConnectionError" && (reason.operation !== "connect" || passingMessages.has(message))
 }
 
-/** Says what happened and what to do. */
-export const toRecorderError = (operation: string, error: SqlError.SqlError): RecorderError => {
+/** Says what happened and what to do; `lockTimeout` is for how long a lock was waited for, in milliseconds. */
+export const toRecorderError = (operation: string, error: SqlError.SqlError, lockTimeout = 0): RecorderError => {
   const server = toServerError(error)
   const help = server.code === undefined ? undefined : advice[server.code]
   const reason = [
@@ -76,6 +76,8 @@ export const toRecorderError = (operation: string, error: SqlError.SqlError): Re
   ]
     .filter((part) => part !== undefined)
     .join(". ")
-  const Failure = isPassing(error, server) ? RecorderUnavailable : RecorderFailure
-  return new Failure({ operation, reason, cause: error })
+  if (!isPassing(error, server)) return new RecorderFailure({ operation, reason, cause: error })
+  return error.reason._tag === "LockTimeoutError"
+    ? new RecorderUnavailable({ operation, reason, waited: lockTimeout, cause: error })
+    : new RecorderUnavailable({ operation, reason, cause: error })
 }

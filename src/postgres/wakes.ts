@@ -63,7 +63,9 @@ export const make = Effect.fnUntraced(function* (
   const polling = head.pipe(
     Effect.tap((position) =>
       Effect.sync(() => {
-        if (position !== undefined) reached(position)
+        // behind what was known, where the log was put back to an earlier one
+        if (position === undefined || (known !== undefined && position < known)) known = position
+        else reached(position)
       })
     ),
     // whoever follows hears of it by its own reads

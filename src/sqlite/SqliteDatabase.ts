@@ -28,9 +28,8 @@ export interface Options {
    */
   readonly synchronous?: "full" | "normal"
   /**
-   * How long one attempt waits for a lock that another process holds, before `RecorderUnavailable`. Default 5 seconds.
-   * The event store sends an append again after that for two seconds. Of those who share a file in a process, the first
-   * one's counts.
+   * How long to wait for a lock that another process holds, before `RecorderUnavailable`. Default 5 seconds. Of those who
+   * share a file in a process, the first one's counts.
    */
   readonly lockTimeout?: Duration.Input
 }
@@ -231,6 +230,7 @@ const waitingForLock = <A>(
               new RecorderUnavailable({
                 operation,
                 reason: `SQLite file "${filename}": another process has held the lock for ${timeout} ms; see who has it open (a shell, a backup, another instance), or raise lockTimeout`,
+                waited: now - began,
                 cause
               })
             )

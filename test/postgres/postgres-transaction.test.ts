@@ -1,6 +1,6 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Schema } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Schema, Stream } from "effect"
 import { Aggregate, Recorder, Repository, SnapshotStore, StreamName } from "effect-eventsourcing"
 import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { ada, bob, coinsOf, Purse, transfer } from "../support/purse.ts"
@@ -162,6 +162,36 @@ describe("repositories inside the user's own transaction", () => {
       const { readStream } = Context.get(services, Recorder.Recorder)
       assert.deepStrictEqual(yield* readStream({ stream: StreamName.of("Counter", id), limit: 10 }), [])
       assert.strictEqual((yield* counters.execute(id, Counter.Started())).version, 0)
+    })
+  )
+
+  it.live("a follower that is started inside sees what is committed, and outlives the transaction", () =>
+    Effect.gen(function* () {
+      const { sql, services, repository } = yield* purses
+      const recorder = Context.get(services, Recorder.Recorder)
+      const seen: Array<string> = []
+      const live = yield* Deferred.make<void>()
+      const three = yield* Deferred.make<void>()
+      const following = yield* sql.withTransaction(
+        Effect.gen(function* () {
+          yield* repository.of(Purse).execute(bob, put(1))
+          const fiber = yield* recorder.follow({}).pipe(
+            Stream.runForEach(({ notifications, caughtUp }) =>
+              Effect.gen(function* () {
+                seen.push(...notifications.map(({ type }) => type))
+                if (caughtUp) yield* Deferred.succeed(live, undefined)
+                if (seen.length === 3) yield* Deferred.succeed(three, undefined)
+              })
+            ),
+            Effect.forkDetach({ startImmediately: true })
+          )
+          yield* Deferred.await(live)
+          assert.deepStrictEqual(seen, ["Purse.Opened", "Purse.Opened"])
+          return fiber
+        })
+      )
+      yield* Deferred.await(three)
+      yield* Fiber.interrupt(following)
     })
   )
 })
