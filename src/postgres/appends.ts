@@ -5,27 +5,50 @@ import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
 import type { PostgresDatabase, Row } from "./PostgresDatabase.ts"
 import type { Part, Request } from "./parameters.ts"
-import { fromInteger, ofAppends, toInteger } from "./parameters.ts"
+import { fromInteger, ofAppends, ofEvent, toInteger } from "./parameters.ts"
 import { quote } from "./sql/identifiers.ts"
 
 /** What became of an append: the position of its last event, if it has events. */
 export type Answer = Effect.Effect<Position | undefined, WrongExpectedVersion | TrackingConflict>
 
-const OUT = "first_position, actual, refused, repeated, tracked"
+const placeholders = (count: number) => Array.from({ length: count }, (_, i) => `$${i + 1}`).join(", ")
 
-/** Records appends in one call of `append_events`, with an answer for each of them. */
-export const sender = (
-  database: PostgresDatabase
-): ((requests: ReadonlyArray<Request>) => Effect.Effect<ReadonlyArray<Answer>, RecorderError>) => {
-  const parameters = Array.from({ length: 21 }, (_, i) => `$${i + 1}`).join(", ")
-  const sql = `SELECT ${OUT} FROM ${quote(database.schema)}.append_events(${parameters})`
+/** Records appends in one call of `append_events`, or `append_event`, with an answer for each of them. */
+export const sender = ({
+  lockTimeout,
+  query,
+  schema
+}: PostgresDatabase): ((requests: ReadonlyArray<Request>) => Effect.Effect<ReadonlyArray<Answer>, RecorderError>) => {
+  const s = quote(schema)
+  const one = `SELECT new_position, actual, repeated FROM ${s}.append_event(${placeholders(11)})`
+  const many = `SELECT first_position, actual, refused, repeated, tracked FROM ${s}.append_events(${placeholders(21)})`
   return (requests) =>
-    Effect.map(
-      Effect.suspend(() => database.query("append", sql, ofAppends(database.lockTimeout, requests))),
-      ([row]) => toAnswers(requests, row as Row)
-    )
+    Effect.suspend(() => {
+      const [request] = requests
+      const part = requests.length === 1 && request?.move === undefined ? request?.parts[0] : undefined
+      const event = request?.parts.length === 1 && part?.events.length === 1 ? part.events[0] : undefined
+      return part === undefined || event === undefined
+        ? Effect.map(query("append", many, ofAppends(lockTimeout, requests)), ([row]) =>
+            toAnswers(requests, row as Row)
+          )
+        : Effect.map(query("append", one, ofEvent(lockTimeout, part.stream, part.expected, event)), ([row]) => [
+            toAnswer(part, row as Row)
+          ])
+    })
 }
 
+/** What `append_event` answers. */
+const toAnswer = (part: Part, row: Row): Answer => {
+  const [position, actual, repeated] = row as readonly [
+    position: bigint | null,
+    actual: number,
+    repeated: bigint | null
+  ]
+  const recorded = position ?? repeated
+  return recorded === null ? Effect.fail(wrongVersion([part], [actual])) : Effect.succeed(fromStorage(BigInt(recorded)))
+}
+
+/** What `append_events` answers. */
 const toAnswers = (requests: ReadonlyArray<Request>, row: Row): ReadonlyArray<Answer> => {
   const [first, actual, refused, repeated, tracked] = row as readonly [
     first: bigint | null,

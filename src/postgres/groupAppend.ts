@@ -127,10 +127,7 @@ export const make = Effect.fnUntraced(function* (
         return batch.length === 0
           ? Effect.void
           : // when the layer is closed meanwhile, nobody waits for ever
-            Effect.ensuring(
-              sendBatch(batch),
-              Effect.sync(() => answerAll(batch, unavailable()))
-            )
+            Effect.onInterrupt(sendBatch(batch), () => Effect.sync(() => answerAll(batch, unavailable())))
       })
     ),
     Effect.forever,

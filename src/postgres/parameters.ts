@@ -107,6 +107,26 @@ export const ofAppends = (lockTimeout: number, requests: ReadonlyArray<Request>)
   ]
 }
 
+/** The parameters of `append_event`. */
+export const ofEvent = (
+  lockTimeout: number,
+  stream: StreamName,
+  expected: ExpectedVersion,
+  { id, type, schemaVersion, encoding, payload, metadata, recordedAt }: StoredEvent
+): ReadonlyArray<PgTypes.Parameter> => [
+  PgTypes.int4(lockTimeout),
+  PgTypes.text(stream),
+  PgTypes.int4(toInteger(expected)),
+  PgTypes.uuid(id),
+  PgTypes.text(type),
+  PgTypes.int4(schemaVersion),
+  PgTypes.text(encoding),
+  PgTypes.text(typeof payload === "string" ? payload : null),
+  PgTypes.bytea(typeof payload === "string" ? null : payload),
+  PgTypes.text(metadata),
+  PgTypes.int8(BigInt(recordedAt))
+]
+
 const isCanonicalUuid = (id: string): boolean =>
   /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/.test(id)
 

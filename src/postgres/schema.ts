@@ -1,4 +1,5 @@
 /** The SQL of a log: what makes its tables and functions, and what brings an older log up. */
+import { appendEvent } from "./sql/appendEvent.ts"
 import { appendEvents } from "./sql/appendEvents.ts"
 import { literal, quote } from "./sql/identifiers.ts"
 import { lockPositions } from "./sql/lockPositions.ts"
@@ -6,7 +7,7 @@ import { tables } from "./sql/tables.ts"
 
 /** The steps that bring a schema up, one for each version; what has been released is never changed. */
 const migrations: ReadonlyArray<(schema: string) => ReadonlyArray<string>> = [
-  (schema) => [...tables(schema), lockPositions(schema), appendEvents(schema)]
+  (schema) => [...tables(schema), lockPositions(schema), appendEvents(schema), appendEvent(schema)]
 ]
 
 /** The version of the schema that this version of the library works with. */

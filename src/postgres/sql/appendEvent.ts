@@ -1,0 +1,43 @@
+import { logTable, positions, quote } from "./identifiers.ts"
+
+/**
+ * `append_event` records one event of one stream: what `append_events` does, in half the time for what is asked most.
+ *
+ * Answers:
+ * - new_position: of the event, if it was recorded.
+ * - actual: the version of the stream before, -1 where it had no event.
+ * - repeated: where it was not recorded, the position of the very event, if it stands in its place already.
+ */
+export const appendEvent = (schema: string): string => {
+  const s = quote(schema)
+  return `CREATE FUNCTION ${s}.append_event(
+  lock_timeout integer,
+  new_stream text, expected_version integer,
+  new_id uuid, new_type text, new_schema_version integer, new_encoding text, new_payload_text text,
+  new_payload_bytes bytea, new_metadata text, new_recorded_at bigint,
+  OUT new_position bigint, OUT actual integer, OUT repeated bigint
+)
+LANGUAGE plpgsql VOLATILE
+AS $function$
+BEGIN
+  PERFORM ${s}.lock_positions(lock_timeout);
+
+  SELECT e.version INTO actual FROM ${s}.stored_events e WHERE e.stream = new_stream ORDER BY e.version DESC LIMIT 1;
+  actual := coalesce(actual, -1);
+  IF actual <> expected_version THEN
+    SELECT e.position INTO repeated FROM ${s}.stored_events e
+    WHERE e.stream = new_stream AND e.version = expected_version::bigint + 1 AND e.id = new_id;
+    RETURN;
+  END IF;
+
+  new_position := nextval(${positions(schema)}::regclass);
+  INSERT INTO ${s}.stored_events
+    (position, stream, version, id, type, schema_version, encoding, payload_text, payload_bytes, metadata, recorded_at)
+  VALUES
+    (new_position, new_stream, expected_version + 1, new_id, new_type, new_schema_version, new_encoding,
+     new_payload_text, new_payload_bytes, new_metadata, new_recorded_at);
+
+  PERFORM pg_notify('stored_events_' || ${logTable(schema)}::regclass::oid, new_position::text);
+END;
+$function$`
+}
