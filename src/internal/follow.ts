@@ -98,7 +98,7 @@ export const followPages =
                   since ??= now
                   attempts++
                   return Effect.andThen(
-                    Effect.logWarning("a follower waits for its log", error),
+                    Effect.logWarning(`a follower waits for its log: ${error.message}`),
                     told({ _tag: "Retrying", position: place.position, since, attempts, error })
                   )
                 })

@@ -6,6 +6,7 @@ import type { RecorderError } from "../EventSourcingError.ts"
 import type { Growth } from "../internal/follow.ts"
 import { makeGrowth } from "../internal/follow.ts"
 import type { Position } from "../Position.ts"
+import { toRecorderError } from "./errors.ts"
 import type { PostgresDatabase } from "./PostgresDatabase.ts"
 
 /** What followers of a log go by. */
@@ -56,7 +57,11 @@ export const make = Effect.fnUntraced(function* (
     })
   )
   const listening = listenOnce.pipe(
-    Effect.tapError((error) => Effect.logWarning("listening for appends was interrupted; polling meanwhile", error)),
+    Effect.tapError((error) =>
+      Effect.logWarning(
+        `followers are not told of appends for now, and poll: ${toRecorderError("listen", error).message}`
+      )
+    ),
     Effect.retry(relisten),
     Effect.ignore
   )

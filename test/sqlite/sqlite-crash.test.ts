@@ -10,11 +10,12 @@ import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore, Repository, StreamCatalog, StreamName } from "effect-eventsourcing"
 import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
-import * as Child from "./support/child.ts"
-import type { Acknowledged } from "./support/crash-child.ts"
-import { random } from "./support/random.ts"
+import type { Acknowledged } from "../support/acknowledged.ts"
+import { parse } from "../support/acknowledged.ts"
+import * as Child from "../support/child.ts"
+import { random } from "../support/random.ts"
+import { Tally } from "../support/tally.ts"
 import * as Stored from "./support/stored.ts"
-import { Tally } from "./support/tally.ts"
 import * as Temporary from "./support/temporary.ts"
 
 const kills = Number(process.env.CRASH_KILLS ?? 20)
@@ -22,9 +23,6 @@ const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31
 
 /** So many kills on one file: every one of them looks at the whole file. */
 const KILLS_PER_FILE = 20
-
-const parse = (lines: ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<Acknowledged>> =>
-  lines.filter((line) => line.startsWith("[")).map((line) => JSON.parse(line))
 
 /**
  * Looks at a copy of the file and its write-ahead log, as the killed process left them: the recovery of the file itself
@@ -58,7 +56,7 @@ const problemsOfCopy = (filename: string, acknowledged: ReadonlyArray<ReadonlyAr
 
 /** Lets a process append and kills it; answers what it had acknowledged. */
 const appendAndKill = Effect.fnUntraced(function* (filename: string, duringOpen: boolean, next: () => number) {
-  const child = yield* Child.start("crash-child.ts", filename, "forever")
+  const child = yield* Child.start("support/crash-child.ts", "forever", "sqlite", filename)
   assert.strictEqual(yield* child.line, "opening")
   if (!duringOpen) assert.strictEqual(yield* child.line, "opened")
   yield* Effect.sleep(next() * (duringOpen ? 40 : 150))
@@ -88,7 +86,7 @@ describe("SIGKILL in the middle of appends", () => {
           assert.isAbove(killedInAppends, 0, "no process came to append before it was killed")
 
           // one more recovers the file, and is let finish
-          const last = yield* Child.start("crash-child.ts", filename, "3")
+          const last = yield* Child.start("support/crash-child.ts", "3", "sqlite", filename)
           yield* last.end
           const added = parse(yield* last.remaining)
           assert.isAtLeast(added.length, 20)

@@ -7,8 +7,8 @@ import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Recorder } from "effect-eventsourcing"
 import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
+import * as Protocol from "../support/protocol.ts"
 import { append, event } from "./support/appends.ts"
-import * as Protocol from "./support/protocol.ts"
 import type { commands as ShellCommands } from "./support/sql-shell.ts"
 import * as Stored from "./support/stored.ts"
 import * as Temporary from "./support/temporary.ts"
@@ -184,7 +184,7 @@ describe("a file that can't be opened", () => {
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* record(filename, 3)
-      const other = yield* Protocol.connect<typeof ShellCommands>("sql-shell.ts", filename)
+      const other = yield* Protocol.connect<typeof ShellCommands>("sqlite/support/sql-shell.ts", filename)
       const locks = {
         "for writing": ["BEGIN IMMEDIATE", "COMMIT"],
         "for reading too": [
@@ -245,7 +245,7 @@ describe("a file that may not be written", () => {
         yield* Effect.addFinalizer(() => setModes(0o666, 0o777))
         yield* setModes(fileMode, directoryMode)
 
-        const other = yield* Protocol.connect<WorkerCommands>("worker.ts")
+        const other = yield* Protocol.connect<WorkerCommands>("sqlite/support/worker.ts")
         if (isRoot) yield* other.call("becomeNobody", undefined)
         // a file that can be read, beside which SQLite can put its own, is opened: its events can be read
         const openAndAppend = Effect.andThen(

@@ -15,9 +15,9 @@ import {
   TrackedAppend
 } from "effect-eventsourcing"
 import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
+import * as Protocol from "../support/protocol.ts"
 import { Account } from "./support/account.ts"
 import { append } from "./support/appends.ts"
-import * as Protocol from "./support/protocol.ts"
 import type { commands as ShellCommands } from "./support/sql-shell.ts"
 import * as Stored from "./support/stored.ts"
 import * as Temporary from "./support/temporary.ts"
@@ -77,7 +77,7 @@ const writes = Effect.gen(function* () {
   }
 })
 
-const shell = (filename: string) => Protocol.connect<typeof ShellCommands>("sql-shell.ts", filename)
+const shell = (filename: string) => Protocol.connect<typeof ShellCommands>("sqlite/support/sql-shell.ts", filename)
 
 const isRunning = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.pollUnsafe() === undefined
 

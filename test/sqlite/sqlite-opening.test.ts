@@ -7,8 +7,8 @@ import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Recorder } from "effect-eventsourcing"
 import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
+import * as Protocol from "../support/protocol.ts"
 import { append } from "./support/appends.ts"
-import * as Protocol from "./support/protocol.ts"
 import type { commands as ShellCommands } from "./support/sql-shell.ts"
 import * as Stored from "./support/stored.ts"
 import * as Temporary from "./support/temporary.ts"
@@ -161,7 +161,7 @@ describe("closing", () => {
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const log = yield* openUntilClosed(filename)
-      const other = yield* Protocol.connect<typeof ShellCommands>("sql-shell.ts", filename)
+      const other = yield* Protocol.connect<typeof ShellCommands>("sqlite/support/sql-shell.ts", filename)
       yield* other.call("exec", "BEGIN IMMEDIATE")
       const closed = yield* closeWhileWaiting(log)
       yield* other.call("exec", "COMMIT")

@@ -5,13 +5,13 @@ import { TestClock } from "effect/testing"
 import type { StoredEvent } from "effect-eventsourcing"
 import { Recorder, Repository } from "effect-eventsourcing"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
+import * as Protocol from "../support/protocol.ts"
 import { Account, deposit, freeze, manyWriters, storm, thaw, withdraw } from "./support/account.ts"
-import * as Protocol from "./support/protocol.ts"
 import * as Stored from "./support/stored.ts"
 import * as Temporary from "./support/temporary.ts"
 import type { WorkerCommands } from "./support/worker.ts"
 
-const connect = Protocol.connect<WorkerCommands>("worker.ts")
+const connect = Protocol.connect<WorkerCommands>("sqlite/support/worker.ts")
 
 /** Other processes, ready to be told what to do. */
 const workers = (count: number) =>

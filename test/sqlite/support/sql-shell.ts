@@ -1,7 +1,7 @@
 /** A program that has a SQLite file open like any other: runs the SQL it is told to. Holds locks, for instance. */
 import { DatabaseSync } from "node:sqlite"
 import { Effect } from "effect"
-import * as Protocol from "./protocol.ts"
+import * as Protocol from "../../support/protocol.ts"
 
 const db = new DatabaseSync(process.argv[2] as string)
 

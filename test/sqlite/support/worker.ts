@@ -3,9 +3,9 @@ import { Context, Effect, Exit, Layer, Scope } from "effect"
 import { Recorder, Repository } from "effect-eventsourcing"
 import type { SqliteServices } from "effect-eventsourcing/sqlite"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
+import * as Protocol from "../../support/protocol.ts"
 import * as Domain from "./account.ts"
 import { Account } from "./account.ts"
-import * as Protocol from "./protocol.ts"
 
 let opened: { readonly scope: Scope.Closeable; readonly context: Context.Context<SqliteServices> } | undefined
 

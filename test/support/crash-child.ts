@@ -6,18 +6,13 @@
 import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import { Effect } from "effect"
+import type { MultiStreamAppend } from "effect-eventsourcing"
 import { EventStore, Repository } from "effect-eventsourcing"
-import type { SqliteServices } from "effect-eventsourcing/sqlite"
+import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
+import type { Acknowledged } from "./acknowledged.ts"
 import type { TallyId } from "./tally.ts"
 import { Tally } from "./tally.ts"
-
-/** What was acknowledged: the ids of the events, from that version of the stream on. */
-export interface Acknowledged {
-  readonly stream: string
-  readonly version: number
-  readonly ids: ReadonlyArray<string>
-}
 
 /** A line, given to the operating system as a whole before this returns. */
 const print = (line: string): void => {
@@ -100,10 +95,12 @@ const newStreams = Effect.gen(function* () {
 
 const shared = (n: number) => Tally.id(`shared ${n % 5}`)
 
+type Services = Repository.Repository | EventStore.EventStore | MultiStreamAppend.MultiStreamAppend
+
 /** The ways to append, each in fibers of its own. */
 const lanes = Array.from(
   { length: 4 },
-  (_, n): ReadonlyArray<Effect.Effect<void, unknown, SqliteServices>> => [
+  (_, n): ReadonlyArray<Effect.Effect<void, unknown, Services>> => [
     command(shared(n)),
     command(Tally.id(`own ${n}`)),
     append(Tally.id(`store ${n}`)),
@@ -112,8 +109,11 @@ const lanes = Array.from(
   ]
 ).flat()
 
-const [filename, rounds] = process.argv.slice(2)
-if (filename === undefined || rounds === undefined) throw new Error("crash-child.ts FILE ROUNDS|forever")
+const [rounds, backend, place, schema] = process.argv.slice(2)
+if (rounds === undefined || place === undefined) {
+  throw new Error("crash-child.ts ROUNDS|forever sqlite FILE, or crash-child.ts ROUNDS|forever postgres URL SCHEMA")
+}
+const layer = backend === "sqlite" ? SqliteLayer({ filename: place }) : PostgresLayer({ url: place, schema })
 
 const program = Effect.gen(function* () {
   print("opened")
@@ -125,4 +125,4 @@ const program = Effect.gen(function* () {
 })
 
 print("opening")
-await Effect.runPromise(Effect.provide(program, SqliteLayer({ filename })))
+await Effect.runPromise(Effect.provide(program, layer))

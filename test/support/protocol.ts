@@ -1,4 +1,4 @@
-/** Calls from a test to a program of this directory and back: a line of JSON each, answered in any order. */
+/** Calls from a test to a program of the tests and back: a line of JSON each, answered in any order. */
 import * as Readline from "node:readline"
 import type { Scope } from "effect"
 import { Cause, Deferred, Effect, Option } from "effect"

@@ -1,4 +1,4 @@
-/** A second process: a program of this directory, spoken to in lines. */
+/** A second process: a program of the tests, spoken to in lines. */
 import * as ChildProcess from "node:child_process"
 import * as Path from "node:path"
 import * as Readline from "node:readline"
@@ -18,7 +18,7 @@ export interface Child {
   readonly end: Effect.Effect<void>
 }
 
-/** Starts a program with arguments; it is killed with the scope if it is still there. */
+/** Starts a program, named from the directory of all tests, with arguments; it is killed with the scope if it is still there. */
 export const start = (program: string, ...args: ReadonlyArray<string>): Effect.Effect<Child, never, Scope.Scope> =>
   Effect.gen(function* () {
     const lines = yield* Queue.unbounded<string, Cause.Done>()
@@ -26,7 +26,7 @@ export const start = (program: string, ...args: ReadonlyArray<string>): Effect.E
     let errors = ""
     const child = ChildProcess.spawn(
       process.execPath,
-      ["--conditions=effect-eventsourcing-source", Path.join(import.meta.dirname, program), ...args],
+      ["--conditions=effect-eventsourcing-source", Path.resolve(import.meta.dirname, "..", program), ...args],
       { stdio: ["pipe", "pipe", "pipe"] }
     )
     Readline.createInterface({ input: child.stdout })
