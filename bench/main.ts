@@ -5,15 +5,19 @@
  * Each backend takes less than three minutes, however slow the disk.
  */
 import { NodeRuntime } from "@effect/platform-node"
+import type { Scope } from "effect"
 import { Console, Effect } from "effect"
 import type { Backend } from "./backends/Backend.ts"
 import { memory } from "./backends/memory.ts"
 import { sqlite } from "./backends/sqlite.ts"
+import type { Sides } from "./compare.ts"
 import { compare } from "./compare.ts"
 import { commitCost, inspect, PAUSE } from "./disk.ts"
 import { machine } from "./machine.ts"
 import type { Options } from "./options.ts"
 import { fromArguments, usage } from "./options.ts"
+import { open as openPostgres, postgresScenarios } from "./postgres/scenarios.ts"
+import { server as startPostgres } from "./postgres/server.ts"
 import { done, progress } from "./progress.ts"
 import type { Row } from "./report.ts"
 import { microseconds, report } from "./report.ts"
@@ -27,7 +31,8 @@ import { verdictOf } from "./targets.ts"
 const SECONDS = 22
 
 const LEGEND = `Rates are medians; "rounds" has the lowest and the highest ratio of a round. Raw is node:sqlite with prepared
-statements on the same table, as durable, and for memory an array; both encode what they write and parse what they read.`
+statements on the same table, as durable, the faster of pg and @effect/sql-pg with prepared statements, 10 connections
+and the same table and indexes, and for memory an array; all encode what they write and parse what they read.`
 
 const openSqlite = Effect.fnUntraced(function* (folder: string) {
   const disk = yield* inspect(folder)
@@ -54,21 +59,41 @@ const benchmark = Effect.fnUntraced(function* ({ json, rounds, ...options }: Opt
 
   const results: Array<Result> = []
   const rows: Array<Row> = []
+  const chosen = <S extends { readonly name: string }>(all: ReadonlyArray<S>) =>
+    all.filter(({ name }) => options.scenarios.includes(name))
+  const measure = Effect.fnUntraced(function* (
+    backend: string,
+    { name, unit }: { readonly name: string; readonly unit: string },
+    sides: Effect.Effect<Sides, unknown, Scope.Scope>
+  ) {
+    const title = `${backend} ${name}`
+    const comparison = yield* compare(title, sides, { rounds, seconds: SECONDS })
+    const { other, ours, ratio } = comparison
+    rows.push({ ...comparison, name: title, unit, verdict: verdictOf(backend, name, comparison) })
+    results.push({
+      backend,
+      scenario: name,
+      unit,
+      ours: Math.round(ours),
+      raw: Math.round(other),
+      ratio: Number(ratio.toPrecision(4))
+    })
+  })
   for (const backend of backends) {
-    for (const { name, sides, unit } of scenarios.filter(({ name }) => options.scenarios.includes(name))) {
-      const title = `${backend.name} ${name}`
-      const comparison = yield* compare(title, sides(backend), { rounds, seconds: SECONDS })
-      const { other, ours, ratio } = comparison
-      rows.push({ ...comparison, name: title, unit, verdict: verdictOf(backend.name, name, comparison) })
-      results.push({
-        backend: backend.name,
-        scenario: name,
-        unit,
-        ours: Math.round(ours),
-        raw: Math.round(other),
-        ratio: Number(ratio.toPrecision(4))
+    for (const scenario of chosen(scenarios)) yield* measure(backend.name, scenario, scenario.sides(backend))
+  }
+  if (options.backends.includes("postgres")) {
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        yield* progress("starting PostgreSQL")
+        const server = yield* startPostgres(options.folder)
+        yield* done
+        for (const line of server.description) yield* Console.log(line)
+        yield* Console.log(`Commit    ${microseconds(server.commit)}: a round trip and a transaction of one row`)
+        const bench = yield* openPostgres(server, options.fill)
+        for (const scenario of chosen(postgresScenarios)) yield* measure("postgres", scenario, scenario.sides(bench))
       })
-    }
+    )
   }
   yield* done
   yield* Console.log(`\n${report("raw", rows)}\n\n${LEGEND}`)

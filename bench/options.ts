@@ -3,7 +3,7 @@ import { parseArgs } from "node:util"
 import { Data, Effect } from "effect"
 import { scenarios } from "./scenarios/index.ts"
 
-export const backendNames = ["memory", "sqlite"] as const
+export const backendNames = ["memory", "sqlite", "postgres"] as const
 
 /** What was asked for. */
 export interface Options {
@@ -13,6 +13,8 @@ export interface Options {
   readonly json: string | undefined
   readonly rounds: number
   readonly memory: boolean
+  /** How many events PostgreSQL's table has before anything is measured. */
+  readonly fill: number
   readonly help: boolean
 }
 
@@ -28,6 +30,7 @@ export const usage = `Usage: npm run bench -- [options]
   --json FILE       write the results to a file, too
   --dir FOLDER      keep the files in this folder, which has to be on a disk (default: .bench)
   --rounds N        measure so many rounds and take the median (default: 15)
+  --fill N          let PostgreSQL's table have so many events before anything is measured (default: none)
   --memory          instead of all that, stream a log of 1,000,000 events and watch the heap
   --help            print this
 
@@ -48,18 +51,22 @@ const parse = (args: ReadonlyArray<string>): Options => {
       json: { type: "string" },
       dir: { type: "string", default: Path.resolve(import.meta.dirname, "../.bench") },
       rounds: { type: "string", default: "15" },
+      fill: { type: "string", default: "0" },
       memory: { type: "boolean", default: false },
       help: { type: "boolean", default: false }
     }
   })
   const rounds = Number(values.rounds)
   if (!(Number.isInteger(rounds) && rounds > 0)) throw new Error(`--rounds "${values.rounds}": a number from 1 on`)
+  const fill = Number(values.fill)
+  if (!(Number.isInteger(fill) && fill >= 0)) throw new Error(`--fill "${values.fill}": a number from 0 on`)
   return {
     backends: chosen("--only", values.only, backendNames),
     scenarios: chosen("--scenario", values.scenario, scenarioNames),
     folder: Path.resolve(values.dir),
     json: values.json,
     rounds,
+    fill,
     memory: values.memory,
     help: values.help
   }

@@ -16,7 +16,11 @@ const targets: ReadonlyArray<Target> = [
   { backend: "sqlite", scenario: "concurrent-64-batched", ratio: 0.4 },
   { backend: "sqlite", scenario: "append-100", ratio: 0.6 },
   { backend: "sqlite", scenario: "rehydrate-10000", ratio: 0.5 },
-  { backend: "sqlite", scenario: "read-all", ratio: 0.5 }
+  { backend: "sqlite", scenario: "read-all", ratio: 0.5 },
+  { backend: "postgres", scenario: "sequential", ratio: 0.6 },
+  { backend: "postgres", scenario: "concurrent-64", ratio: 2 },
+  { backend: "postgres", scenario: "append-100", ratio: 0.5 },
+  { backend: "postgres", scenario: "read-all", ratio: 0.4 }
 ]
 
 /** Says whether a ratio is what was aimed at. */

@@ -33,9 +33,12 @@ const freePort = (): Promise<number> =>
     })
   })
 
-/** Starts a server on a free port; `settings` as in postgresql.conf. */
-export const startServer = async (settings: Readonly<Record<string, string | number>> = {}): Promise<Server> => {
-  const directory = await Fs.mkdtemp(Path.join(Os.tmpdir(), "postgres-"))
+/** Starts a server on a free port; `settings` as in postgresql.conf, its data below a folder. */
+export const startServer = async (
+  settings: Readonly<Record<string, string | number>> = {},
+  { folder = Os.tmpdir() }: { readonly folder?: string } = {}
+): Promise<Server> => {
+  const directory = await Fs.mkdtemp(Path.join(folder, "postgres-"))
   // the server does not run as root, and has to get to its data
   await Fs.chmod(directory, 0o755)
   const port = await freePort()
