@@ -1,4 +1,4 @@
-import { Effect } from "effect"
+import { Effect, Exit } from "effect"
 import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
@@ -10,6 +10,12 @@ import type { Request } from "./parameters.ts"
 const MAX_APPENDS = 512
 const MAX_EVENTS = 4096
 const MAX_SIZE = 8 * 2 ** 20
+
+/** How many calls are under way at once: they take turns on the server, by the position lock. */
+const WRITERS = 2
+
+/** From how many appends on two calls are better than one. */
+const SHARED = 16
 
 /** What an append can fail with. */
 export type Failure = WrongExpectedVersion | TrackingConflict | RecorderError
@@ -26,24 +32,24 @@ interface Pending {
 /** Coalesces concurrent appends of this process into one call each time, with an answer for each of them. */
 export type GroupAppend = (request: Request) => Effect.Effect<Position | undefined, Failure>
 
-/** Starts the writer, which stops with the scope. */
+/** Starts the writers, which stop with the scope. */
 export const make = Effect.fnUntraced(function* (
   send: (requests: ReadonlyArray<Request>) => Effect.Effect<ReadonlyArray<Answer>, RecorderError>
 ) {
   let pending: Array<Pending> = []
-  let wake: (() => void) | undefined
+  /** The writers that have nothing to do. */
+  const idle: Array<() => void> = []
   let closed = false
 
   const unavailable = () => new RecorderUnavailable({ operation: "append", reason: "the log was closed" })
 
   const work = Effect.callback<void>((resume) => {
     if (pending.length > 0) return resume(Effect.void)
-    wake = () => {
-      wake = undefined
-      resume(Effect.void)
-    }
+    const wake = () => resume(Effect.void)
+    idle.push(wake)
     return Effect.sync(() => {
-      wake = undefined
+      const at = idle.indexOf(wake)
+      if (at >= 0) idle.splice(at, 1)
     })
   })
 
@@ -52,6 +58,9 @@ export const make = Effect.fnUntraced(function* (
     const batch: Array<Pending> = []
     const left: Array<Pending> = []
     const streams = new Set<string>()
+    // half of what comes in one go is left for the other writer: while one call is under way on the server, the answers
+    // of the other are taken here
+    const most = sending === 0 && pending.length >= SHARED ? Math.ceil(pending.length / 2) : MAX_APPENDS
     let events = 0
     let size = 0
     let full = false
@@ -60,7 +69,7 @@ export const make = Effect.fnUntraced(function* (
       const { parts, move } = one.request
       full ||=
         batch.length > 0 &&
-        (batch.length === MAX_APPENDS || events + one.events > MAX_EVENTS || size + one.size > MAX_SIZE)
+        (batch.length >= Math.min(most, MAX_APPENDS) || events + one.events > MAX_EVENTS || size + one.size > MAX_SIZE)
       // a tracking move has a call of its own
       const goes =
         !full && (move === undefined || batch.length === 0) && !parts.some(({ stream }) => streams.has(stream))
@@ -76,6 +85,7 @@ export const make = Effect.fnUntraced(function* (
       full = move !== undefined
     }
     pending = left
+    if (left.length > 0) idle.pop()?.()
     return batch
   }
 
@@ -118,21 +128,30 @@ export const make = Effect.fnUntraced(function* (
       pending = []
     })
   )
-  yield* work.pipe(
-    // those that are ready to run now get to go along
-    Effect.andThen(Effect.yieldNow),
+  let together = 1
+  let sending = 0
+  const write = work.pipe(
+    // those that are ready to run now get to go along; who was alone last time mostly is again, and need not wait
+    Effect.andThen(Effect.suspend(() => (together === 1 ? Effect.void : Effect.yieldNow))),
     Effect.andThen(
       Effect.suspend(() => {
         const batch = takeBatch()
-        return batch.length === 0
-          ? Effect.void
-          : // when the layer is closed meanwhile, nobody waits for ever
-            Effect.onInterrupt(sendBatch(batch), () => Effect.sync(() => answerAll(batch, unavailable())))
+        if (batch.length === 0) return Effect.void
+        together = batch.length
+        sending++
+        return Effect.onExit(sendBatch(batch), (exit) =>
+          Effect.sync(() => {
+            sending--
+            // the layer is closed meanwhile: nobody waits for ever
+            if (Exit.isFailure(exit)) answerAll(batch, unavailable())
+          })
+        )
       })
-    ),
-    Effect.forever,
-    Effect.forkScoped({ startImmediately: true })
+    )
   )
+  for (let writer = 0; writer < WRITERS; writer++) {
+    yield* Effect.forkScoped(Effect.forever(write), { startImmediately: true })
+  }
 
   const append: GroupAppend = (request) =>
     Effect.callback((resume) => {
@@ -145,7 +164,7 @@ export const make = Effect.fnUntraced(function* (
       }
       const one: Pending = { request, events, size, answer: resume, state: "waiting" }
       pending.push(one)
-      wake?.()
+      idle.pop()?.()
       return Effect.suspend(() => {
         if (one.state === "waiting") one.state = "cancelled"
         // what was sent is recorded or not when the interrupted fiber ends, and stays so

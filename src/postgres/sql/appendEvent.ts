@@ -1,4 +1,5 @@
 import { logTable, positions, quote } from "./identifiers.ts"
+import { lockKey } from "./lockPositions.ts"
 
 /**
  * `append_event` records one event of one stream: what `append_events` does, in half the time for what is asked most.
@@ -20,7 +21,9 @@ export const appendEvent = (schema: string): string => {
 LANGUAGE plpgsql VOLATILE
 AS $function$
 BEGIN
-  PERFORM ${s}.lock_positions(lock_timeout);
+  IF NOT pg_try_advisory_xact_lock(${lockKey(schema)}) THEN
+    PERFORM ${s}.lock_positions(lock_timeout);
+  END IF;
 
   SELECT e.version INTO actual FROM ${s}.stored_events e WHERE e.stream = new_stream ORDER BY e.version DESC LIMIT 1;
   actual := coalesce(actual, -1);
