@@ -1,5 +1,5 @@
-/** The scenarios as a user of Emmett's in-memory event store writes them. */
-import type { Event, InMemoryEventStore } from "@event-driven-io/emmett"
+/** The scenarios as a user of Emmett's event stores writes them. */
+import type { Event, EventStore, InMemoryEventStore } from "@event-driven-io/emmett"
 import { CommandHandler, getInMemoryEventStore } from "@event-driven-io/emmett"
 import type { Item } from "../order.ts"
 import { itemAt } from "../order.ts"
@@ -25,15 +25,18 @@ const itemAdded = (version: number): OrderEvent => ({ type: "ItemAdded", data: i
 
 export type Store = InMemoryEventStore
 
+/** Opens an order. */
+export const begin = (store: EventStore, stream: string): Promise<unknown> => handle(store, stream, () => opened)
+
 /** A store of its own, with so many orders. */
 export const open = async (streams: ReadonlyArray<string>): Promise<Store> => {
   const store = getInMemoryEventStore()
-  for (const stream of streams) await handle(store, stream, () => opened)
+  for (const stream of streams) await begin(store, stream)
   return store
 }
 
 /** Commands on an order, one after another; each decides on the state and records so many events. */
-export const commands = async (store: Store, stream: string, count: number, events: number): Promise<void> => {
+export const commands = async (store: EventStore, stream: string, count: number, events: number): Promise<void> => {
   for (let n = 0; n < count; n++) {
     const first = 1 + n * events
     await handle(store, stream, ({ items }) => {
