@@ -56,7 +56,6 @@ const main = Effect.gen(function* () {
     (pool) => Effect.promise(() => pool.end())
   )
   const store = getPostgreSQLEventStore(url, { connectionOptions: { pool } })
-  yield* Effect.promise(() => store.schema.migrate())
   const services = yield* Layer.build(PostgresLayer({ url, schema: `peers_${randomUUID().replaceAll("-", "")}` }))
 
   const newIds = (count: number) => Array.from({ length: count }, () => Order.id(randomUUID()))
