@@ -1,10 +1,12 @@
 /** A log's place in a PostgreSQL database: the client that it is reached by, and the schema that it is in. */
 import type { PgClient } from "@effect/sql-pg"
-import { Context, Duration, Effect, Schedule } from "effect"
+import type { Duration } from "effect"
+import { Context, Effect, Schedule } from "effect"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { toRecorderError } from "./errors.ts"
+import { milliseconds } from "./options.ts"
 import { invalidSchema, lockSchema, migrationsFrom, SCHEMA_VERSION } from "./schema.ts"
 import { literal, logTable, quote } from "./sql/identifiers.ts"
 
@@ -69,7 +71,8 @@ export const open = Effect.fnUntraced(function* (
   if (invalid !== undefined) {
     return yield* new RecorderFailure({ operation: OPERATION, reason: `the schema "${schema}" can't be: ${invalid}` })
   }
-  const lockTimeout = yield* toMilliseconds(options.lockTimeout ?? "5 seconds")
+  const waits = yield* milliseconds("lockTimeout", options.lockTimeout ?? "5 seconds", { least: 1, endless: true })
+  const lockTimeout = Number.isFinite(waits) ? Math.floor(waits) : 0
 
   const inTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(client.transactionService.key)
   const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
@@ -97,7 +100,7 @@ export const open = Effect.fnUntraced(function* (
   }
   if (version < SCHEMA_VERSION) {
     if (!createTables) {
-      const call = version === 0 ? literal(schema) : `${literal(schema)}, ${version}`
+      const call = version === 0 ? JSON.stringify(schema) : `${JSON.stringify(schema)}, ${version}`
       return yield* new RecorderFailure({
         operation: OPERATION,
         reason: `the schema "${schema}" ${version === 0 ? "has no log" : `has version ${version}, and ${SCHEMA_VERSION} is needed`}; run the SQL of schemaSql(${call}), or leave createTables on`
@@ -123,21 +126,6 @@ export const open = Effect.fnUntraced(function* (
     inTransaction
   }
 })
-
-const toMilliseconds = (input: Duration.Input): Effect.Effect<number, RecorderFailure> => {
-  const invalid = new RecorderFailure({
-    operation: OPERATION,
-    reason: `the option lockTimeout is a duration of 1 ms to 24 days, such as "5 seconds", or Infinity, not "${String(input)}"`
-  })
-  return Effect.try({ try: () => Duration.toMillis(Duration.fromInputUnsafe(input)), catch: () => invalid }).pipe(
-    Effect.flatMap((milliseconds) => {
-      if (milliseconds === Number.POSITIVE_INFINITY) return Effect.succeed(0)
-      return milliseconds >= 1 && milliseconds <= 2 ** 31 - 1
-        ? Effect.succeed(Math.floor(milliseconds))
-        : Effect.fail(invalid)
-    })
-  )
-}
 
 const checkEncoding = Effect.fnUntraced(function* (query: PostgresDatabase["query"]) {
   const [row] = yield* query(OPERATION, "SELECT current_setting('server_encoding')", [])

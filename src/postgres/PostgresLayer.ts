@@ -5,6 +5,7 @@ import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { toRecorderError } from "./errors.ts"
+import { checkCount, milliseconds } from "./options.ts"
 import * as PostgresRecorder from "./PostgresRecorder.ts"
 
 /** How a database is connected to. What is given by itself takes precedence over what is in the URL. */
@@ -116,7 +117,7 @@ const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
 
 /** A duration; a plain number is seconds. */
 const seconds = (name: string): Config.Config<Duration.Duration | undefined> =>
-  optional(Config.orElse(Config.map(Config.Number(name), Duration.seconds), () => Config.Duration(name)))
+  optional(Config.orElse(Config.map(Config.Finite(name), Duration.seconds), () => Config.Duration(name)))
 
 const postgresConfig = Config.all({
   url: optional(Config.Redacted("POSTGRES_URL")),
@@ -151,7 +152,8 @@ const layerClient = ({
         const reason = "the option url is no URL of the form postgresql://user:password@host:port/database"
         return Effect.fail(new RecorderFailure({ operation: "connect to PostgreSQL", reason }))
       }
-      return Effect.succeed(
+      return Effect.as(
+        checkConnection(rest),
         PgClient.layerFrom(
           Effect.mapError(
             PgClient.make({
@@ -166,6 +168,17 @@ const layerClient = ({
       )
     })
   )
+
+const checkConnection = (options: ConnectionOptions) =>
+  Effect.all([
+    checkCount("port", options.port, 1),
+    checkCount("maxConnections", options.maxConnections, 1),
+    checkCount("minConnections", options.minConnections, 0),
+    milliseconds("connectTimeout", options.connectTimeout, { least: 1, endless: true }),
+    milliseconds("keepAlive", options.keepAlive, { least: 1000 }),
+    milliseconds("idleTimeout", options.idleTimeout, { least: 0, endless: true }),
+    milliseconds("connectionTTL", options.connectionTTL, { least: 0, endless: true })
+  ])
 
 const isPostgresUrl = (text: string): boolean => /^postgres(ql)?:\/\//.test(text) && URL.canParse(text)
 

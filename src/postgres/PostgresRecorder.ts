@@ -18,6 +18,7 @@ import { TrackedAppend } from "../TrackedAppend.ts"
 import type { Answer } from "./appends.ts"
 import { sender } from "./appends.ts"
 import * as GroupAppend from "./groupAppend.ts"
+import { milliseconds } from "./options.ts"
 import * as PostgresDatabase from "./PostgresDatabase.ts"
 import { limitOf, pages, toNotification } from "./pages.ts"
 import type { Part, Request } from "./parameters.ts"
@@ -50,9 +51,10 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         database.query("read the head of the log", selects.head, []),
         ([row]): Position | undefined => (row?.[0] == null ? undefined : fromStorage(BigInt(row[0] as bigint)))
       )
+      const pollInterval = yield* milliseconds("pollInterval", options.pollInterval ?? "1 second", { least: 1 })
       const wakes = yield* Wakes.make(database, database.outside(head), {
         listen: options.listen ?? true,
-        pollInterval: options.pollInterval ?? "1 second"
+        pollInterval
       })
       const send = sender(database)
       const group = yield* GroupAppend.make(send)

@@ -13,6 +13,9 @@ interface ServerError {
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined)
 
+/** A row of the server's is larger than the client takes. */
+const isTooLarge = (message: string): boolean => message.includes("exceeds maxMessageSize")
+
 const toServerError = (error: SqlError.SqlError): ServerError => {
   const cause = error.reason.cause
   const fields: Readonly<Record<string, unknown>> = typeof cause === "object" && cause !== null ? { ...cause } : {}
@@ -62,13 +65,19 @@ const advice: Readonly<Record<string, string>> = {
 
 const isPassing = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
   if (code !== undefined) return passing.has(code) || passing.has(code.slice(0, 2)) || passingNetwork.has(code)
+  if (isTooLarge(message)) return false
   return reason._tag === "ConnectionError" && (reason.operation !== "connect" || passingMessages.has(message))
 }
 
 /** Says what happened and what to do; `lockTimeout` is for how long a lock was waited for, in milliseconds. */
 export const toRecorderError = (operation: string, error: SqlError.SqlError, lockTimeout = 0): RecorderError => {
   const server = toServerError(error)
-  const help = server.code === undefined ? undefined : advice[server.code]
+  const help =
+    server.code !== undefined
+      ? advice[server.code]
+      : isTooLarge(server.message)
+        ? "a row is larger than the client takes; raise the option maxMessageSize of PgClient (1 GB is PostgreSQL's own limit)"
+        : undefined
   const reason = [
     `PostgreSQL: ${help === undefined ? server.message : `${help} (${server.message})`}`,
     server.detail,

@@ -50,10 +50,10 @@ export const invalidSchema = (schema: string): string | undefined => {
 /**
  * The SQL that makes a log's schema, tables and functions, for those who run it themselves (with `createTables: false`).
  *
- * Run it as the role that is to own them, in one transaction; it says nothing and changes nothing where all is up to date.
+ * Run it as the role that is to own them, in one transaction: where there is a log already, it fails and changes nothing.
  *
  * @param schema - Default `public`. Made if it isn't there.
- * @param fromVersion - The version that the schema has (`SELECT schema_version FROM stored_log`). Default 0: none yet.
+ * @param fromVersion - The version that the schema has (`SELECT schema_version FROM stored_log`). Default 0: none yet. There is nothing to run from the newest ({@link SCHEMA_VERSION}).
  *
  * @example
  * ```ts

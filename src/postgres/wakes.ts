@@ -73,8 +73,8 @@ export const make = Effect.fnUntraced(function* (
         else reached(position)
       })
     ),
-    // whoever follows hears of it by its own reads
-    Effect.ignore,
+    // whoever follows comes upon it by its own read, and says so
+    Effect.catch(() => Effect.sync(growth.notify)),
     Effect.repeat(Schedule.spaced(options.pollInterval))
   )
   const watcher = yield* RcRef.make({

@@ -16,6 +16,8 @@ export interface Log {
   readonly append: (name: string, count?: number) => Effect.Effect<Recorder.Appended, unknown>
   /** The process id of the backend, within a transaction. */
   readonly pid: Effect.Effect<number, unknown>
+  /** The process ids of the backends that wait for the position lock of this log. */
+  readonly waiting: Effect.Effect<ReadonlyArray<number>, unknown>
 }
 
 /** Opens the log of a schema on a pool of its own. */
@@ -36,7 +38,15 @@ export const openLog = (
         return yield* recorder.append({ stream, expected: last?.version ?? "NoStream", events: storedEvents(count) })
       })
     const pid = Effect.map(sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`, ([row]) => row?.pid ?? 0)
-    return { sql, services, recorder, append, pid }
+    // other logs on the same server are other tests' business
+    const waiting = Effect.map(
+      sql<{ pid: number }>`
+        SELECT pid FROM pg_locks
+        WHERE locktype = 'advisory' AND NOT granted AND objid = to_regclass(${`"${schema}".stored_events`})
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      (rows) => rows.map(({ pid }) => pid)
+    )
+    return { sql, services, recorder, append, pid, waiting }
   })
 
 /** A transaction of the user's that has appended and is not committed yet. */
@@ -115,6 +125,13 @@ export const watch = (recorder: Recorder.Recorder["Service"]): Effect.Effect<See
       until: (count) => Effect.raceFirst(reached(count), Effect.andThen(Fiber.join(fiber), Effect.never))
     }
   })
+
+/** Waits until so many backends wait for the position lock of a log. */
+export const untilWaiting = ({ waiting }: Pick<Log, "waiting">, count = 1): Effect.Effect<void, unknown> =>
+  eventually(
+    `${count} wait`,
+    Effect.map(waiting, ({ length }) => length >= count)
+  )
 
 /** Waits until a condition of the database holds. */
 export const eventually = (what: string, condition: Effect.Effect<boolean, unknown>): Effect.Effect<void, unknown> =>

@@ -1,0 +1,349 @@
+/** What a person has to be told: how the layer takes its configuration, and what it says of a wrong one. */
+import { randomUUID } from "node:crypto"
+import * as Net from "node:net"
+import { inspect } from "node:util"
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import type { Config, Scope } from "effect"
+import { Cause, ConfigProvider, Context, Effect, Exit, Layer, Redacted } from "effect"
+import type { EventSourcingError } from "effect-eventsourcing"
+import { Recorder, StreamName } from "effect-eventsourcing"
+import type { PostgresOptions, PostgresServices } from "effect-eventsourcing/postgres"
+import { PostgresLayer } from "effect-eventsourcing/postgres"
+import { storedEvents } from "effect-eventsourcing/testing"
+import { startServer } from "../support/postgres-server.ts"
+import { connect, newSchema, url } from "./support/database.ts"
+import { hold, openLog } from "./support/log.ts"
+
+type Failure = EventSourcingError.RecorderError | Config.ConfigError
+
+/** Builds a layer, from an environment of its own. */
+const build = <E>(layer: Layer.Layer<PostgresServices, E>, env: Readonly<Record<string, string>> = {}) =>
+  Effect.provideService(
+    Layer.build(Layer.fresh(layer)),
+    ConfigProvider.ConfigProvider,
+    ConfigProvider.fromEnv({ env: { ...env } })
+  )
+
+const fromEnvironment = (env: Readonly<Record<string, string>>) =>
+  Effect.map(build(PostgresLayer.config(), env), Context.get(Recorder.Recorder))
+
+const append = (recorder: Recorder.Recorder["Service"], name: string) =>
+  recorder.append({ stream: StreamName.StreamName.make(name), expected: "NoStream", events: storedEvents(1) })
+
+const server = () => new URL(url())
+
+describe("PostgresLayer.config", () => {
+  it.live("takes POSTGRES_URL, and POSTGRES_SCHEMA", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const recorder = yield* fromEnvironment({ POSTGRES_URL: url(), POSTGRES_SCHEMA: schema })
+      yield* append(recorder, "Dog-a")
+      const log = yield* openLog(schema, { createTables: false })
+      assert.strictEqual(log.recorder.logId, recorder.logId)
+      assert.lengthOf(yield* log.recorder.readAll({ limit: 10 }), 1)
+    })
+  )
+
+  it.live("takes the host, port, database, user and password each by itself, and over what is in the URL", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const { hostname, port, pathname, username, password } = server()
+      const parts = {
+        POSTGRES_HOST: hostname,
+        POSTGRES_PORT: port,
+        POSTGRES_DBNAME: pathname.slice(1),
+        POSTGRES_USER: decodeURIComponent(username),
+        POSTGRES_PASSWORD: decodeURIComponent(password),
+        POSTGRES_SCHEMA: schema
+      }
+      const { logId } = yield* fromEnvironment(parts)
+      const other = "postgresql://nobody:wrong@127.0.0.1:1/nothing"
+      assert.strictEqual((yield* fromEnvironment({ ...parts, POSTGRES_URL: other })).logId, logId)
+    })
+  )
+
+  it.live("takes POSTGRES_CREATE_TABLE, POSTGRES_POOL_SIZE and POSTGRES_LISTEN", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const env = { POSTGRES_URL: url(), POSTGRES_SCHEMA: schema }
+      const error = yield* Effect.flip(fromEnvironment({ ...env, POSTGRES_CREATE_TABLE: "false" }))
+      assert.deepInclude(error, { _tag: "RecorderFailure" })
+      assert.include(error.message, "schemaSql")
+      yield* fromEnvironment({ ...env, POSTGRES_CREATE_TABLE: "true", POSTGRES_POOL_SIZE: "1", POSTGRES_LISTEN: "no" })
+      yield* fromEnvironment({ ...env, POSTGRES_CREATE_TABLE: "no" })
+    })
+  )
+
+  it.live("takes POSTGRES_LOCK_TIMEOUT as seconds or a duration; 0 waits without end", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const env = { POSTGRES_URL: url(), POSTGRES_SCHEMA: schema }
+      const log = yield* openLog(schema)
+      const bounded: ReadonlyArray<readonly [value: string, waited: number]> = [
+        ["0.2", 200],
+        ["300 millis", 300],
+        ["1", 1000]
+      ]
+      const recorders = yield* Effect.forEach(bounded, ([value]) =>
+        fromEnvironment({ ...env, POSTGRES_LOCK_TIMEOUT: value })
+      )
+      const endless = yield* fromEnvironment({ ...env, POSTGRES_LOCK_TIMEOUT: "0" })
+      const held = yield* hold(log, log.append("Dog-held"))
+      const waiting = yield* Effect.forkScoped(append(endless, "Dog-a"), { startImmediately: true })
+      for (const [i, [, waited]] of bounded.entries()) {
+        const error = yield* Effect.flip(append(recorders[i] as Recorder.Recorder["Service"], "Dog-b"))
+        assert.deepInclude(error, { _tag: "RecorderUnavailable", waited })
+      }
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* held.commit
+      assert.isTrue(Exit.isSuccess(yield* Effect.exit(Effect.timeout(append(endless, "Dog-c"), "10 seconds"))))
+    })
+  )
+
+  it.live("says of a value that is none which variable it is", () =>
+    Effect.gen(function* () {
+      const wrong: ReadonlyArray<readonly [variable: string, value: string]> = [
+        ["POSTGRES_PORT", "postgres"],
+        ["POSTGRES_PORT", "70000"],
+        ["POSTGRES_CREATE_TABLE", "perhaps"],
+        ["POSTGRES_LISTEN", "perhaps"],
+        ["POSTGRES_POOL_SIZE", "1.5"],
+        ["POSTGRES_LOCK_TIMEOUT", "soon"],
+        ["POSTGRES_CONNECT_TIMEOUT", "soon"],
+        ["POSTGRES_CONN_MAX_AGE", "soon"],
+        ["POSTGRES_POLL_INTERVAL", "soon"]
+      ]
+      for (const [variable, value] of wrong) {
+        const error: Failure = yield* Effect.flip(fromEnvironment({ POSTGRES_URL: url(), [variable]: value }))
+        assert.deepInclude(error, { _tag: "ConfigError" }, variable)
+        assert.include(String(error), variable)
+      }
+    })
+  )
+
+  it.live("refuses numbers that make no sense: negative durations, a pool of none", () =>
+    Effect.gen(function* () {
+      const wrong: ReadonlyArray<readonly [variable: string, value: string]> = [
+        ["POSTGRES_LOCK_TIMEOUT", "-1"],
+        ["POSTGRES_LOCK_TIMEOUT", "NaN"],
+        ["POSTGRES_LOCK_TIMEOUT", "9999999"],
+        ["POSTGRES_POLL_INTERVAL", "-1"],
+        ["POSTGRES_POOL_SIZE", "0"],
+        ["POSTGRES_POOL_SIZE", "-1"],
+        ["POSTGRES_CONNECT_TIMEOUT", "-1"]
+      ]
+      const schema = yield* newSchema
+      const taken: Array<string> = []
+      for (const [variable, value] of wrong) {
+        const env = { POSTGRES_URL: url(), POSTGRES_SCHEMA: schema, [variable]: value }
+        const exit = yield* Effect.exit(Effect.timeout(fromEnvironment(env), "5 seconds"))
+        const said = Exit.isFailure(exit) ? (Cause.squash(exit.cause) as Failure)._tag : "it is taken"
+        if (said !== "ConfigError" && said !== "RecorderFailure") taken.push(`${variable}=${value}: ${said}`)
+      }
+      assert.deepStrictEqual(taken, [])
+    })
+  )
+})
+
+describe("what is wrong when the layer is built", () => {
+  const PASSWORD = "Tr0ub4dor-hunter2"
+
+  /** All that a program may come to print of an error; the password is in none of it. */
+  const assertSilent = (cause: Cause.Cause<Failure>) => {
+    const error = Cause.squash(cause) as Failure
+    const printed = {
+      message: error.message,
+      string: String(error),
+      stack: error instanceof Error ? String(error.stack) : "",
+      json: JSON.stringify(error),
+      cause: JSON.stringify(cause),
+      pretty: Cause.pretty(cause),
+      inspected: inspect(error, { depth: 20, showHidden: true })
+    }
+    for (const [how, text] of Object.entries(printed)) {
+      assert.notInclude(text, PASSWORD, how)
+      assert.notInclude(text, encodeURIComponent(PASSWORD), how)
+    }
+  }
+
+  /** Builds the layer, which fails within a few seconds, and without telling the password. */
+  const failureOf = (options: PostgresOptions): Effect.Effect<Failure, unknown, Scope.Scope> =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(
+        Effect.timeoutOrElse(build(PostgresLayer(options)), {
+          duration: "10 seconds",
+          orElse: () => Effect.die(new Error("it did not fail in time"))
+        })
+      )
+      if (Exit.isSuccess(exit)) return yield* Effect.die(new Error("the layer was built"))
+      assertSilent(exit.cause)
+      return Cause.squash(exit.cause) as Failure
+    })
+
+  /** A role of a test's own that has the password. */
+  const newRole = (attributes = "LOGIN") =>
+    Effect.gen(function* () {
+      const sql = yield* connect({ maxConnections: 1 })
+      const name = `role_${randomUUID().replaceAll("-", "")}`
+      yield* Effect.acquireRelease(sql.unsafe(`CREATE ROLE ${name} ${attributes} PASSWORD '${PASSWORD}'`), () =>
+        Effect.orDie(sql.unsafe(`DROP ROLE ${name}`))
+      )
+      return name
+    })
+  const urlOf = (username: string, change: (its: URL) => void = () => {}, password = PASSWORD) => {
+    const its = server()
+    its.username = username
+    its.password = password
+    change(its)
+    return its.href
+  }
+  const assertSaid = (error: Failure, tag: Failure["_tag"], ...parts: ReadonlyArray<string>) => {
+    assert.strictEqual(error._tag, tag, error.message)
+    for (const part of parts) assert.include(error.message, part)
+  }
+
+  it.live("a wrong password, also one that is given by itself", () =>
+    Effect.gen(function* () {
+      const [schema, { username }] = [yield* newSchema, server()]
+      assertSaid(
+        yield* failureOf({ url: urlOf(username), schema }),
+        "RecorderFailure",
+        "the password is wrong",
+        username
+      )
+      assertSaid(
+        yield* failureOf({ url: url(), password: Redacted.make(PASSWORD), schema }),
+        "RecorderFailure",
+        "the password is wrong"
+      )
+    })
+  )
+
+  it.live("a database or a role that is not there, a role that may not log in", () =>
+    Effect.gen(function* () {
+      const role = yield* newRole()
+      const missing = yield* failureOf({ url: urlOf(role, (its) => (its.pathname = "/no_such_database")) })
+      assertSaid(missing, "RecorderFailure", "there is no such database", '"no_such_database"')
+      assertSaid(yield* failureOf({ url: urlOf("no_such_role") }), "RecorderFailure", "no_such_role")
+      const nobody = yield* newRole("NOLOGIN")
+      assertSaid(yield* failureOf({ url: urlOf(nobody) }), "RecorderFailure", "check the user", nobody)
+    })
+  )
+
+  it.live("no right to make a schema, none to make tables in one", () =>
+    Effect.gen(function* () {
+      const role = yield* newRole()
+      const schema = yield* newSchema
+      const none = yield* failureOf({ url: urlOf(role), schema })
+      assertSaid(none, "RecorderFailure", "the role lacks a right", "docs/postgres.md")
+      const sql = yield* connect()
+      yield* sql`CREATE SCHEMA ${sql(schema)}`
+      assertSaid(yield* failureOf({ url: urlOf(role), schema }), "RecorderFailure", "the role lacks a right", schema)
+    })
+  )
+
+  it.live("a port where nobody is, a host that there isn't: unavailable, after a few seconds", () =>
+    Effect.gen(function* () {
+      const free = yield* Effect.promise(
+        () =>
+          new Promise<number>((resolve) => {
+            const one = Net.createServer().listen(0, "127.0.0.1", () => {
+              const { port } = one.address() as Net.AddressInfo
+              one.close(() => resolve(port))
+            })
+          })
+      )
+      const refused = yield* failureOf({ url: urlOf("me", (its) => (its.port = String(free))) })
+      assertSaid(refused, "RecorderUnavailable", "ECONNREFUSED", String(free))
+      const host = yield* failureOf({ url: urlOf("me", (its) => (its.hostname = "no-such-host.invalid")) })
+      assert.include(["RecorderUnavailable", "RecorderFailure"], host._tag)
+      assert.include(host.message, "no-such-host.invalid")
+    })
+  )
+
+  it.live("a server that accepts and says nothing: unavailable, when connecting has taken its time", () =>
+    Effect.gen(function* () {
+      const port = yield* Effect.acquireRelease(
+        Effect.callback<Net.Server>((resume) => {
+          const one: Net.Server = Net.createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(one)))
+        }),
+        (one) => Effect.sync(() => one.close())
+      ).pipe(Effect.map((one) => (one.address() as Net.AddressInfo).port))
+      const error = yield* failureOf({
+        url: urlOf("me", (its) => (its.port = String(port))),
+        connectTimeout: "100 millis"
+      })
+      assertSaid(error, "RecorderUnavailable")
+    })
+  )
+
+  it.live("TLS, demanded of a server that has none", () =>
+    Effect.gen(function* () {
+      const role = yield* newRole()
+      for (const options of [
+        { url: urlOf(role, (its) => its.searchParams.set("sslmode", "require")) },
+        { url: urlOf(role), ssl: true }
+      ]) {
+        const error = yield* failureOf(options)
+        assert.strictEqual(error._tag, "RecorderFailure")
+        assert.match(error.message, /SSL|TLS/)
+      }
+    })
+  )
+
+  it.live("too many connections: unavailable, and fine when there is room again", () =>
+    Effect.gen(function* () {
+      const own = yield* Effect.acquireRelease(
+        Effect.promise(() => startServer({ max_connections: 5, superuser_reserved_connections: 0 })),
+        ({ stop }) => Effect.promise(stop)
+      )
+      const error = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const busy = yield* connect({ url: Redacted.make(own.url), maxConnections: 5 })
+          for (let n = 0; n < 5; n++) yield* busy.reserve
+          return yield* failureOf({ url: own.url })
+        })
+      )
+      assertSaid(error, "RecorderUnavailable", "too many clients")
+      yield* build(PostgresLayer({ url: own.url, maxConnections: 1 }))
+    })
+  )
+
+  it.live("a URL that is none, without telling it", () =>
+    Effect.gen(function* () {
+      for (const text of [
+        "",
+        PASSWORD,
+        `mysql://me:${PASSWORD}@localhost/db`,
+        `postgresql://me:${PASSWORD}@local host/db`,
+        `postgres://me:${PASSWORD}@localhost:port/db`,
+        `postgresql:me:${PASSWORD}@localhost/db`,
+        `postgresql://me:${PASSWORD}@localhost/db?sslmode=perhaps`
+      ]) {
+        for (const given of [text, Redacted.make(text)]) {
+          const error = yield* failureOf({ url: given })
+          assert.strictEqual(error._tag, "RecorderFailure", text)
+        }
+      }
+    })
+  )
+
+  it.live("options that are none", () =>
+    Effect.gen(function* () {
+      for (const lockTimeout of [0, -1, Number.NaN, "0.5 millis", "25 days"] as const) {
+        assertSaid(yield* failureOf({ url: url(), lockTimeout }), "RecorderFailure", "lockTimeout")
+      }
+    })
+  )
+
+  it.live("a client of the program's own: errors of its pool are told in the same way", () =>
+    Effect.gen(function* () {
+      const client = PgClient.layer({ url: Redacted.make(urlOf(server().username)) })
+      const exit = yield* Effect.exit(build(Layer.provide(PostgresLayer.fromClient(), client)))
+      assert.isTrue(Exit.isFailure(exit))
+      assert.include(String(exit), "password authentication failed")
+      assert.notInclude(String(exit), PASSWORD)
+    })
+  )
+})
