@@ -2,9 +2,9 @@
 import type { PgClient } from "@effect/sql-pg"
 import type { Duration } from "effect"
 import { Context, Effect, Schedule } from "effect"
-import { SqlError } from "effect/sql"
+import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure } from "../EventSourcingError.ts"
+import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
 import { invalidSchema, lockSchema, migrationsFrom, SCHEMA_VERSION } from "./schema.ts"
@@ -48,6 +48,8 @@ export interface PostgresDatabase {
     sql: string,
     parameters: ReadonlyArray<unknown>
   ) => Effect.Effect<ReadonlyArray<Row>, RecorderError>
+  /** Runs a statement that appends, in a READ COMMITTED transaction of its own whatever the server's default is. */
+  readonly committed: <A>(self: Effect.Effect<A, RecorderError>) => Effect.Effect<A, RecorderError>
   /** Runs outside of the calling fiber's transaction, where it has one. */
   readonly outside: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** Whether whoever has this context is in a transaction of the client. */
@@ -110,7 +112,7 @@ export const open = Effect.fnUntraced(function* (
   }
   const [row] = yield* query(
     OPERATION,
-    `SELECT log_id, ${logTable(schema)}::regclass::oid::text FROM ${quote(schema)}.stored_log`,
+    `SELECT log_id, ${logTable(schema)}::regclass::oid::text, current_setting('default_transaction_isolation') FROM ${quote(schema)}.stored_log`,
     []
   )
   return {
@@ -120,6 +122,7 @@ export const open = Effect.fnUntraced(function* (
     logId: String(row?.[0]),
     channel: `stored_events_${row?.[1]}`,
     query,
+    committed: row?.[2] === "read committed" ? (self) => self : (self) => readCommitted(client, self),
     outside: Effect.updateContext((context: Context.Context<never>) =>
       Context.omit(client.transactionService)(context)
     ),
@@ -168,12 +171,29 @@ const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void,
     )
 }
 
+const readCommitted = <A>(
+  client: PgClient.PgClient,
+  self: Effect.Effect<A, RecorderError>
+): Effect.Effect<A, RecorderError> =>
+  client.withTransaction(self).pipe(
+    Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL READ COMMITTED"),
+    Effect.mapError((error) => (SqlError.isSqlError(error) ? toRecorderError("append", error) : error))
+  )
+
 /** Runs a part of the caller's own transaction that can fail without failing the rest of it. */
 export const inSavepoint = <A, E extends { readonly _tag: string }>(
   { client }: PostgresDatabase,
   operation: string,
   part: Effect.Effect<A, E>
 ): Effect.Effect<A, E | RecorderError> =>
-  Effect.mapError(client.withTransaction(part), (error) =>
-    SqlError.isSqlError(error) ? toRecorderError(operation, error) : error
+  client.withTransaction(part).pipe(
+    Effect.mapError((error) => (SqlError.isSqlError(error) ? toRecorderError(operation, error) : error)),
+    // where the connection is gone nothing can be rolled back on it, and the client makes defects of all that failed
+    Effect.catchDefect((defect): Effect.Effect<never, RecorderError> => {
+      if (SqlError.isSqlError(defect)) return Effect.fail(toRecorderError(operation, defect))
+      return isRecorderError(defect) ? Effect.fail(defect) : Effect.die(defect)
+    })
   )
+
+const isRecorderError = (failure: unknown): failure is RecorderError =>
+  failure instanceof RecorderUnavailable || failure instanceof RecorderFailure

@@ -57,7 +57,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         pollInterval
       })
       const send = sender(database)
-      const group = yield* GroupAppend.make(send)
+      const group = yield* GroupAppend.make((requests) => database.committed(send(requests)))
 
       const tellFollowers = (position: Position | undefined) =>
         Effect.sync(() => {

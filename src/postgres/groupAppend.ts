@@ -24,6 +24,8 @@ interface Pending {
   readonly request: Request
   readonly events: number
   readonly size: number
+  /** How many calls had begun when it came. */
+  readonly since: number
   /** What its fiber goes on with, be it that it waits or that it was interrupted. */
   answer: (outcome: Effect.Effect<Position | undefined, Failure>) => void
   state: "waiting" | "cancelled" | "sent" | "answered"
@@ -39,12 +41,27 @@ export const make = Effect.fnUntraced(function* (
   let pending: Array<Pending> = []
   /** The writers that have nothing to do. */
   const idle: Array<() => void> = []
+  /** The streams of the calls that are under way: what comes for them waits, so that it goes in the order in which it came. */
+  const underWay = new Set<string>()
+  let calls = 0
+  let sending = 0
   let closed = false
 
   const unavailable = () => new RecorderUnavailable({ operation: "append", reason: "the log was closed" })
 
+  /** Whether one of those who wait may go now: nothing that came before it is for one of its streams. */
+  const isWorkThere = (): boolean => {
+    const streams = new Set(underWay)
+    return pending.some(({ request: { parts }, state }) => {
+      if (state !== "waiting") return false
+      if (!parts.some(({ stream }) => streams.has(stream))) return true
+      for (const { stream } of parts) streams.add(stream)
+      return false
+    })
+  }
+
   const work = Effect.callback<void>((resume) => {
-    if (pending.length > 0) return resume(Effect.void)
+    if (pending.length > 0 && isWorkThere()) return resume(Effect.void)
     const wake = () => resume(Effect.void)
     idle.push(wake)
     return Effect.sync(() => {
@@ -57,7 +74,7 @@ export const make = Effect.fnUntraced(function* (
   const takeBatch = (): Array<Pending> => {
     const batch: Array<Pending> = []
     const left: Array<Pending> = []
-    const streams = new Set<string>()
+    const streams = new Set(underWay)
     // half of what comes in one go is left for the other writer: while one call is under way on the server, the answers
     // of the other are taken here
     const most = sending === 0 && pending.length >= SHARED ? Math.ceil(pending.length / 2) : MAX_APPENDS
@@ -79,6 +96,7 @@ export const make = Effect.fnUntraced(function* (
         continue
       }
       one.state = "sent"
+      for (const { stream } of parts) underWay.add(stream)
       batch.push(one)
       events += one.events
       size += one.size
@@ -94,8 +112,22 @@ export const make = Effect.fnUntraced(function* (
     one.state = "answered"
     one.answer(outcome)
   }
-  const answerAll = (batch: ReadonlyArray<Pending>, error: RecorderError): void => {
-    for (const one of batch) answer(one, Effect.fail(error))
+  const answerAll = (some: ReadonlyArray<Pending>, error: RecorderError): void => {
+    for (const one of some) answer(one, Effect.fail(error))
+  }
+  const end = (batch: ReadonlyArray<Pending>): void => {
+    for (const { request } of batch) {
+      for (const { stream } of request.parts) underWay.delete(stream)
+    }
+  }
+
+  /** Whoever came before a call began has waited for the lock for as long as the call has. */
+  const fail = (batch: ReadonlyArray<Pending>, error: RecorderError, call: number): void => {
+    answerAll(batch, error)
+    if (error._tag !== "RecorderUnavailable" || error.waited === undefined) return
+    const waited = pending.filter(({ since }) => since < call)
+    pending = pending.filter(({ since }) => since >= call)
+    answerAll(waited, error)
   }
 
   const sendSafely = (requests: ReadonlyArray<Request>) =>
@@ -105,20 +137,27 @@ export const make = Effect.fnUntraced(function* (
 
   /** Sends a batch. When the server refuses it, its halves are sent, down to the one append that is at fault. */
   const sendBatch = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
-    Effect.matchEffect(sendSafely(batch.map(({ request }) => request)), {
-      onSuccess: (answers) =>
-        Effect.sync(() => {
-          batch.forEach((one, i) => {
-            answer(one, answers[i] as Answer)
-          })
-        }),
-      onFailure: (error) => {
-        if (error._tag === "RecorderUnavailable" || batch.length === 1) {
-          return Effect.sync(() => answerAll(batch, error))
+    Effect.suspend(() => {
+      const call = ++calls
+      return Effect.matchEffect(sendSafely(batch.map(({ request }) => request)), {
+        onSuccess: (answers) =>
+          Effect.sync(() => {
+            end(batch)
+            batch.forEach((one, i) => {
+              answer(one, answers[i] as Answer)
+            })
+          }),
+        onFailure: (error) => {
+          if (error._tag === "RecorderUnavailable" || batch.length === 1) {
+            return Effect.sync(() => {
+              end(batch)
+              fail(batch, error, call)
+            })
+          }
+          const half = batch.length >> 1
+          return Effect.andThen(sendBatch(batch.slice(0, half)), sendBatch(batch.slice(half)))
         }
-        const half = batch.length >> 1
-        return Effect.andThen(sendBatch(batch.slice(0, half)), sendBatch(batch.slice(half)))
-      }
+      })
     })
 
   yield* Effect.addFinalizer(() =>
@@ -129,7 +168,6 @@ export const make = Effect.fnUntraced(function* (
     })
   )
   let together = 1
-  let sending = 0
   const write = work.pipe(
     // those that are ready to run now get to go along; who was alone last time mostly is again, and need not wait
     Effect.andThen(Effect.suspend(() => (together === 1 ? Effect.void : Effect.yieldNow))),
@@ -143,7 +181,10 @@ export const make = Effect.fnUntraced(function* (
           Effect.sync(() => {
             sending--
             // the layer is closed meanwhile: nobody waits for ever
-            if (Exit.isFailure(exit)) answerAll(batch, unavailable())
+            if (Exit.isFailure(exit)) {
+              end(batch)
+              answerAll(batch, unavailable())
+            }
           })
         )
       })
@@ -162,7 +203,7 @@ export const make = Effect.fnUntraced(function* (
         events += part.events.length
         for (const { payload, metadata } of part.events) size += payload.length + metadata.length
       }
-      const one: Pending = { request, events, size, answer: resume, state: "waiting" }
+      const one: Pending = { request, events, size, since: calls, answer: resume, state: "waiting" }
       pending.push(one)
       idle.pop()?.()
       return Effect.suspend(() => {

@@ -1,5 +1,5 @@
 import { logTable, positions, quote } from "./identifiers.ts"
-import { lockKey } from "./lockPositions.ts"
+import { lockKey, refuseOldSnapshots } from "./lockPositions.ts"
 
 /**
  * `append_event` records one event of one stream: what `append_events` does, in half the time for what is asked most.
@@ -21,6 +21,7 @@ export const appendEvent = (schema: string): string => {
 LANGUAGE plpgsql VOLATILE
 AS $function$
 BEGIN
+  ${refuseOldSnapshots}
   IF NOT pg_try_advisory_xact_lock(${lockKey(schema)}) THEN
     PERFORM ${s}.lock_positions(lock_timeout);
   END IF;

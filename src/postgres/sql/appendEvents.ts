@@ -1,4 +1,5 @@
 import { logTable, positions, quote } from "./identifiers.ts"
+import { refuseOldSnapshots } from "./lockPositions.ts"
 
 /**
  * `append_events` records several independent appends in one call: each of them is accepted or refused by itself.
@@ -37,6 +38,7 @@ DECLARE
   events integer := cardinality(event_id);
   tracking bigint;
 BEGIN
+  ${refuseOldSnapshots}
   PERFORM ${s}.lock_positions(lock_timeout);
 
   actual := ARRAY(

@@ -8,6 +8,18 @@ export const lockKey = (schema: string): string =>
   `(${NAMESPACE}::bigint << 32) | ${logTable(schema)}::regclass::oid::bigint`
 
 /**
+ * Refuses a transaction that sees the log as of its beginning: it could not tell what was appended since, neither a version
+ * that was taken nor one that is only checked.
+ */
+export const refuseOldSnapshots = `IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION USING
+      ERRCODE = 'feature_not_supported',
+      MESSAGE = format('an append in a %s transaction does not see what others have appended since it began',
+        upper(current_setting('transaction_isolation'))),
+      HINT = 'Begin the transaction READ COMMITTED.';
+  END IF;`
+
+/**
  * `lock_positions` takes the position lock, held to the end of the transaction: whoever holds it is the only one to give
  * out positions, so that they are committed in their order (G3).
  *

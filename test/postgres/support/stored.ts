@@ -35,3 +35,18 @@ export const problems = (
     const said = (what: string, found: ReadonlyArray<unknown>) => found.map((one) => `${what}: ${JSON.stringify(one)}`)
     return [...said("holes", holes), ...said("out of order", disorder), ...said("half there", halves), ...lost]
   })
+
+/** Makes a table of the user's own, for a row beside each batch of a stream "Held-<batch>". */
+export const createBatches = (sql: PgClient.PgClient, schema: string) =>
+  sql`CREATE TABLE ${sql(schema)}.batches (batch text PRIMARY KEY)`
+
+/** The rows of the user's own whose events are not there, and the events whose row is not there. */
+export const unequalBatches = (sql: PgClient.PgClient, schema: string): Effect.Effect<ReadonlyArray<string>, unknown> =>
+  Effect.map(
+    sql`
+      SELECT batch, stream FROM ${sql(schema)}.batches
+      FULL JOIN (SELECT DISTINCT stream FROM ${sql(schema)}.stored_events WHERE stream LIKE 'Held-%') AS held
+        ON stream = 'Held-' || batch
+      WHERE batch IS NULL OR stream IS NULL`,
+    (rows) => rows.map((row) => `only one of row and events: ${JSON.stringify(row)}`)
+  )

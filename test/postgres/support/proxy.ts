@@ -1,0 +1,134 @@
+/** Stands between a program and the server, and breaks what is between them at a moment that a test chooses. */
+import * as Net from "node:net"
+import type { Scope } from "effect"
+import { Effect } from "effect"
+
+/** What a server says of a session that it does not begin. */
+export interface Refusal {
+  readonly code: string
+  readonly message: string
+}
+
+/** A way to the server. */
+export interface Proxy {
+  /** The URL of the server by this way. */
+  readonly url: string
+  /** Has the next sessions refused: so many of them, or all up to the next call. */
+  readonly refuse: (refusal: Refusal, sessions?: number) => void
+  /** How many sessions were refused. */
+  readonly refused: () => number
+  /** Has the next statements done by the server, and the connection lost before its answer: so many of them, or all. */
+  readonly loseAnswers: (statements?: number) => void
+  /** Has the connection lost with the next statements, before they come to the server. */
+  readonly loseStatements: (statements?: number) => void
+  /** How many answers and statements were lost. */
+  readonly lost: () => number
+  /** Lets everything through again. */
+  readonly letThrough: () => void
+}
+
+const field = (kind: string, text: string) => `${kind}${text}\0`
+
+/** An ErrorResponse of the protocol (https://www.postgresql.org/docs/current/protocol-message-formats.html). */
+const errorResponse = ({ code, message }: Refusal): Buffer => {
+  const body = Buffer.from(
+    `${field("S", "FATAL")}${field("V", "FATAL")}${field("C", code)}${field("M", message)}\0`,
+    "utf8"
+  )
+  const head = Buffer.from("E\0\0\0\0", "latin1")
+  head.writeInt32BE(body.length + 4, 1)
+  return Buffer.concat([head, body])
+}
+
+/** ReadyForQuery, outside of a transaction: what ends each answer, and the beginning of a session. */
+const READY = Buffer.from("Z\0\0\0\x05I", "latin1")
+
+/** A way to the server of a URL; closed with the scope, with all that goes through it. */
+export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const target = new URL(of)
+    const sockets = new Set<Net.Socket>()
+    let toRefuse = 0
+    let refusal: Refusal = { code: "", message: "" }
+    let toLose = 0
+    let losesStatements = false
+    let refused = 0
+    let lost = 0
+
+    const serve = (client: Net.Socket) => {
+      if (toRefuse > 0) {
+        toRefuse--
+        refused++
+        client.once("data", () => client.end(errorResponse(refusal)))
+        return
+      }
+      const server = Net.connect(Number(target.port), target.hostname)
+      sockets.add(server)
+      const close = () => {
+        client.destroy()
+        server.destroy()
+        sockets.delete(server)
+      }
+      let isReady = false
+      let isLosing = false
+      client.on("data", (data) => {
+        // the session's beginning is no statement, nor is its end
+        if (isReady && toLose > 0 && data[0] !== 0x58) {
+          toLose--
+          lost++
+          if (losesStatements) return close()
+          isLosing = true
+        }
+        server.write(data)
+      })
+      server.on("data", (data) => {
+        const isEnd = data.subarray(-READY.length).equals(READY)
+        isReady ||= isEnd
+        if (!isLosing) client.write(data)
+        else if (isEnd) close()
+      })
+      for (const socket of [client, server]) {
+        socket.setNoDelay(true)
+        socket.on("error", close)
+        socket.on("close", close)
+      }
+    }
+
+    const proxy = yield* Effect.acquireRelease(
+      Effect.callback<Net.Server>((resume) => {
+        const one: Net.Server = Net.createServer((client) => {
+          sockets.add(client)
+          client.on("error", () => client.destroy())
+          client.on("close", () => sockets.delete(client))
+          serve(client)
+        }).listen(0, "127.0.0.1", () => resume(Effect.succeed(one)))
+      }),
+      (one) =>
+        Effect.sync(() => {
+          one.close()
+          for (const socket of sockets) socket.destroy()
+        })
+    )
+    const url = new URL(of)
+    url.hostname = "127.0.0.1"
+    url.port = String((proxy.address() as Net.AddressInfo).port)
+    const lose = (what: "answers" | "statements", count: number) => {
+      toLose = count
+      losesStatements = what === "statements"
+    }
+    return {
+      url: url.href,
+      refuse: (next, sessions = Number.POSITIVE_INFINITY) => {
+        refusal = next
+        toRefuse = sessions
+      },
+      refused: () => refused,
+      loseAnswers: (count = Number.POSITIVE_INFINITY) => lose("answers", count),
+      loseStatements: (count = Number.POSITIVE_INFINITY) => lose("statements", count),
+      lost: () => lost,
+      letThrough: () => {
+        toRefuse = 0
+        toLose = 0
+      }
+    }
+  })
