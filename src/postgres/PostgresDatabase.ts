@@ -61,6 +61,9 @@ const again = Schedule.exponential("20 millis").pipe(
   Schedule.upTo({ times: 6, duration: "2 seconds" })
 )
 
+/** Whether another attempt may do what this one could not, and has not waited for as long as it may. */
+const mayPass = (error: RecorderError): boolean => error._tag === "RecorderUnavailable" && error.waited === undefined
+
 const OPERATION = "open a log"
 
 /** Finds a log, or makes it. */
@@ -87,7 +90,7 @@ export const open = Effect.fnUntraced(function* (
           ? Effect.fail(error)
           : Effect.retry(once(operation, sql, parameters), {
               schedule: again,
-              while: (next) => next._tag === "RecorderUnavailable" && next.waited === undefined
+              while: mayPass
             })
       )
     )
@@ -122,7 +125,7 @@ export const open = Effect.fnUntraced(function* (
     logId: String(row?.[0]),
     channel: `stored_events_${row?.[1]}`,
     query,
-    committed: row?.[2] === "read committed" ? (self) => self : (self) => readCommitted(client, self),
+    committed: row?.[2] === "read committed" ? (self) => self : (self) => readCommitted(client, "append", self),
     outside: Effect.updateContext((context: Context.Context<never>) =>
       Context.omit(client.transactionService)(context)
     ),
@@ -150,43 +153,27 @@ const versionOf = Effect.fnUntraced(function* (query: PostgresDatabase["query"],
 
 /** Brings a schema up. Of those who begin at once, one does and the others wait. */
 const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void, RecorderError> => {
-  const run = (sql: string) =>
-    Effect.mapError(client.unsafe(sql).unprepared, (error) => toRecorderError("make the tables of a log", error))
-  return client
-    .withTransaction(
-      Effect.gen(function* () {
-        yield* run(lockSchema(schema))
-        const there = yield* run(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(schema)}`)
-        // asked for only where it has to be: CREATE SCHEMA IF NOT EXISTS takes the right to create also if it exists
-        if (there.length === 0) yield* run(`CREATE SCHEMA ${quote(schema)}`)
-        const values = (_operation: string, sql: string) =>
-          Effect.mapError(client.unsafe(sql).values, (error) => toRecorderError("make the tables of a log", error))
-        const version = yield* versionOf(values, schema)
-        for (const statement of migrationsFrom(schema, version)) yield* run(statement)
-      })
-    )
-    .pipe(
-      Effect.catchTag("SqlError", (error) => Effect.fail(toRecorderError("make the tables of a log", error))),
-      Effect.retry({ schedule: again, while: (error) => error._tag === "RecorderUnavailable" })
-    )
+  const operation = "make the tables of a log"
+  const failed = Effect.mapError((error: SqlError.SqlError) => toRecorderError(operation, error))
+  const run = (sql: string) => failed(client.unsafe(sql).unprepared)
+  const migration = Effect.gen(function* () {
+    yield* run(lockSchema(schema))
+    const there = yield* run(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(schema)}`)
+    // asked for only where it has to be: CREATE SCHEMA IF NOT EXISTS takes the right to create also if it exists
+    if (there.length === 0) yield* run(`CREATE SCHEMA ${quote(schema)}`)
+    const version = yield* versionOf((_operation, sql) => failed(client.unsafe(sql).values), schema)
+    for (const statement of migrationsFrom(schema, version)) yield* run(statement)
+  })
+  return readCommitted(client, operation, migration)
 }
 
-const readCommitted = <A>(
+/** A transaction whose failures are the recorder's. */
+const inTransactionOf = <A, E extends { readonly _tag: string }>(
   client: PgClient.PgClient,
-  self: Effect.Effect<A, RecorderError>
-): Effect.Effect<A, RecorderError> =>
-  client.withTransaction(self).pipe(
-    Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL READ COMMITTED"),
-    Effect.mapError((error) => (SqlError.isSqlError(error) ? toRecorderError("append", error) : error))
-  )
-
-/** Runs a part of the caller's own transaction that can fail without failing the rest of it. */
-export const inSavepoint = <A, E extends { readonly _tag: string }>(
-  { client }: PostgresDatabase,
   operation: string,
-  part: Effect.Effect<A, E>
+  self: Effect.Effect<A, E>
 ): Effect.Effect<A, E | RecorderError> =>
-  client.withTransaction(part).pipe(
+  client.withTransaction(self).pipe(
     Effect.mapError((error) => (SqlError.isSqlError(error) ? toRecorderError(operation, error) : error)),
     // where the connection is gone nothing can be rolled back on it, and the client makes defects of all that failed
     Effect.catchDefect((defect): Effect.Effect<never, RecorderError> => {
@@ -197,3 +184,21 @@ export const inSavepoint = <A, E extends { readonly _tag: string }>(
 
 const isRecorderError = (failure: unknown): failure is RecorderError =>
   failure instanceof RecorderUnavailable || failure instanceof RecorderFailure
+
+/** A transaction that sees what others have committed while it waited; again, if what it fails with may pass. */
+const readCommitted = <A>(
+  client: PgClient.PgClient,
+  operation: string,
+  self: Effect.Effect<A, RecorderError>
+): Effect.Effect<A, RecorderError> =>
+  inTransactionOf(client, operation, self).pipe(
+    Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL READ COMMITTED"),
+    Effect.retry({ schedule: again, while: mayPass })
+  )
+
+/** Runs a part of the caller's own transaction that can fail without failing the rest of it. */
+export const inSavepoint = <A, E extends { readonly _tag: string }>(
+  { client }: PostgresDatabase,
+  operation: string,
+  part: Effect.Effect<A, E>
+): Effect.Effect<A, E | RecorderError> => inTransactionOf(client, operation, part)

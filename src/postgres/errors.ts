@@ -16,6 +16,16 @@ const text = (value: unknown): string | undefined => (typeof value === "string" 
 /** A row of the server's is larger than the client takes. */
 const isTooLarge = (message: string): boolean => message.includes("exceeds maxMessageSize")
 
+/** What a person can do about an error of the client's own. */
+const adviceFor = (message: string): string | undefined => {
+  if (isTooLarge(message)) {
+    return "a row is larger than the client takes; raise the option maxMessageSize of PgClient (1 GB is PostgreSQL's own limit)"
+  }
+  return message === "No username configured"
+    ? "it is not said who connects, and where to; give the option url, or username and the others (POSTGRES_URL, or POSTGRES_USER, POSTGRES_HOST, POSTGRES_DBNAME and POSTGRES_PASSWORD)"
+    : undefined
+}
+
 const toServerError = (error: SqlError.SqlError): ServerError => {
   const cause = error.reason.cause
   const fields: Readonly<Record<string, unknown>> = typeof cause === "object" && cause !== null ? { ...cause } : {}
@@ -72,12 +82,7 @@ const isPassing = ({ reason }: SqlError.SqlError, { code, message }: ServerError
 /** Says what happened and what to do; `lockTimeout` is for how long a lock was waited for, in milliseconds. */
 export const toRecorderError = (operation: string, error: SqlError.SqlError, lockTimeout = 0): RecorderError => {
   const server = toServerError(error)
-  const help =
-    server.code !== undefined
-      ? advice[server.code]
-      : isTooLarge(server.message)
-        ? "a row is larger than the client takes; raise the option maxMessageSize of PgClient (1 GB is PostgreSQL's own limit)"
-        : undefined
+  const help = server.code === undefined ? adviceFor(server.message) : advice[server.code]
   const reason = [
     `PostgreSQL: ${help === undefined ? server.message : `${help} (${server.message})`}`,
     server.detail,

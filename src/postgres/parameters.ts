@@ -153,8 +153,27 @@ const unstorableEvent = (event: StoredEvent): string | undefined => {
   )
 }
 
+/** Bytes of one call: PostgreSQL takes 1 GiB, what goes with the payloads included. */
+const LARGEST = 1_000_000_000
+
+/** The bytes of payloads and metadata, counted as characters where they are too few to matter. */
+const sizeOf = (parts: ReadonlyArray<Part>): number => {
+  const sum = (count: (text: string | Uint8Array) => number) =>
+    parts.reduce(
+      (size, { events }) =>
+        events.reduce((size, { payload, metadata }) => size + count(payload) + count(metadata), size),
+      0
+    )
+  const characters = sum(({ length }) => length)
+  return characters * 3 <= LARGEST ? characters : sum((text) => Buffer.byteLength(text))
+}
+
 /** Why an append can't be stored, if it can't: found here, it does not fail the appends that go along with it. */
 export const unstorableRequest = ({ parts }: Request): string | undefined => {
+  const size = sizeOf(parts)
+  if (size > LARGEST) {
+    return `the append has ${size} bytes, which is larger than PostgreSQL takes in one call (${LARGEST}); append fewer events at once, or smaller ones`
+  }
   for (const { events } of parts) {
     for (const event of events) {
       const reason = unstorableEvent(event)

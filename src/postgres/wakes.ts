@@ -68,9 +68,10 @@ export const make = Effect.fnUntraced(function* (
   const polling = head.pipe(
     Effect.tap((position) =>
       Effect.sync(() => {
-        // behind what was known, where the log was put back to an earlier one
-        if (position === undefined || (known !== undefined && position < known)) known = position
-        else reached(position)
+        // behind what was known, where the log was put back to an earlier one, or somebody told what is not so
+        if (position === known) return
+        known = position
+        growth.notify()
       })
     ),
     // whoever follows comes upon it by its own read, and says so
