@@ -39,7 +39,7 @@ export interface ConnectionOptions {
   readonly idleTimeout?: Duration.Input | undefined
   /** After how long a connection is replaced, in use or not. Default: never. */
   readonly connectionTTL?: Duration.Input | undefined
-  /** What the server's views call the connections. Default `effect-eventsourcing`. */
+  /** What the server's views call the connections. Default: as the URL says, else `effect-eventsourcing`. */
   readonly applicationName?: string | undefined
   /** Whether statements are prepared once for each connection. Default true; see docs/postgres.md for poolers. */
   readonly prepare?: boolean | undefined
@@ -141,7 +141,7 @@ const MAX_MESSAGE = 2 ** 30
 
 const layerClient = ({
   url,
-  applicationName = "effect-eventsourcing",
+  applicationName,
   ...rest
 }: ConnectionOptions): Layer.Layer<PgClient.PgClient, RecorderError> =>
   Layer.unwrap(
@@ -159,7 +159,7 @@ const layerClient = ({
             PgClient.make({
               ...connectionOf(rest),
               url: text === undefined ? undefined : Redacted.make(text),
-              applicationName,
+              applicationName: applicationName ?? (isNamed(text) ? undefined : "effect-eventsourcing"),
               maxMessageSize: MAX_MESSAGE
             }),
             (error) => toRecorderError("connect to PostgreSQL", error)
@@ -168,6 +168,10 @@ const layerClient = ({
       )
     })
   )
+
+/** Whether the URL says what the connections are called. */
+const isNamed = (url: string | undefined): boolean =>
+  url !== undefined && new URL(url).searchParams.has("application_name")
 
 const checkConnection = (options: ConnectionOptions) =>
   Effect.all([

@@ -1,19 +1,34 @@
 /** What a person has to be told: how the layer takes its configuration, and what it says of a wrong one. */
 import { randomUUID } from "node:crypto"
+import * as Fs from "node:fs"
 import * as Net from "node:net"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import { inspect } from "node:util"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import type { Config, Scope } from "effect"
-import { Cause, ConfigProvider, Context, Effect, Exit, Layer, Redacted } from "effect"
+import {
+  Cause,
+  ConfigProvider,
+  Context,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Redacted,
+  References,
+  Stream
+} from "effect"
 import type { EventSourcingError } from "effect-eventsourcing"
 import { Recorder, StreamName } from "effect-eventsourcing"
 import type { PostgresOptions, PostgresServices } from "effect-eventsourcing/postgres"
 import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { storedEvents } from "effect-eventsourcing/testing"
 import { startServer } from "../support/postgres-server.ts"
-import { connect, newSchema, url } from "./support/database.ts"
-import { hold, openLog } from "./support/log.ts"
+import { connect, newDatabase, newSchema, url } from "./support/database.ts"
+import { eventually, hold, openLog, watch } from "./support/log.ts"
 
 type Failure = EventSourcingError.RecorderError | Config.ConfigError
 
@@ -32,6 +47,30 @@ const append = (recorder: Recorder.Recorder["Service"], name: string) =>
   recorder.append({ stream: StreamName.StreamName.make(name), expected: "NoStream", events: storedEvents(1) })
 
 const server = () => new URL(url())
+
+/** The sessions of a database, but for those who look. */
+const sessionsOf = (database: string, condition = "true") =>
+  Effect.scoped(
+    Effect.flatMap(connect({ maxConnections: 1 }), (sql) =>
+      Effect.map(
+        sql.unsafe<{ pid: number }>(
+          `SELECT pid FROM pg_stat_activity WHERE datname = '${new URL(database).pathname.slice(1)}' AND ${condition}`
+        ),
+        (rows) => rows.map(({ pid }) => pid)
+      )
+    )
+  )
+
+/** A port where somebody accepts connections and says nothing. */
+const silentPort = Effect.map(
+  Effect.acquireRelease(
+    Effect.callback<Net.Server>((resume) => {
+      const one: Net.Server = Net.createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(one)))
+    }),
+    (one) => Effect.sync(() => one.close())
+  ),
+  (one) => (one.address() as Net.AddressInfo).port
+)
 
 describe("PostgresLayer.config", () => {
   it.live("takes POSTGRES_URL, and POSTGRES_SCHEMA", () =>
@@ -101,6 +140,92 @@ describe("PostgresLayer.config", () => {
     })
   )
 
+  it.live("takes POSTGRES_POOL_SIZE as the most connections, the one that listens not counted", () =>
+    Effect.gen(function* () {
+      const database = yield* newDatabase()
+      const recorder = yield* fromEnvironment({ POSTGRES_URL: database, POSTGRES_POOL_SIZE: "3" })
+      yield* watch(recorder)
+      yield* eventually(
+        "it listens",
+        Effect.map(sessionsOf(database, "query LIKE 'LISTEN%'"), ({ length }) => length === 1)
+      )
+      const reads = Array.from({ length: 100 }, () => recorder.readAll({ limit: 10 }))
+      yield* Effect.all(reads, { concurrency: "unbounded" })
+      assert.lengthOf(yield* sessionsOf(database), 4)
+    })
+  )
+
+  it.live("takes POSTGRES_CONN_MAX_AGE: after that a connection is replaced", () =>
+    Effect.gen(function* () {
+      const database = yield* newDatabase()
+      const env = { POSTGRES_URL: database, POSTGRES_POOL_SIZE: "1", POSTGRES_LISTEN: "no" }
+      for (const [age, isReplaced] of [
+        ["0", true],
+        ["1 hour", false]
+      ] as const) {
+        const pids = yield* Effect.scoped(
+          Effect.gen(function* () {
+            const recorder = yield* fromEnvironment({ ...env, POSTGRES_CONN_MAX_AGE: age })
+            const seen = new Set<number>()
+            for (let read = 0; read < 3; read++) {
+              yield* recorder.head
+              for (const pid of yield* sessionsOf(database, "query LIKE '%max(position)%'")) seen.add(pid)
+            }
+            return seen
+          })
+        )
+        assert.strictEqual(pids.size > 1, isReplaced, age)
+      }
+    })
+  )
+
+  it.live("takes POSTGRES_CONNECT_TIMEOUT", () =>
+    Effect.gen(function* () {
+      const env = {
+        POSTGRES_URL: `postgresql://me@127.0.0.1:${yield* silentPort}/db`,
+        POSTGRES_CONNECT_TIMEOUT: "0.05"
+      }
+      const error = yield* Effect.flip(Effect.timeout(fromEnvironment(env), "4 seconds"))
+      assert.deepInclude(error, { _tag: "RecorderUnavailable" })
+    })
+  )
+
+  it.live("takes POSTGRES_LISTEN and POSTGRES_POLL_INTERVAL: followers live by either", () =>
+    Effect.gen(function* () {
+      const database = yield* newDatabase()
+      const env = { POSTGRES_URL: database }
+      const writer = yield* fromEnvironment(env)
+      const polling = yield* fromEnvironment({ ...env, POSTGRES_LISTEN: "false", POSTGRES_POLL_INTERVAL: "0.02" })
+      const listening = yield* fromEnvironment({ ...env, POSTGRES_LISTEN: "true", POSTGRES_POLL_INTERVAL: "3600" })
+      const seen = [yield* watch(polling), yield* watch(listening)]
+      yield* eventually(
+        "one of them listens",
+        Effect.map(sessionsOf(database, "query LIKE 'LISTEN%'"), ({ length }) => length === 1)
+      )
+      for (let count = 1; count <= 5; count++) {
+        yield* append(writer, `Dog-${count}`)
+        for (const { until } of seen) yield* Effect.timeout(until(count), "10 seconds")
+      }
+      assert.lengthOf(yield* sessionsOf(database, "query LIKE 'LISTEN%'"), 1)
+    })
+  )
+
+  it.live("with nothing set, says which variables there are", () =>
+    Effect.gen(function* () {
+      // not as the user of the operating system, on whatever server there may be
+      const before = { ...process.env }
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          for (const variable of ["USER", "USERNAME"]) delete process.env[variable]
+        }),
+        () => Effect.sync(() => Object.assign(process.env, before))
+      )
+      const error: Failure = yield* Effect.flip(fromEnvironment({}))
+      assert.include(["RecorderFailure", "ConfigError"], error._tag)
+      for (const variable of ["POSTGRES_URL", "POSTGRES_USER"]) assert.include(error.message, variable)
+    })
+  )
+
   it.live("says of a value that is none which variable it is", () =>
     Effect.gen(function* () {
       const wrong: ReadonlyArray<readonly [variable: string, value: string]> = [
@@ -142,6 +267,62 @@ describe("PostgresLayer.config", () => {
         if (said !== "ConfigError" && said !== "RecorderFailure") taken.push(`${variable}=${value}: ${said}`)
       }
       assert.deepStrictEqual(taken, [])
+    })
+  )
+})
+
+describe("the URL", () => {
+  it.live("has parameters for all of the connection", () =>
+    Effect.gen(function* () {
+      const database = new URL(yield* newDatabase())
+      const given = new URL("postgresql:///")
+      const parameters = {
+        ...{ host: database.hostname, port: database.port, dbname: database.pathname.slice(1) },
+        ...{ user: decodeURIComponent(database.username), password: decodeURIComponent(database.password) },
+        ...{ application_name: "the dogs' home", options: "-c statement_timeout=1234s -c TimeZone=Asia/Kolkata" },
+        ...{ connect_timeout: "7", sslmode: "prefer", unknown_parameter: "1" }
+      }
+      for (const [key, value] of Object.entries(parameters)) given.searchParams.set(key, value)
+      yield* append(yield* fromEnvironment({ POSTGRES_URL: given.href }), "Dog-a")
+      const named = "application_name = 'the dogs'' home'"
+      assert.lengthOf(yield* sessionsOf(database.href, named), 1)
+      const services = yield* build(PostgresLayer({ url: given.href, applicationName: "of the option" }))
+      yield* append(Context.get(services, Recorder.Recorder), "Dog-b")
+      assert.lengthOf(yield* sessionsOf(database.href, "application_name = 'of the option'"), 1)
+    })
+  )
+
+  it.live("without a name of the application, the connections have the library's", () =>
+    Effect.gen(function* () {
+      const database = yield* newDatabase()
+      yield* append(yield* fromEnvironment({ POSTGRES_URL: database }), "Dog-a")
+      assert.lengthOf(yield* sessionsOf(database, "application_name = 'effect-eventsourcing'"), 1)
+    })
+  )
+
+  it.live("or the host can name the directory of a Unix socket", () =>
+    Effect.gen(function* () {
+      const directory = yield* Effect.acquireRelease(
+        Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "socket-"))),
+        (made) => Effect.sync(() => Fs.rmSync(made, { recursive: true, force: true }))
+      )
+      // the server may run as another user
+      Fs.chmodSync(directory, 0o777)
+      const own = yield* Effect.acquireRelease(
+        Effect.promise(() => startServer({ unix_socket_directories: directory, listen_addresses: "" })),
+        ({ stop }) => Effect.promise(stop)
+      )
+      const { port, username, password } = new URL(own.url)
+      const inUrl = new URL("postgresql:///postgres")
+      const parameters = { host: directory, port, user: username, password }
+      for (const [key, value] of Object.entries(parameters)) inUrl.searchParams.set(key, value)
+      for (const options of [
+        { host: directory, port: Number(port), username, password: Redacted.make(password), database: "postgres" },
+        { url: inUrl.href }
+      ]) {
+        const services = yield* build(PostgresLayer(options))
+        assert.isDefined(Context.get(services, Recorder.Recorder).logId)
+      }
     })
   )
 })
@@ -264,12 +445,7 @@ describe("what is wrong when the layer is built", () => {
 
   it.live("a server that accepts and says nothing: unavailable, when connecting has taken its time", () =>
     Effect.gen(function* () {
-      const port = yield* Effect.acquireRelease(
-        Effect.callback<Net.Server>((resume) => {
-          const one: Net.Server = Net.createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(one)))
-        }),
-        (one) => Effect.sync(() => one.close())
-      ).pipe(Effect.map((one) => (one.address() as Net.AddressInfo).port))
+      const port = yield* silentPort
       const error = yield* failureOf({
         url: urlOf("me", (its) => (its.port = String(port))),
         connectTimeout: "100 millis"
@@ -326,6 +502,44 @@ describe("what is wrong when the layer is built", () => {
           assert.strictEqual(error._tag, "RecorderFailure", text)
         }
       }
+    })
+  )
+
+  it.live("the password is in no log either, neither when it is wrong nor when it becomes so", () =>
+    Effect.gen(function* () {
+      const role = yield* newRole("LOGIN SUPERUSER")
+      const admin = yield* connect({ maxConnections: 1 })
+      const logged: Array<string> = []
+      const logger = Logger.make(({ cause, message }) => {
+        logged.push(inspect({ message, cause }, { depth: 20 }))
+      })
+      const states: Array<Recorder.FollowState> = []
+      const exit = yield* Effect.gen(function* () {
+        const schema = yield* newSchema
+        const services = yield* build(PostgresLayer({ url: urlOf(role), schema, pollInterval: "20 millis" }))
+        const recorder = Context.get(services, Recorder.Recorder)
+        const onState = (state: Recorder.FollowState) => Effect.asVoid(Effect.sync(() => states.push(state)))
+        const following = yield* Effect.forkScoped(Stream.runDrain(recorder.follow({ onState })))
+        yield* eventually(
+          "it is live",
+          Effect.sync(() => states.at(-1)?._tag === "Live")
+        )
+        yield* admin.unsafe(`ALTER ROLE ${role} PASSWORD 'another'`)
+        yield* admin`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ${role}`
+        yield* Effect.exit(build(PostgresLayer({ url: urlOf(role), schema })))
+        return yield* Fiber.await(following)
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(Logger.layer([logger])),
+        Effect.provideService(References.MinimumLogLevel, "All")
+      )
+      if (Exit.isSuccess(exit)) return yield* Effect.die(new Error("it follows on"))
+      assertSilent(exit.cause)
+      assert.include(String(exit), "the password is wrong")
+      const told = logged.join("\n")
+      assert.include(told, "followers are not told of appends for now")
+      assert.notInclude(told, PASSWORD)
+      assert.notInclude(inspect(states, { depth: 20 }), PASSWORD)
     })
   )
 

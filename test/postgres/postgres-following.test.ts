@@ -118,6 +118,49 @@ describe("being woken", () => {
     })
   )
 
+  it.live("what was recorded without a word is found by the poll, while there is somebody who listens", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const name = yield* newName
+      const log = yield* openLog(schema, { pollInterval: "50 millis", client: { applicationName: name } })
+      const others = yield* openLog(schema)
+      yield* others.append("Dog-a")
+      const seen = [yield* watch(log.recorder), yield* watch(log.recorder)]
+      for (const { until } of seen) yield* until(1)
+      const [pid] = yield* listening(log, name, 1)
+      // as the function does it, only that nobody is notified
+      const append = (version: number) => others.sql`
+        INSERT INTO ${others.sql(schema)}.stored_events
+        SELECT nextval(${`"${schema}".stored_events_position`}::regclass), stream, ${version}, gen_random_uuid(), type,
+          schema_version, encoding, payload_text, payload_bytes, metadata, recorded_at
+        FROM ${others.sql(schema)}.stored_events WHERE version = 0`
+      for (const version of [1, 2, 3]) {
+        yield* append(version)
+        for (const { until } of seen) yield* until(version + 1)
+      }
+      assert.deepStrictEqual(yield* listeners(log, name), [pid])
+      for (const { events } of seen) assert.deepStrictEqual(events, versions("Dog-a", 4))
+    })
+  )
+
+  it.live("what anybody else says on the channel is no harm: new events are found by the poll at the latest", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const name = yield* newName
+      const log = yield* openLog(schema, { pollInterval: "50 millis", client: { applicationName: name } })
+      const others = yield* openLog(schema)
+      const seen = yield* watch(log.recorder)
+      yield* listening(log, name, 1)
+      let count = 0
+      for (const said of ["", "rex", "-1", "0", "1e3", "1000000", "9".repeat(1000)]) {
+        yield* others.sql`SELECT pg_notify('stored_events_' || ${`"${schema}".stored_events`}::regclass::oid, ${said})`
+        yield* others.append("Dog-a")
+        yield* Effect.timeout(seen.until(++count), "5 seconds")
+      }
+      assert.deepStrictEqual(seen.events, versions("Dog-a", count))
+    })
+  )
+
   it.live("a follower needs none of the pool's connections: with one of them, appends and transactions work", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema

@@ -159,6 +159,27 @@ for (const level of LEVELS) {
       )
     }
 
+    for (const count of [1, 3]) {
+      it.live(`G7 an append of ${count} whose session is killed while it waits is answered, and recorded once`, () =>
+        Effect.gen(function* () {
+          const schema = yield* newSchema
+          const mine = yield* openLog(schema)
+          const startupParameters = { default_transaction_isolation: level.toLowerCase() }
+          const others = yield* openLog(schema, { lockTimeout: "30 seconds", client: { startupParameters } })
+          const held = yield* hold(mine, appendTo(mine, a, "NoStream"))
+          const appending = yield* Effect.forkScoped(appendTo(others, b, "NoStream", count), { startImmediately: true })
+          const ended = Effect.andThen(Fiber.join(appending), Effect.die(new Error("it has ended")))
+          for (let round = 0; round < 2; round++) {
+            yield* Effect.raceFirst(untilWaiting(mine), ended)
+            for (const pid of yield* mine.waiting) yield* mine.sql`SELECT pg_terminate_backend(${pid})`
+          }
+          yield* held.commit
+          assert.strictEqual((yield* Fiber.join(appending)).version, count - 1)
+          assert.strictEqual((yield* places(mine)).length, 1 + count)
+        })
+      )
+    }
+
     it.live("G2 a check of a stream that grew meanwhile refuses the append", () =>
       Effect.gen(function* () {
         const { log, outcome } = yield* race(

@@ -16,22 +16,9 @@ import { SCHEMA_VERSION, schemaSql } from "effect-eventsourcing/postgres"
 import { storedEvents } from "effect-eventsourcing/testing"
 import Pg from "pg"
 import * as Child from "../support/child.ts"
-import { connect, newSchema, url } from "./support/database.ts"
+import { connect, newDatabase, newSchema, url } from "./support/database.ts"
 import type { Log } from "./support/log.ts"
 import { eventually, hold, openLog, watch } from "./support/log.ts"
-
-/** The URL of a database of a test's own; how it is made is said behind its name. */
-const newDatabase = (how = ""): Effect.Effect<string, unknown, Scope.Scope> =>
-  Effect.gen(function* () {
-    const sql = yield* connect({ maxConnections: 1 })
-    const name = `test_${randomUUID().replaceAll("-", "")}`
-    yield* Effect.acquireRelease(sql.unsafe(`CREATE DATABASE ${name} ${how}`), () =>
-      Effect.orDie(sql.unsafe(`DROP DATABASE ${name} WITH (FORCE)`))
-    )
-    const database = new URL(url())
-    database.pathname = `/${name}`
-    return database.href
-  })
 
 const opened = (database: string) => ({ client: { url: Redacted.make(database) } })
 
@@ -170,13 +157,15 @@ describe("opening a log", () => {
 
   it.live("a database that is not in UTF-8 is refused, and nothing is made in it", () =>
     Effect.gen(function* () {
-      const database = yield* newDatabase("ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
-      const error = yield* Effect.flip(openLog("orders", opened(database)))
-      assert.deepInclude(error, { _tag: "RecorderFailure" })
-      assert.include(String(error), "encoding is SQL_ASCII")
-      assert.include(String(error), "ENCODING 'UTF8'")
-      const sql = yield* connect(opened(database).client)
-      assert.deepStrictEqual(yield* sql`SELECT nspname FROM pg_namespace WHERE nspname = 'orders'`, [])
+      for (const encoding of ["SQL_ASCII", "LATIN1"]) {
+        const database = yield* newDatabase(`ENCODING '${encoding}' TEMPLATE template0 LOCALE 'C'`)
+        const error = yield* Effect.flip(openLog("orders", opened(database)))
+        assert.deepInclude(error, { _tag: "RecorderFailure" })
+        assert.include(String(error), `encoding is ${encoding}`)
+        assert.include(String(error), "ENCODING 'UTF8'")
+        const sql = yield* connect(opened(database).client)
+        assert.deepStrictEqual(yield* sql`SELECT nspname FROM pg_namespace WHERE nspname = 'orders'`, [])
+      }
     })
   )
 })

@@ -227,6 +227,41 @@ describe("sessions that are killed", () => {
         assert.deepStrictEqual(yield* places(mine), ["Dog-held@0", "Dog-a@0", "Dog-a@1"])
       })
   )
+
+  it.live("while they make the tables: they are made all the same", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const [sql, blocking] = [yield* connect(), yield* connect({ maxConnections: 1 })]
+      const [made, rollBack] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      // another transaction makes the schema, and never comes to its end
+      yield* Effect.forkScoped(
+        blocking.withTransaction(
+          blocking`CREATE SCHEMA ${blocking(schema)}`.pipe(
+            Effect.andThen(Deferred.succeed(made, undefined)),
+            Effect.andThen(Deferred.await(rollBack)),
+            Effect.andThen(Effect.fail("rolled back"))
+          )
+        ),
+        { startImmediately: true }
+      )
+      yield* Deferred.await(made)
+      const opening = yield* Effect.forkScoped(openLog(schema), { startImmediately: true })
+      const waiting = sql<{ pid: number }>`
+        SELECT pid FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND query LIKE ${`CREATE SCHEMA%${schema}%`}`
+      for (let round = 0; round < 2; round++) {
+        const waits = eventually(
+          "the tables wait to be made",
+          Effect.map(waiting, ({ length }) => length > 0)
+        )
+        yield* Effect.raceFirst(waits, Effect.andThen(Fiber.join(opening), Effect.die(new Error("it is open"))))
+        for (const { pid } of yield* waiting) yield* sql`SELECT pg_terminate_backend(${pid})`
+      }
+      yield* Deferred.succeed(rollBack, undefined)
+      const log = yield* Fiber.join(opening)
+      yield* log.append("Dog-a")
+    })
+  )
 })
 
 describe("what is interrupted", () => {

@@ -1,13 +1,28 @@
 /** Several processes on one log: some write, some follow. */
-import { createHash } from "node:crypto"
+import { createHash, randomUUID } from "node:crypto"
+import type { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import type { Acknowledged } from "../support/acknowledged.ts"
+import { parse } from "../support/acknowledged.ts"
 import * as Child from "../support/child.ts"
 import { newSchema, url } from "./support/database.ts"
-import { openLog, watch } from "./support/log.ts"
+import { eventually, openLog, watch } from "./support/log.ts"
 import { problems } from "./support/stored.ts"
 
 const ROUNDS = 100
+
+/** How many events there are, and a digest of their order: what a follower tells at its end. */
+const inOrder = (sql: PgClient.PgClient, schema: string) =>
+  Effect.map(sql<{ id: string }>`SELECT id FROM ${sql(schema)}.stored_events ORDER BY position`, (rows) => {
+    const digest = createHash("sha256")
+    for (const { id } of rows) digest.update(id)
+    return { count: rows.length, digest: digest.digest("hex") }
+  })
+
+/** What a follower has seen, told after whatever it has logged. */
+const summary = ({ line }: Pick<Child.Child, "line">): Effect.Effect<unknown> =>
+  Effect.flatMap(line, (told) => (told.startsWith("{") ? Effect.succeed(JSON.parse(told)) : summary({ line })))
 
 describe("several processes on one log", () => {
   it.live(
@@ -33,23 +48,65 @@ describe("several processes on one log", () => {
         })
         yield* log.append("Dog-end")
 
-        const rows = yield* log.sql<{ id: string }>`SELECT id FROM ${log.sql(schema)}.stored_events ORDER BY position`
+        const expected = yield* inOrder(log.sql, schema)
         assert.strictEqual(
-          rows.length,
+          expected.count,
           appended.reduce((sum, count) => sum + count, 1)
         )
-        assert.isAbove(rows.length, 4000)
-        const digest = createHash("sha256")
-        for (const { id } of rows) digest.update(id)
-        const expected = { count: rows.length, digest: digest.digest("hex") }
-        for (const { line } of followers.map(({ line }) => ({ line }))) {
-          let told = yield* line
-          while (!told.startsWith("{")) told = yield* line
-          assert.deepStrictEqual(JSON.parse(told), expected)
-        }
-        yield* seen.until(rows.length)
-        assert.strictEqual(seen.events.length, rows.length)
+        assert.isAbove(expected.count, 4000)
+        for (const follower of followers) assert.deepStrictEqual(yield* summary(follower), expected)
+        yield* seen.until(expected.count)
+        assert.strictEqual(seen.events.length, expected.count)
         assert.deepStrictEqual(yield* problems(log.sql, schema, []), [])
+      }),
+    120_000
+  )
+
+  it.live(
+    "G2, G3, G4: two processes that are killed and started again, in turn: a follower in a third sees each event once",
+    () =>
+      Effect.gen(function* () {
+        const schema = yield* newSchema
+        const log = yield* openLog(schema, { lockTimeout: "60 seconds" })
+        const seen = yield* watch(log.recorder)
+        const follower = yield* Child.start("postgres/support/follower.ts", url(), schema)
+        assert.strictEqual(yield* follower.line, "following")
+
+        // to find their sessions by
+        const name = `killed-${randomUUID()}`
+        const named = new URL(url())
+        named.searchParams.set("application_name", name)
+        const acknowledged: Array<ReadonlyArray<Acknowledged>> = []
+        const start = Child.start("support/crash-child.ts", "forever", "postgres", named.href, schema)
+        let running = [yield* start, yield* start]
+        for (let kill = 0; kill < 6; kill++) {
+          const [first, second] = running as [Child.Child, Child.Child]
+          // it is in the middle of it, and so is the other one
+          const lines = [yield* first.line]
+          while (lines.length < 50) lines.push(yield* first.line)
+          assert.strictEqual(yield* first.kill, "SIGKILL")
+          acknowledged.push(...parse([...lines, ...(yield* first.remaining)]))
+          running = [second, yield* start]
+        }
+        for (const { kill, remaining } of running) {
+          yield* kill
+          acknowledged.push(...parse(yield* remaining))
+        }
+        yield* eventually(
+          "the sessions of the killed are over",
+          Effect.map(
+            log.sql`SELECT pid FROM pg_stat_activity WHERE application_name = ${name}`,
+            ({ length }) => length === 0
+          )
+        )
+        assert.deepStrictEqual(yield* problems(log.sql, schema, acknowledged), [])
+        assert.isAtLeast(acknowledged.length, 6 * 48)
+
+        yield* log.append("Dog-end")
+        const expected = yield* inOrder(log.sql, schema)
+        assert.deepStrictEqual(yield* summary(follower), expected)
+        yield* seen.until(expected.count)
+        assert.strictEqual(seen.events.length, expected.count)
       }),
     120_000
   )

@@ -132,7 +132,11 @@ describe("values that are refused", () => {
         ["payload-half", odd({ payload: "half \ud83e" })],
         ["payload-other-half", odd({ payload: "\udd95 half" })],
         ["metadata-nul", odd({ metadata: '{"a":"\0"}' })],
-        ["metadata-half", odd({ metadata: '{"a":"\ud83e"}' })]
+        ["metadata-half", odd({ metadata: '{"a":"\ud83e"}' })],
+        ["type-nul", odd({ type: "Dog.\0" })],
+        ["type-half", odd({ type: "Dog.\udd95" })],
+        ["encoding-nul", odd({ encoding: "json\0" })],
+        ["encoding-half", odd({ encoding: "\ud83ejson" })]
       ]
       const right = sound(20)
       const exits = yield* appendAtOnce(log, [...right.slice(0, 10), ...wrong, ...right.slice(10)])
@@ -140,7 +144,7 @@ describe("values that are refused", () => {
         const error = yield* failureOf(exits.get(stream))
         assert.deepInclude(error, { _tag: "RecorderFailure" })
         assert.include(String(error), String(events.at(-1)?.id), stream)
-        assert.include(String(error), stream.startsWith("payload") ? "the payload" : "the metadata")
+        assert.include(String(error), `the ${stream.split("-")[0]}`)
       }
       assert.deepStrictEqual(yield* counts(log), countsOf(right))
       // escaped, or as bytes, all of it is recorded as it is
@@ -274,7 +278,17 @@ describe("clients with settings of their own", () => {
     "that make names camel case": { transformResultNames: camel, transformQueryNames: snake, transformJson: true },
     "that decode int8 as a number": { types: numbers },
     "that prepare nothing": { prepare: false },
-    "that pipeline": { multiplex: true, maxConnections: 1 }
+    "that pipeline": { multiplex: true, maxConnections: 1 },
+    "whose sessions have settings of their own": {
+      startupOptions: [
+        ...["search_path=", "standard_conforming_strings=off", "bytea_output=escape", "array_nulls=off"],
+        ...["transform_null_equals=on", "DateStyle=SQL,DMY", "TimeZone=Asia/Kolkata", "IntervalStyle=iso_8601"],
+        ...["plpgsql.variable_conflict=use_column", "plpgsql.extra_errors=all", "check_function_bodies=off"],
+        ...["plan_cache_mode=force_generic_plan", "row_security=off", "quote_all_identifiers=on"]
+      ]
+        .map((setting) => `-c ${setting}`)
+        .join(" ")
+    }
   }
   for (const [which, client] of Object.entries(clients)) {
     it.live(`clients ${which} are as good as any`, () =>

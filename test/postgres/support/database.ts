@@ -36,6 +36,19 @@ export const newSchema: Effect.Effect<string, never, Scope.Scope> = Effect.acqui
     )
 )
 
+/** The URL of a database of a test's own; how it is made is said behind its name. */
+export const newDatabase = (how = ""): Effect.Effect<string, unknown, Scope.Scope> =>
+  Effect.gen(function* () {
+    const sql = yield* connect({ maxConnections: 1 })
+    const name = `test_${randomUUID().replaceAll("-", "")}`
+    yield* Effect.acquireRelease(sql.unsafe(`CREATE DATABASE ${name} ${how}`), () =>
+      Effect.orDie(sql.unsafe(`DROP DATABASE ${name} WITH (FORCE)`))
+    )
+    const database = new URL(url())
+    database.pathname = `/${name}`
+    return database.href
+  })
+
 /** The log of a schema, on a pool of its own. */
 export const layerLog = (
   schema: string,
