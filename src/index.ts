@@ -2,7 +2,7 @@
  * Event sourcing for TypeScript, as Effect layers.
  *
  * Each module is a namespace: `import { Aggregate, Repository } from "effect-eventsourcing"`. Backends are subpaths:
- * `effect-eventsourcing/memory`, `effect-eventsourcing/sqlite`.
+ * `effect-eventsourcing/memory`, `effect-eventsourcing/sqlite`, `effect-eventsourcing/postgres`.
  */
 export * as Aggregate from "./Aggregate.ts"
 export * as Cipher from "./Cipher.ts"

@@ -117,16 +117,19 @@ describe("the wait for the position lock", () => {
           yield* count(others)
         })
       )
+      const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
       const holding = yield* Effect.flip(
         counting(
           Effect.gen(function* () {
-            yield* Effect.forkDetach(both, { startImmediately: true })
+            fibers.push(yield* Effect.forkDetach(both, { startImmediately: true }))
             yield* eventually("the lock is held", isHeld(others, schema))
           })
         )
       )
       assert.deepInclude(holding, { _tag: "RecorderUnavailable", operation: "append" })
       assert.include(holding.message, "deadlock")
+      // the other one has the row now; only after it, or this would be the same again
+      for (const fiber of fibers) yield* Fiber.join(fiber)
       yield* counting(Effect.void)
       assert.deepStrictEqual(yield* mine.sql`SELECT n FROM ${table}`, [{ n: 2 }])
       assert.deepStrictEqual(yield* places(mine), ["Dog-b@0", "Dog-a@0"])

@@ -4,7 +4,7 @@ import { PgTypes } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Context, Effect, Exit, Layer, Result } from "effect"
 import type { StoredEvent } from "effect-eventsourcing"
-import { MultiStreamAppend, Recorder, StreamName, TrackedAppend } from "effect-eventsourcing"
+import { MultiStreamAppend, Position, Recorder, StreamName, TrackedAppend } from "effect-eventsourcing"
 import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { storedEvent, storedEvents } from "effect-eventsourcing/testing"
 import { newSchema, url } from "./support/database.ts"
@@ -233,6 +233,22 @@ describe("values that are refused", () => {
         for (const [stream, events] of appends) {
           assert.strictEqual(found[name(stream)], failed.includes(stream) ? undefined : events.length, stream)
         }
+      }
+    })
+  )
+
+  it.live("G6 the names of a tracking key are not mistaken for others: what PostgreSQL does not have is refused", () =>
+    Effect.gen(function* () {
+      const log = yield* openLog(yield* newSchema)
+      const tracked = Context.get(log.services, TrackedAppend.TrackedAppend)
+      const to = Position.Position.make(1n)
+      const keyOf = (projection: string, upstream = "u") => ({ projection, upstream, version: 1, slice: 0 })
+      yield* tracked.append([], { key: keyOf("\ufffd", "\ufffd"), from: undefined, to })
+      for (const key of [keyOf("\ud83e", "\ufffd"), keyOf("\ufffd", "\udd95"), keyOf("nul\0"), keyOf("p", "nul\0")]) {
+        const error = yield* Effect.flip(tracked.append([], { key, from: undefined, to }))
+        assert.deepInclude(error, { _tag: "RecorderFailure" })
+        const unread = yield* Effect.exit(tracked.position(key))
+        assert.isTrue(Exit.isFailure(unread) || unread.value === undefined, JSON.stringify(key))
       }
     })
   )
