@@ -22,7 +22,7 @@ import { milliseconds } from "./options.ts"
 import * as PostgresDatabase from "./PostgresDatabase.ts"
 import { limitOf, pages, toNotification } from "./pages.ts"
 import type { Part, Request } from "./parameters.ts"
-import { unstorableRequest } from "./parameters.ts"
+import { unstorableKey, unstorableRequest } from "./parameters.ts"
 import { snapshots } from "./snapshots.ts"
 import { listStreams, trackingPosition } from "./sql/queries.ts"
 import * as Wakes from "./wakes.ts"
@@ -135,8 +135,12 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
               position
             }))
           }),
-        position: ({ projection, version, upstream, slice }) =>
-          Effect.map(
+        position: ({ projection, version, upstream, slice }) => {
+          const reason = unstorableKey({ projection, version, upstream, slice })
+          if (reason !== undefined) {
+            return Effect.fail(new RecorderFailure({ operation: "read a tracking position", reason }))
+          }
+          return Effect.map(
             database.query("read a tracking position", trackingPosition(database.schema), [
               PgTypes.text(projection),
               PgTypes.int4(version),
@@ -145,6 +149,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
             ]),
             ([row]) => (row === undefined ? undefined : fromStorage(BigInt(row[0] as bigint)))
           )
+        }
       })
 
       const streamCatalog = StreamCatalog.of({

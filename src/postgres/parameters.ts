@@ -153,6 +153,10 @@ const unstorableEvent = (event: StoredEvent): string | undefined => {
   )
 }
 
+/** Why a tracking key can't be stored, if it can't: half a surrogate pair would be another key's. */
+export const unstorableKey = ({ projection, upstream }: Tracking.Key): string | undefined =>
+  unstorable("the name of a projection", projection) ?? unstorable("the name of an upstream", upstream)
+
 /** Bytes of one call: PostgreSQL takes 1 GiB, what goes with the payloads included. */
 const LARGEST = 1_000_000_000
 
@@ -169,7 +173,9 @@ const sizeOf = (parts: ReadonlyArray<Part>): number => {
 }
 
 /** Why an append can't be stored, if it can't: found here, it does not fail the appends that go along with it. */
-export const unstorableRequest = ({ parts }: Request): string | undefined => {
+export const unstorableRequest = ({ parts, move }: Request): string | undefined => {
+  const key = move === undefined ? undefined : unstorableKey(move.key)
+  if (key !== undefined) return key
   const size = sizeOf(parts)
   if (size > LARGEST) {
     return `the append has ${size} bytes, which is larger than PostgreSQL takes in one call (${LARGEST}); append fewer events at once, or smaller ones`

@@ -346,7 +346,7 @@ describe("the URL", () => {
   )
 })
 
-describe("what is wrong when the layer is built", () => {
+describe.concurrent("what is wrong when the layer is built", () => {
   const PASSWORD = "Tr0ub4dor-hunter2"
 
   /** All that a program may come to print of an error; the password is in none of it. */

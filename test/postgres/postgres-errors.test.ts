@@ -63,7 +63,7 @@ const failInserts = (
     )
   })
 
-describe("what the server says of a statement", () => {
+describe.concurrent("what the server says of a statement", () => {
   it.live("G7 what is passing is tried again, and recorded once", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
@@ -193,7 +193,7 @@ describe("what the server says of a statement", () => {
   )
 })
 
-describe("connections that are lost", () => {
+describe.concurrent("connections that are lost", () => {
   it.live(
     "G7 an append whose answer is lost is answered, and recorded once: alone, with others, of several streams",
     () =>
@@ -320,7 +320,7 @@ describe("connections that are lost", () => {
   )
 })
 
-describe("a layer that is built", () => {
+describe.concurrent("a layer that is built", () => {
   it.live("on a server that is starting up: tried again, and unavailable where it stays so", () =>
     Effect.gen(function* () {
       const proxy = yield* startProxy(url())

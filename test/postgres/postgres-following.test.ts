@@ -299,7 +299,7 @@ const follow = ({ recorder }: Log): Effect.Effect<Follower, never, Scope.Scope> 
 
 const retryingOf = (states: Follower["states"]) => states.filter((state) => state._tag === "Retrying")
 
-describe("a server that goes away", () => {
+describe.concurrent("a server that goes away", () => {
   it.live("G3 restarted under followers and appends: no gap, no duplicate, and they are told of appends again", () =>
     Effect.gen(function* () {
       const server = yield* ownServer
