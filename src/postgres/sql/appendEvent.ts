@@ -26,7 +26,12 @@ BEGIN
     PERFORM ${s}.lock_positions(lock_timeout);
   END IF;
 
-  SELECT e.version INTO actual FROM ${s}.stored_events e WHERE e.stream = new_stream ORDER BY e.version DESC LIMIT 1;
+  -- one entry of the index where the version is as expected, however many the stream has
+  SELECT e.version INTO actual FROM ${s}.stored_events e
+  WHERE e.stream = new_stream AND e.version >= expected_version ORDER BY e.version DESC LIMIT 1;
+  IF actual IS NULL AND expected_version >= 0 THEN
+    SELECT e.version INTO actual FROM ${s}.stored_events e WHERE e.stream = new_stream ORDER BY e.version DESC LIMIT 1;
+  END IF;
   actual := coalesce(actual, -1);
   IF actual <> expected_version THEN
     SELECT e.position INTO repeated FROM ${s}.stored_events e

@@ -33,6 +33,8 @@ export const appendEvents = (schema: string): string => {
   OUT first_position bigint, OUT actual integer[], OUT refused integer[], OUT repeated bigint[], OUT tracked bigint
 )
 LANGUAGE plpgsql VOLATILE
+-- planned once: that one call has more appends than another is no reason to plan it anew
+SET plan_cache_mode = force_generic_plan
 AS $function$
 DECLARE
   events integer := cardinality(event_id);
@@ -43,8 +45,13 @@ BEGIN
 
   actual := ARRAY(
     SELECT coalesce(
-      (SELECT e.version FROM ${s}.stored_events e WHERE e.stream = part.stream ORDER BY e.version DESC LIMIT 1), -1)
-    FROM unnest(part_stream) WITH ORDINALITY AS part (stream, i)
+      -- one entry of the index where the version is as expected, however many the stream has
+      (SELECT e.version FROM ${s}.stored_events e WHERE e.stream = part.stream AND e.version >= part.expected
+        ORDER BY e.version DESC LIMIT 1),
+      CASE WHEN part.expected >= 0 THEN
+        (SELECT e.version FROM ${s}.stored_events e WHERE e.stream = part.stream ORDER BY e.version DESC LIMIT 1) END,
+      -1)
+    FROM unnest(part_stream, part_version) WITH ORDINALITY AS part (stream, expected, i)
     ORDER BY part.i);
 
   IF move_to IS NOT NULL THEN
