@@ -37,7 +37,7 @@ export interface ConnectionOptions {
   readonly minConnections?: number | undefined
   /** After how long without use a connection is closed. Default 60 seconds. */
   readonly idleTimeout?: Duration.Input | undefined
-  /** After how long a connection is replaced, in use or not. Default: never. */
+  /** After how long a connection is replaced, when it is next used. Default: never. */
   readonly connectionTTL?: Duration.Input | undefined
   /** What the server's views call the connections. Default: as the URL says, else `effect-eventsourcing`. */
   readonly applicationName?: string | undefined

@@ -160,6 +160,12 @@ export const unstorableKey = ({ projection, upstream }: Tracking.Key): string | 
 /** Bytes of one call: PostgreSQL takes 1 GiB, what goes with the payloads included. */
 const LARGEST = 1_000_000_000
 
+/** Why one call can't have so many bytes, if it can't. */
+export const tooLarge = (what: string, size: number, advice: string): string | undefined =>
+  size > LARGEST
+    ? `${what} has ${size} bytes, which is larger than PostgreSQL takes in one call (${LARGEST}); ${advice}`
+    : undefined
+
 /** The bytes of payloads and metadata, counted as characters where they are too few to matter. */
 const sizeOf = (parts: ReadonlyArray<Part>): number => {
   const sum = (count: (text: string | Uint8Array) => number) =>
@@ -176,10 +182,8 @@ const sizeOf = (parts: ReadonlyArray<Part>): number => {
 export const unstorableRequest = ({ parts, move }: Request): string | undefined => {
   const key = move === undefined ? undefined : unstorableKey(move.key)
   if (key !== undefined) return key
-  const size = sizeOf(parts)
-  if (size > LARGEST) {
-    return `the append has ${size} bytes, which is larger than PostgreSQL takes in one call (${LARGEST}); append fewer events at once, or smaller ones`
-  }
+  const size = tooLarge("the append", sizeOf(parts), "append fewer events at once, or smaller ones")
+  if (size !== undefined) return size
   for (const { events } of parts) {
     for (const event of events) {
       const reason = unstorableEvent(event)

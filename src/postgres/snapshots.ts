@@ -4,7 +4,7 @@ import { RecorderFailure } from "../EventSourcingError.ts"
 import { SnapshotRecorder } from "../SnapshotRecorder.ts"
 import type { StreamName } from "../StreamName.ts"
 import type { PostgresDatabase } from "./PostgresDatabase.ts"
-import { unstorable } from "./parameters.ts"
+import { tooLarge, unstorable } from "./parameters.ts"
 import { loadSnapshot, saveSnapshot } from "./sql/queries.ts"
 
 /** The snapshots beside a log. */
@@ -15,7 +15,10 @@ export const snapshots = ({ query, schema }: PostgresDatabase): SnapshotRecorder
     save: ({ stream, version, schemaVersion, encoding, payload, createdAt, modifiedAt }) =>
       Effect.suspend(() => {
         const isText = typeof payload === "string"
-        const reason = isText ? unstorable(`the snapshot of "${stream}"`, payload) : undefined
+        const what = `the snapshot of "${stream}"`
+        const reason =
+          (isText ? unstorable(what, payload) : undefined) ??
+          tooLarge(what, Buffer.byteLength(payload), "keep less in the state, or compress it")
         if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "save a snapshot", reason }))
         return Effect.asVoid(
           query("save a snapshot", save, [

@@ -191,6 +191,18 @@ describe.concurrent("what the server says of a statement", () => {
       assert.deepStrictEqual(yield* idsOf(log), [small.events[0].id])
     })
   )
+
+  it.live("a snapshot of more than PostgreSQL can take fails, and says what to do", () =>
+    Effect.gen(function* () {
+      const { services } = yield* openLog(yield* newSchema)
+      const snapshots = Context.get(services, SnapshotRecorder.SnapshotRecorder)
+      const fields = { version: 0, schemaVersion: 1, encoding: "bytes", createdAt: 0, modifiedAt: 0 }
+      const payload = new Uint8Array(1_000_000_001)
+      const error = yield* Effect.flip(snapshots.save({ ...fields, stream: name("large"), payload }))
+      assert.deepInclude(error, { _tag: "RecorderFailure", operation: "save a snapshot" })
+      assert.match(error.message, /1000000001 bytes, .*keep less in the state/)
+    })
+  )
 })
 
 describe.concurrent("connections that are lost", () => {
