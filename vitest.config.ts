@@ -8,7 +8,7 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     include: ["test/**/*.test.ts"],
-    globalSetup: ["test/support/postgres-setup.ts"],
+    globalSetup: ["test/support/postgres-setup.ts", "test/support/kurrent-setup.ts"],
     pool: "forks",
     // For the processes that tests fork.
     execArgv: conditions.map((condition) => `--conditions=${condition}`),

@@ -1,0 +1,31 @@
+/** What the services of a fake share. */
+
+import type * as Grpc from "@grpc/grpc-js"
+import type { Refusal } from "./errors.ts"
+import type { Faults } from "./faults.ts"
+import type { Log } from "./Log.ts"
+import type { Settings } from "./settings.ts"
+import type { Writer } from "./Writer.ts"
+
+/** As much of a call as is needed to know who called. */
+export interface Caller {
+  readonly metadata: Grpc.Metadata
+  readonly getPeer: () => string
+}
+
+export interface Subscription {
+  readonly end: (refusal: Refusal) => void
+}
+
+export interface Context {
+  readonly log: Log
+  readonly writer: Writer
+  readonly faults: Faults
+  readonly settings: Settings
+  /** The subscriptions that are open. */
+  readonly subscriptions: Set<Subscription>
+  /** Resets the connection that a call came by. */
+  readonly dropConnection: (caller: Caller) => void
+  /** Why the caller may not do what it asks for, if so. */
+  readonly denies: (caller: Caller, anonymous?: "allowed") => Refusal | undefined
+}
