@@ -52,7 +52,7 @@ export const makeGrowth = (): Growth => {
 const PAGE = 512
 
 /** How to go on when the log can't be read for a while: without end, with pauses of up to 5 s. */
-const reconnect = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("5 seconds")]).pipe(
+export const reconnect = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("5 seconds")]).pipe(
   Schedule.jittered
 )
 
@@ -110,5 +110,5 @@ export const followPages =
     return Stream.unwrap(Effect.as(told({ _tag: "CatchingUp", position: after }), pages))
   }
 
-const furthest = (...positions: ReadonlyArray<Position | undefined>): Position | undefined =>
+export const furthest = (...positions: ReadonlyArray<Position | undefined>): Position | undefined =>
   positions.reduce((a, b) => (a === undefined || (b !== undefined && b > a) ? b : a), undefined)

@@ -1,47 +1,20 @@
-import { Duration, Effect } from "effect"
-import { RecorderFailure } from "../EventSourcingError.ts"
+import type { Duration, Effect } from "effect"
+import type { RecorderFailure } from "../EventSourcingError.ts"
+import * as Options from "../internal/options.ts"
 
 const OPERATION = "configure PostgreSQL"
 
-/** The longest that a timer of Node and a setting of PostgreSQL have: 24 days. */
-const LONGEST = 2 ** 31 - 1
-
-/** The milliseconds of a duration option, `Infinity` where it may be that; not given, `undefined`. */
+/** The milliseconds of a duration option; see {@link Options.milliseconds}. */
 export const milliseconds = <A extends Duration.Input | undefined>(
   name: string,
   input: A,
-  { least, endless = false }: { readonly least: number; readonly endless?: boolean }
+  range: { readonly least: number; readonly endless?: boolean }
 ): Effect.Effect<A extends undefined ? number | undefined : number, RecorderFailure> =>
-  Effect.suspend(() => {
-    const found = input === undefined ? undefined : toMillis(input)
-    const fits =
-      input === undefined ||
-      (found !== undefined && found >= least && (found <= LONGEST || (endless && found === Number.POSITIVE_INFINITY)))
-    if (fits) return Effect.succeed(found as A extends undefined ? number | undefined : number)
-    const range = `${least} ms to 24 days${endless ? ", or Infinity" : ""}`
-    const reason = `the option ${name} is a duration of ${range}, such as "5 seconds", not "${String(input)}"`
-    return Effect.fail(new RecorderFailure({ operation: OPERATION, reason }))
-  })
-
-const toMillis = (input: Duration.Input): number | undefined => {
-  try {
-    return Duration.toMillis(Duration.fromInputUnsafe(input))
-  } catch {
-    return undefined
-  }
-}
+  Options.milliseconds(OPERATION, name, input, range)
 
 /** Checks an option that is a number of something. */
 export const checkCount = (
   name: string,
   count: number | undefined,
   least: number
-): Effect.Effect<void, RecorderFailure> =>
-  count === undefined || (Number.isInteger(count) && count >= least)
-    ? Effect.void
-    : Effect.fail(
-        new RecorderFailure({
-          operation: OPERATION,
-          reason: `the option ${name} is an integer from ${least} on, not ${count}`
-        })
-      )
+): Effect.Effect<void, RecorderFailure> => Options.checkCount(OPERATION, name, count, least)

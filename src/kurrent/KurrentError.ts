@@ -1,0 +1,65 @@
+/** What can go wrong with a KurrentDB server, as tagged errors. */
+import { Schema } from "effect"
+
+const Revision = Schema.Union([Schema.Literals(["NoStream", "StreamExists", "Any"]), Schema.BigInt])
+
+/** There is no such stream, or it was deleted. */
+export class StreamNotFound extends Schema.TaggedError<StreamNotFound>()("StreamNotFound", {
+  stream: Schema.String
+}) {
+  override get message(): string {
+    return `there is no stream "${this.stream}", or it was deleted`
+  }
+}
+
+/** The stream has a tombstone: it is gone, and its name can't be used again. */
+export class StreamTombstoned extends Schema.TaggedError<StreamTombstoned>()("StreamTombstoned", {
+  stream: Schema.String
+}) {
+  override get message(): string {
+    return `the stream "${this.stream}" has a tombstone: its name can't be used again`
+  }
+}
+
+/** The stream is not where it was expected to be. `actual` is the revision of its last event. */
+export class WrongExpectedRevision extends Schema.TaggedError<WrongExpectedRevision>()("WrongExpectedRevision", {
+  stream: Schema.String,
+  expected: Revision,
+  /** `StreamExists` where the server does not tell more. */
+  actual: Revision
+}) {
+  override get message(): string {
+    return `stream "${this.stream}" was expected at ${this.expected} and is at ${this.actual}`
+  }
+}
+
+/**
+ * The server can't be reached now, did not answer in time, or is not the one to ask: trying again may help. What became of
+ * a write that ended so is unknown.
+ */
+export class KurrentUnavailable extends Schema.TaggedError<KurrentUnavailable>()("KurrentUnavailable", {
+  operation: Schema.String,
+  reason: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message(): string {
+    return `${this.operation}: ${this.reason}`
+  }
+}
+
+/** The server refuses, and will refuse it again: somebody has to do what the message says. */
+export class KurrentFailure extends Schema.TaggedError<KurrentFailure>()("KurrentFailure", {
+  operation: Schema.String,
+  reason: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message(): string {
+    return `${this.operation}: ${this.reason}`
+  }
+}
+
+/** What any call can fail with. */
+export type KurrentError = KurrentUnavailable | KurrentFailure
+
+/** What any call that names a stream can fail with. */
+export type StreamError = KurrentError | StreamNotFound | StreamTombstoned

@@ -1,0 +1,172 @@
+/** Appends to one stream and to several. */
+import type { Semaphore } from "effect"
+import { Effect } from "effect"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderFailure, WrongExpectedVersion } from "../EventSourcingError.ts"
+import { assertDistinctStreams } from "../internal/appendAll.ts"
+import type { MultiStreamAppend } from "../MultiStreamAppend.ts"
+import { fromStorage } from "../Position.ts"
+import type { Append, Appended, ExpectedVersion, Recorder } from "../Recorder.ts"
+import type { StreamName } from "../StreamName.ts"
+import { toEvent, unstorable } from "./codec.ts"
+import type { Connection } from "./connection.ts"
+import type { CallError } from "./errors.ts"
+import { toClientEvent } from "./events.ts"
+import type { WrongExpectedRevision } from "./KurrentError.ts"
+import type { Log } from "./log.ts"
+import type { Names } from "./names.ts"
+import { toRecorderError } from "./recorderErrors.ts"
+
+const APPEND = "append"
+
+const failure = (reason: string): RecorderFailure => new RecorderFailure({ operation: APPEND, reason })
+
+/** What the server calls an expected version; one that no stream can have is one that none has. */
+const toState = (expected: ExpectedVersion) =>
+  expected === "NoStream"
+    ? ("no_stream" as const)
+    : Number.isSafeInteger(expected) && expected >= 0
+      ? BigInt(expected)
+      : 2n ** 62n
+
+const lastVersion = ({ expected, events }: Append): number => (expected === "NoStream" ? -1 : expected) + events.length
+
+export interface Appends {
+  readonly append: Recorder["Service"]["append"]
+  readonly appendToStreams: MultiStreamAppend["Service"]["append"]
+}
+
+/** Appends to the streams of such names; `turns` bounds how many are under way at once. */
+export const make = (connection: Connection, names: Names, log: Log, turns: Semaphore.Semaphore): Appends => {
+  const problemOf = ({ stream, events }: Append): string | undefined =>
+    names.problem(stream) ?? events.map(unstorable).find((reason) => reason !== undefined)
+
+  /** Where the stream is; one that was deleted is nowhere, though the server goes on counting. */
+  const actualVersion = (stream: StreamName) =>
+    Effect.map(
+      log.readStream({ stream, direction: "backward", limit: 1 }),
+      ([last]): ExpectedVersion => last?.version ?? "NoStream"
+    )
+
+  const wrongVersion = (
+    { stream, expected }: Pick<Append, "stream" | "expected">,
+    { actual }: WrongExpectedRevision
+  ) =>
+    typeof actual === "bigint" || actual === "NoStream"
+      ? Effect.fail(
+          new WrongExpectedVersion({ stream, expected, actual: actual === "NoStream" ? actual : Number(actual) })
+        )
+      : Effect.flatMap(actualVersion(stream), (actual) =>
+          Effect.fail(new WrongExpectedVersion({ stream, expected, actual }))
+        )
+
+  /**
+   * A stream that was deleted goes on where it ended when it is appended to: its first event would be one in the middle, of
+   * a state that nobody knows.
+   */
+  const refuseDeleted = (appends: ReadonlyArray<Append>): Effect.Effect<void, RecorderError> =>
+    Effect.forEach(
+      appends.filter(({ expected }) => expected === "NoStream"),
+      ({ stream }) =>
+        Effect.flatMap(
+          log.readServerStream(`$$${names.toServer(stream)}`, { direction: "backward", from: "end", limit: 1 }),
+          ([metadata]) => (isTruncated(metadata?.event?.data) ? Effect.fail(failure(deleted(stream))) : Effect.void)
+        ),
+      { concurrency: 16, discard: true }
+    )
+
+  const append = (one: Append): Effect.Effect<Appended, WrongExpectedVersion | RecorderError> =>
+    Effect.suspend(() => {
+      const problem = problemOf(one)
+      if (problem !== undefined) return Effect.fail(failure(problem))
+      const { stream, expected, events } = one
+      const name = names.toServer(stream)
+      const send = connection.write(APPEND, name, (client) =>
+        client.appendToStream(
+          name,
+          events.map((event) => toClientEvent(toEvent(event, true))),
+          { streamState: toState(expected), deadline: connection.deadline }
+        )
+      )
+      const sent = turns.withPermit(send).pipe(
+        Effect.catch((error) =>
+          error._tag === "WrongExpectedRevision" ? wrongVersion(one, error) : Effect.fail(toAppendError(stream, error))
+        ),
+        Effect.flatMap(({ nextExpectedRevision, position }) => {
+          const version = Number(nextExpectedRevision)
+          if (version !== lastVersion(one))
+            return Effect.fail(failure(`${deleted(stream)}; it was recorded at ${version}`))
+          return position === undefined
+            ? Effect.fail(failure("the server does not answer the position of an append; it is older than 22.6"))
+            : Effect.succeed({ version, position: fromStorage(position.commit) })
+        })
+      )
+      return expected === "NoStream" ? Effect.andThen(refuseDeleted([one]), sent) : sent
+    })
+
+  const appendToStreams: Appends["appendToStreams"] = (appends, checks = []) =>
+    Effect.suspend(() => {
+      assertDistinctStreams(appends, checks)
+      const parts = [...appends, ...checks]
+      const problem = appends.map(problemOf).find((reason) => reason !== undefined) ?? alikeStreams(parts)
+      if (problem !== undefined) return Effect.fail(failure(problem))
+      const requests = appends.map(({ stream, expected, events }) => ({
+        streamName: names.toServer(stream),
+        expectedState: toState(expected),
+        events: events.map((event) => toClientEvent(toEvent(event, false)))
+      }))
+      const send = connection.write(APPEND, "", (client) =>
+        checks.length === 0
+          ? client.multiStreamAppend(requests)
+          : client.appendRecords(
+              requests.flatMap(({ streamName, events }) => events.map((record) => ({ streamName, record }))),
+              parts.map(({ stream, expected }) => ({
+                type: "stream_state" as const,
+                streamName: names.toServer(stream),
+                expectedState: toState(expected)
+              }))
+            )
+      )
+      const refuse = (error: CallError) => {
+        const part =
+          error._tag === "WrongExpectedRevision"
+            ? parts.find(({ stream }) => names.toServer(stream) === error.stream)
+            : undefined
+        return error._tag === "WrongExpectedRevision" && part !== undefined
+          ? wrongVersion(part, error)
+          : Effect.fail(toAppendError(parts[0]?.stream ?? "", error))
+      }
+      const sent = turns.withPermit(send).pipe(
+        Effect.catch(refuse),
+        Effect.map(({ position }) => ({ versions: appends.map(lastVersion), position: fromStorage(position) }))
+      )
+      return Effect.andThen(refuseDeleted(appends), sent)
+    })
+
+  return { append, appendToStreams }
+}
+
+const deleted = (stream: string): string =>
+  `the stream "${stream}" was deleted or truncated on the server, which goes on counting where it ended; use another id`
+
+const toAppendError = (stream: string, error: CallError): RecorderError =>
+  error._tag === "StreamTombstoned"
+    ? failure(`the stream "${stream}" has a tombstone: its name can't be used again`)
+    : toRecorderError(APPEND, error)
+
+/** Whether the metadata of a stream says that events at its beginning are gone. */
+const isTruncated = (metadata: unknown): boolean =>
+  typeof metadata === "object" && metadata !== null && "$tb" in metadata && metadata.$tb !== 0
+
+/** The server compares the names of one call without regard to case, and would take two streams for one. */
+const alikeStreams = (parts: ReadonlyArray<{ readonly stream: string }>): string | undefined => {
+  const seen = new Map<string, string>()
+  for (const { stream } of parts) {
+    const other = seen.get(stream.toLowerCase())
+    if (other !== undefined) {
+      return `KurrentDB takes "${other}" and "${stream}" for one stream where both are in one append; append to them one after the other`
+    }
+    seen.set(stream.toLowerCase(), stream)
+  }
+  return undefined
+}

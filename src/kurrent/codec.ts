@@ -1,0 +1,111 @@
+/**
+ * Stored events as KurrentDB keeps them: plain JSON as JSON, so that the server's UI and projections can read it, all else
+ * as bytes; what else there is of an event in its metadata, beside the user's, each value a string.
+ */
+import type { StoredEvent } from "../StoredEvent.ts"
+import type { EventToAppend, RecordedEvent } from "./events.ts"
+
+/** Keys of the metadata. Those that are left out have the value that is most common. */
+const RECORDED_AT = "$recordedAt"
+const SCHEMA_VERSION = "$schemaVersion"
+const ENCODING = "$encoding"
+/** `text` where the payload is text that JSON does not keep character by character. */
+const PAYLOAD = "$payload"
+/** The metadata as it was, where an object does not keep it character by character. */
+const METADATA = "$metadata"
+/** What the server adds to events of appends to several streams. */
+const SERVER_KEYS = ["$schema.name", "$schema.format"]
+
+const OWN_KEYS = new Set([RECORDED_AT, SCHEMA_VERSION, ENCODING, PAYLOAD, METADATA, ...SERVER_KEYS])
+
+/** The value of a text that is JSON and is written by `JSON.stringify` as it stands there. */
+const exactJson = (text: string): { readonly value: unknown } | undefined => {
+  try {
+    const value: unknown = JSON.parse(text)
+    return JSON.stringify(value) === text ? { value } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const utf8 = new TextEncoder()
+const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+/** Why an event can't be kept, if it can't: half a surrogate pair has no form as UTF-8. */
+export const unstorable = ({ id, payload, metadata, recordedAt }: StoredEvent): string | undefined => {
+  const isWrong = (typeof payload === "string" && !payload.isWellFormed()) || !metadata.isWellFormed()
+  if (isWrong) return `event ${id} has half of a surrogate pair, which KurrentDB can't store; encode it as bytes`
+  return Number.isSafeInteger(recordedAt)
+    ? undefined
+    : `the time ${recordedAt} of event ${id} is no number of milliseconds`
+}
+
+/** `ordered`: whether the server keeps the order of the metadata's keys, which of appends to several streams it may not. */
+export const toEvent = (event: StoredEvent, ordered: boolean): EventToAppend => {
+  const { id, type, schemaVersion, encoding, payload, metadata, recordedAt } = event
+  const json = typeof payload === "string" ? exactJson(payload) : undefined
+  const kept = keptMetadata(metadata, ordered)
+  const own: Record<string, string> = { ...kept, [RECORDED_AT]: `${recordedAt}` }
+  if (kept === undefined) own[METADATA] = metadata
+  if (schemaVersion !== 1) own[SCHEMA_VERSION] = `${schemaVersion}`
+  if (encoding !== "json") own[ENCODING] = encoding
+  if (json === undefined && typeof payload === "string") own[PAYLOAD] = "text"
+  const data = json !== undefined ? json.value : typeof payload === "string" ? utf8.encode(payload) : ownCopy(payload)
+  return { id, type, data, metadata: own }
+}
+
+/** What was appended must not change with the buffer that it came in; nor does the client take a `Buffer` for bytes. */
+const ownCopy = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes)
+
+/** The user's metadata as an object; `undefined` where that would not give back its text. */
+const keptMetadata = (text: string, ordered: boolean): Record<string, string> | undefined => {
+  if (text === "{}") return {}
+  const value = exactJson(text)?.value
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined
+  const entries = Object.entries(value)
+  const isKept =
+    entries.every(([key, value]) => typeof value === "string" && !OWN_KEYS.has(key)) && (ordered || entries.length < 2)
+  return isKept ? (value as Record<string, string>) : undefined
+}
+
+/** What this library, or another program, has appended, as a stored event; throws on what neither can have. */
+export const fromEvent = ({ id, type, isJson, data, metadata, created }: RecordedEvent): StoredEvent => {
+  const found = isRecord(metadata) ? metadata : {}
+  const own = (key: string) => {
+    const value = found[key]
+    return typeof value === "string" ? value : undefined
+  }
+  return {
+    id,
+    type,
+    schemaVersion: toInteger(SCHEMA_VERSION, own(SCHEMA_VERSION) ?? "1"),
+    encoding: own(ENCODING) ?? "json",
+    payload: isJson
+      ? JSON.stringify(data)
+      : own(PAYLOAD) === "text"
+        ? fromUtf8.decode(data as Uint8Array)
+        : (data as Uint8Array),
+    metadata: own(METADATA) ?? othersOf(found),
+    recordedAt: toInteger(RECORDED_AT, own(RECORDED_AT) ?? `${created.getTime()}`)
+  }
+}
+
+const toInteger = (key: string, text: string): number => {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value)) throw new Error(`its metadata has "${text}" as ${key}, which is no integer`)
+  return value
+}
+
+/** The user's metadata; of other programs' what is no string as JSON. */
+const othersOf = (found: Readonly<Record<string, unknown>>): string => {
+  let others: Record<string, string> | undefined
+  for (const [key, value] of Object.entries(found)) {
+    if (OWN_KEYS.has(key)) continue
+    others ??= {}
+    others[key] = typeof value === "string" ? value : JSON.stringify(value)
+  }
+  return others === undefined ? "{}" : JSON.stringify(others)
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)

@@ -1,0 +1,94 @@
+/** From options to a server that has answered. */
+import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import type { Duration, Scope } from "effect"
+import { Effect, Redacted, Result } from "effect"
+import * as Options from "../internal/options.ts"
+import type { Connection } from "./connection.ts"
+import * as Connections from "./connection.ts"
+import { parse } from "./connectionString.ts"
+import type { KurrentError } from "./KurrentError.ts"
+import { KurrentFailure, KurrentUnavailable } from "./KurrentError.ts"
+import { patiently } from "./patience.ts"
+
+/** How a server is connected to. What is given by itself takes precedence over what is in the connection string. */
+export interface ConnectionOptions {
+  /**
+   * `kurrentdb://user:password@host:port?tls=true`, with the schemes `kurrentdb`, `kdb` and `esdb`, each with `+discover` for
+   * a cluster that is found by its name; several hosts of a cluster are separated by commas. User and password are
+   * percent-encoded. A bare `host:port` is a server without TLS.
+   */
+  readonly connectionString: Redacted.Redacted | string
+  /** Default: as in the connection string, else none. */
+  readonly username?: string | undefined
+  /** Default: as in the connection string, else none. */
+  readonly password?: Redacted.Redacted | undefined
+  /** The certificates of authorities that are trusted, as PEM, or the path of a file with them. Default: Node's own. */
+  readonly rootCertificate?: string | undefined
+  /** How long the server may take for an answer, or a page of a read. Default 10 seconds; at least 10 ms. */
+  readonly deadline?: Duration.Input | undefined
+  /** How long connecting may take when the layer is built. Default 5 seconds; at least 10 ms. */
+  readonly connectTimeout?: Duration.Input | undefined
+}
+
+const OPERATION = "connect to KurrentDB"
+
+/** Connects, and makes sure that the server answers. */
+export const connect = (options: ConnectionOptions): Effect.Effect<Connection, KurrentError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const failure = (reason: string) => new KurrentFailure({ operation: OPERATION, reason })
+    const milliseconds = (name: string, input: Duration.Input) =>
+      Effect.mapError(Options.milliseconds(OPERATION, name, input, { least: 10 }), ({ reason }) => failure(reason))
+    const deadline = yield* milliseconds("deadline", options.deadline ?? "10 seconds")
+    const timeout = yield* milliseconds("connectTimeout", options.connectTimeout ?? "5 seconds")
+    const { connectionString, username, password, rootCertificate } = options
+    const parsed = parse(typeof connectionString === "string" ? connectionString : Redacted.value(connectionString), {
+      username,
+      password: password === undefined ? undefined : Redacted.value(password),
+      rootCertificate: rootCertificate === undefined ? undefined : yield* certificateFile(rootCertificate)
+    })
+    if (Result.isFailure(parsed)) return yield* Effect.fail(failure(parsed.failure))
+    const connection = yield* Connections.make(parsed.success, deadline)
+    // an append of nothing is answered by a server that understands it, and by the client for one that does not
+    const isThere = connection
+      .ask(OPERATION, "", (client) => client.multiStreamAppend([]))
+      .pipe(
+        Effect.asVoid,
+        Effect.catchIf(
+          (error) => error._tag === "KurrentFailure" && !error.reason.startsWith("access denied"),
+          () => Effect.void
+        ),
+        Effect.mapError((error) =>
+          error._tag === "KurrentFailure" || error._tag === "KurrentUnavailable" ? error : failure(error.message)
+        )
+      )
+    yield* Effect.timeoutOrElse(patiently(isThere), {
+      duration: timeout,
+      orElse: () =>
+        Effect.fail(new KurrentUnavailable({ operation: OPERATION, reason: `no answer within ${timeout} ms` }))
+    })
+    return connection
+  })
+
+/** The file of certificates that are given as a path or as text: both halves of the client read it themselves. */
+const certificateFile = (given: string): Effect.Effect<string, KurrentFailure, Scope.Scope> => {
+  if (!given.includes("-----BEGIN")) {
+    const path = Path.resolve(given)
+    return Effect.mapError(
+      Effect.as(
+        Effect.tryPromise(() => Fs.access(path)),
+        path
+      ),
+      () => new KurrentFailure({ operation: OPERATION, reason: `the root certificate can't be read: ${path}` })
+    )
+  }
+  const file = Effect.promise(async () => {
+    const path = Path.join(await Fs.mkdtemp(Path.join(Os.tmpdir(), "kurrentdb-")), "ca.pem")
+    await Fs.writeFile(path, given, { mode: 0o600 })
+    return path
+  })
+  return Effect.acquireRelease(file, (path) =>
+    Effect.promise(() => Fs.rm(Path.dirname(path), { recursive: true, force: true }))
+  )
+}

@@ -1,0 +1,125 @@
+/** Connection strings: what people write, as the client takes it. */
+import { Result } from "effect"
+
+/** What a connection string says, and how it is written for the client. */
+export interface Parsed {
+  /** For the client, with user and password in it. */
+  readonly text: string
+  /** Whether there is one node, which is asked directly. */
+  readonly isSingleNode: boolean
+  readonly tls: boolean
+  /** As they are, not percent-encoded. */
+  readonly credentials: { readonly username: string; readonly password: string } | undefined
+}
+
+/** What takes precedence over what is in a connection string. */
+export interface Overrides {
+  readonly username?: string | undefined
+  readonly password?: string | undefined
+  /** The path of a file with the certificates of authorities that are trusted. */
+  readonly rootCertificate?: string | undefined
+}
+
+const SCHEME = /^(?:kurrentdb|kurrent|kdb|esdb)(\+discover)?:\/\//i
+/** Options that have another name at the client. */
+const OTHER_NAMES: Readonly<Record<string, string>> = { rootcertificate: "tlsCAFile" }
+/** How the client's options are written; it ignores others. */
+const OPTIONS = [
+  ...["tls", "tlsVerifyCert", "tlsCAFile", "userCertFile", "userKeyFile", "nodePreference", "maxDiscoverAttempts"],
+  ...["discoveryInterval", "gossipTimeout", "defaultDeadline", "keepAliveInterval", "keepAliveTimeout"],
+  ...["throwOnAppendFailure", "connectionName"]
+]
+
+/** Reads a connection string; what is wrong with it is said without quoting it: there may be a password in it. */
+export const parse = (input: string, overrides: Overrides = {}): Result.Result<Parsed, string> => {
+  const text = input.trim()
+  if (text === "") return Result.fail("the connection string is empty")
+  const scheme = SCHEME.exec(text)
+  if (scheme === null && text.includes("://")) {
+    return Result.fail(
+      "the scheme of a connection string is kurrentdb://, kdb:// or esdb://, each with +discover or not"
+    )
+  }
+  // a bare host:port is a node without TLS
+  const isBare = scheme === null
+  const rest = isBare ? text : text.slice(scheme[0].length)
+  const question = rest.indexOf("?")
+  const beforeQuery = question < 0 ? rest : rest.slice(0, question)
+  const at = beforeQuery.lastIndexOf("@")
+  const hosts = beforeQuery.slice(at + 1).replace(/\/$/, "")
+  const credentials = at < 0 ? undefined : parseCredentials(beforeQuery.slice(0, at))
+  if (credentials === null) return Result.fail("user and password are written user:password@ and percent-encoded")
+  const wrongHost = hosts.split(",").find((host) => !isHost(host))
+  if (wrongHost !== undefined) {
+    return Result.fail(`"${wrongHost}" is no host of the form name or name:port, with a port from 1 to 65535`)
+  }
+
+  const options = new Map<string, string>()
+  for (const pair of question < 0 ? [] : rest.slice(question + 1).split("&")) {
+    if (pair === "") continue
+    const [name = "", ...values] = pair.split("=")
+    const key = optionOf(name)
+    if (key === undefined)
+      return Result.fail(`"${name}" is no option of a connection string; they are ${OPTIONS.join(", ")}`)
+    const value = values.join("=")
+    if (value === "" && key !== "tls") return Result.fail(`the option "${name}" of the connection string has no value`)
+    // "?tls" alone asks for TLS
+    const plain = value === "" ? "true" : value
+    options.set(key, key === "tls" || key === "tlsVerifyCert" ? plain.toLowerCase() : plain)
+  }
+  const preference = options.get("nodePreference")
+  // written so, both parsers of the client understand it
+  if (preference?.toLowerCase() === "read_only_replica") options.set("nodePreference", "readOnlyReplica")
+  if (isBare && !options.has("tls")) options.set("tls", "false")
+  if (overrides.rootCertificate !== undefined) {
+    options.set("tlsCAFile", encodeURIComponent(overrides.rootCertificate))
+  }
+  const isSingleNode = scheme?.[1] === undefined && !hosts.includes(",")
+  // of one node the first read waits for this long, for nothing
+  if (isSingleNode && !options.has("discoveryInterval")) options.set("discoveryInterval", "1")
+  // failures are thrown: what is answered instead is not always right
+  options.set("throwOnAppendFailure", "true")
+
+  const username = overrides.username ?? credentials?.username
+  const password = overrides.password ?? credentials?.password
+  if ((username === undefined) !== (password === undefined)) {
+    return Result.fail(
+      `a ${username === undefined ? "password" : "user name"} alone is given; both are needed, or neither`
+    )
+  }
+  const known = username === undefined || password === undefined ? undefined : { username, password }
+  const login = known === undefined ? "" : `${encode(known.username)}:${encode(known.password)}@`
+  const query = [...options].map(([key, value]) => `${key}=${value}`).join("&")
+  return Result.succeed({
+    text: `kurrentdb${scheme?.[1]?.toLowerCase() ?? ""}://${login}${hosts}?${query}`,
+    isSingleNode,
+    tls: options.get("tls") !== "false",
+    credentials: known
+  })
+}
+
+const optionOf = (name: string): string | undefined =>
+  OTHER_NAMES[name.toLowerCase()] ?? OPTIONS.find((option) => option.toLowerCase() === name.toLowerCase())
+
+/** `null` where it has not the form of any. */
+const parseCredentials = (text: string): Parsed["credentials"] | null => {
+  const colon = text.indexOf(":")
+  if (colon < 1) return null
+  try {
+    return {
+      username: decodeURIComponent(text.slice(0, colon)),
+      password: decodeURIComponent(text.slice(colon + 1))
+    }
+  } catch {
+    return null
+  }
+}
+
+/** Also what `encodeURIComponent` leaves, and the client's own pattern of a connection string does not allow. */
+const encode = (text: string): string =>
+  encodeURIComponent(text).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
+
+const isHost = (host: string): boolean => {
+  const [, name, port] = /^([A-Za-z0-9._-]+)(?::(\d{1,5}))?$/.exec(host) ?? []
+  return name !== undefined && (port === undefined || (Number(port) >= 1 && Number(port) <= 65535))
+}

@@ -1,0 +1,123 @@
+/** The client's errors, as ours: no call fails with anything else. */
+import { ErrorType } from "@kurrent/kurrentdb-client"
+import { messageOf } from "../internal/messageOf.ts"
+import type { KurrentError } from "./KurrentError.ts"
+import {
+  KurrentFailure,
+  KurrentUnavailable,
+  StreamNotFound,
+  StreamTombstoned,
+  WrongExpectedRevision
+} from "./KurrentError.ts"
+
+/** What a call on a stream can fail with. */
+export type CallError = KurrentError | StreamNotFound | StreamTombstoned | WrongExpectedRevision
+
+/** What the client's errors may have; not all of them do. */
+interface Raw {
+  readonly type?: unknown
+  readonly code?: unknown
+  readonly streamName?: unknown
+  readonly stream?: unknown
+  readonly expectedState?: unknown
+  readonly actualState?: unknown
+  readonly maxAppendSize?: unknown
+  readonly maxSize?: unknown
+  readonly violations?: ReadonlyArray<Pick<Raw, "streamName" | "expectedState" | "actualState">>
+  readonly leader?: { readonly address: string; readonly port: number }
+}
+
+/** Codes of gRPC. */
+const CANCELLED = 1
+const DEADLINE_EXCEEDED = 4
+const RESOURCE_EXHAUSTED = 8
+const ABORTED = 10
+const UNAVAILABLE = 14
+const PERMISSION_DENIED = 7
+const UNAUTHENTICATED = 16
+
+/** What is wrong with a call on a stream (or on none: then `stream` is empty). */
+export const toCallError = (operation: string, stream: string, cause: unknown): CallError => {
+  const error = (typeof cause === "object" && cause !== null ? cause : {}) as Raw
+  const name = textOf(error.streamName) ?? textOf(error.stream) ?? stream
+  const said = messageOf(cause) || `${textOf(error.type) ?? "unknown"} error`
+  const unavailable = (reason: string) => new KurrentUnavailable({ operation, reason, cause })
+  const failure = (reason: string) => new KurrentFailure({ operation, reason, cause })
+  switch (error.type) {
+    case ErrorType.WRONG_EXPECTED_VERSION:
+      return new WrongExpectedRevision({
+        stream: name,
+        expected: toExpected(error.expectedState),
+        actual: toExpected(error.actualState)
+      })
+    case ErrorType.APPEND_CONSISTENCY_VIOLATION: {
+      const [violation] = error.violations ?? []
+      return new WrongExpectedRevision({
+        stream: textOf(violation?.streamName) ?? stream,
+        expected: toExpected(violation?.expectedState),
+        actual: toExpected(violation?.actualState)
+      })
+    }
+    case ErrorType.STREAM_NOT_FOUND:
+    case ErrorType.NO_STREAM:
+      return new StreamNotFound({ stream: name })
+    case ErrorType.STREAM_DELETED:
+    case ErrorType.STREAM_TOMBSTONED:
+      return new StreamTombstoned({ stream: name })
+    case ErrorType.NOT_LEADER:
+      return unavailable(
+        `the server is not the leader${error.leader === undefined ? "" : `, ${hostOf(error.leader)} is`}`
+      )
+    case ErrorType.UNAVAILABLE:
+    case ErrorType.CANCELLED:
+      return unavailable(said)
+    case ErrorType.DEADLINE_EXCEEDED:
+    case ErrorType.TIMEOUT:
+      return unavailable(`the server did not answer in time (${said})`)
+    case ErrorType.ACCESS_DENIED:
+      return failure(`access denied: check user, password and the rights of the user (${said})`)
+    case ErrorType.MAXIMUM_APPEND_SIZE_EXCEEDED:
+    case ErrorType.TRANSACTION_MAX_SIZE_EXCEEDED:
+    case ErrorType.APPEND_RECORD_SIZE_EXCEEDED:
+      return failure(tooLarge(said, error.maxAppendSize ?? error.maxSize))
+  }
+  if (said.includes("MaximumAppendEventSizeExceeded") || error.code === RESOURCE_EXHAUSTED)
+    return failure(tooLarge(said))
+  switch (error.code) {
+    case CANCELLED:
+    case DEADLINE_EXCEEDED:
+    case ABORTED:
+    case UNAVAILABLE:
+      return unavailable(said)
+    case PERMISSION_DENIED:
+    case UNAUTHENTICATED:
+      return failure(`access denied: check user, password and the rights of the user (${said})`)
+  }
+  return failure(said)
+}
+
+/** What is wrong with a call that names no stream. */
+export const toKurrentError = (operation: string, cause: unknown): KurrentError => {
+  const error = toCallError(operation, "", cause)
+  return error._tag === "KurrentUnavailable" || error._tag === "KurrentFailure"
+    ? error
+    : new KurrentFailure({ operation, reason: error.message, cause })
+}
+
+const tooLarge = (said: string, limit?: unknown): string =>
+  `larger than the server takes${limit === undefined ? "" : ` (${limit} bytes)`}: append fewer events at once, or smaller ones, or raise MaxAppendSize and MaxAppendEventSize of the server (${said})`
+
+const textOf = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" && value !== "unknown stream" ? value : undefined
+
+const hostOf = ({ address, port }: { readonly address: string; readonly port: number }) => `${address}:${port}`
+
+/** Of deletes the client gives the server's numbers as they are: -1 and -2. */
+const toExpected = (state: unknown): WrongExpectedRevision["expected"] => {
+  if (typeof state === "bigint" || typeof state === "number") {
+    const revision = BigInt(state)
+    if (revision >= 0n) return revision
+    return revision === -1n ? "NoStream" : revision === -2n ? "Any" : "StreamExists"
+  }
+  return state === "no_stream" ? "NoStream" : state === "any" ? "Any" : "StreamExists"
+}

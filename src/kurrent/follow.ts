@@ -1,0 +1,191 @@
+/** Following a log: one subscription after another, each from where the last has come. */
+import { Clock, Effect, Exit, Option, Scope, Stream } from "effect"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderFailure } from "../EventSourcingError.ts"
+import { furthest, reconnect } from "../internal/follow.ts"
+import type { Position } from "../Position.ts"
+import { fromStorage } from "../Position.ts"
+import type { Follow, FollowBatch, FollowState } from "../Recorder.ts"
+import type { Connection } from "./connection.ts"
+import { toClientFilter } from "./filters.ts"
+import { KurrentFailure } from "./KurrentError.ts"
+import type { Log } from "./log.ts"
+import { matcher, toNotifications } from "./log.ts"
+import type { Names } from "./names.ts"
+import { toRecorderError } from "./recorderErrors.ts"
+import type { Checkpoint, Delivery, Subscription } from "./subscription.ts"
+import * as Subscriptions from "./subscription.ts"
+
+/** How many events the server looks at, at the most, before it says how far it has come. */
+const SEARCH_WINDOW = 512
+
+/** How often a follower with a filter that brings nothing finds out how far it has come, at the most. */
+const PACE = 1000
+
+const OPERATION = "follow the log"
+
+interface Session {
+  readonly subscription: Subscription
+  readonly scope: Scope.Closeable
+  /** The head of the log before the subscription began. */
+  readonly head: Position | undefined
+}
+
+/** Followers of a log, which end with the scope. */
+export const make = Effect.fnUntraced(function* (connection: Connection, names: Names, log: Log) {
+  let isClosed = false
+  const open = new Set<Subscription>()
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      isClosed = true
+      const closed = new KurrentFailure({ operation: OPERATION, reason: "the log was closed" })
+      for (const subscription of open) subscription.end(closed)
+    })
+  )
+
+  return ({ after, filter, onState }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
+    const told = (state: FollowState) => onState?.(state) ?? Effect.void
+    const matches = matcher(filter)
+
+    /** Opens a subscription behind a place. */
+    const start = Effect.fnUntraced(function* (from: Checkpoint | undefined, parent: Scope.Scope) {
+      if (isClosed) {
+        return yield* Effect.fail(new RecorderFailure({ operation: OPERATION, reason: "the log was closed" }))
+      }
+      const head = filter === undefined ? undefined : yield* log.head
+      const scope = yield* Scope.fork(parent)
+      const subscription = yield* Subscriptions.open(OPERATION, "$all", connection.deadline, (checkpointReached) => {
+        const clientFilter = toClientFilter(names.filter(filter), {
+          checkpointReached,
+          checkpointInterval: 1,
+          maxSearchWindow: SEARCH_WINDOW
+        })
+        return connection.client.subscribeToAll(
+          {
+            fromPosition: from ?? "start",
+            resolveLinkTos: false,
+            ...(clientFilter === undefined ? {} : { filter: clientFilter })
+          },
+          Subscriptions.readableOptions
+        )
+      }).pipe(
+        Scope.provide(scope),
+        Effect.mapError((error) => toRecorderError(OPERATION, error))
+      )
+      open.add(subscription)
+      yield* Scope.addFinalizer(
+        scope,
+        Effect.sync(() => open.delete(subscription))
+      )
+      const session: Session = { subscription, scope, head }
+      return session
+    })
+
+    const follow = Effect.fnUntraced(function* (parent: Scope.Scope) {
+      let session: Session | undefined
+      /** Where the next subscription begins: behind all that was looked at. */
+      let from: Checkpoint | undefined = after === undefined ? undefined : { commit: after, prepare: after }
+      let position = after
+      let isLive = false
+      let lastLook = 0
+      let since: number | undefined
+      let attempts = 0
+
+      const toBatch = Effect.fnUntraced(function* ({ events, checkpoint, caughtUp }: Delivery, { head }: Session) {
+        const all = yield* toNotifications(names, events)
+        const notifications = all.filter(
+          (notification) => (position === undefined || notification.position > position) && matches(notification)
+        )
+        const last = events[events.length - 1]?.event?.position
+        if (last !== undefined) from = { commit: last, prepare: last }
+        if (checkpoint !== undefined && (from === undefined || checkpoint.commit > from.commit)) from = checkpoint
+        // a checkpoint that stands before an event is no position: whoever went on behind it would miss the event
+        const looked =
+          checkpoint !== undefined && checkpoint.commit === checkpoint.prepare ? checkpoint.commit : undefined
+        const before = position
+        const seen = filter === undefined || looked === undefined ? undefined : fromStorage(looked)
+        position = furthest(
+          position,
+          notifications[notifications.length - 1]?.position,
+          seen,
+          caughtUp ? head : undefined
+        )
+        const hasCaughtUp = caughtUp && !isLive
+        isLive ||= caughtUp
+        const batch: FollowBatch = { notifications, position, caughtUp: isLive }
+        return notifications.length > 0 || position !== before || hasCaughtUp ? batch : undefined
+      })
+
+      /** How far a follower has come that its filter left without events: to the last event before what was looked at. */
+      const lookBehind = Effect.fnUntraced(function* () {
+        const now = yield* Clock.currentTimeMillis
+        if (filter === undefined || from === undefined || now - lastLook < PACE) return undefined
+        lastLook = now
+        if (isLive) {
+          const head = yield* log.head
+          if (head === undefined || (position !== undefined && head <= position)) return undefined
+          const [missed] = yield* log.readAll({ after: position, upTo: head, filter, limit: 1 })
+          if (missed !== undefined) return undefined
+          position = head
+        } else {
+          const [last] = yield* log.readAll({ direction: "backward", after: fromStorage(from.commit), limit: 1 })
+          const reached = furthest(position, last?.position)
+          if (reached === position) return undefined
+          position = reached
+        }
+        const batch: FollowBatch = { notifications: [], position, caughtUp: isLive }
+        return batch
+      })
+
+      const next = Effect.gen(function* () {
+        if (session === undefined) {
+          isLive = false
+          session = yield* start(from, parent)
+        }
+        const { subscription } = session
+        // with a filter, events that it leaves out are no reason for the server to say anything
+        if (filter === undefined) yield* subscription.wait
+        else yield* Effect.timeoutOption(subscription.wait, PACE)
+        const deliveries = yield* Effect.mapError(subscription.take, (error) => toRecorderError(OPERATION, error))
+        since = undefined
+        attempts = 0
+        const batches: Array<FollowBatch> = []
+        for (const delivery of deliveries) {
+          const batch = yield* toBatch(delivery, session)
+          if (batch !== undefined) batches.push(batch)
+        }
+        if (batches.length === 0) {
+          const batch = yield* Effect.orElseSucceed(lookBehind(), () => undefined)
+          if (batch !== undefined) batches.push(batch)
+        }
+        return batches
+      })
+
+      const patient = next.pipe(
+        Effect.tapError((error) =>
+          Effect.gen(function* () {
+            if (session !== undefined) {
+              yield* Scope.close(session.scope, Exit.void)
+              session = undefined
+            }
+            if (error._tag !== "RecorderUnavailable") return
+            since ??= yield* Clock.currentTimeMillis
+            attempts++
+            yield* Effect.logWarning(`a follower waits for its log: ${error.message}`)
+            yield* told({ _tag: "Retrying", position, since, attempts, error })
+          })
+        ),
+        Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" }),
+        Effect.tap((batches) =>
+          batches.length === 0 ? Effect.void : told({ _tag: isLive ? "Live" : "CatchingUp", position })
+        )
+      )
+      yield* told({ _tag: "CatchingUp", position })
+      return Stream.paginate(undefined, () =>
+        Effect.map(patient, (batches) => [batches, Option.some(undefined)] as const)
+      )
+    })
+
+    return Stream.unwrap(Effect.flatMap(Effect.scope, follow))
+  }
+})

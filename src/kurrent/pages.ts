@@ -1,0 +1,77 @@
+/** Pages of streams and of `$all`: read whole, within a deadline, and no more of them than is asked for. */
+import type { KurrentDBClient } from "@kurrent/kurrentdb-client"
+import { Effect } from "effect"
+import type { Connection } from "./connection.ts"
+import type { ResolvedEvent } from "./events.ts"
+import { fromResolved } from "./events.ts"
+import type { AllFilter } from "./filters.ts"
+import { toClientFilter } from "./filters.ts"
+
+/** A page of a stream. */
+export interface StreamPage {
+  readonly direction: "forward" | "backward"
+  /** The first revision to be read (inclusive). */
+  readonly from: bigint | "start" | "end"
+  readonly limit: number
+  readonly resolveLinks: boolean
+}
+
+/** A page of `$all`. */
+export interface AllPage {
+  readonly direction: "forward" | "backward"
+  /** A position: forward the read begins with it, backward before it. */
+  readonly from: bigint | "start" | "end"
+  readonly limit: number
+  readonly filter: AllFilter | undefined
+  readonly resolveLinks: boolean
+}
+
+type Read = ReturnType<KurrentDBClient["readStream"]> | ReturnType<KurrentDBClient["readAll"]>
+
+const collect = async (events: Read, alive: () => void): Promise<ReadonlyArray<ResolvedEvent>> => {
+  const page: Array<ResolvedEvent> = []
+  for await (const resolved of events) {
+    // the client hands them over 64 at a time
+    if (page.length % 64 === 0) alive()
+    page.push(fromResolved(resolved))
+  }
+  return page
+}
+
+/** With where to begin always given: without, the client reads forward whatever the direction. */
+const directionOf = (direction: StreamPage["direction"]) => (direction === "forward" ? "forwards" : "backwards")
+
+export const readStreamPage = (connection: Connection, stream: string, page: StreamPage) =>
+  page.limit <= 0
+    ? Effect.succeed<ReadonlyArray<ResolvedEvent>>([])
+    : connection.read("read a stream", stream, (client, alive) =>
+        collect(
+          client.readStream(stream, {
+            direction: directionOf(page.direction),
+            fromRevision: page.from,
+            maxCount: page.limit,
+            resolveLinkTos: page.resolveLinks,
+            ...(connection.credentials === undefined ? {} : { credentials: connection.credentials })
+          }),
+          alive
+        )
+      )
+
+// a limit of 0 makes the server spin
+export const readAllPage = (connection: Connection, page: AllPage) =>
+  page.limit <= 0
+    ? Effect.succeed<ReadonlyArray<ResolvedEvent>>([])
+    : connection.read("read $all", "$all", (client, alive) => {
+        const filter = page.filter === undefined ? undefined : toClientFilter(page.filter)
+        return collect(
+          client.readAll({
+            direction: directionOf(page.direction),
+            fromPosition: typeof page.from === "bigint" ? { commit: page.from, prepare: page.from } : page.from,
+            maxCount: page.limit,
+            resolveLinkTos: page.resolveLinks,
+            ...(filter === undefined ? {} : { filter }),
+            ...(connection.credentials === undefined ? {} : { credentials: connection.credentials })
+          }),
+          alive
+        )
+      })

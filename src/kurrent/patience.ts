@@ -1,0 +1,12 @@
+import type { Effect } from "effect"
+import { Schedule } from "effect"
+import { retryRarely } from "../internal/retry.ts"
+import type { KurrentUnavailable } from "./KurrentError.ts"
+
+const again = Schedule.upTo(Schedule.jittered(Schedule.exponential("30 millis")), { times: 8, duration: "2 seconds" })
+
+/** Tries again while the server is unavailable, for two seconds at the most. */
+export const patiently = <A, E extends { readonly _tag: string }>(
+  call: Effect.Effect<A, E | KurrentUnavailable>
+): Effect.Effect<A, E | KurrentUnavailable> =>
+  retryRarely(call, { again: () => call, schedule: again, while: ({ _tag }) => _tag === "KurrentUnavailable" })

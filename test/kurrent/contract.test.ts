@@ -1,0 +1,19 @@
+import { Effect, Layer } from "effect"
+import type { Services } from "effect-eventsourcing/kurrent"
+import { layerRecorders } from "effect-eventsourcing/kurrent"
+import type { Backend } from "effect-eventsourcing/testing"
+import { recorderContract, snapshotRecorderContract } from "effect-eventsourcing/testing"
+import { layerConnected } from "../../src/kurrent/KurrentClient.ts"
+import { newPrefix, uri } from "./support/server.ts"
+
+const kurrent: Backend<Services> = {
+  name: "KurrentDB",
+  durable: true,
+  makeLog: Effect.sync(() => {
+    const prefix = newPrefix()
+    return Layer.provide(layerRecorders({ prefix }), Layer.fresh(layerConnected({ connectionString: uri })))
+  })
+}
+
+recorderContract(kurrent)
+snapshotRecorderContract(kurrent)

@@ -1,0 +1,11 @@
+/** The server that tests run on: the one of `KURRENTDB_URI`, or the protocol fake. */
+import { randomUUID } from "node:crypto"
+
+/** A connection string. */
+export const uri: string = process.env.KURRENTDB_URI ?? process.env.KURRENTDB_FAKE_URI ?? ""
+
+/** Whether the server is the fake, which has nothing on it but what tests put there. */
+export const isFake = process.env.KURRENTDB_URI === undefined
+
+/** What the streams of a new log begin with, so that a server may hold any number of them. */
+export const newPrefix = (): string => `test_${randomUUID().replaceAll("-", "")}.`
