@@ -1,6 +1,7 @@
 /**
  * A bank: `npm run example:bank` in memory, `npm run example:bank -- --file PATH` in a SQLite file, or with
- * `--postgres postgresql://user:password@host/database` in PostgreSQL.
+ * `--postgres postgresql://user:password@host/database` in PostgreSQL, or with `--kurrent kurrentdb://host:2113?tls=false` on
+ * KurrentDB (26.1 or later).
  *
  * Ten accounts, and 200 random transfers between them, all at once. Each transfer is one atomic append to two streams,
  * and one that would overdraw an account is refused: the total stays the same, to the cent.
@@ -8,6 +9,7 @@
 import { parseArgs } from "node:util"
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Random } from "effect"
+import { KurrentLayer } from "effect-eventsourcing/kurrent"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
@@ -54,12 +56,16 @@ const program = Effect.gen(function* () {
   }
 })
 
-const { file, postgres } = parseArgs({ options: { file: { type: "string" }, postgres: { type: "string" } } }).values
+const { file, kurrent, postgres } = parseArgs({
+  options: { file: { type: "string" }, postgres: { type: "string" }, kurrent: { type: "string" } }
+}).values
 const layer =
   postgres !== undefined
     ? PostgresLayer({ url: postgres, schema: "bank" })
-    : file !== undefined
-      ? SqliteLayer({ filename: file })
-      : MemoryLayer()
+    : kurrent !== undefined
+      ? KurrentLayer.multiStream({ connectionString: kurrent, prefix: "bank." })
+      : file !== undefined
+        ? SqliteLayer({ filename: file })
+        : MemoryLayer()
 
 program.pipe(Effect.provide(layer), NodeRuntime.runMain)

@@ -2,7 +2,7 @@
  * The authors of a git repository by commits and lines: `npm run example:git-history -- <repository> [--file PATH]`.
  *
  * Each commit that a ref reaches becomes an event in a SQLite file, or with `--postgres URL [--schema NAME]` in a
- * PostgreSQL database, in the stream of its author. Run it again, and it
+ * PostgreSQL database, or with `--kurrent URL` on a KurrentDB server, in the stream of its author. Run it again, and it
  * records only what has changed; killed in the middle, it goes on from there. It counts the commits that
  * `git shortlog -sne --all` counts, always:
  *
@@ -16,6 +16,7 @@ import { basename, dirname, resolve } from "node:path"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Duration, Effect, Option, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { KurrentLayer } from "effect-eventsourcing/kurrent"
 import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import * as Git from "./Git.ts"
@@ -89,18 +90,28 @@ const command = Command.make(
       Flag.optional,
       Flag.withDescription("a PostgreSQL database instead: postgresql://user:password@host/database")
     ),
+    kurrent: Flag.String("kurrent").pipe(
+      Flag.optional,
+      Flag.withDescription("a KurrentDB server instead: kurrentdb://user:password@host:2113?tls=true")
+    ),
     schema: Flag.String("schema").pipe(
       Flag.withDefault("git_history"),
       Flag.withDescription("the schema in that database (default: git_history)")
     )
   },
-  ({ path, file, postgres, schema }) =>
+  ({ path, file, kurrent, postgres, schema }) =>
     Effect.gen(function* () {
       const repository = yield* Git.repositoryOf(path)
       if (Option.isSome(postgres)) {
         const query = `SELECT position, stream, version, type, payload_text FROM \\"${schema}\\".stored_events`
         const place = { name: `schema ${schema}`, shell: `psql URL -c "${query}"` }
         return yield* Effect.provide(updateAndPrint(repository, place), PostgresLayer({ url: postgres.value, schema }))
+      }
+      if (Option.isSome(kurrent)) {
+        const prefix = `git_history.${basename(defaultFile(repository), ".db").replace(/[^A-Za-z0-9_.:]/g, "_")}.`
+        const place = { name: `the streams ${prefix}…`, shell: `the stream browser of the server, streams ${prefix}…` }
+        const layer = KurrentLayer({ connectionString: kurrent.value, prefix })
+        return yield* Effect.provide(updateAndPrint(repository, place), layer)
       }
       const filename = Option.getOrElse(file, () => defaultFile(repository))
       const query = "SELECT position, stream, version, type, payload FROM stored_events"

@@ -1,6 +1,7 @@
 /**
  * A training school for dogs, kept in a SQLite file: `npm start`, or `npm start -- --file PATH`. Or in a PostgreSQL
- * database: `npm start -- --postgres postgresql://user:password@host/database`, in a schema of its own.
+ * database: `npm start -- --postgres postgresql://user:password@host/database`, in a schema of its own. Or on a KurrentDB
+ * server: `npm start -- --kurrent kurrentdb://host:2113?tls=false`, or with that in `KURRENTDB_URI`.
  *
  * It registers two dogs, teaches them tricks, and reads their details. Run it twice: the second run finds what the first
  * one recorded.
@@ -10,15 +11,43 @@ import { parseArgs } from "node:util"
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Stream } from "effect"
 import { EventStore } from "effect-eventsourcing"
+import { KurrentLayer } from "effect-eventsourcing/kurrent"
 import { PostgresLayer } from "effect-eventsourcing/postgres"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import { Dog } from "./Dog.ts"
 import { makeTrainingSchool } from "./TrainingSchool.ts"
 
-const { file, postgres } = parseArgs({
-  options: { file: { type: "string", default: "training-school.db" }, postgres: { type: "string" } }
-}).values
+const { values } = parseArgs({
+  options: { file: { type: "string" }, postgres: { type: "string" }, kurrent: { type: "string" } }
+})
 const schema = "training_school"
+const prefix = "training_school."
+
+// where the events are kept: the program asks for a repository and an event store, and runs on whatever layer provides them
+const choose = () => {
+  const { file = "training-school.db", postgres, kurrent = process.env.KURRENTDB_URI } = values
+  const query = (table: string, payload: string) => `"SELECT position, stream, version, type, ${payload} FROM ${table}"`
+  if (postgres !== undefined) {
+    return {
+      layer: PostgresLayer({ url: postgres, schema }),
+      place: `the schema ${schema} of the database`,
+      look: `psql URL -c ${query(`${schema}.stored_events`, "payload_text")}`
+    }
+  }
+  if (kurrent !== undefined && values.file === undefined) {
+    return {
+      layer: KurrentLayer({ connectionString: kurrent, prefix }),
+      place: `the streams ${prefix}Dog-… of the server`,
+      look: `the stream browser of the server, stream ${prefix}Dog-Fido`
+    }
+  }
+  return {
+    layer: SqliteLayer({ filename: file }),
+    place: resolve(file),
+    look: `sqlite3 "${file}" ${query("stored_events", "payload")}`
+  }
+}
+const { layer, look, place } = choose()
 
 const lessons = [
   { name: "Fido", tricks: ["roll over", "play dead"] },
@@ -53,18 +82,9 @@ const program = Effect.gen(function* () {
   }
 
   const recorded = (yield* countEvents) - before
-  const place = postgres === undefined ? resolve(file) : `the schema ${schema} of the database`
   yield* Console.log(`\n${before} events were there, ${recorded} were recorded, in ${place}`)
   yield* Console.log("Run it again, and it finds them. To look at them yourself:")
-  const query = (table: string, payload: string) => `"SELECT position, stream, version, type, ${payload} FROM ${table}"`
-  yield* Console.log(
-    postgres === undefined
-      ? `  sqlite3 "${file}" ${query("stored_events", "payload")}`
-      : `  psql URL -c ${query(`${schema}.stored_events`, "payload_text")}`
-  )
+  yield* Console.log(`  ${look}`)
 })
-
-// the program asks for a repository and an event store, and runs on whatever layer provides them
-const layer = postgres === undefined ? SqliteLayer({ filename: file }) : PostgresLayer({ url: postgres, schema })
 
 program.pipe(Effect.provide(layer), NodeRuntime.runMain)

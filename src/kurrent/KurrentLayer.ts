@@ -45,7 +45,8 @@ export const KurrentLayer = <E = never, R = never>(
 
 /**
  * {@link KurrentLayer} with appends to several streams at once (`Repository.transact`, `MultiStreamAppend`), which KurrentDB
- * has from 26.1 on; an older server is a `RecorderFailure` when the layer is built.
+ * has from 25.1 on; an older server is a `RecorderFailure` when the layer is built. To check streams that are not appended
+ * to it has to be 26.1; before, such an append is a `RecorderFailure`.
  */
 KurrentLayer.multiStream = <E = never, R = never>(
   options: KurrentOptions<E, R>

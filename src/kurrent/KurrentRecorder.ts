@@ -76,22 +76,14 @@ export const layerMultiStream = (
     })
   )
 
-/** The client tells a server that does not list the calls from one that refuses to append nothing. */
+/** The client tells a server that does not list the call from one that refuses to append nothing. */
 const proveMultiStream = (connection: Connection): Effect.Effect<void, RecorderError> =>
-  Effect.forEach(
-    [
-      connection.ask(OPERATION, "", (client) => client.multiStreamAppend([])),
-      connection.ask(OPERATION, "", (client) => client.appendRecords([]))
-    ],
-    (call) =>
-      Effect.catch(Effect.asVoid(call), (error) => {
-        if (error._tag === "KurrentUnavailable") return Effect.fail(toRecorderError(OPERATION, error))
-        const [, version] = /requires server version (\S+)/.exec(error.message) ?? []
-        if (version === undefined) return Effect.void
-        const reason = `this server can't append to several streams at once: KurrentDB can from ${version} on`
-        return Effect.fail(new RecorderFailure({ operation: OPERATION, reason }))
-      }),
-    { discard: true }
+  Effect.catch(
+    Effect.asVoid(connection.ask(OPERATION, "", (client) => client.multiStreamAppend([]))),
+    (error): Effect.Effect<void, RecorderError> =>
+      error._tag === "KurrentUnavailable" || error.message.includes("KurrentDB can from")
+        ? Effect.fail(toRecorderError(OPERATION, error))
+        : Effect.void
   )
 
 /** The id of the log, which whoever opens it first gives it. */

@@ -23,6 +23,8 @@ interface Raw {
   readonly actualState?: unknown
   readonly maxAppendSize?: unknown
   readonly maxSize?: unknown
+  readonly feature?: unknown
+  readonly minimumVersion?: unknown
   readonly violations?: ReadonlyArray<Pick<Raw, "streamName" | "expectedState" | "actualState">>
   readonly leader?: { readonly address: string; readonly port: number }
 }
@@ -74,6 +76,8 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
     case ErrorType.DEADLINE_EXCEEDED:
     case ErrorType.TIMEOUT:
       return unavailable(`the server did not answer in time (${said})`)
+    case ErrorType.UNSUPPORTED:
+      return failure(unsupported(error))
     case ErrorType.ACCESS_DENIED:
       return failure(`access denied: check user, password and the rights of the user (${said})`)
     case ErrorType.MAXIMUM_APPEND_SIZE_EXCEEDED:
@@ -102,6 +106,17 @@ export const toKurrentError = (operation: string, cause: unknown): KurrentError 
   return error._tag === "KurrentUnavailable" || error._tag === "KurrentFailure"
     ? error
     : new KurrentFailure({ operation, reason: error.message, cause })
+}
+
+/** Of what servers can't do that are too old for it; the client calls it by its own methods. */
+const unsupported = ({ feature, minimumVersion }: Raw): string => {
+  const what =
+    feature === "multiStreamAppend"
+      ? "append to several streams at once"
+      : feature === "appendRecords"
+        ? "check streams that are not appended to, or mix the events of several streams"
+        : `do ${textOf(feature) ?? "this"}`
+  return `this server can't ${what}: KurrentDB can from ${textOf(minimumVersion) ?? "a later version"} on`
 }
 
 const tooLarge = (said: string, limit?: unknown): string =>

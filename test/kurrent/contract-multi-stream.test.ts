@@ -1,0 +1,19 @@
+import { Effect, Layer } from "effect"
+import type { MultiStreamAppend } from "effect-eventsourcing"
+import type { Services } from "effect-eventsourcing/kurrent"
+import { layerMultiStream } from "effect-eventsourcing/kurrent"
+import type { Backend } from "effect-eventsourcing/testing"
+import { multiStreamAppendContract } from "effect-eventsourcing/testing"
+import { layerConnected } from "../../src/kurrent/KurrentClient.ts"
+import { newPrefix, uri } from "./support/server.ts"
+
+const kurrent: Backend<Services | MultiStreamAppend.MultiStreamAppend> = {
+  name: "KurrentDB",
+  durable: true,
+  makeLog: Effect.sync(() => {
+    const prefix = newPrefix()
+    return Layer.provide(layerMultiStream({ prefix }), Layer.fresh(layerConnected({ connectionString: uri })))
+  })
+}
+
+multiStreamAppendContract(kurrent)
