@@ -13,10 +13,12 @@ import { sqlite } from "./backends/sqlite.ts"
 import type { Sides } from "./compare.ts"
 import { compare } from "./compare.ts"
 import { commitCost, inspect, PAUSE } from "./disk.ts"
+import { open as openKurrent } from "./kurrent/open.ts"
+import { server as startKurrent } from "./kurrent/server.ts"
 import { machine } from "./machine.ts"
 import type { Options } from "./options.ts"
 import { fromArguments, usage } from "./options.ts"
-import { open as openPostgres, postgresScenarios } from "./postgres/scenarios.ts"
+import { open as openPostgres } from "./postgres/open.ts"
 import { server as startPostgres } from "./postgres/server.ts"
 import { done, progress } from "./progress.ts"
 import type { Row } from "./report.ts"
@@ -24,6 +26,7 @@ import { microseconds, report } from "./report.ts"
 import type { Result } from "./results.ts"
 import { write } from "./results.ts"
 import { scenarios } from "./scenarios/index.ts"
+import { serverScenarios } from "./servers/scenarios.ts"
 import { streamMemory } from "./stream-memory.ts"
 import { verdictOf } from "./targets.ts"
 
@@ -32,7 +35,8 @@ const SECONDS = 22
 
 const LEGEND = `Rates are medians; "rounds" has the lowest and the highest ratio of a round. Raw is node:sqlite with prepared
 statements on the same table, as durable, the faster of pg and @effect/sql-pg with prepared statements, 10 connections
-and the same table and indexes, and for memory an array; all encode what they write and parse what they read.`
+and the same table and indexes, the official client of KurrentDB, and for memory an array; all encode what they write and
+parse what they read.`
 
 const openSqlite = Effect.fnUntraced(function* (folder: string) {
   const disk = yield* inspect(folder)
@@ -91,7 +95,20 @@ const benchmark = Effect.fnUntraced(function* ({ json, rounds, ...options }: Opt
         for (const line of server.description) yield* Console.log(line)
         yield* Console.log(`Commit    ${microseconds(server.commit)}: a round trip and a transaction of one row`)
         const bench = yield* openPostgres(server, options.fill)
-        for (const scenario of chosen(postgresScenarios)) yield* measure("postgres", scenario, scenario.sides(bench))
+        for (const scenario of chosen(serverScenarios)) yield* measure("postgres", scenario, scenario.sides(bench))
+      })
+    )
+  }
+  if (options.backends.includes("kurrent")) {
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        yield* progress("starting KurrentDB")
+        const server = yield* startKurrent
+        yield* done
+        yield* Console.log(`KurrentDB ${server.description}`)
+        yield* Console.log(`Append    ${microseconds(server.commit)}: a round trip and one event`)
+        const bench = yield* openKurrent(server)
+        for (const scenario of chosen(serverScenarios)) yield* measure("kurrent", scenario, scenario.sides(bench))
       })
     )
   }

@@ -3,7 +3,7 @@ import { parseArgs } from "node:util"
 import { Data, Effect } from "effect"
 import { scenarios } from "./scenarios/index.ts"
 
-export const backendNames = ["memory", "sqlite", "postgres"] as const
+export const backendNames = ["memory", "sqlite", "postgres", "kurrent"] as const
 
 /** What was asked for. */
 export interface Options {

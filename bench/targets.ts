@@ -20,7 +20,12 @@ const targets: ReadonlyArray<Target> = [
   { backend: "postgres", scenario: "sequential", ratio: 0.6 },
   { backend: "postgres", scenario: "concurrent-64", ratio: 2 },
   { backend: "postgres", scenario: "append-100", ratio: 0.5 },
-  { backend: "postgres", scenario: "read-all", ratio: 0.4 }
+  { backend: "postgres", scenario: "read-all", ratio: 0.4 },
+  { backend: "kurrent", scenario: "sequential", ratio: 0.8 },
+  { backend: "kurrent", scenario: "concurrent-64", ratio: 0.8 },
+  { backend: "kurrent", scenario: "append-100", ratio: 0.8 },
+  { backend: "kurrent", scenario: "rehydrate-10000", ratio: 0.7 },
+  { backend: "kurrent", scenario: "read-all", ratio: 0.7 }
 ]
 
 /** Says whether a ratio is what was aimed at. */

@@ -8,27 +8,7 @@ import type { Scope } from "effect"
 import { Effect, Layer, Redacted, Result } from "effect"
 import type { StoredEvent } from "effect-eventsourcing"
 import Pg from "pg"
-import type { Item } from "../order.ts"
-
-/** A row to insert. */
-export interface Insert {
-  readonly stream: string
-  readonly version: number
-  readonly item: Item
-}
-
-/** A driver on a log. */
-export interface Driver {
-  readonly name: string
-  /** Inserts a row, as a transaction of its own. */
-  readonly insert: (row: Insert) => Effect.Effect<unknown, unknown>
-  /** Inserts many rows with one statement. */
-  readonly insertMany: (rows: ReadonlyArray<Insert>) => Effect.Effect<unknown, unknown>
-  /** Reads and parses the events of a stream; answers how many there were. */
-  readonly readStream: (stream: string) => Effect.Effect<number, unknown>
-  /** Reads and parses all events; answers how many there were. */
-  readonly readAll: Effect.Effect<number, unknown>
-}
+import type { Driver, Insert } from "../servers/Driver.ts"
 
 /** As many as the library has by default. */
 const CONNECTIONS = 10

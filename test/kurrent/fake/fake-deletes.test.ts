@@ -51,6 +51,20 @@ describe("soft deletes", () => {
     })
   })
 
+  it("G7 a retry of what was deleted gives the old answer without a position, and one with a new event is refused", async () => {
+    const client = server.client()
+    const stream = streamName()
+    const events = happenedMany(0, 2)
+    await client.appendToStream(stream, events, { streamState: "no_stream" })
+    await client.deleteStream(stream)
+    const retried = await client.appendToStream(stream, events, { streamState: "no_stream" })
+    expect(retried).toMatchObject({ success: true, nextExpectedRevision: 1n })
+    expect(retried.position).toBeUndefined()
+    const partly = client.appendToStream(stream, [events[0]!, happened(1)], { streamState: "no_stream" })
+    expect(await failure(partly)).toMatchObject({ type: "wrong-expected-version", actualState: 1n })
+    expect(await failure(collect(client.readStream(stream)))).toMatchObject({ type: "stream-not-found" })
+  })
+
   it("a stream that never was cannot be deleted, one that has only metadata can", async () => {
     const client = server.client()
     const stream = streamName()

@@ -1,73 +1,30 @@
 /**
- * The scenarios on PostgreSQL: the library beside the faster of two raw drivers, on one log, in whose table all of them
- * write.
+ * The scenarios on a server: the library beside the fastest of the raw drivers, on one log, to which all of them write.
  */
 import { randomUUID } from "node:crypto"
 import type { Scope } from "effect"
-import { Context, Effect, Layer, Stream } from "effect"
+import { Context, Effect, Stream } from "effect"
+import type { EventSourcing, Recorder } from "effect-eventsourcing"
 import { EventStore, Repository } from "effect-eventsourcing"
-import type { PostgresServices } from "effect-eventsourcing/postgres"
-import { PostgresLayer } from "effect-eventsourcing/postgres"
-import Pg from "pg"
 import type { Sides } from "../compare.ts"
 import { FIRST, fill, openOrders } from "../fill.ts"
 import type { OrderId } from "../order.ts"
 import { itemAt, Order } from "../order.ts"
-import { template } from "../raw/template.ts"
 import type { Orders } from "../scenarios/writing.ts"
 import { addItem } from "../scenarios/writing.ts"
 import type { Timed } from "../timing.ts"
 import { rate, timed } from "../timing.ts"
-import type { Driver } from "./raw.ts"
-import { drivers } from "./raw.ts"
-import type { Server } from "./server.ts"
+import type { Driver } from "./Driver.ts"
 
 /** The log that all scenarios share, and both sides of it. */
 export interface Bench {
-  readonly services: Context.Context<PostgresServices>
+  readonly services: Context.Context<EventSourcing.EventSourcing | Recorder.Recorder>
   readonly drivers: ReadonlyArray<Driver>
-  readonly server: Server
+  /** What an append of one event takes without the library, in seconds, one after the other. */
+  readonly commit: number
+  /** A log of its own on the same server. */
+  readonly anotherLog: Effect.Effect<Bench, unknown, Scope.Scope>
 }
-
-/** Events of the log before anything is measured, by one statement: a thousand streams, each with its share. */
-const fillTable = (url: string, schema: string, events: number) =>
-  Effect.promise(async () => {
-    const client = new Pg.Client({ connectionString: url })
-    await client.connect()
-    const table = `"${schema}".stored_events`
-    await client.query(
-      `INSERT INTO ${table}
-         (position, stream, version, id, type, schema_version, encoding, payload_text, metadata, recorded_at)
-       SELECT nextval('"${schema}".stored_events_position'), 'Filled-' || n % 1000, n / 1000, gen_random_uuid(),
-         'Filled.ItemAdded', 1, 'json', $1, '{}', 1700000000000
-       FROM generate_series(0, $2::integer - 1) AS n`,
-      [JSON.stringify(itemAt(0)), events]
-    )
-    await client.query(`VACUUM ANALYZE ${table}`)
-    await client.end()
-  })
-
-/** A log in a schema of its own, which is dropped with the scope. */
-export const open = Effect.fnUntraced(function* (server: Server, filled: number) {
-  const { url } = server
-  const schema = `bench_${randomUUID().replaceAll("-", "")}`
-  yield* Effect.addFinalizer(() =>
-    Effect.promise(async () => {
-      const client = new Pg.Client({ connectionString: url })
-      await client.connect()
-      await client.query(`DROP SCHEMA "${schema}" CASCADE`)
-      await client.end()
-    })
-  )
-  const services = yield* Layer.build(PostgresLayer({ url, schema }))
-  if (filled > 0) yield* fillTable(url, schema, filled)
-  const { drivers: raw } = yield* Effect.gen(function* () {
-    yield* openOrders([Order.id("the first")])
-    return { drivers: yield* drivers(url, schema, yield* template) }
-  }).pipe(Effect.provide(services))
-  const bench: Bench = { services, drivers: raw, server }
-  return bench
-})
 
 /** Each driver in turn; the faster one counts. */
 const fastest = (all: ReadonlyArray<Driver>, run: (driver: Driver) => Effect.Effect<Timed, unknown>) =>
@@ -104,16 +61,15 @@ const BATCH = 100
 const items = (first: number) => Array.from({ length: BATCH }, (_, n) => itemAt(first + n))
 
 /** How many commits fill a round of about half a second. */
-const commits = ({ server: { commit } }: Bench): number =>
-  Math.min(Math.max(Math.round(0.5 / (commit + 50e-6)), 100), 10_000)
+const commits = ({ commit }: Bench): number => Math.min(Math.max(Math.round(0.5 / (commit + 50e-6)), 100), 10_000)
 
-export interface PostgresScenario {
+export interface ServerScenario {
   readonly name: string
   readonly unit: string
   readonly sides: (bench: Bench) => Effect.Effect<Sides, unknown, Scope.Scope>
 }
 
-const sequential: PostgresScenario = {
+const sequential: ServerScenario = {
   name: "sequential",
   unit: "commands/s",
   sides: (bench) =>
@@ -133,7 +89,7 @@ const sequential: PostgresScenario = {
 }
 
 /** 64 fibers, each with an aggregate of its own and one command after another; raw: 64 fibers that insert single rows. */
-const concurrent64: PostgresScenario = {
+const concurrent64: ServerScenario = {
   name: "concurrent-64",
   unit: "commands/s",
   sides: (bench) =>
@@ -165,7 +121,7 @@ const concurrent64: PostgresScenario = {
 }
 
 /** Commands of a hundred events each; raw: statements that insert a hundred rows. */
-const append100: PostgresScenario = {
+const append100: ServerScenario = {
   name: "append-100",
   unit: "events/s",
   sides: (bench) =>
@@ -202,7 +158,7 @@ const checked = (events: number, times: number, read: Effect.Effect<number, unkn
     })
   )
 
-const rehydrate10000: PostgresScenario = {
+const rehydrate10000: ServerScenario = {
   name: "rehydrate-10000",
   unit: "events/s",
   sides: Effect.fnUntraced(function* ({ drivers, services }: Bench) {
@@ -222,12 +178,12 @@ const rehydrate10000: PostgresScenario = {
 }
 
 /** Reads the whole log, decoded; raw: select it, parse it. */
-const readAll: PostgresScenario = {
+const readAll: ServerScenario = {
   name: "read-all",
   unit: "events/s",
-  sides: Effect.fnUntraced(function* ({ server }: Bench) {
-    // a log of its own, of orders only: all that there is can be decoded
-    const log = yield* open(server, 0)
+  sides: Effect.fnUntraced(function* ({ anotherLog }: Bench) {
+    // of orders only: all that there is can be decoded
+    const log = yield* anotherLog
     yield* Effect.provide(fill(newOrders(50), 2000), log.services)
     const store = Context.get(log.services, EventStore.EventStore)
     const events = 100_002
@@ -247,7 +203,7 @@ const readAll: PostgresScenario = {
   })
 }
 
-export const postgresScenarios: ReadonlyArray<PostgresScenario> = [
+export const serverScenarios: ReadonlyArray<ServerScenario> = [
   sequential,
   concurrent64,
   append100,
