@@ -25,7 +25,7 @@
  * })
  * ```
  */
-import { Clock, Context, Effect, Layer, Option, Result, Schedule, Stream } from "effect"
+import { Clock, Context, Effect, Fiber, Layer, Option, Result, Schedule, Stream } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
@@ -98,7 +98,7 @@ const resend = Schedule.concat(
   Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 4, duration: "2 seconds" }))
 )
 
-/** Events of one page, and so in memory at once. */
+/** Events of one page, and so in memory at once, where the recorder says nothing else. */
 const PAGE = 512
 
 /** The recorded events of each of some aggregates: `aggregate` tells which. */
@@ -179,7 +179,8 @@ export class EventStore extends Context.Service<
 export interface Page {
   readonly notifications: ReadonlyArray<Notification>
   readonly events: ReadonlyArray<Aggregate.AnyEvent>
-  readonly last: boolean
+  /** The page behind it, unless it is the last. */
+  readonly next: Effect.Effect<Page, ReadError> | undefined
 }
 
 /** The event store of a recorder and a mapper. */
@@ -318,21 +319,61 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
         })
       )
 
+    const { size, ahead } = recorder.paging ?? { size: PAGE, ahead: false }
+
     const streamPage = (read: Omit<ReadStream, "limit">, isFirst: boolean) => {
-      const whole = { ...read, limit: PAGE }
+      const whole = { ...read, limit: size }
       return Effect.flatMap(recorder.readStream(whole), (page) => refuseHoles(whole, page, isFirst))
     }
+
+    /** Begins with a read, or leaves it for when it is asked for: within a transaction of the caller's there is one at a time. */
+    const begin = <A, E>(read: Effect.Effect<A, E>): Effect.Effect<Effect.Effect<A, E>> =>
+      ahead
+        ? Effect.contextWith((context: Context.Context<never>) =>
+            recorder.inTransaction?.(context) === true
+              ? Effect.succeed(read)
+              : Effect.map(Effect.forkChild(read, { startImmediately: true }), Fiber.join)
+          )
+        : Effect.succeed(read)
 
     const readPage = (
       aggregate: Aggregate.Any,
       stream: StreamName.StreamName,
       { after, upTo }: { readonly after: number | undefined; readonly upTo: number | undefined }
-    ) =>
-      Effect.flatMap(streamPage({ stream, after, upTo }, true), (notifications) =>
-        Effect.map(
-          decodePage(() => aggregate, notifications),
-          (events): Page => ({ notifications, events, last: notifications.length < PAGE })
-        )
+    ) => {
+      const aggregateOf = () => aggregate
+      const decode = (notifications: ReadonlyArray<Notification>, next: Page["next"]) =>
+        Effect.map(decodePage(aggregateOf, notifications), (events): Page => ({ notifications, events, next }))
+      const decoded = (
+        page: Effect.Effect<ReadonlyArray<Notification>, RecorderError>
+      ): Effect.Effect<Page, ReadError> =>
+        Effect.flatMap(page, (notifications) => {
+          const last = notifications[notifications.length - 1]
+          return last === undefined || notifications.length < size
+            ? decode(notifications, undefined)
+            : Effect.flatMap(begin(streamPage({ stream, after: last.version, upTo }, false)), (next) =>
+                decode(notifications, decoded(next))
+              )
+        })
+      return decoded(streamPage({ stream, after, upTo }, true))
+    }
+
+    /** A stream of pages: each begins behind the last of the one before. */
+    const paginate = <Place, A, E, E2>(
+      start: Place | undefined,
+      page: (after: Place | undefined) => Effect.Effect<ReadonlyArray<Notification>, E>,
+      placeOf: (last: Notification) => Place,
+      decode: (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<A>, E2>
+    ): Stream.Stream<A, E | E2> =>
+      Stream.paginate(page(start), (current) =>
+        Effect.flatMap(current, (notifications) => {
+          const last = notifications[notifications.length - 1]
+          return last === undefined || notifications.length < size
+            ? Effect.map(decode(notifications), (events) => [events, Option.none<typeof current>()] as const)
+            : Effect.flatMap(begin(page(placeOf(last))), (next) =>
+                Effect.map(decode(notifications), (events) => [events, Option.some(next)] as const)
+              )
+        })
       )
 
     const read = (aggregate: Aggregate.Any, stream: StreamName.StreamName, options: ReadOptions) =>
@@ -350,7 +391,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       const aggregateOf = ({ stream }: Notification) => byName.get(StreamName.category(stream)) as Aggregate.Any
       return paginate(
         options.after,
-        (after) => recorder.readAll({ direction: options.direction, after, upTo: options.upTo, filter, limit: PAGE }),
+        (after) => recorder.readAll({ direction: options.direction, after, upTo: options.upTo, filter, limit: size }),
         (last) => last.position,
         (page) => withEnvelope(aggregateOf, page)
       )
@@ -380,23 +421,6 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     })
   })
 )
-
-/** A stream of pages: each begins behind the last of the one before. */
-const paginate = <Place, A, E, E2>(
-  start: Place | undefined,
-  page: (after: Place | undefined) => Effect.Effect<ReadonlyArray<Notification>, E>,
-  placeOf: (last: Notification) => Place,
-  decode: (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<A>, E2>
-): Stream.Stream<A, E | E2> =>
-  Stream.paginate(start, (after) =>
-    Effect.flatMap(page(after), (notifications) =>
-      Effect.map(decode(notifications), (events) => {
-        const last = notifications[notifications.length - 1]
-        const more = last !== undefined && notifications.length === PAGE
-        return [events, more ? Option.some<Place | undefined>(placeOf(last)) : Option.none()] as const
-      })
-    )
-  )
 
 /** Sends an append whose answer was lost again, as it is. */
 const whenUnavailableAgain = <A, E extends { readonly _tag: string }, R>(append: Effect.Effect<A, E, R>) =>

@@ -67,6 +67,17 @@ export interface ReadAll {
   readonly limit: number
 }
 
+/** How those who read many events ask for them. */
+export interface Paging {
+  /** Events of a page. Default 512. */
+  readonly size: number
+  /**
+   * Whether the next page is asked for while the last one is decoded, which pays where reading is mostly waiting: two pages
+   * are in memory then. Default: it is not.
+   */
+  readonly ahead: boolean
+}
+
 /** What a follower is doing. */
 export type FollowState =
   /** It reads what is there; `position` is how far it has come. */
@@ -135,6 +146,8 @@ export class Recorder extends Context.Service<
      * there is no such thing.
      */
     readonly inTransaction?: ((context: Context.Context<never>) => boolean) | undefined
+    /** How pages of this log are read best; see {@link Paging}. */
+    readonly paging?: Paging | undefined
     /** Identifies the log: given at its creation, never changed. Two copies of a log share it. */
     readonly logId: string
   }

