@@ -36,6 +36,9 @@ export interface Options {
 
 const OPERATION = "configure KurrentDB"
 
+/** Large, since the client may stall for 40 ms in each read. */
+const PAGE = 4096
+
 const open = Effect.fnUntraced(function* ({ prefix = "", maxInFlight = 256 }: Options) {
   const connection = yield* KurrentClient.Connected
   if (!isPrefix(prefix)) {
@@ -52,6 +55,7 @@ const open = Effect.fnUntraced(function* ({ prefix = "", maxInFlight = 256 }: Op
     readAll: log.readAll,
     follow: yield* Following.make(connection, names, log),
     head: log.head,
+    paging: { size: PAGE, ahead: true },
     logId: yield* logIdOf(connection, names, log)
   })
   const services = Context.make(Recorder, recorder).pipe(

@@ -97,7 +97,11 @@ export const make = (connection: Connection, names: Names, log: Log, turns: Sema
           if (version !== lastVersion(one))
             return Effect.fail(failure(`${deleted(stream)}; it was recorded at ${version}`))
           return position === undefined
-            ? Effect.fail(failure("the server does not answer the position of an append; it is older than 22.6"))
+            ? Effect.fail(
+                failure(
+                  "the server does not tell the position of what was appended: the stream was deleted meanwhile, or it is older than 22.6"
+                )
+              )
             : Effect.succeed({ version, position: fromStorage(position.commit) })
         })
       )

@@ -2,7 +2,9 @@
  * Stored events as KurrentDB keeps them: plain JSON as JSON, so that the server's UI and projections can read it, all else
  * as bytes; what else there is of an event in its metadata, beside the user's, each value a string.
  */
-import type { StoredEvent } from "../StoredEvent.ts"
+import type { Position } from "../Position.ts"
+import type { Notification, StoredEvent } from "../StoredEvent.ts"
+import type { StreamName } from "../StreamName.ts"
 import type { EventToAppend, RecordedEvent } from "./events.ts"
 
 /** Keys of the metadata. Those that are left out have the value that is most common. */
@@ -68,25 +70,54 @@ const keptMetadata = (text: string, ordered: boolean): Record<string, string> | 
   return isKept ? (value as Record<string, string>) : undefined
 }
 
-/** What this library, or another program, has appended, as a stored event; throws on what neither can have. */
-export const fromEvent = ({ id, type, isJson, data, metadata, created }: RecordedEvent): StoredEvent => {
-  const found = isRecord(metadata) ? metadata : {}
-  const own = (key: string) => {
-    const value = found[key]
-    return typeof value === "string" ? value : undefined
+/** What an event is decoded from, besides its place. */
+export type Encoded = Pick<RecordedEvent, "id" | "type" | "isJson" | "data" | "metadata" | "created">
+
+/** An event in its place. */
+export interface Place {
+  readonly stream: StreamName
+  readonly version: number
+  readonly position: Position
+}
+
+/**
+ * What this library, or another program, has appended, as a stored event in its place; throws on what neither can have.
+ */
+export const fromEvent = (event: Encoded, { stream, version, position }: Place): Notification => {
+  const { id, type, isJson, data, metadata, created } = event
+  let schemaVersion = 1
+  let encoding = "json"
+  let recordedAt: number | undefined
+  let isText = false
+  let stored: string | undefined
+  let others: Record<string, string> | undefined
+  if (isRecord(metadata)) {
+    for (const key in metadata) {
+      const value = metadata[key]
+      if (!OWN_KEYS.has(key)) {
+        others ??= {}
+        // of other programs' what is no string as JSON
+        others[key] = typeof value === "string" ? value : JSON.stringify(value)
+      } else if (typeof value === "string") {
+        if (key === RECORDED_AT) recordedAt = toInteger(key, value)
+        else if (key === SCHEMA_VERSION) schemaVersion = toInteger(key, value)
+        else if (key === ENCODING) encoding = value
+        else if (key === PAYLOAD) isText = value === "text"
+        else if (key === METADATA) stored = value
+      }
+    }
   }
   return {
     id,
     type,
-    schemaVersion: toInteger(SCHEMA_VERSION, own(SCHEMA_VERSION) ?? "1"),
-    encoding: own(ENCODING) ?? "json",
-    payload: isJson
-      ? JSON.stringify(data)
-      : own(PAYLOAD) === "text"
-        ? fromUtf8.decode(data as Uint8Array)
-        : (data as Uint8Array),
-    metadata: own(METADATA) ?? othersOf(found),
-    recordedAt: toInteger(RECORDED_AT, own(RECORDED_AT) ?? `${created.getTime()}`)
+    schemaVersion,
+    encoding,
+    payload: isJson ? JSON.stringify(data) : isText ? fromUtf8.decode(data as Uint8Array) : (data as Uint8Array),
+    metadata: stored ?? (others === undefined ? "{}" : JSON.stringify(others)),
+    recordedAt: recordedAt ?? created.getTime(),
+    stream,
+    version,
+    position
   }
 }
 
@@ -94,17 +125,6 @@ const toInteger = (key: string, text: string): number => {
   const value = Number(text)
   if (!Number.isSafeInteger(value)) throw new Error(`its metadata has "${text}" as ${key}, which is no integer`)
   return value
-}
-
-/** The user's metadata; of other programs' what is no string as JSON. */
-const othersOf = (found: Readonly<Record<string, unknown>>): string => {
-  let others: Record<string, string> | undefined
-  for (const [key, value] of Object.entries(found)) {
-    if (OWN_KEYS.has(key)) continue
-    others ??= {}
-    others[key] = typeof value === "string" ? value : JSON.stringify(value)
-  }
-  return others === undefined ? "{}" : JSON.stringify(others)
 }
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>

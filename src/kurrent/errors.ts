@@ -33,6 +33,7 @@ interface Raw {
 const CANCELLED = 1
 const DEADLINE_EXCEEDED = 4
 const RESOURCE_EXHAUSTED = 8
+const FAILED_PRECONDITION = 9
 const ABORTED = 10
 const UNAVAILABLE = 14
 const PERMISSION_DENIED = 7
@@ -85,6 +86,8 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
     case ErrorType.APPEND_RECORD_SIZE_EXCEEDED:
       return failure(tooLarge(said, error.maxAppendSize ?? error.maxSize))
   }
+  // of appends to several streams the client does not know the server's answer
+  if (error.code === FAILED_PRECONDITION && /\bleader\b/i.test(said)) return unavailable(said)
   if (said.includes("MaximumAppendEventSizeExceeded") || error.code === RESOURCE_EXHAUSTED)
     return failure(tooLarge(said))
   switch (error.code) {

@@ -3,10 +3,10 @@ import { randomUUID } from "node:crypto"
 import type {
   AllStreamResolvedEvent,
   RecordedEvent as ClientEvent,
-  ResolvedEvent as ClientResolvedEvent,
   EventData,
   JSONType,
-  MetadataType
+  MetadataType,
+  ResolvedEvent as StreamResolvedEvent
 } from "@kurrent/kurrentdb-client"
 
 /** An event to be appended. */
@@ -65,11 +65,10 @@ export const fromClientEvent = (event: ClientEvent, commit?: bigint): RecordedEv
   created: event.created
 })
 
-export const fromResolved = ({
-  event,
-  link,
-  commitPosition
-}: ClientResolvedEvent | AllStreamResolvedEvent): ResolvedEvent => ({
+/** What the client gives, of a stream or of all. */
+export type ClientResolvedEvent = StreamResolvedEvent | AllStreamResolvedEvent
+
+export const fromResolved = ({ event, link, commitPosition }: ClientResolvedEvent): ResolvedEvent => ({
   event: event === undefined ? undefined : fromClientEvent(event as ClientEvent, link ? undefined : commitPosition),
   link: link === undefined ? undefined : fromClientEvent(link as ClientEvent, commitPosition)
 })

@@ -8,10 +8,13 @@ import { fromStorage } from "../Position.ts"
 import type { Filter, ReadAll, ReadStream } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
 import * as StreamName from "../StreamName.ts"
+import type { Encoded } from "./codec.ts"
 import { fromEvent } from "./codec.ts"
 import type { Connection } from "./connection.ts"
-import type { ResolvedEvent } from "./events.ts"
+import type { CallError } from "./errors.ts"
+import type { ClientResolvedEvent, ResolvedEvent } from "./events.ts"
 import type { Names } from "./names.ts"
+import type { StreamPage } from "./pages.ts"
 import { readAllPage, readStreamPage } from "./pages.ts"
 import { patiently } from "./patience.ts"
 import { toRecorderError } from "./recorderErrors.ts"
@@ -28,51 +31,86 @@ export const matcher = (filter: Filter | undefined): ((event: Notification) => b
     (categories === undefined || categories.has(StreamName.category(stream)))
 }
 
-/** What the library makes of an event of the server; `undefined` where it is none of the log's. */
-export const toNotification = (names: Names, { event }: ResolvedEvent): Notification | undefined => {
-  const stream = event === undefined ? undefined : names.fromServer(event.stream)
-  if (event === undefined || stream === undefined) return undefined
-  const { revision, position } = event
+/** What an event of the server is to the log: a notification, or no event of it, of which only the position is told. */
+type Found = Notification | { readonly stream: undefined; readonly position: Position }
+
+/** An event that can't be read is kept until it would be told. */
+type Unreadable = RecorderFailure
+
+const unreadable = (stream: string, revision: bigint, cause: unknown): Unreadable => {
+  const reason = `event ${revision} of stream "${stream}" can't be read: ${messageOf(cause)}`
+  return new RecorderFailure({ operation: "read the log", reason, cause })
+}
+
+const find = (
+  names: Names,
+  event: Encoded & { readonly revision: bigint },
+  serverStream: string,
+  commit: bigint | undefined
+): Found | Unreadable => {
   try {
-    if (position === undefined) throw new Error("the server does not tell its position; it is older than 22.6")
-    return { ...fromEvent(event), stream, version: Number(revision), position: fromStorage(position) }
+    if (commit === undefined) throw new Error("the server does not tell its position; it is older than 22.6")
+    const position = fromStorage(commit)
+    const stream = names.fromServer(serverStream)
+    return stream === undefined
+      ? { stream, position }
+      : fromEvent(event, { stream, version: Number(event.revision), position })
   } catch (cause) {
-    const reason = `event ${revision} of stream "${stream}" can't be read: ${messageOf(cause)}`
-    throw new RecorderFailure({ operation: "read the log", reason, cause })
+    return unreadable(serverStream, event.revision, cause)
   }
 }
 
-/** Makes notifications of what was read. */
+/** What the client gives, to be found while it reads on; nothing where a link leads nowhere. */
+const fromClient =
+  (names: Names) =>
+  ({ event, commitPosition }: ClientResolvedEvent): Found | Unreadable | undefined =>
+    event === undefined
+      ? undefined
+      : find(
+          names,
+          event as Encoded & { readonly revision: bigint },
+          event.streamId,
+          event.position?.commit ?? commitPosition
+        )
+
+/** What a subscription gives. */
 export const toNotifications = (
   names: Names,
-  page: ReadonlyArray<ResolvedEvent>
+  events: ReadonlyArray<ResolvedEvent>
 ): Effect.Effect<ReadonlyArray<Notification>, RecorderFailure> =>
-  Effect.try({
-    try: () => {
-      const notifications: Array<Notification> = []
-      for (const one of page) {
-        const notification = toNotification(names, one)
-        if (notification !== undefined) notifications.push(notification)
-      }
-      return notifications
-    },
-    catch: (cause) => cause as RecorderFailure
-  })
+  ofLog(events.map(({ event }) => (event === undefined ? undefined : find(names, event, event.stream, event.position))))
+
+/** The notifications among what was found; one that can't be read is a failure. */
+const ofLog = (
+  found: ReadonlyArray<Found | Unreadable | undefined>
+): Effect.Effect<ReadonlyArray<Notification>, RecorderFailure> => {
+  const notifications: Array<Notification> = []
+  for (const one of found) {
+    if (one instanceof RecorderFailure) return Effect.fail(one)
+    if (one?.stream !== undefined) notifications.push(one)
+  }
+  return Effect.succeed(notifications)
+}
 
 /** Reads the log of such names. */
 export const make = (connection: Connection, names: Names) => {
+  const toFound = fromClient(names)
+
   /** Nothing, where there is no such stream, or no longer. */
-  const readServerStream = (
-    stream: string,
-    page: Pick<Parameters<typeof readStreamPage>[2], "direction" | "from" | "limit">
-  ): Effect.Effect<ReadonlyArray<ResolvedEvent>, RecorderError> =>
-    patiently(readStreamPage(connection, stream, { ...page, resolveLinks: false })).pipe(
-      Effect.catch((error) =>
+  const orNothing = <A>(read: Effect.Effect<ReadonlyArray<A>, CallError>) =>
+    Effect.catch(
+      patiently(read),
+      (error): Effect.Effect<ReadonlyArray<A>, RecorderError> =>
         error._tag === "StreamNotFound" || error._tag === "StreamTombstoned"
-          ? Effect.succeed<ReadonlyArray<ResolvedEvent>>([])
+          ? Effect.succeed([])
           : Effect.fail(toRecorderError("read a stream", error))
-      )
     )
+
+  type ServerPage = Pick<StreamPage, "direction" | "from" | "limit">
+
+  /** A page of any stream of the server. */
+  const readServerStream = (stream: string, page: ServerPage) =>
+    orNothing(readStreamPage(connection, stream, { ...page, resolveLinks: false }))
 
   const readStream = ({ stream, direction, after, upTo, limit }: ReadStream) => {
     const isBackward = direction === "backward"
@@ -87,38 +125,43 @@ export const make = (connection: Connection, names: Names) => {
           : Math.min(limit, upTo - (first ?? 0) + 1)
     if (inRange <= 0 || (first !== undefined && first < 0)) return Effect.succeed([])
     const from = first === undefined ? "end" : BigInt(Math.min(first, Number.MAX_SAFE_INTEGER))
-    return readServerStream(names.toServer(stream), {
+    const page: StreamPage = {
       direction: isBackward ? "backward" : "forward",
       from,
-      limit: Math.min(inRange, Number.MAX_SAFE_INTEGER)
-    }).pipe(
-      Effect.flatMap((page) => toNotifications(names, page)),
+      limit: Math.min(inRange, Number.MAX_SAFE_INTEGER),
+      resolveLinks: false
+    }
+    return orNothing(readStreamPage(connection, names.toServer(stream), page, toFound)).pipe(
+      Effect.flatMap(ofLog),
       Effect.map((page) => (isBackward && upTo !== undefined ? page.filter(({ version }) => version >= upTo) : page))
     )
   }
 
   /** A page of the server's; a position that it refuses is told from a server that is unavailable. */
   const serverPage = (page: Pick<Parameters<typeof readAllPage>[1], "direction" | "from" | "limit" | "filter">) => {
-    const read = readAllPage(connection, { ...page, resolveLinks: false })
-    return Effect.catch(patiently(read), (error): Effect.Effect<ReadonlyArray<ResolvedEvent>, RecorderError> => {
-      const failure = Effect.fail(toRecorderError("read the log", error))
-      if (typeof page.from !== "bigint") return failure
-      // the server's answer to a position that is no event's looks as if it were unavailable
-      const probe = readAllPage(connection, {
-        ...page,
-        from: "start",
-        filter: undefined,
-        limit: 1,
-        resolveLinks: false
-      })
-      return Effect.matchEffect(probe, {
-        onFailure: () => failure,
-        onSuccess: () => {
-          const reason = `the server refuses position ${page.from}: it is no event's; positions come from reads, followers and appends`
-          return Effect.fail(new RecorderFailure({ operation: "read the log", reason, cause: error }))
-        }
-      })
-    })
+    const read = readAllPage(connection, { ...page, resolveLinks: false }, toFound)
+    return Effect.catch(
+      patiently(read),
+      (error): Effect.Effect<ReadonlyArray<Found | Unreadable | undefined>, RecorderError> => {
+        const failure = Effect.fail(toRecorderError("read the log", error))
+        if (typeof page.from !== "bigint") return failure
+        // the server's answer to a position that is no event's looks as if it were unavailable
+        const probe = readAllPage(connection, {
+          ...page,
+          from: "start",
+          filter: undefined,
+          limit: 1,
+          resolveLinks: false
+        })
+        return Effect.matchEffect(probe, {
+          onFailure: () => failure,
+          onSuccess: () => {
+            const reason = `the server refuses position ${page.from}: it is no event's; positions come from reads, followers and appends`
+            return Effect.fail(new RecorderFailure({ operation: "read the log", reason, cause: error }))
+          }
+        })
+      }
+    )
   }
 
   const readAll = Effect.fnUntraced(function* ({ direction = "forward", after, upTo, filter, limit }: ReadAll) {
@@ -136,7 +179,7 @@ export const make = (connection: Connection, names: Names) => {
         limit: asked,
         filter: names.filter(filter)
       })
-      for (const notification of yield* toNotifications(names, read)) {
+      for (const notification of yield* ofLog(read)) {
         const { position } = notification
         if (last !== undefined && (isBackward ? position >= last : position <= last)) continue
         if (upTo !== undefined && (isBackward ? position < upTo : position > upTo)) return page
@@ -144,9 +187,9 @@ export const make = (connection: Connection, names: Names) => {
         page.push(notification)
         if (page.length === limit) return page
       }
-      const end = read[read.length - 1]?.event?.position
-      if (read.length < asked || end === undefined) break
-      last = fromStorage(end)
+      const end = read[read.length - 1]
+      if (read.length < asked || end === undefined || end instanceof RecorderFailure) break
+      last = end.position
     }
     return page as ReadonlyArray<Notification>
   })

@@ -33,9 +33,18 @@ export const make = (prefix: string): Names => {
   const streams = `${own}(?!\\$)[^-]*(?<!${SNAPSHOT})-[\\s\\S]+`
   const isOwn = new RegExp(`^${streams}$`)
   const category = (name: string) => `${prefix}${name}-`
+  // events of one stream mostly come together
+  let lastName: string | undefined
+  let lastStream: StreamName | undefined
   return {
     toServer: (stream) => prefix + stream,
-    fromServer: (name) => (isOwn.test(name) ? StreamNames.fromStorage(name.slice(prefix.length)) : undefined),
+    fromServer: (name) => {
+      if (name !== lastName) {
+        lastName = name
+        lastStream = isOwn.test(name) ? StreamNames.fromStorage(name.slice(prefix.length)) : undefined
+      }
+      return lastStream
+    },
     snapshots: (stream) => {
       const dash = stream.indexOf("-")
       return `${prefix}${stream.slice(0, dash)}${SNAPSHOT}${stream.slice(dash)}`

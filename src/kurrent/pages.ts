@@ -2,7 +2,8 @@
 import type { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect } from "effect"
 import type { Connection } from "./connection.ts"
-import type { ResolvedEvent } from "./events.ts"
+import type { CallError } from "./errors.ts"
+import type { ClientResolvedEvent, ResolvedEvent } from "./events.ts"
 import { fromResolved } from "./events.ts"
 import type { AllFilter } from "./filters.ts"
 import { toClientFilter } from "./filters.ts"
@@ -28,12 +29,16 @@ export interface AllPage {
 
 type Read = ReturnType<KurrentDBClient["readStream"]> | ReturnType<KurrentDBClient["readAll"]>
 
-const collect = async (events: Read, alive: () => void): Promise<ReadonlyArray<ResolvedEvent>> => {
-  const page: Array<ResolvedEvent> = []
+const collect = async <A>(
+  events: Read,
+  alive: () => void,
+  map: (resolved: ClientResolvedEvent) => A
+): Promise<ReadonlyArray<A>> => {
+  const page: Array<A> = []
   for await (const resolved of events) {
     // the client hands them over 64 at a time
     if (page.length % 64 === 0) alive()
-    page.push(fromResolved(resolved))
+    page.push(map(resolved))
   }
   return page
 }
@@ -41,9 +46,15 @@ const collect = async (events: Read, alive: () => void): Promise<ReadonlyArray<R
 /** With where to begin always given: without, the client reads forward whatever the direction. */
 const directionOf = (direction: StreamPage["direction"]) => (direction === "forward" ? "forwards" : "backwards")
 
-export const readStreamPage = (connection: Connection, stream: string, page: StreamPage) =>
+/** `map` makes what is kept of each event, while others are still on their way; it does not throw. */
+export const readStreamPage = <A = ResolvedEvent>(
+  connection: Connection,
+  stream: string,
+  page: StreamPage,
+  map: (resolved: ClientResolvedEvent) => A = fromResolved as never
+): Effect.Effect<ReadonlyArray<A>, CallError> =>
   page.limit <= 0
-    ? Effect.succeed<ReadonlyArray<ResolvedEvent>>([])
+    ? Effect.succeed<ReadonlyArray<A>>([])
     : connection.read("read a stream", stream, (client, alive) =>
         collect(
           client.readStream(stream, {
@@ -53,14 +64,19 @@ export const readStreamPage = (connection: Connection, stream: string, page: Str
             resolveLinkTos: page.resolveLinks,
             ...(connection.credentials === undefined ? {} : { credentials: connection.credentials })
           }),
-          alive
+          alive,
+          map
         )
       )
 
 // a limit of 0 makes the server spin
-export const readAllPage = (connection: Connection, page: AllPage) =>
+export const readAllPage = <A = ResolvedEvent>(
+  connection: Connection,
+  page: AllPage,
+  map: (resolved: ClientResolvedEvent) => A = fromResolved as never
+): Effect.Effect<ReadonlyArray<A>, CallError> =>
   page.limit <= 0
-    ? Effect.succeed<ReadonlyArray<ResolvedEvent>>([])
+    ? Effect.succeed<ReadonlyArray<A>>([])
     : connection.read("read $all", "$all", (client, alive) => {
         const filter = page.filter === undefined ? undefined : toClientFilter(page.filter)
         return collect(
@@ -72,6 +88,7 @@ export const readAllPage = (connection: Connection, page: AllPage) =>
             ...(filter === undefined ? {} : { filter }),
             ...(connection.credentials === undefined ? {} : { credentials: connection.credentials })
           }),
-          alive
+          alive,
+          map
         )
       })

@@ -4,6 +4,7 @@ import { Effect } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
+import { fromStorage } from "../Position.ts"
 import type { StoredSnapshot } from "../SnapshotRecorder.ts"
 import { SnapshotRecorder } from "../SnapshotRecorder.ts"
 import type { StreamName } from "../StreamName.ts"
@@ -77,7 +78,11 @@ export const snapshots = (connection: Connection, names: Names, log: Log): Snaps
 const toSnapshot = (stream: StreamName, event: RecordedEvent): Effect.Effect<StoredSnapshot, RecorderFailure> =>
   Effect.try({
     try: () => {
-      const { schemaVersion, encoding, payload, metadata, recordedAt } = fromEvent(event)
+      const { schemaVersion, encoding, payload, metadata, recordedAt } = fromEvent(event, {
+        stream,
+        version: 0,
+        position: fromStorage(0n)
+      })
       const { version, createdAt } = JSON.parse(metadata) as Partial<Places>
       if (version === undefined || createdAt === undefined) throw new Error("its metadata has no version")
       return {
