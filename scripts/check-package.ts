@@ -86,7 +86,10 @@ const entryPoints = Object.keys(manifest.exports).filter((key) => key !== "./pac
 const specifier = (entryPoint: string): string => name + entryPoint.slice(1)
 const needsVitest = (entryPoint: string): boolean => entryPoint === "./testing"
 /** The drivers that are installed only by those who use them, by the entry points that need one. */
-const drivers: Readonly<Record<string, string>> = { "./postgres": "@effect/sql-pg" }
+const drivers: Readonly<Record<string, string>> = {
+  "./kurrent": "@kurrent/kurrentdb-client",
+  "./postgres": "@effect/sql-pg"
+}
 const needsNothing = (entryPoint: string): boolean => !needsVitest(entryPoint) && drivers[entryPoint] === undefined
 
 const importAtRuntime = (entryPoint: string): string => {

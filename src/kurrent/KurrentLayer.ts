@@ -26,16 +26,21 @@ export type KurrentServices = EventSourcing.EventSourcing | KurrentRecorder.Serv
  * `RecorderUnavailable`.
  *
  * @example
- * ```ts no-run
- * import { Effect } from "effect"
+ * ```ts
+ * import { Config, Effect } from "effect"
  * import { EventStore } from "effect-eventsourcing"
  * import { KurrentLayer } from "effect-eventsourcing/kurrent"
  *
- * const program = EventStore.EventStore.use((store) => store.head)
+ * const program = Effect.gen(function*() {
+ *   const connectionString = yield* Config.Redacted("KURRENTDB_URI")
+ *   return yield* EventStore.EventStore.use((store) => store.head).pipe(
+ *     Effect.provide(KurrentLayer({ connectionString, prefix: "example." }))
+ *   )
+ * })
  *
- * Effect.runPromise(
- *   Effect.provide(program, KurrentLayer({ connectionString: "kurrentdb://localhost:2113?tls=false" }))
- * )
+ * Effect.runPromise(program).then((head) => {
+ *   console.log(head) // prints: undefined
+ * })
  * ```
  */
 export const KurrentLayer = <E = never, R = never>(

@@ -111,6 +111,7 @@ const node = (args: ReadonlyArray<string>, cwd: string, timeout: number): Promis
   // Blocks must behave as they do in a shell, not as they do below a test runner.
   const { NODE_ENV: _env, NODE_OPTIONS: _options, ...inherited } = process.env
   const env = Object.fromEntries(Object.entries(inherited).filter(([name]) => !/^(VITEST|TEST$)/.test(name)))
+  env.KURRENTDB_URI ??= env.KURRENTDB_FAKE_URI
   return new Promise((resolve) => {
     execFile(
       process.execPath,
