@@ -1,4 +1,4 @@
-/** Everything above a backend's recorders, as one layer: mapper, event store, snapshot store, repository. */
+/** Everything above a backend's recorders, as one layer: mapper, event store, snapshot store, repository, subscriptions. */
 import { Layer } from "effect"
 import * as EventStore from "./EventStore.ts"
 import * as Mapper from "./Mapper.ts"
@@ -6,9 +6,15 @@ import type { Recorder } from "./Recorder.ts"
 import * as Repository from "./Repository.ts"
 import type { SnapshotRecorder } from "./SnapshotRecorder.ts"
 import * as SnapshotStore from "./SnapshotStore.ts"
+import * as Subscription from "./Subscription.ts"
 
 /** What an application works with. */
-export type EventSourcing = Mapper.Mapper | EventStore.EventStore | SnapshotStore.SnapshotStore | Repository.Repository
+export type EventSourcing =
+  | Mapper.Mapper
+  | EventStore.EventStore
+  | SnapshotStore.SnapshotStore
+  | Repository.Repository
+  | Subscription.Subscription
 
 /** The options that all backend layers have. */
 export interface Options<E = never, R = never> extends Repository.Options {
@@ -35,7 +41,7 @@ export interface Options<E = never, R = never> extends Repository.Options {
 export const layer = <E = never, R = never>(
   options: Options<E, R> = {}
 ): Layer.Layer<EventSourcing, E, R | Recorder | SnapshotRecorder> =>
-  Repository.layer(options).pipe(
+  Layer.mergeAll(Repository.layer(options), Subscription.layer).pipe(
     Layer.provideMerge(Layer.mergeAll(EventStore.layer, SnapshotStore.layer)),
     Layer.provideMerge(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
   )

@@ -164,6 +164,13 @@ export class EventStore extends Context.Service<
       options?: ReadAllOptions
     ) => Stream.Stream<PositionedOf<As[number]>, ReadError>
 
+    /** Decodes events of these aggregates that were read from the recorder. @internal */
+    readonly decode: (
+      aggregates: ReadonlyArray<Aggregate.Any>
+    ) => (
+      notifications: ReadonlyArray<Notification>
+    ) => Effect.Effect<ReadonlyArray<Positioned<string, Aggregate.AnyEvent>>, ReadError>
+
     /** The version of an aggregate's last event; `undefined` where there is none. */
     readonly version: (stream: StreamName.StreamName) => Effect.Effect<number | undefined, RecorderError>
 
@@ -385,15 +392,19 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
         (page) => withEnvelope(() => aggregate, page)
       )
 
-    const readAll = (aggregates: ReadonlyArray<Aggregate.Any>, options: ReadAllOptions) => {
+    const decodeOf = (aggregates: ReadonlyArray<Aggregate.Any>) => {
       const byName = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
-      const filter = { categories: [...byName.keys()] }
       const aggregateOf = ({ stream }: Notification) => byName.get(StreamName.category(stream)) as Aggregate.Any
+      return (page: ReadonlyArray<Notification>) => withEnvelope(aggregateOf, page)
+    }
+
+    const readAll = (aggregates: ReadonlyArray<Aggregate.Any>, options: ReadAllOptions) => {
+      const filter = { categories: aggregates.map(({ name }) => name) }
       return paginate(
         options.after,
         (after) => recorder.readAll({ direction: options.direction, after, upTo: options.upTo, filter, limit: size }),
         (last) => last.position,
-        (page) => withEnvelope(aggregateOf, page)
+        decodeOf(aggregates)
       )
     }
 
@@ -415,6 +426,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       read: (aggregate, id, options = {}) => read(aggregate, StreamName.of(aggregate.name, id), options) as never,
       readPage,
       readAll: (aggregates, options = {}) => readAll(aggregates, options) as never,
+      decode: decodeOf,
       version,
       head: recorder.head,
       inTransaction: recorder.inTransaction

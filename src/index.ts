@@ -2,7 +2,8 @@
  * Event sourcing for TypeScript, as Effect layers.
  *
  * Each module is a namespace: `import { Aggregate, Repository } from "effect-eventsourcing"`. Backends are subpaths:
- * `effect-eventsourcing/memory`, `effect-eventsourcing/sqlite`, `effect-eventsourcing/postgres`.
+ * `effect-eventsourcing/memory`, `effect-eventsourcing/sqlite`, `effect-eventsourcing/postgres`,
+ * `effect-eventsourcing/kurrent`.
  */
 export * as Aggregate from "./Aggregate.ts"
 export * as Cipher from "./Cipher.ts"
@@ -26,6 +27,7 @@ export * as SnapshotStore from "./SnapshotStore.ts"
 export * as StoredEvent from "./StoredEvent.ts"
 export * as StreamCatalog from "./StreamCatalog.ts"
 export * as StreamName from "./StreamName.ts"
+export * as Subscription from "./Subscription.ts"
 export * as TrackedAppend from "./TrackedAppend.ts"
 export * as Tracking from "./Tracking.ts"
 export * as Transcoder from "./Transcoder.ts"

@@ -1,0 +1,222 @@
+/**
+ * Subscriptions: the events of a log as a stream, from a place in the past into the present, and on.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Schema, Stream } from "effect"
+ * import { Aggregate, Repository, Subscription } from "effect-eventsourcing"
+ * import { MemoryLayer } from "effect-eventsourcing/memory"
+ *
+ * const Counter = Aggregate.make("Counter", {
+ *   state: Schema.Int,
+ *   creation: { Started: {} },
+ *   events: { Increased: { by: Schema.Int } },
+ *   reduce: { Started: () => 0, Increased: (count, { by }) => count + by }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const counters = yield* Repository.of(Counter)
+ *   const id = yield* Counter.randomId
+ *   yield* counters.execute(id, Counter.Started())
+ *   yield* counters.execute(id, Counter.Increased({ by: 2 }))
+ *   // never ends by itself
+ *   yield* Subscription.all([Counter]).pipe(
+ *     Stream.take(2),
+ *     Stream.runForEach(({ version, event }) => Effect.sync(() => console.log(version, event._tag)))
+ *   )
+ *   // prints: 0 Started
+ *   // prints: 1 Increased
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.provide(MemoryLayer())))
+ * ```
+ */
+import { Context, Effect, Layer, RcRef, Stream } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type * as Aggregate from "./Aggregate.ts"
+import type { ReadError, RecorderError } from "./EventSourcingError.ts"
+import type { PositionedOf } from "./EventStore.ts"
+import { EventStore } from "./EventStore.ts"
+import { followPages } from "./internal/follow.ts"
+import * as Tail from "./internal/tail.ts"
+import type { Position } from "./Position.ts"
+import type { Positioned } from "./RecordedEvent.ts"
+import type { FollowBatch, FollowState, ReadAll } from "./Recorder.ts"
+import { Recorder } from "./Recorder.ts"
+import type { Notification } from "./StoredEvent.ts"
+import * as StreamName from "./StreamName.ts"
+
+/** Where a subscription begins, and who is told what it does. */
+export interface Options {
+  /** Behind a position, with the first event (`start`), or with what comes next (`end`). Default `start`. */
+  readonly from?: Position | "start" | "end" | undefined
+  /** Is told of each state as the subscription comes to it (G12): write it to a `SubscriptionRef`, a metric, a log. */
+  readonly onState?: ((state: FollowState) => Effect.Effect<void>) | undefined
+}
+
+/** Events that came together, and how far the subscription has come with them. */
+export interface Batch<out E> {
+  /** In the total order; empty where what came was for others. */
+  readonly events: ReadonlyArray<E>
+  /** Everything up to here has been seen, also what was for others; begin behind it to go on. */
+  readonly position: Position | undefined
+  /** Whether the end of the log was reached with this batch. */
+  readonly caughtUp: boolean
+}
+
+/** Which events. */
+interface Selection {
+  readonly aggregates: ReadonlyArray<Aggregate.Any>
+  readonly types?: ReadonlyArray<string> | undefined
+  readonly stream?: StreamName.StreamName | undefined
+}
+
+/**
+ * Follows a log for any number of subscriptions.
+ *
+ * What was there before is read by each in pages, filtered by the database or server. What comes is read once for all of the
+ * process and kept for a while (some thousand events): a subscription that is too slow for that reads pages again. None slows
+ * another, and none holds more than a page.
+ */
+export class Subscription extends Context.Service<
+  Subscription,
+  {
+    /** The selected events in batches. @internal */
+    readonly batches: (
+      selection: Selection,
+      options: Options
+    ) => Stream.Stream<Batch<Positioned<string, Aggregate.AnyEvent>>, ReadError>
+  }
+>()("effect-eventsourcing/Subscription") {}
+
+/** The subscriptions of a recorder. */
+export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = Layer.effect(
+  Subscription,
+  Effect.gen(function* () {
+    const recorder = yield* Recorder
+    const store = yield* EventStore
+    const shared = yield* RcRef.make({ acquire: Tail.make(recorder), idleTimeToLive: "1 second" })
+
+    const batches = Effect.fnUntraced(function* (selection: Selection, { from = "start", onState }: Options) {
+      const tail = yield* RcRef.get(shared)
+      const after = from === "end" ? yield* recorder.head : from === "start" ? undefined : from
+      const { aggregates, stream, types } = selection
+      const filter = { categories: aggregates.map(({ name }) => name), types }
+      const matches = matcher(selection)
+      if (onState !== undefined) {
+        yield* tail.watch((state) => (state._tag === "Retrying" ? onState(state) : Effect.void))
+      }
+      const pages = stream === undefined ? recorder.readAll : streamPages(recorder, stream)
+      const readAll = (read: ReadAll) => {
+        const there = tail.behind(read.after)
+        return there === undefined ? pages(read) : Effect.succeed(firstOf(there, matches, read.limit))
+      }
+      const follow = followPages({ readAll, head: Effect.sync(tail.position) }, tail.growth)
+      const decode = store.decode(aggregates)
+      return Stream.mapEffect(
+        follow({ after, filter, onState }),
+        ({ notifications, position, caughtUp }: FollowBatch) =>
+          Effect.map(decode(notifications), (events) => ({ events, position, caughtUp }))
+      )
+    })
+
+    return Subscription.of({ batches: (selection, options) => Stream.unwrap(batches(selection, options)) })
+  })
+)
+
+/** All events of these aggregates, in batches: for throughput, and to know how far one has come. */
+export const batches = <const As extends ReadonlyArray<Aggregate.Any>>(
+  aggregates: As,
+  options: Options = {}
+): Stream.Stream<Batch<PositionedOf<As[number]>>, ReadError, Subscription> =>
+  Stream.unwrap(Subscription.useSync((subscription) => subscription.batches({ aggregates }, options))) as never
+
+const events = (selection: Selection, options: Options) =>
+  Stream.unwrap(
+    Subscription.useSync((subscription) =>
+      Stream.flatMap(subscription.batches(selection, options), ({ events }) => Stream.fromIterable(events))
+    )
+  )
+
+/**
+ * All events of these aggregates in the total order (G3, G4): none is missed, none comes twice. Ends only with an error: an
+ * event that can't be decoded (G8), or a log that was closed.
+ */
+export const all = <const As extends ReadonlyArray<Aggregate.Any>>(
+  aggregates: As,
+  options: Options = {}
+): Stream.Stream<PositionedOf<As[number]>, ReadError, Subscription> => events({ aggregates }, options) as never
+
+/** All events of one kind of aggregate; see {@link all}. */
+export const category = <A extends Aggregate.Any>(
+  aggregate: A,
+  options: Options = {}
+): Stream.Stream<PositionedOf<A>, ReadError, Subscription> => all([aggregate], options) as never
+
+/** The events of one aggregate; see {@link all}. */
+export const stream = <A extends Aggregate.Any>(
+  aggregate: A,
+  id: Aggregate.Id<Aggregate.NameOf<A>>,
+  options: Options = {}
+): Stream.Stream<PositionedOf<A>, ReadError, Subscription> =>
+  events({ aggregates: [aggregate], stream: StreamName.of(aggregate.name, id) }, options) as never
+
+/** The events of an aggregate that are of these types; see {@link all}. */
+export const types = <A extends Aggregate.Any, const Tag extends Aggregate.Event<A>["_tag"]>(
+  aggregate: A,
+  tags: NonEmptyReadonlyArray<Tag>,
+  options: Options = {}
+): Stream.Stream<
+  Positioned<Aggregate.NameOf<A>, Extract<Aggregate.Event<A>, { readonly _tag: Tag }>>,
+  ReadError,
+  Subscription
+> => {
+  const wanted: ReadonlySet<string> = new Set(tags)
+  const stored = [...aggregate.compiled.byType].flatMap(([type, { tag }]) => (wanted.has(tag) ? [type] : []))
+  return events({ aggregates: [aggregate], types: stored }, options) as never
+}
+
+const matcher = ({ aggregates, stream, types }: Selection): ((event: Notification) => boolean) => {
+  const categories = new Set(aggregates.map(({ name }) => name))
+  const wanted = types === undefined ? undefined : new Set(types)
+  return (event) =>
+    stream !== undefined
+      ? event.stream === stream
+      : categories.has(StreamName.category(event.stream)) && (wanted === undefined || wanted.has(event.type))
+}
+
+const firstOf = (
+  events: ReadonlyArray<Notification>,
+  matches: (event: Notification) => boolean,
+  limit: number
+): ReadonlyArray<Notification> => {
+  const found: Array<Notification> = []
+  for (const event of events) {
+    if (!matches(event)) continue
+    found.push(event)
+    if (found.length === limit) break
+  }
+  return found
+}
+
+/** Pages of one stream by positions: read from where the last one ended, or once from the start. */
+const streamPages = (recorder: Recorder["Service"], stream: StreamName.StreamName) => {
+  let last: { readonly position: Position; readonly version: number } | undefined
+  return Effect.fnUntraced(function* ({
+    after,
+    limit
+  }: ReadAll): Effect.fn.Return<ReadonlyArray<Notification>, RecorderError> {
+    const found: Array<Notification> = []
+    let version = last !== undefined && after !== undefined && last.position <= after ? last.version : undefined
+    while (true) {
+      const page = yield* recorder.readStream({ stream, after: version, limit })
+      for (const event of page) {
+        version = event.version
+        last = { position: event.position, version }
+        if (after === undefined || event.position > after) found.push(event)
+        if (found.length === limit) return found
+      }
+      if (page.length < limit) return found
+    }
+  })
+}

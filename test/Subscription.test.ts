@@ -1,0 +1,210 @@
+/** Subscriptions on every backend: from the past into the present, shared by all of a process, none slowed by another. */
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import type { Layer, Scope } from "effect"
+import { Deferred, Effect, Fiber, Random, Schedule, Stream } from "effect"
+import type { EventSourcing, Recorder } from "effect-eventsourcing"
+import { EventStore, Repository, Subscription } from "effect-eventsourcing"
+import { KurrentLayer } from "effect-eventsourcing/kurrent"
+import { MemoryLayer } from "effect-eventsourcing/memory"
+import { PostgresLayer } from "effect-eventsourcing/postgres"
+import { SqliteLayer } from "effect-eventsourcing/sqlite"
+import { newPrefix, uri } from "./kurrent/support/server.ts"
+import { newSchema, url } from "./postgres/support/database.ts"
+import { Counter, Dog, increase } from "./support/dog.ts"
+
+type Services = EventSourcing.EventSourcing | Recorder.Recorder
+
+const temporaryDirectory = Effect.acquireRelease(
+  Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "subscription-"))),
+  (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true }))
+)
+
+const backends: Readonly<Record<string, Effect.Effect<Layer.Layer<Services, unknown>, never, Scope.Scope>>> = {
+  memory: Effect.sync(() => MemoryLayer()),
+  SQLite: Effect.map(temporaryDirectory, (directory) => SqliteLayer({ filename: Path.join(directory, "log.db") })),
+  PostgreSQL: Effect.map(newSchema, (schema) => PostgresLayer({ url: url(), schema })),
+  KurrentDB: Effect.sync(() => KurrentLayer({ connectionString: uri, prefix: newPrefix() }))
+}
+
+/** Counts one up, `count` times. */
+const countUp = Effect.fnUntraced(function* (id: string, count: number) {
+  const counters = yield* Repository.of(Counter)
+  const counter = Counter.id(id)
+  yield* Effect.catchTag(counters.execute(counter, Counter.Started()), "AggregateAlreadyExists", () => Effect.void)
+  for (let n = 0; n < count; n++) yield* counters.execute(counter, increase)
+})
+
+/** What a subscription has brought so far, and how to wait for more. */
+const collect = <A, E, R>(stream: Stream.Stream<A, E, R>) =>
+  Effect.gen(function* () {
+    const seen: Array<A> = []
+    const fiber = yield* stream.pipe(
+      Stream.runForEach((one) => Effect.sync(() => seen.push(one))),
+      Effect.forkScoped({ startImmediately: true })
+    )
+    const until = (condition: (seen: ReadonlyArray<A>) => boolean) =>
+      Effect.suspend(() => (condition(seen) ? Effect.void : Effect.fail("not yet"))).pipe(
+        Effect.retry(Schedule.spaced("5 millis")),
+        Effect.raceFirst(Effect.andThen(Fiber.join(fiber), Effect.die(new Error("the subscription ended"))))
+      )
+    return { seen, until }
+  })
+
+const places = (events: ReadonlyArray<{ readonly stream: string; readonly version: number }>) =>
+  events.map(({ stream, version }) => `${stream} ${version}`)
+
+const whole = Effect.flatMap(EventStore.EventStore, (store) =>
+  Effect.map(Stream.runCollect(store.readAll([Counter, Dog])), (events) => [...events])
+)
+
+describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, makeLayer) => {
+  const test = (name: string, run: () => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
+    it.live(name, () => Effect.flatMap(makeLayer, (layer) => Effect.provide(run(), layer)))
+
+  test("G3 all events come once and in order, from the past into the present, to each of several at once", () =>
+    Effect.gen(function* () {
+      yield* countUp("before", 20)
+      const one = yield* collect(Subscription.all([Counter, Dog]))
+      yield* one.until(({ length }) => length === 21)
+      const writing = yield* Effect.forkScoped(
+        Effect.forEach(["a", "b", "c", "d"], (id) => countUp(id, 25), { concurrency: "unbounded" })
+      )
+      const others = yield* Effect.forEach([1, 2, 3], () => collect(Subscription.all([Counter, Dog])))
+      yield* Fiber.join(writing)
+      const expected = places(yield* whole)
+      assert.strictEqual(expected.length, 21 + 4 * 26)
+      for (const { seen, until } of [one, ...others]) {
+        yield* until(({ length }) => length >= expected.length)
+        assert.deepStrictEqual(places(seen), expected)
+      }
+    }))
+
+  test("it begins at the start, behind a position, or with what comes next", () =>
+    Effect.gen(function* () {
+      yield* countUp("1", 5)
+      const before = yield* whole
+      const behind = yield* Effect.forEach(before, ({ position }) =>
+        collect(Subscription.all([Counter, Dog], { from: position }))
+      )
+      const next = yield* Deferred.make<void>()
+      const end = yield* collect(
+        Subscription.all([Counter, Dog], {
+          from: "end",
+          onState: ({ _tag }) => (_tag === "Live" ? Effect.asVoid(Deferred.succeed(next, undefined)) : Effect.void)
+        })
+      )
+      yield* Deferred.await(next)
+      yield* countUp("1", 3)
+      const expected = places(yield* whole)
+      for (const [i, { seen, until }] of behind.entries()) {
+        yield* until(({ length }) => length >= expected.length - i - 1)
+        assert.deepStrictEqual(places(seen), expected.slice(i + 1))
+      }
+      yield* end.until(({ length }) => length >= 3)
+      assert.deepStrictEqual(places(end.seen), expected.slice(-3))
+    }))
+
+  test("of a kind of aggregate, of one aggregate, of some types: these and no others, past and present", () =>
+    Effect.gen(function* () {
+      const dogs = yield* Repository.of(Dog)
+      const one = Counter.stream(Counter.id("1"))
+      const write = Effect.fnUntraced(function* (round: string) {
+        yield* countUp("1", 3)
+        yield* dogs.execute(Dog.id(`rex${round}`), Dog.Registered({ name: "Rex" }))
+        yield* dogs.execute(Dog.id(`rex${round}`), Dog.TrickAdded({ trick: "sit" }))
+        yield* countUp("2", 2)
+        yield* dogs.execute(Dog.id(`rex${round}`), Dog.Rested())
+      })
+      yield* write("1")
+      const first = (yield* whole)[2]
+      const subscriptions = [
+        [yield* collect(Subscription.category(Dog)), (stream: string) => stream.startsWith("Dog-")],
+        [yield* collect(Subscription.stream(Counter, Counter.id("1"))), (stream: string) => stream === one],
+        [
+          yield* collect(Subscription.types(Dog, ["TrickAdded", "Rested"])),
+          (stream: string, tag: string) => stream.startsWith("Dog-") && tag !== "Registered"
+        ]
+      ] as const
+      const later = yield* collect(Subscription.stream(Counter, Counter.id("1"), { from: first?.position }))
+      yield* write("2")
+      const all = yield* whole
+      for (const [{ seen, until }, belongs] of subscriptions) {
+        const expected = places(all.filter(({ stream, event }) => belongs(stream, event._tag)))
+        yield* until(({ length }) => length >= expected.length)
+        assert.deepStrictEqual(places(seen), expected)
+      }
+      const behind = places(all.slice(3).filter(({ stream }) => stream === one))
+      yield* later.until(({ length }) => length >= behind.length)
+      assert.deepStrictEqual(places(later.seen), behind)
+    }))
+
+  test("a batch says how far it has come, also past what it leaves out, and when it has come to the end", () =>
+    Effect.gen(function* () {
+      yield* countUp("1", 3)
+      const { seen, until } = yield* collect(Subscription.batches([Dog]))
+      const store = yield* EventStore.EventStore
+      const reached = (batches: ReadonlyArray<Subscription.Batch<unknown>>, head: bigint | undefined) => {
+        const last = batches.at(-1)
+        return last?.caughtUp === true && last.position !== undefined && head !== undefined && last.position >= head
+      }
+      const before = yield* store.head
+      yield* until((batches) => reached(batches, before))
+      yield* countUp("1", 2)
+      const after = yield* store.head
+      yield* until((batches) => reached(batches, after))
+      assert.isTrue(seen.every(({ events }) => events.length === 0))
+    }))
+
+  test("one that is slow misses nothing, and holds up neither others nor writers", () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore.EventStore
+      const gate = yield* Deferred.make<void>()
+      const slow = yield* collect(
+        Subscription.batches([Counter]).pipe(
+          Stream.tap(({ events }) => (events.length > 0 ? Deferred.await(gate) : Effect.void))
+        )
+      )
+      const fast = yield* collect(Subscription.all([Counter]))
+      // more than is kept for those who follow
+      const rounds = 12
+      for (let round = 0; round < rounds; round++) {
+        const events = Array.from({ length: 1000 }, (_, n) =>
+          n === 0 ? Counter.Started() : Counter.Increased({ to: n })
+        )
+        yield* store.append(Counter, Counter.id(`${round}`), { expected: "NoStream", events })
+        yield* fast.until(({ length }) => length >= (round + 1) * 1000)
+      }
+      yield* Deferred.succeed(gate, undefined)
+      const count = (batches: ReadonlyArray<Subscription.Batch<unknown>>) =>
+        batches.reduce((sum, { events }) => sum + events.length, 0)
+      yield* slow.until((batches) => count(batches) >= rounds * 1000)
+      const expected = places(yield* whole)
+      assert.deepStrictEqual(places(slow.seen.flatMap(({ events }) => events)), expected)
+      assert.deepStrictEqual(places(fast.seen), expected)
+    }))
+
+  test("G3 those that stop and go on from where they were, while others write, have each event once", () =>
+    Effect.gen(function* () {
+      const writing = yield* Effect.forkScoped(
+        Effect.forEach(["a", "b", "c"], (id) => countUp(id, 60), { concurrency: "unbounded" })
+      )
+      const reader = Effect.gen(function* () {
+        const seen: Array<EventStore.PositionedOf<typeof Counter>> = []
+        while (seen.length < 3 * 61) {
+          const take = Math.min(yield* Random.nextIntBetween(1, 20), 3 * 61 - seen.length)
+          const some = yield* Stream.runCollect(
+            Stream.take(Subscription.category(Counter, { from: seen.at(-1)?.position ?? "start" }), take)
+          )
+          seen.push(...some)
+        }
+        return places(seen)
+      })
+      const seen = yield* Effect.all([reader, reader], { concurrency: "unbounded" })
+      yield* Fiber.join(writing)
+      const expected = places(yield* whole)
+      for (const one of seen) assert.deepStrictEqual(one, expected)
+    }))
+})
