@@ -103,7 +103,7 @@ const benchmark = Effect.fnUntraced(function* ({ json, rounds, ...options }: Opt
     yield* Effect.scoped(
       Effect.gen(function* () {
         yield* progress("starting KurrentDB")
-        const server = yield* startKurrent
+        const server = yield* startKurrent(options.folder)
         yield* done
         yield* Console.log(`KurrentDB ${server.description}`)
         yield* Console.log(`Append    ${microseconds(server.commit)}: a round trip and one event`)

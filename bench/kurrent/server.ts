@@ -1,8 +1,11 @@
-/** The server that KurrentDB's scenarios run on: the one of KURRENTDB_URI, or the protocol fake, in memory. */
+/** The server that KurrentDB's scenarios run on: the one of KURRENTDB_URI, or the protocol fake, as durable as a server. */
 import { randomUUID } from "node:crypto"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
 import { jsonEvent, KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect } from "effect"
 import { spawnFake } from "../../test/support/kurrent-fake.ts"
+import { inspect } from "../disk.ts"
 
 export interface Server {
   readonly uri: string
@@ -12,20 +15,29 @@ export interface Server {
 }
 
 /** Starts it if need be; stopped with the scope. */
-export const server = Effect.gen(function* () {
+export const server = Effect.fnUntraced(function* (folder: string) {
   const given = process.env.KURRENTDB_URI
-  const uri =
-    given ??
-    (yield* Effect.acquireRelease(
-      Effect.promise(() => spawnFake()),
-      ({ stop }) => Effect.promise(stop)
-    )).uri
+  const uri = given ?? (yield* fake(folder))
   const description =
     given === undefined
-      ? "the protocol fake of the tests, in memory: its rates are no server's, only the ratios say something"
+      ? "the protocol fake of the tests, on the disk when it answers: its rates are no server's, only the ratios count"
       : "the KurrentDB of KURRENTDB_URI"
   const server: Server = { uri, description, commit: yield* Effect.promise(() => appendCost(uri)) }
   return server
+})
+
+/** With its data on a disk. */
+const fake = Effect.fnUntraced(function* (folder: string) {
+  const disk = yield* inspect(folder)
+  const directory = yield* Effect.acquireRelease(
+    Effect.promise(() => Fs.mkdtemp(Path.join(Path.resolve(disk.folder), "kurrentdb-"))),
+    (directory) => Effect.promise(() => Fs.rm(directory, { recursive: true, force: true }))
+  )
+  const { uri } = yield* Effect.acquireRelease(
+    Effect.promise(() => spawnFake(directory)),
+    ({ stop }) => Effect.promise(stop)
+  )
+  return uri
 })
 
 const APPENDS = 500

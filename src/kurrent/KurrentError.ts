@@ -58,8 +58,69 @@ export class KurrentFailure extends Schema.TaggedError<KurrentFailure>()("Kurren
   }
 }
 
+/** The server is too old for it, or was started without it. */
+export class Unsupported extends Schema.TaggedError<Unsupported>()("Unsupported", {
+  operation: Schema.String,
+  reason: Schema.String,
+  /** The first version of KurrentDB that can do it, such as `25.1`. */
+  since: Schema.String
+}) {
+  override get message(): string {
+    return `${this.operation}: ${this.reason}`
+  }
+}
+
+const group = { stream: Schema.String, group: Schema.String }
+
+/** There is such a persistent subscription already. `stream` is `$all` for one to all events. */
+export class PersistentSubscriptionExists extends Schema.TaggedError<PersistentSubscriptionExists>()(
+  "PersistentSubscriptionExists",
+  group
+) {
+  override get message(): string {
+    return `the persistent subscription "${this.group}" to "${this.stream}" exists already`
+  }
+}
+
+/** There is no such persistent subscription, or no longer. */
+export class PersistentSubscriptionNotFound extends Schema.TaggedError<PersistentSubscriptionNotFound>()(
+  "PersistentSubscriptionNotFound",
+  group
+) {
+  override get message(): string {
+    return `there is no persistent subscription "${this.group}" to "${this.stream}"`
+  }
+}
+
+/** The persistent subscription has as many consumers as it may have (`maxSubscriberCount`). */
+export class MaximumSubscribersReached extends Schema.TaggedError<MaximumSubscribersReached>()(
+  "MaximumSubscribersReached",
+  group
+) {
+  override get message(): string {
+    return `the persistent subscription "${this.group}" to "${this.stream}" has as many consumers as it may have`
+  }
+}
+
+/** The server has sent a consumer away: the persistent subscription was deleted or changed, or the server stops. */
+export class PersistentSubscriptionDropped extends Schema.TaggedError<PersistentSubscriptionDropped>()(
+  "PersistentSubscriptionDropped",
+  group
+) {
+  override get message(): string {
+    return `the server ended this consumer of the persistent subscription "${this.group}" to "${this.stream}"`
+  }
+}
+
 /** What any call can fail with. */
 export type KurrentError = KurrentUnavailable | KurrentFailure
 
 /** What any call that names a stream can fail with. */
 export type StreamError = KurrentError | StreamNotFound | StreamTombstoned
+
+/** What consuming a persistent subscription can fail with. */
+export type ConsumeError =
+  | KurrentError
+  | PersistentSubscriptionNotFound
+  | MaximumSubscribersReached
+  | PersistentSubscriptionDropped

@@ -4,8 +4,8 @@ import { Config, Duration, Effect, Layer, Option } from "effect"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
 import type { MultiStreamAppend } from "../MultiStreamAppend.ts"
+import { Connected, layerConnected } from "./Connected.ts"
 import type { ConnectionOptions } from "./connect.ts"
-import * as KurrentClient from "./KurrentClient.ts"
 import * as KurrentRecorder from "./KurrentRecorder.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 
@@ -72,11 +72,11 @@ KurrentLayer.config = <E = never, R = never>(
 ): Layer.Layer<KurrentServices, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(Effect.map(kurrentConfig, (configured) => KurrentLayer({ ...options, ...configured })))
 
-const connected = (options: ConnectionOptions): Layer.Layer<KurrentClient.Connected, RecorderError> =>
+const connected = (options: ConnectionOptions): Layer.Layer<Connected, RecorderError> =>
   Layer.unwrap(
     Effect.succeed(
-      Layer.catch(KurrentClient.layerConnected(options), (error) =>
-        Layer.effect(KurrentClient.Connected, Effect.fail(toRecorderError(error.operation, error)))
+      Layer.catch(layerConnected(options), (error) =>
+        Layer.effect(Connected, Effect.fail(toRecorderError(error.operation, error)))
       )
     )
   )
@@ -89,7 +89,11 @@ const seconds = (name: string): Config.Config<Duration.Duration | undefined> =>
   optional(Config.orElse(Config.map(Config.Finite(name), Duration.seconds), () => Config.Duration(name)))
 
 const kurrentConfig: Config.Config<ConnectionOptions & Pick<KurrentRecorder.Options, "prefix">> = Config.all({
-  connectionString: Config.orElse(Config.Redacted("KURRENTDB_URI"), () => Config.Redacted("EVENTSTOREDB_URI")),
+  // without either, the error is that of the newer name
+  connectionString: Config.Redacted("KURRENTDB_URI").pipe(
+    Config.orElse(() => Config.Redacted("EVENTSTOREDB_URI")),
+    Config.orElse(() => Config.Redacted("KURRENTDB_URI"))
+  ),
   rootCertificate: optional(
     Config.orElse(Config.String("KURRENTDB_ROOT_CERTIFICATES"), () => Config.String("EVENTSTOREDB_ROOT_CERTIFICATES"))
   ),

@@ -1,17 +1,16 @@
 /** A log on a KurrentDB server. */
 import { randomUUID } from "node:crypto"
-import { Context, Effect, Layer, Semaphore } from "effect"
+import { Context, Effect, Layer } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
-import { checkCount } from "../internal/options.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import { Recorder } from "../Recorder.ts"
 import { SnapshotRecorder } from "../SnapshotRecorder.ts"
 import * as Appends from "./appends.ts"
+import { Connected } from "./Connected.ts"
 import type { Connection } from "./connection.ts"
 import { toClientEvent } from "./events.ts"
 import * as Following from "./follow.ts"
-import * as KurrentClient from "./KurrentClient.ts"
 import type { Log } from "./log.ts"
 import * as Logs from "./log.ts"
 import type { Names } from "./names.ts"
@@ -30,8 +29,6 @@ export interface Options {
    * letters, digits and `_ . :`. Default: nothing; the log is all streams of the server that are named `<Aggregate>-<id>`.
    */
   readonly prefix?: string | undefined
-  /** How many appends are under way at once at the most; others wait for their turn. Default 256. */
-  readonly maxInFlight?: number | undefined
 }
 
 const OPERATION = "configure KurrentDB"
@@ -39,16 +36,15 @@ const OPERATION = "configure KurrentDB"
 /** Large, since the client may stall for 40 ms in each read. */
 const PAGE = 4096
 
-const open = Effect.fnUntraced(function* ({ prefix = "", maxInFlight = 256 }: Options) {
-  const connection = yield* KurrentClient.Connected
+const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
+  const connection = yield* Connected
   if (!isPrefix(prefix)) {
     const reason = `the option prefix is at most 64 letters, digits and _ . : and not "${prefix}"`
     return yield* Effect.fail(new RecorderFailure({ operation: OPERATION, reason }))
   }
-  yield* checkCount(OPERATION, "maxInFlight", maxInFlight, 1)
   const names = make(prefix)
   const log = Logs.make(connection, names)
-  const appends = Appends.make(connection, names, log, yield* Semaphore.make(maxInFlight))
+  const appends = Appends.make(connection, names, log)
   const recorder = Recorder.of({
     append: appends.append,
     readStream: log.readStream,
@@ -65,13 +61,13 @@ const open = Effect.fnUntraced(function* ({ prefix = "", maxInFlight = 256 }: Op
 })
 
 /** The log on a server, which gets an id when it is opened for the first time. */
-export const layer = (options: Options = {}): Layer.Layer<Services, RecorderError, KurrentClient.Connected> =>
+export const layer = (options: Options = {}): Layer.Layer<Services, RecorderError, Connected> =>
   Layer.effectContext(Effect.map(open(options), ({ services }) => services))
 
 /** {@link layer} with appends to several streams, which the server has to know: it is asked when the layer is built. */
 export const layerMultiStream = (
   options: Options = {}
-): Layer.Layer<Services | MultiStreamAppend, RecorderError, KurrentClient.Connected> =>
+): Layer.Layer<Services | MultiStreamAppend, RecorderError, Connected> =>
   Layer.effectContext(
     Effect.gen(function* () {
       const { appends, connection, services } = yield* open(options)

@@ -1,5 +1,4 @@
 /** Appends to one stream and to several. */
-import type { Semaphore } from "effect"
 import { Effect } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, WrongExpectedVersion } from "../EventSourcingError.ts"
@@ -8,6 +7,7 @@ import type { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import { fromStorage } from "../Position.ts"
 import type { Append, Appended, ExpectedVersion, Recorder } from "../Recorder.ts"
 import type { StreamName } from "../StreamName.ts"
+import { alikeStreams } from "./alike.ts"
 import { toEvent, unstorable } from "./codec.ts"
 import type { Connection } from "./connection.ts"
 import type { CallError } from "./errors.ts"
@@ -18,6 +18,9 @@ import type { Names } from "./names.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 
 const APPEND = "append"
+
+const WITHOUT_POSITION =
+  "the server does not tell the position of what was appended: the stream was deleted meanwhile, or it is older than 22.6"
 
 const failure = (reason: string): RecorderFailure => new RecorderFailure({ operation: APPEND, reason })
 
@@ -31,15 +34,23 @@ const toState = (expected: ExpectedVersion) =>
 
 const lastVersion = ({ expected, events }: Append): number => (expected === "NoStream" ? -1 : expected) + events.length
 
+const firstOf = <A, B>(all: ReadonlyArray<A>, find: (one: A) => B | undefined): B | undefined => {
+  for (const one of all) {
+    const found = find(one)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
 export interface Appends {
   readonly append: Recorder["Service"]["append"]
   readonly appendToStreams: MultiStreamAppend["Service"]["append"]
 }
 
-/** Appends to the streams of such names; `turns` bounds how many are under way at once. */
-export const make = (connection: Connection, names: Names, log: Log, turns: Semaphore.Semaphore): Appends => {
+/** Appends to the streams of such names. */
+export const make = (connection: Connection, names: Names, log: Log): Appends => {
   const problemOf = ({ stream, events }: Append): string | undefined =>
-    names.problem(stream) ?? events.map(unstorable).find((reason) => reason !== undefined)
+    names.problem(stream) ?? firstOf(events, unstorable)
 
   /** Where the stream is; one that was deleted is nowhere, though the server goes on counting. */
   const actualVersion = (stream: StreamName) =>
@@ -51,14 +62,17 @@ export const make = (connection: Connection, names: Names, log: Log, turns: Sema
   const wrongVersion = (
     { stream, expected }: Pick<Append, "stream" | "expected">,
     { actual }: WrongExpectedRevision
-  ) =>
-    typeof actual === "bigint" || actual === "NoStream"
-      ? Effect.fail(
-          new WrongExpectedVersion({ stream, expected, actual: actual === "NoStream" ? actual : Number(actual) })
-        )
-      : Effect.flatMap(actualVersion(stream), (actual) =>
-          Effect.fail(new WrongExpectedVersion({ stream, expected, actual }))
-        )
+  ): Effect.Effect<never, WrongExpectedVersion | RecorderError> => {
+    const wrong = (actual: ExpectedVersion) => Effect.fail(new WrongExpectedVersion({ stream, expected, actual }))
+    if (actual === "NoStream") return wrong(actual)
+    if (typeof actual === "bigint" && expected !== "NoStream") return wrong(Number(actual))
+    // whoever begins a stream has seen none: if nothing of it can be read, to try again would not end
+    return Effect.flatMap(
+      actualVersion(stream),
+      (found): Effect.Effect<never, WrongExpectedVersion | RecorderError> =>
+        found === "NoStream" ? Effect.fail(failure(deleted(stream))) : wrong(found)
+    )
+  }
 
   /**
    * A stream that was deleted goes on where it ended when it is appended to: its first event would be one in the middle, of
@@ -81,29 +95,29 @@ export const make = (connection: Connection, names: Names, log: Log, turns: Sema
       if (problem !== undefined) return Effect.fail(failure(problem))
       const { stream, expected, events } = one
       const name = names.toServer(stream)
-      const send = connection.write(APPEND, name, (client) =>
-        client.appendToStream(
-          name,
-          events.map((event) => toClientEvent(toEvent(event, true))),
-          { streamState: toState(expected), deadline: connection.deadline }
-        )
-      )
-      const sent = turns.withPermit(send).pipe(
-        Effect.catch((error) =>
-          error._tag === "WrongExpectedRevision" ? wrongVersion(one, error) : Effect.fail(toAppendError(stream, error))
+      const sent = Effect.matchEffect(
+        connection.write(APPEND, name, (client) =>
+          client.appendToStream(
+            name,
+            events.map((event) => toClientEvent(toEvent(event, true))),
+            { streamState: toState(expected), deadline: connection.deadline }
+          )
         ),
-        Effect.flatMap(({ nextExpectedRevision, position }) => {
-          const version = Number(nextExpectedRevision)
-          if (version !== lastVersion(one))
-            return Effect.fail(failure(`${deleted(stream)}; it was recorded at ${version}`))
-          return position === undefined
-            ? Effect.fail(
-                failure(
-                  "the server does not tell the position of what was appended: the stream was deleted meanwhile, or it is older than 22.6"
-                )
-              )
-            : Effect.succeed({ version, position: fromStorage(position.commit) })
-        })
+        {
+          onFailure: (error) =>
+            error._tag === "WrongExpectedRevision"
+              ? wrongVersion(one, error)
+              : Effect.fail(toAppendError(stream, error)),
+          onSuccess: ({ nextExpectedRevision, position }) => {
+            const version = Number(nextExpectedRevision)
+            if (version !== lastVersion(one)) {
+              return Effect.fail(failure(`${deleted(stream)}; it was recorded at ${version}`))
+            }
+            return position === undefined
+              ? Effect.fail(failure(WITHOUT_POSITION))
+              : Effect.succeed({ version, position: fromStorage(position.commit) })
+          }
+        }
       )
       return expected === "NoStream" ? Effect.andThen(refuseDeleted([one]), sent) : sent
     })
@@ -112,7 +126,7 @@ export const make = (connection: Connection, names: Names, log: Log, turns: Sema
     Effect.suspend(() => {
       assertDistinctStreams(appends, checks)
       const parts = [...appends, ...checks]
-      const problem = appends.map(problemOf).find((reason) => reason !== undefined) ?? alikeStreams(parts)
+      const problem = firstOf(appends, problemOf) ?? alikeStreams(parts)
       if (problem !== undefined) return Effect.fail(failure(problem))
       const requests = appends.map(({ stream, expected, events }) => ({
         streamName: names.toServer(stream),
@@ -140,7 +154,7 @@ export const make = (connection: Connection, names: Names, log: Log, turns: Sema
           ? wrongVersion(part, error)
           : Effect.fail(toAppendError(parts[0]?.stream ?? "", error))
       }
-      const sent = turns.withPermit(send).pipe(
+      const sent = send.pipe(
         Effect.catch(refuse),
         Effect.map(({ position }) => ({ versions: appends.map(lastVersion), position: fromStorage(position) }))
       )
@@ -161,16 +175,3 @@ const toAppendError = (stream: string, error: CallError): RecorderError =>
 /** Whether the metadata of a stream says that events at its beginning are gone. */
 const isTruncated = (metadata: unknown): boolean =>
   typeof metadata === "object" && metadata !== null && "$tb" in metadata && metadata.$tb !== 0
-
-/** The server compares the names of one call without regard to case, and would take two streams for one. */
-const alikeStreams = (parts: ReadonlyArray<{ readonly stream: string }>): string | undefined => {
-  const seen = new Map<string, string>()
-  for (const { stream } of parts) {
-    const other = seen.get(stream.toLowerCase())
-    if (other !== undefined) {
-      return `KurrentDB takes "${other}" and "${stream}" for one stream where both are in one append; append to them one after the other`
-    }
-    seen.set(stream.toLowerCase(), stream)
-  }
-  return undefined
-}

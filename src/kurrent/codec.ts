@@ -6,6 +6,7 @@ import type { Position } from "../Position.ts"
 import type { Notification, StoredEvent } from "../StoredEvent.ts"
 import type { StreamName } from "../StreamName.ts"
 import type { EventToAppend, RecordedEvent } from "./events.ts"
+import * as Values from "./values.ts"
 
 /** Keys of the metadata. Those that are left out have the value that is most common. */
 const RECORDED_AT = "$recordedAt"
@@ -33,22 +34,20 @@ const exactJson = (text: string): { readonly value: unknown } | undefined => {
 const utf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
-/** Why an event can't be kept, if it can't: half a surrogate pair has no form as UTF-8. */
+/** Why an event can't be kept, if it can't. */
 export const unstorable = ({ id, payload, metadata, recordedAt }: StoredEvent): string | undefined => {
   const isWrong = (typeof payload === "string" && !payload.isWellFormed()) || !metadata.isWellFormed()
   if (isWrong) return `event ${id} has half of a surrogate pair, which KurrentDB can't store; encode it as bytes`
-  return Number.isSafeInteger(recordedAt)
-    ? undefined
-    : `the time ${recordedAt} of event ${id} is no number of milliseconds`
+  if (!Number.isSafeInteger(recordedAt)) return `the time ${recordedAt} of event ${id} is no number of milliseconds`
+  return Values.sizeProblem(`event ${id}`, Values.sizeOf(payload, metadata))
 }
 
 /** `ordered`: whether the server keeps the order of the metadata's keys, which of appends to several streams it may not. */
 export const toEvent = (event: StoredEvent, ordered: boolean): EventToAppend => {
   const { id, type, schemaVersion, encoding, payload, metadata, recordedAt } = event
   const json = typeof payload === "string" ? exactJson(payload) : undefined
-  const kept = keptMetadata(metadata, ordered)
-  const own: Record<string, string> = { ...kept, [RECORDED_AT]: `${recordedAt}` }
-  if (kept === undefined) own[METADATA] = metadata
+  const own: Record<string, string> = metadata === "{}" ? {} : keptMetadata(metadata, ordered)
+  own[RECORDED_AT] = `${recordedAt}`
   if (schemaVersion !== 1) own[SCHEMA_VERSION] = `${schemaVersion}`
   if (encoding !== "json") own[ENCODING] = encoding
   if (json === undefined && typeof payload === "string") own[PAYLOAD] = "text"
@@ -59,15 +58,15 @@ export const toEvent = (event: StoredEvent, ordered: boolean): EventToAppend => 
 /** What was appended must not change with the buffer that it came in; nor does the client take a `Buffer` for bytes. */
 const ownCopy = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes)
 
-/** The user's metadata as an object; `undefined` where that would not give back its text. */
-const keptMetadata = (text: string, ordered: boolean): Record<string, string> | undefined => {
-  if (text === "{}") return {}
+/** The user's metadata as an object; as a text in one, where that would not give back its text. */
+const keptMetadata = (text: string, ordered: boolean): Record<string, string> => {
+  const asText = { [METADATA]: text }
   const value = exactJson(text)?.value
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return asText
   const entries = Object.entries(value)
   const isKept =
     entries.every(([key, value]) => typeof value === "string" && !OWN_KEYS.has(key)) && (ordered || entries.length < 2)
-  return isKept ? (value as Record<string, string>) : undefined
+  return isKept ? (value as Record<string, string>) : asText
 }
 
 /** What an event is decoded from, besides its place. */

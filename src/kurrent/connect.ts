@@ -1,4 +1,5 @@
 /** From options to a server that has answered. */
+import { X509Certificate } from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -28,6 +29,8 @@ export interface ConnectionOptions {
   readonly rootCertificate?: string | undefined
   /** How long the server may take for an answer, or a page of a read. Default 10 seconds; at least 10 ms. */
   readonly deadline?: Duration.Input | undefined
+  /** How many appends, and other calls that change something, are under way at once; others wait. Default 256. */
+  readonly maxInFlight?: number | undefined
   /** How long connecting may take when the layer is built. Default 5 seconds; at least 10 ms. */
   readonly connectTimeout?: Duration.Input | undefined
 }
@@ -42,6 +45,10 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
       Effect.mapError(Options.milliseconds(OPERATION, name, input, { least: 10 }), ({ reason }) => failure(reason))
     const deadline = yield* milliseconds("deadline", options.deadline ?? "10 seconds")
     const timeout = yield* milliseconds("connectTimeout", options.connectTimeout ?? "5 seconds")
+    const maxInFlight = options.maxInFlight ?? 256
+    yield* Effect.mapError(Options.checkCount(OPERATION, "maxInFlight", maxInFlight, 1), ({ reason }) =>
+      failure(reason)
+    )
     const { connectionString, username, password, rootCertificate } = options
     const parsed = parse(typeof connectionString === "string" ? connectionString : Redacted.value(connectionString), {
       username,
@@ -49,7 +56,7 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
       rootCertificate: rootCertificate === undefined ? undefined : yield* certificateFile(rootCertificate)
     })
     if (Result.isFailure(parsed)) return yield* Effect.fail(failure(parsed.failure))
-    const connection = yield* Connections.make(parsed.success, deadline)
+    const connection = yield* Connections.make(parsed.success, deadline, maxInFlight)
     // an append of nothing is answered by a server that understands it, and by the client for one that does not
     const isThere = connection
       .ask(OPERATION, "", (client) => client.multiStreamAppend([]))
@@ -59,9 +66,12 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
           (error) => error._tag === "KurrentFailure" && !error.reason.startsWith("access denied"),
           () => Effect.void
         ),
-        Effect.mapError((error) =>
-          error._tag === "KurrentFailure" || error._tag === "KurrentUnavailable" ? error : failure(error.message)
-        )
+        Effect.mapError((error) => {
+          if (error._tag === "KurrentUnavailable" && isOfCertificate(error.reason)) {
+            return failure(`the certificate of the server is not trusted, see rootCertificate (${error.reason})`)
+          }
+          return error._tag === "KurrentFailure" || error._tag === "KurrentUnavailable" ? error : failure(error.message)
+        })
       )
     yield* Effect.timeoutOrElse(patiently(isThere), {
       duration: timeout,
@@ -71,16 +81,27 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
     return connection
   })
 
+/** Whether a connection failed since the other side is not who it should be. */
+const isOfCertificate = (reason: string): boolean => /certificate|self[- ]signed|altname|CERT_|issuer/i.test(reason)
+
 /** The file of certificates that are given as a path or as text: both halves of the client read it themselves. */
 const certificateFile = (given: string): Effect.Effect<string, KurrentFailure, Scope.Scope> => {
+  const failure = (reason: string) => new KurrentFailure({ operation: OPERATION, reason })
+  // half of the client takes the process with it where there is none in the file
+  const check = (pem: string, what: string) =>
+    Effect.try({
+      try: () => void new X509Certificate(pem),
+      catch: () => failure(`${what} is no certificate as PEM`)
+    })
   if (!given.includes("-----BEGIN")) {
     const path = Path.resolve(given)
-    return Effect.mapError(
-      Effect.as(
-        Effect.tryPromise(() => Fs.access(path)),
-        path
-      ),
-      () => new KurrentFailure({ operation: OPERATION, reason: `the root certificate can't be read: ${path}` })
+    const content = Effect.tryPromise({
+      try: () => Fs.readFile(path, "utf8"),
+      catch: () => failure(`the root certificate can't be read: ${path}`)
+    })
+    return Effect.as(
+      Effect.flatMap(content, (pem) => check(pem, `the root certificate in ${path}`)),
+      path
     )
   }
   const file = Effect.promise(async () => {
@@ -88,7 +109,10 @@ const certificateFile = (given: string): Effect.Effect<string, KurrentFailure, S
     await Fs.writeFile(path, given, { mode: 0o600 })
     return path
   })
-  return Effect.acquireRelease(file, (path) =>
-    Effect.promise(() => Fs.rm(Path.dirname(path), { recursive: true, force: true }))
+  return Effect.andThen(
+    check(given, "the root certificate"),
+    Effect.acquireRelease(file, (path) =>
+      Effect.promise(() => Fs.rm(Path.dirname(path), { recursive: true, force: true }))
+    )
   )
 }

@@ -23,17 +23,38 @@ export interface Overrides {
 const SCHEME = /^(?:kurrentdb|kurrent|kdb|esdb)(\+discover)?:\/\//i
 /** Options that have another name at the client. */
 const OTHER_NAMES: Readonly<Record<string, string>> = { rootcertificate: "tlsCAFile" }
-/** How the client's options are written; it ignores others. */
-const OPTIONS = [
-  ...["tls", "tlsVerifyCert", "tlsCAFile", "userCertFile", "userKeyFile", "nodePreference", "maxDiscoverAttempts"],
-  ...["discoveryInterval", "gossipTimeout", "defaultDeadline", "keepAliveInterval", "keepAliveTimeout"],
-  ...["throwOnAppendFailure", "connectionName"]
-]
+
+const isBoolean = (value: string): boolean => /^(true|false)$/i.test(value)
+const isInteger = (value: string): boolean => /^-?\d{1,15}$/.test(value)
+const isPreference = (value: string): boolean =>
+  /^(follower|leader|random|readOnlyReplica|read_only_replica)$/i.test(value)
+const isText = (): boolean => true
+
+/** The client's options, and what values they can have; it ignores others. */
+const OPTIONS: Readonly<Record<string, { readonly is: (value: string) => boolean; readonly form: string }>> = {
+  tls: { is: isBoolean, form: "true or false" },
+  tlsVerifyCert: { is: isBoolean, form: "true or false" },
+  tlsCAFile: { is: isText, form: "a path" },
+  userCertFile: { is: isText, form: "a path" },
+  userKeyFile: { is: isText, form: "a path" },
+  nodePreference: { is: isPreference, form: "leader, follower, random or readOnlyReplica" },
+  maxDiscoverAttempts: { is: isInteger, form: "an integer" },
+  discoveryInterval: { is: isInteger, form: "an integer (milliseconds)" },
+  gossipTimeout: { is: isInteger, form: "an integer (seconds)" },
+  defaultDeadline: { is: isInteger, form: "an integer (milliseconds)" },
+  keepAliveInterval: { is: isInteger, form: "an integer (milliseconds)" },
+  keepAliveTimeout: { is: isInteger, form: "an integer (milliseconds)" },
+  throwOnAppendFailure: { is: isBoolean, form: "true or false" },
+  connectionName: { is: isText, form: "a name" }
+}
 
 /** Reads a connection string; what is wrong with it is said without quoting it: there may be a password in it. */
 export const parse = (input: string, overrides: Overrides = {}): Result.Result<Parsed, string> => {
   const text = input.trim()
   if (text === "") return Result.fail("the connection string is empty")
+  for (const [name, given] of Object.entries({ "connection string": text, ...overrides })) {
+    if (given?.isWellFormed() === false) return Result.fail(`the ${name} has half of a surrogate pair`)
+  }
   const scheme = SCHEME.exec(text)
   if (scheme === null && text.includes("://")) {
     return Result.fail(
@@ -49,9 +70,10 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
   const hosts = beforeQuery.slice(at + 1).replace(/\/$/, "")
   const credentials = at < 0 ? undefined : parseCredentials(beforeQuery.slice(0, at))
   if (credentials === null) return Result.fail("user and password are written user:password@ and percent-encoded")
-  const wrongHost = hosts.split(",").find((host) => !isHost(host))
-  if (wrongHost !== undefined) {
-    return Result.fail(`"${wrongHost}" is no host of the form name or name:port, with a port from 1 to 65535`)
+  if (!hosts.split(",").every(isHost)) {
+    return Result.fail(
+      "a host is written name or name:port, with a port from 1 to 65535; several are separated by commas"
+    )
   }
 
   const options = new Map<string, string>()
@@ -59,13 +81,18 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
     if (pair === "") continue
     const [name = "", ...values] = pair.split("=")
     const key = optionOf(name)
-    if (key === undefined)
-      return Result.fail(`"${name}" is no option of a connection string; they are ${OPTIONS.join(", ")}`)
-    const value = values.join("=")
-    if (value === "" && key !== "tls") return Result.fail(`the option "${name}" of the connection string has no value`)
+    const option = key === undefined ? undefined : OPTIONS[key]
+    if (key === undefined || option === undefined) {
+      return Result.fail(
+        `an option of the connection string is none of those that there are: ${Object.keys(OPTIONS).join(", ")}`
+      )
+    }
     // "?tls" alone asks for TLS
-    const plain = value === "" ? "true" : value
-    options.set(key, key === "tls" || key === "tlsVerifyCert" ? plain.toLowerCase() : plain)
+    const value = values.join("=") || (key === "tls" ? "true" : "")
+    if (value === "") return Result.fail(`the option ${key} of the connection string has no value`)
+    if (!option.is(value)) return Result.fail(`the option ${key} of the connection string is ${option.form}`)
+    // an "@" would be taken for the end of user and password
+    options.set(key, option.is === isBoolean ? value.toLowerCase() : value.replaceAll("@", "%40"))
   }
   const preference = options.get("nodePreference")
   // written so, both parsers of the client understand it
@@ -87,6 +114,9 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
       `a ${username === undefined ? "password" : "user name"} alone is given; both are needed, or neither`
     )
   }
+  for (const [name, given] of Object.entries({ "user name": username, password })) {
+    if (given === "") return Result.fail(`the ${name} is empty`)
+  }
   const known = username === undefined || password === undefined ? undefined : { username, password }
   const login = known === undefined ? "" : `${encode(known.username)}:${encode(known.password)}@`
   const query = [...options].map(([key, value]) => `${key}=${value}`).join("&")
@@ -99,7 +129,7 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
 }
 
 const optionOf = (name: string): string | undefined =>
-  OTHER_NAMES[name.toLowerCase()] ?? OPTIONS.find((option) => option.toLowerCase() === name.toLowerCase())
+  OTHER_NAMES[name.toLowerCase()] ?? Object.keys(OPTIONS).find((option) => option.toLowerCase() === name.toLowerCase())
 
 /** `null` where it has not the form of any. */
 const parseCredentials = (text: string): Parsed["credentials"] | null => {

@@ -5,8 +5,13 @@ import type { KurrentError } from "./KurrentError.ts"
 import {
   KurrentFailure,
   KurrentUnavailable,
+  MaximumSubscribersReached,
+  PersistentSubscriptionDropped,
+  PersistentSubscriptionExists,
+  PersistentSubscriptionNotFound,
   StreamNotFound,
   StreamTombstoned,
+  Unsupported,
   WrongExpectedRevision
 } from "./KurrentError.ts"
 
@@ -110,6 +115,58 @@ export const toKurrentError = (operation: string, cause: unknown): KurrentError 
     ? error
     : new KurrentFailure({ operation, reason: error.message, cause })
 }
+
+/** An error of a kind that a call can fail with as it is; of another kind it is a failure that nobody expects. */
+export const only =
+  <Tag extends CallError["_tag"] = never>(operation: string, ...tags: ReadonlyArray<Tag>) =>
+  (error: CallError): KurrentError | Extract<CallError, { readonly _tag: Tag }> =>
+    isKurrentError(error) || tags.some((tag) => tag === error._tag)
+      ? (error as KurrentError | Extract<CallError, { readonly _tag: Tag }>)
+      : new KurrentFailure({ operation, reason: error.message, cause: error })
+
+const isKurrentError = (error: CallError): error is KurrentError =>
+  error._tag === "KurrentUnavailable" || error._tag === "KurrentFailure"
+
+/** What the client threw, as far as it is known. */
+const rawOf = (error: CallError): Raw =>
+  isKurrentError(error) && typeof error.cause === "object" && error.cause !== null ? error.cause : {}
+
+/** An error of a call that not every version of the server has. */
+export const orUnsupported = <E extends CallError>(error: E): E | Unsupported => {
+  const raw = rawOf(error)
+  return raw.type === ErrorType.UNSUPPORTED && error._tag === "KurrentFailure"
+    ? new Unsupported({
+        operation: error.operation,
+        reason: error.reason,
+        since: textOf(raw.minimumVersion) ?? "a later version"
+      })
+    : error
+}
+
+/** What a call on a persistent subscription can fail with. */
+export type GroupError =
+  | CallError
+  | PersistentSubscriptionExists
+  | PersistentSubscriptionNotFound
+  | MaximumSubscribersReached
+  | PersistentSubscriptionDropped
+
+/** An error of a call on a persistent subscription. */
+export const toGroupError =
+  (stream: string, group: string) =>
+  (error: CallError): GroupError => {
+    switch (rawOf(error).type) {
+      case ErrorType.PERSISTENT_SUBSCRIPTION_EXISTS:
+        return new PersistentSubscriptionExists({ stream, group })
+      case ErrorType.PERSISTENT_SUBSCRIPTION_DOES_NOT_EXIST:
+        return new PersistentSubscriptionNotFound({ stream, group })
+      case ErrorType.MAXIMUM_SUBSCRIBERS_REACHED:
+        return new MaximumSubscribersReached({ stream, group })
+      case ErrorType.PERSISTENT_SUBSCRIPTION_DROPPED:
+        return new PersistentSubscriptionDropped({ stream, group })
+    }
+    return error
+  }
 
 /** Of what servers can't do that are too old for it; the client calls it by its own methods. */
 const unsupported = ({ feature, minimumVersion }: Raw): string => {

@@ -8,6 +8,7 @@ import type {
   MetadataType,
   ResolvedEvent as StreamResolvedEvent
 } from "@kurrent/kurrentdb-client"
+import * as Values from "./values.ts"
 
 /** An event to be appended. */
 export interface EventToAppend {
@@ -19,6 +20,38 @@ export interface EventToAppend {
   /** Kept as JSON. Of appends to several streams it is a flat object of strings. */
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
 }
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+/** Why an event can't be appended, if it can't: what the client or the server would stumble over. */
+export const unappendable = ({ id, type, data, metadata }: EventToAppend): string | undefined => {
+  if (type === "" || !type.isWellFormed()) return `"${type}" is no type of an event`
+  if (id !== undefined && !UUID.test(id)) return `the id "${id}" of an event of type "${type}" is no UUID`
+  const body = data instanceof Uint8Array ? data : toJson(data)
+  if (body === undefined) return `the data of an event of type "${type}" is neither JSON nor bytes`
+  const rest = metadata === undefined ? "" : isObject(metadata) ? toJson(metadata) : undefined
+  return rest === undefined
+    ? `the metadata of an event of type "${type}" is no object that can be JSON`
+    : Values.sizeProblem(`an event of type "${type}"`, Values.sizeOf(body, rest))
+}
+
+/** Why an event can't be appended together with those of other streams, if it can't. */
+export const unappendableToStreams = (event: EventToAppend): string | undefined =>
+  unappendable(event) ??
+  (Object.values(event.metadata ?? {}).every((value) => typeof value === "string")
+    ? undefined
+    : `the metadata of an event of type "${event.type}" has values that are no strings, which appends to several streams can't keep`)
+
+const toJson = (value: unknown): string | undefined => {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return undefined
+  }
+}
+
+const isObject = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
 
 /** An event in its place. */
 export interface RecordedEvent {
@@ -43,6 +76,19 @@ export interface ResolvedEvent {
   readonly event: RecordedEvent | undefined
   readonly link: RecordedEvent | undefined
 }
+
+/** An event as reads and subscriptions give it; a link whose event is gone is given itself (its type is `$>`). */
+export interface ReadEvent extends RecordedEvent {
+  /** The link that led to it, where links are resolved: its place, not that of the event, is the one in what was read. */
+  readonly link: RecordedEvent | undefined
+}
+
+/** One of both is always there. */
+export const toReadEvent = ({ event, link }: ResolvedEvent): ReadEvent =>
+  event === undefined ? { ...(link as RecordedEvent), link: undefined } : { ...event, link }
+
+/** What stands in the place that was read: the link, or the event. */
+export const inPlace = (event: ReadEvent): RecordedEvent => event.link ?? event
 
 export const toClientEvent = ({ id, type, data, metadata }: EventToAppend): EventData => {
   const common = { id: id ?? randomUUID(), type, metadata: metadata as MetadataType | undefined }

@@ -101,7 +101,9 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
         if (checkpoint !== undefined && (from === undefined || checkpoint.commit > from.commit)) from = checkpoint
         // a checkpoint that stands before an event is no position: whoever went on behind it would miss the event
         const looked =
-          checkpoint !== undefined && checkpoint.commit === checkpoint.prepare ? checkpoint.commit : undefined
+          checkpoint !== undefined && checkpoint.commit === checkpoint.prepare && checkpoint.commit > 0n
+            ? checkpoint.commit
+            : undefined
         const before = position
         const seen = filter === undefined || looked === undefined ? undefined : fromStorage(looked)
         position = furthest(
@@ -146,9 +148,13 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
         // with a filter, events that it leaves out are no reason for the server to say anything
         if (filter === undefined) yield* subscription.wait
         else yield* Effect.timeoutOption(subscription.wait, PACE)
+        // more is on its way: events that are taken one by one cost most of the time
+        if (!isLive) yield* Effect.yieldNow
         const deliveries = yield* Effect.mapError(subscription.take, (error) => toRecorderError(OPERATION, error))
-        since = undefined
-        attempts = 0
+        if (deliveries.length > 0) {
+          since = undefined
+          attempts = 0
+        }
         const batches: Array<FollowBatch> = []
         for (const delivery of deliveries) {
           const batch = yield* toBatch(delivery, session)

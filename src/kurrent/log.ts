@@ -15,8 +15,9 @@ import type { CallError } from "./errors.ts"
 import type { ClientResolvedEvent, ResolvedEvent } from "./events.ts"
 import type { Names } from "./names.ts"
 import type { StreamPage } from "./pages.ts"
-import { readAllPage, readStreamPage } from "./pages.ts"
+import { readStreamPage } from "./pages.ts"
 import { patiently } from "./patience.ts"
+import { allPage } from "./reads.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 
 /** The most events that are asked for at once. */
@@ -137,33 +138,6 @@ export const make = (connection: Connection, names: Names) => {
     )
   }
 
-  /** A page of the server's; a position that it refuses is told from a server that is unavailable. */
-  const serverPage = (page: Pick<Parameters<typeof readAllPage>[1], "direction" | "from" | "limit" | "filter">) => {
-    const read = readAllPage(connection, { ...page, resolveLinks: false }, toFound)
-    return Effect.catch(
-      patiently(read),
-      (error): Effect.Effect<ReadonlyArray<Found | Unreadable | undefined>, RecorderError> => {
-        const failure = Effect.fail(toRecorderError("read the log", error))
-        if (typeof page.from !== "bigint") return failure
-        // the server's answer to a position that is no event's looks as if it were unavailable
-        const probe = readAllPage(connection, {
-          ...page,
-          from: "start",
-          filter: undefined,
-          limit: 1,
-          resolveLinks: false
-        })
-        return Effect.matchEffect(probe, {
-          onFailure: () => failure,
-          onSuccess: () => {
-            const reason = `the server refuses position ${page.from}: it is no event's; positions come from reads, followers and appends`
-            return Effect.fail(new RecorderFailure({ operation: "read the log", reason, cause: error }))
-          }
-        })
-      }
-    )
-  }
-
   const readAll = Effect.fnUntraced(function* ({ direction = "forward", after, upTo, filter, limit }: ReadAll) {
     const isBackward = direction === "backward"
     const matches = matcher(filter)
@@ -173,12 +147,11 @@ export const make = (connection: Connection, names: Names) => {
       // forward the server begins with the event at the position
       const overlap = !isBackward && last !== undefined ? 1 : 0
       const asked = Math.min(limit - page.length, PAGE) + overlap
-      const read = yield* serverPage({
-        direction,
-        from: last ?? (isBackward ? "end" : "start"),
-        limit: asked,
-        filter: names.filter(filter)
-      })
+      const from = last ?? (isBackward ? "end" : "start")
+      const asking = { direction, from, limit: asked, filter: names.filter(filter), resolveLinks: false } as const
+      const read = yield* Effect.mapError(allPage(connection, asking, toFound), (error) =>
+        toRecorderError("read the log", error)
+      )
       for (const notification of yield* ofLog(read)) {
         const { position } = notification
         if (last !== undefined && (isBackward ? position >= last : position <= last)) continue

@@ -73,7 +73,7 @@ export const readStreamPage = <A = ResolvedEvent>(
 export const readAllPage = <A = ResolvedEvent>(
   connection: Connection,
   page: AllPage,
-  map: (resolved: ClientResolvedEvent) => A = fromResolved as never
+  map: ((resolved: ClientResolvedEvent) => A) | undefined = fromResolved as never
 ): Effect.Effect<ReadonlyArray<A>, CallError> =>
   page.limit <= 0
     ? Effect.succeed<ReadonlyArray<A>>([])

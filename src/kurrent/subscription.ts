@@ -1,5 +1,6 @@
 /** A subscription of the client's, as something that is pulled: errors are typed, and its end is noticed. */
 import type { AllStreamSubscription, StreamSubscription } from "@kurrent/kurrentdb-client"
+import type { Scope } from "effect"
 import { Effect } from "effect"
 import type { CallError } from "./errors.ts"
 import { toCallError } from "./errors.ts"
@@ -14,21 +15,31 @@ export interface Checkpoint {
 }
 
 /** What comes of a subscription: events, and what the server said behind the last of them. */
-export interface Delivery {
-  readonly events: ReadonlyArray<ResolvedEvent>
+export interface Delivery<A = ResolvedEvent> {
+  readonly events: ReadonlyArray<A>
   readonly checkpoint: Checkpoint | undefined
   /** Whether the server said that it has come to the end. */
   readonly caughtUp: boolean
 }
 
 /** A subscription that is open. */
-export interface Subscription {
+export interface Subscription<A = ResolvedEvent> {
   /** Waits until there is something to take. */
   readonly wait: Effect.Effect<void>
   /** Takes what is there, if anything; fails when that was all and the subscription has ended. */
-  readonly take: Effect.Effect<ReadonlyArray<Delivery>, CallError>
+  readonly take: Effect.Effect<ReadonlyArray<Delivery<A>>, CallError>
   /** Ends it: whoever waits for it gets the error, behind what is there. */
   readonly end: (error: CallError) => void
+  /** Whether nothing more can come, or be sent. */
+  readonly isOver: () => boolean
+}
+
+/** What the client's subscriptions of all kinds have in common. */
+export interface Source {
+  readonly readableLength: number
+  readonly read: () => unknown
+  readonly on: (event: string, listener: (...args: ReadonlyArray<unknown>) => void) => unknown
+  readonly unsubscribe: () => Promise<void>
 }
 
 /** How many events are in hand at the most, before the server has to wait. */
@@ -50,7 +61,33 @@ export const open = (
   stream: string,
   deadline: number,
   start: (onCheckpoint: OnCheckpoint) => AllStreamSubscription | StreamSubscription
-) =>
+): Effect.Effect<Subscription, CallError, Scope.Scope> =>
+  openSource({
+    ...{ operation, stream, deadline, start },
+    convert: fromResolved,
+    // it settles when the call is made, which on a server that is gone may take long
+    close: (source) => Effect.sync(() => void source.unsubscribe().catch(() => {}))
+  })
+
+/** {@link open} for a subscription of any kind. */
+export const openSource = <S extends Source, Raw, A>({
+  operation,
+  stream,
+  deadline,
+  start,
+  convert,
+  close
+}: {
+  readonly operation: string
+  readonly stream: string
+  /** How long it may take until the server confirms it, in milliseconds. */
+  readonly deadline: number
+  readonly start: (onCheckpoint: OnCheckpoint) => S
+  /** What is made of what is read. */
+  readonly convert: (raw: Raw) => A
+  /** `isLost`: whether it had ended by itself. */
+  readonly close: (source: S, isLost: boolean) => Effect.Effect<void>
+}): Effect.Effect<Subscription<A>, CallError, Scope.Scope> =>
   Effect.gen(function* () {
     let delivered = 0
     let isOver = false
@@ -70,7 +107,7 @@ export const open = (
     // the client has no deadline for it
     const timer = setTimeout(() => end(unavailable(`no answer within ${deadline} ms`)), deadline)
 
-    let subscription: AllStreamSubscription | StreamSubscription | undefined
+    let subscription: S | undefined
     const say = (checkpoint: Checkpoint | undefined) => {
       said.push({ behind: delivered + (subscription?.readableLength ?? 0), checkpoint })
       look()
@@ -81,11 +118,11 @@ export const open = (
         catch: (cause) => toCallError(operation, stream, cause)
       }),
       (subscription) =>
-        Effect.sync(() => {
+        Effect.suspend(() => {
+          const isLost = isOver
           isOver = true
           clearTimeout(timer)
-          // it settles when the call is made, which on a server that is gone may take long
-          subscription.unsubscribe().catch(() => {})
+          return close(subscription, isLost)
         })
     )
     const source = subscription
@@ -97,9 +134,9 @@ export const open = (
     source.on("readable", look)
 
     /** What is there, cut where the server said something. */
-    const take = (): ReadonlyArray<Delivery> => {
-      const deliveries: Array<Delivery> = []
-      let events: Array<ResolvedEvent> = []
+    const take = (): ReadonlyArray<Delivery<A>> => {
+      const deliveries: Array<Delivery<A>> = []
+      let events: Array<A> = []
       const cut = (checkpoint: Checkpoint | undefined, caughtUp: boolean) => {
         deliveries.push({ events, checkpoint, caughtUp })
         events = []
@@ -113,7 +150,7 @@ export const open = (
       cutWhereSaid()
       for (let next = source.read(); next !== null; next = source.read()) {
         delivered++
-        events.push(fromResolved(next))
+        events.push(convert(next as Raw))
         cutWhereSaid()
       }
       if (events.length > 0) cut(undefined, false)
@@ -121,7 +158,7 @@ export const open = (
     }
 
     const isThere = () => isOver || said.length > 0 || source.readableLength > 0
-    const handle: Subscription = {
+    const handle: Subscription<A> = {
       wait: Effect.callback((resume) => {
         if (isThere()) return resume(Effect.void)
         wake = () => {
@@ -137,7 +174,8 @@ export const open = (
         const deliveries = take()
         return deliveries.length === 0 && failure !== undefined ? Effect.fail(failure) : Effect.succeed(deliveries)
       }),
-      end
+      end,
+      isOver: () => isOver
     }
     return handle
   })

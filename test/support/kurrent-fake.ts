@@ -6,9 +6,12 @@ import { createInterface } from "node:readline"
 
 const main = Path.join(import.meta.dirname, "../kurrent/fake/main.ts")
 
-/** Starts it on a free port; `stop` ends it. */
-export const spawnFake = async (): Promise<{ readonly uri: string; readonly stop: () => Promise<void> }> => {
-  const fake = spawn(process.execPath, [main], { stdio: ["pipe", "pipe", "inherit"] })
+/** Starts it on a free port; `stop` ends it. With a directory, what it answers is on the disk. */
+export const spawnFake = async (
+  directory?: string
+): Promise<{ readonly uri: string; readonly stop: () => Promise<void> }> => {
+  const options = directory === undefined ? [] : ["--directory", directory]
+  const fake = spawn(process.execPath, [main, ...options], { stdio: ["pipe", "pipe", "inherit"] })
   const exit = once(fake, "exit")
   const [line] = await once(createInterface({ input: fake.stdout }), "line")
   return {

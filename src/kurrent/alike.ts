@@ -1,0 +1,20 @@
+/** Names of streams that the server takes for one: it compares those of one call without regard to case. */
+
+/** The first stream that is named again, if one is. */
+export const repeatedStream = (parts: ReadonlyArray<{ readonly stream: string }>): string | undefined => {
+  const seen = new Set<string>()
+  return parts.find(({ stream }) => seen.size === seen.add(stream).size)?.stream
+}
+
+/** Why streams can't be in one append, if they can't. */
+export const alikeStreams = (parts: ReadonlyArray<{ readonly stream: string }>): string | undefined => {
+  const seen = new Map<string, string>()
+  for (const { stream } of parts) {
+    const other = seen.get(stream.toLowerCase())
+    if (other !== undefined && other !== stream) {
+      return `KurrentDB takes "${other}" and "${stream}" for one stream where both are in one append; append to them one after the other`
+    }
+    seen.set(stream.toLowerCase(), stream)
+  }
+  return undefined
+}
