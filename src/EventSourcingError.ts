@@ -4,6 +4,7 @@
  * A domain's own errors are never wrapped: they stay in `E` as they are.
  */
 import { Schema } from "effect"
+import { messageOf } from "./internal/messageOf.ts"
 import * as Position from "./Position.ts"
 
 /** Not narrower than a number: an error also carries what a caller asked for by mistake. */
@@ -186,6 +187,76 @@ export class TrackingConflict extends Schema.TaggedError<TrackingConflict>()("Tr
   override get message(): string {
     const said = (position: bigint | undefined) => (position === undefined ? "the start" : `position ${position}`)
     return `tracking of "${this.upstream}" by "${this.projection}" was expected at ${said(this.expected)} and is at ${said(this.actual)}`
+  }
+}
+
+/**
+ * A view has not come to a position within the time that was waited. `reached` is how far it got; `stopped` says why its
+ * runner in this process has stopped, where it has.
+ */
+export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>()("ProjectionBehind", {
+  projection: Schema.String,
+  position: Position.Position,
+  reached: Schema.UndefinedOr(Position.Position),
+  /** In milliseconds. */
+  waited: Schema.Number,
+  stopped: Schema.UndefinedOr(Schema.String)
+}) {
+  override get message(): string {
+    const reached = this.reached === undefined ? "has not begun" : `is at position ${this.reached}`
+    const stopped = this.stopped === undefined ? "" : `; its runner in this process has stopped: ${this.stopped}`
+    return `projection "${this.projection}" was waited for at position ${this.position} for ${this.waited} ms and ${reached}${stopped}`
+  }
+}
+
+/** A handler failed on an event, or the event could not be decoded, as often as it was tried. The view is as before it. */
+export class ProjectionFailed extends Schema.TaggedError<ProjectionFailed>()("ProjectionFailed", {
+  projection: Schema.String,
+  stream: Schema.String,
+  version: Version,
+  position: Position.Position,
+  type: Schema.String,
+  attempts: Schema.Number,
+  /** What the handler failed with, as it is. */
+  cause: Schema.Defect()
+}) {
+  override get message(): string {
+    return `projection "${this.projection}" failed ${this.attempts} times on ${place(this)} at position ${this.position}: ${messageOf(this.cause)}`
+  }
+}
+
+/** Another version of the projection has taken the place of this one, whose view is no longer kept up. */
+export class ProjectionSuperseded extends Schema.TaggedError<ProjectionSuperseded>()("ProjectionSuperseded", {
+  projection: Schema.String,
+  version: Version,
+  by: Version
+}) {
+  override get message(): string {
+    return `version ${this.version} of projection "${this.projection}" was superseded by version ${this.by}; to go back, give it a version above ${this.by}`
+  }
+}
+
+/** What a view was made from is not the log that is there now: another log, or one that was put back to an earlier state. */
+export class UpstreamChanged extends Schema.TaggedError<UpstreamChanged>()("UpstreamChanged", {
+  projection: Schema.String,
+  upstream: Schema.String,
+  position: Schema.UndefinedOr(Position.Position),
+  reason: Schema.String
+}) {
+  override get message(): string {
+    const reached = this.position === undefined ? "no position" : `position ${this.position}`
+    return `projection "${this.projection}" has processed "${this.upstream}" up to ${reached}, and ${this.reason}; provide the right log, or rebuild the view with Projection.reset`
+  }
+}
+
+/** A view is kept up inline and was to be followed, or the other way round: that is a rebuild, under another version. */
+export class ProjectionModeChanged extends Schema.TaggedError<ProjectionModeChanged>()("ProjectionModeChanged", {
+  projection: Schema.String,
+  version: Version,
+  mode: Schema.Literals(["followed", "inline"])
+}) {
+  override get message(): string {
+    return `version ${this.version} of projection "${this.projection}" is kept up ${this.mode}; give it a higher version to change that`
   }
 }
 

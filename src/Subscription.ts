@@ -37,7 +37,7 @@ import type * as Aggregate from "./Aggregate.ts"
 import type { ReadError, RecorderError } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
-import { followPages } from "./internal/follow.ts"
+import { followPages, furthest } from "./internal/follow.ts"
 import * as Tail from "./internal/tail.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned } from "./RecordedEvent.ts"
@@ -64,8 +64,14 @@ export interface Batch<out E> {
   readonly caughtUp: boolean
 }
 
-/** Which events. */
-interface Selection {
+/** A batch that is not decoded. @internal */
+export interface StoredBatch extends FollowBatch {
+  /** The end of the log, as far as it is known. */
+  readonly head: Position | undefined
+}
+
+/** Which events. @internal */
+export interface Selection {
   readonly aggregates: ReadonlyArray<Aggregate.Any>
   readonly types?: ReadonlyArray<string> | undefined
   readonly stream?: StreamName.StreamName | undefined
@@ -86,6 +92,8 @@ export class Subscription extends Context.Service<
       selection: Selection,
       options: Options
     ) => Stream.Stream<Batch<Positioned<string, Aggregate.AnyEvent>>, ReadError>
+    /** The selected events as they are stored. @internal */
+    readonly follow: (selection: Selection, options: Options) => Stream.Stream<StoredBatch, RecorderError>
   }
 >()("effect-eventsourcing/Subscription") {}
 
@@ -97,7 +105,7 @@ export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = La
     const store = yield* EventStore
     const shared = yield* RcRef.make({ acquire: Tail.make(recorder), idleTimeToLive: "1 second" })
 
-    const batches = Effect.fnUntraced(function* (selection: Selection, { from = "start", onState }: Options) {
+    const follow = Effect.fnUntraced(function* (selection: Selection, { from = "start", onState }: Options) {
       const tail = yield* RcRef.get(shared)
       const after = from === "end" ? yield* recorder.head : from === "start" ? undefined : from
       const { aggregates, stream, types } = selection
@@ -111,16 +119,24 @@ export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = La
         const there = tail.behind(read.after)
         return there === undefined ? pages(read) : Effect.succeed(firstOf(there, matches, read.limit))
       }
-      const follow = followPages({ readAll, head: Effect.sync(tail.position) }, tail.growth)
-      const decode = store.decode(aggregates)
-      return Stream.mapEffect(
-        follow({ after, filter, onState }),
-        ({ notifications, position, caughtUp }: FollowBatch) =>
-          Effect.map(decode(notifications), (events) => ({ events, position, caughtUp }))
+      const pagesOf = followPages({ readAll, head: Effect.sync(tail.position) }, tail.growth)
+      return Stream.map(
+        pagesOf({ after, filter, onState }),
+        (batch: FollowBatch): StoredBatch => ({ ...batch, head: furthest(tail.position(), batch.position) })
       )
     })
 
-    return Subscription.of({ batches: (selection, options) => Stream.unwrap(batches(selection, options)) })
+    return Subscription.of({
+      follow: (selection, options) => Stream.unwrap(follow(selection, options)),
+      batches: (selection, options) => {
+        const decode = store.decode(selection.aggregates)
+        return Stream.mapEffect(
+          Stream.unwrap(follow(selection, options)),
+          ({ notifications, position, caughtUp }: StoredBatch) =>
+            Effect.map(decode(notifications), (events) => ({ events, position, caughtUp }))
+        )
+      }
+    })
   })
 )
 

@@ -18,3 +18,34 @@ export const withSpan =
         ? (Effect.withSpan(self, `effect-eventsourcing/${name}`, { attributes }) as Effect.Effect<A, E, R>)
         : self
     )
+
+/** The most links of a span: more say nothing more, and cost those who keep them. */
+const MAX_LINKS = 128
+
+/** Wraps work on recorded events in a span that is linked to the spans that recorded them, where anybody would see it. */
+export const linked =
+  (name: string, attributes: Record<string, unknown>, events: ReadonlyArray<{ readonly metadata: string }>) =>
+  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.contextWith((context: Context.Context<never>) =>
+      isTraced(context)
+        ? (Effect.withSpan(self, `effect-eventsourcing/${name}`, {
+            attributes,
+            links: linksOf(events)
+          }) as Effect.Effect<A, E, R>)
+        : self
+    )
+
+const linksOf = (events: ReadonlyArray<{ readonly metadata: string }>): ReadonlyArray<Tracer.SpanLink> => {
+  const links = new Map<string, Tracer.SpanLink>()
+  for (const { metadata } of events) {
+    const found = TRACE_PARENT.exec(metadata)
+    if (found === null || links.has(found[0])) continue
+    const [, traceId, spanId, flags] = found as unknown as readonly [string, string, string, string]
+    links.set(found[0], { span: Tracer.externalSpan({ traceId, spanId, sampled: flags === "01" }), attributes: {} })
+    if (links.size === MAX_LINKS) break
+  }
+  return [...links.values()]
+}
+
+/** As it stands in stored metadata; see `Metadata.toStored`. */
+const TRACE_PARENT = /"\$traceParent":"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})"/

@@ -1,0 +1,79 @@
+/**
+ * Who of several runners of one projection works, in one process or in several: the others stand by.
+ *
+ * Ownership keeps runners out of each other's way. That each event takes effect once does not hang on it: two that both take
+ * themselves for the owner meet at the tracking position, which only one of them can move (G6).
+ */
+import { Clock, Effect } from "effect"
+import type { RecorderError } from "./EventSourcingError.ts"
+import { reconnect } from "./internal/follow.ts"
+import * as Uuid from "./internal/uuid.ts"
+import type * as Tracking from "./Tracking.ts"
+import type { ViewStore } from "./ViewStore.ts"
+
+/** Decides who owns a version of a projection. */
+export interface Ownership {
+  /**
+   * Waits until it is the owner, then runs an effect for as long as it is, and from the beginning whenever it is that again.
+   * Gives the ownership back when it ends.
+   */
+  readonly whileOwner: <A, E, R>(
+    key: Tracking.Key,
+    self: Effect.Effect<A, E, R>,
+    options: {
+      /** Is run where another turns out to be the owner. */
+      readonly onStandby: Effect.Effect<void>
+      /** Is told where it can't be found out for now who is. */
+      readonly onUnavailable: (error: RecorderError) => Effect.Effect<void>
+    }
+  ) => Effect.Effect<A, E | RecorderError, R>
+}
+
+/**
+ * Ownership by a lease in the view's database: taken for `milliseconds`, renewed at a third of that. When the owner is gone
+ * without giving it back, another has it after that time.
+ */
+export const lease = (store: Pick<ViewStore<never, never>, "lease">, milliseconds: number): Ownership => ({
+  whileOwner: (key, self, { onStandby, onUnavailable }) =>
+    Effect.gen(function* () {
+      const holder = Uuid.v7(yield* Clock.currentTimeMillis)
+      const take = store.lease(key, holder, milliseconds)
+      const look = Math.min(milliseconds / 4, 1000)
+      const acquired = Effect.gen(function* () {
+        let told = false
+        while (!(yield* take)) {
+          if (!told) yield* onStandby
+          told = true
+          yield* Effect.sleep(look)
+        }
+      }).pipe(
+        Effect.tapError((error) => (error._tag === "RecorderUnavailable" ? onUnavailable(error) : Effect.void)),
+        Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" })
+      )
+      /** Ends when somebody else is the owner, or when it can't be renewed in time. */
+      const lost = Effect.gen(function* () {
+        while (true) {
+          yield* Effect.sleep(milliseconds / 3)
+          const renewed = yield* take.pipe(
+            Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" }),
+            Effect.timeoutOrElse({
+              duration: milliseconds / 2,
+              orElse: () => Effect.succeed(false)
+            }),
+            Effect.orElseSucceed(() => false)
+          )
+          if (!renewed) return
+        }
+      })
+      const release = store.lease(key, holder, 0).pipe(Effect.timeout("1 second"), Effect.ignore)
+      const term = Effect.raceFirst(
+        Effect.map(self, (answer) => ({ answer })),
+        Effect.as(lost, undefined)
+      )
+      while (true) {
+        const ended = yield* Effect.ensuring(Effect.andThen(acquired, term), release)
+        if (ended !== undefined) return ended.answer
+        yield* Effect.logWarning(`projection "${key.projection}" has lost its lease, and stands by`)
+      }
+    })
+})

@@ -1,0 +1,478 @@
+/**
+ * Projections: views that are made from events and kept up with them, exactly once (G6).
+ *
+ * @example
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Aggregate, Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
+ * import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
+ *
+ * const Dog = Aggregate.make("Dog", {
+ *   state: { name: Schema.String },
+ *   creation: { Registered: { name: Schema.String } },
+ *   events: { TrickAdded: { trick: Schema.String } },
+ *   reduce: { Registered: ({ name }) => ({ name }), TrickAdded: (dog) => dog }
+ * })
+ *
+ * const Tricks = Projection.make("tricks", {
+ *   aggregates: [Dog],
+ *   view: Projection.memory(() => 0),
+ *   handlers: {
+ *     Dog: {
+ *       Registered: Projection.ignore,
+ *       TrickAdded: (_event, view) => view.update((count) => count + 1)
+ *     }
+ *   }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const dogs = yield* Repository.of(Dog)
+ *   const fido = Dog.id("Fido")
+ *   yield* dogs.execute(fido, Dog.Registered({ name: "Fido" }))
+ *   const { position } = yield* dogs.execute(fido, Dog.TrickAdded({ trick: "roll over" }))
+ *   yield* Projection.wait(Tricks, position)
+ *   console.log(yield* Projection.read(Tricks, (view) => view.get)) // prints: 1
+ * })
+ *
+ * const layer = ProjectionRunner.layer(Tricks).pipe(Layer.provideMerge([MemoryLayer(), MemoryViews]))
+ * Effect.runPromise(program.pipe(Effect.provide(layer)))
+ * ```
+ */
+import type { Duration } from "effect"
+import { Clock, Effect } from "effect"
+import type * as Aggregate from "./Aggregate.ts"
+import type { RecorderError } from "./EventSourcingError.ts"
+import { ProjectionBehind, RecorderFailure, RecorderUnavailable } from "./EventSourcingError.ts"
+import type { PositionedOf } from "./EventStore.ts"
+import { EventStore } from "./EventStore.ts"
+import { causeText } from "./internal/causeText.ts"
+import { isPassing } from "./internal/isPassing.ts"
+import { messageOf } from "./internal/messageOf.ts"
+import { milliseconds } from "./internal/options.ts"
+import type { Position } from "./Position.ts"
+import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
+import { Recorder } from "./Recorder.ts"
+import { fromStorage } from "./StreamName.ts"
+import type * as Tracking from "./Tracking.ts"
+import type * as View from "./View.ts"
+import type { DeadLetter, Mode, Progress, ViewStore } from "./ViewStore.ts"
+import * as ViewStores from "./ViewStore.ts"
+
+/** Says that a projection has nothing to do with an event. */
+export interface Ignore {
+  readonly _tag: "Ignore"
+}
+
+/** Says that a projection has nothing to do with an event: a handler that is only left out does not compile. */
+export const ignore: Ignore = { _tag: "Ignore" }
+
+/** A view that is kept in tables of a SQLite file or a PostgreSQL database; `setup` makes them, once for each version. */
+export const sql = <R>(setup: (view: View.SqlView) => Effect.Effect<unknown, unknown, R>): View.Sql<R> => ({
+  _tag: "Sql",
+  setup
+})
+
+/** A view that is a value in memory, and what it begins with. It is made anew by each process that keeps it up. */
+export const memory = <State>(initial: () => State): View.Memory<State> => ({ _tag: "Memory", initial })
+
+/** What becomes of an event with a handler: exactly once in the view, or at least once out in the world. */
+export type Delivery = "exactly-once" | "at-least-once"
+
+/** What a handler of a side effect is given. */
+export interface Attempt {
+  /** The id of the event: the same each time that the event comes again. Send it along, so that the other side can tell. */
+  readonly idempotencyKey: string
+}
+
+/** What a handler gets of an event: inline it has no position yet. */
+export type EventIn<M extends Mode, Name extends string, Event> = M extends "inline"
+  ? RecordedEvent<Name, Event>
+  : Positioned<Name, Event>
+
+type HandlersOfOne<A extends Aggregate.Any, Second, M extends Mode> = {
+  readonly [Tag in Aggregate.Event<A>["_tag"]]:
+    | Ignore
+    | ((
+        event: EventIn<M, Aggregate.NameOf<A>, Extract<Aggregate.Event<A>, { readonly _tag: Tag }>>,
+        second: Second
+      ) => Effect.Effect<unknown, unknown, unknown>)
+}
+
+/** A handler for each event of each of some aggregates; what is not handled is said to be ignored. */
+export type Handlers<As extends ReadonlyArray<Aggregate.Any>, Second, M extends Mode> = {
+  readonly [A in As[number] as Aggregate.NameOf<A>]: HandlersOfOne<A, Second, M>
+}
+
+type EffectOf<H> = {
+  readonly [Name in keyof H]: {
+    readonly [Tag in keyof H[Name]]: H[Name][Tag] extends (...args: ReadonlyArray<never>) => infer Result
+      ? Result
+      : never
+  }[keyof H[Name]]
+}[keyof H]
+
+type ServicesOf<F> = F extends Effect.Effect<unknown, unknown, infer R> ? R : never
+type SetupServices<K> = K extends View.Sql<infer R> ? R : never
+
+/** A projection: from which events, into which view, and how. */
+export interface Projection<out K extends View.Any, out M extends Mode, out D extends Delivery, out R> {
+  readonly name: string
+  /** Views of different versions are made beside each other: a higher one takes the place of a lower when it is level. */
+  readonly version: number
+  /** What it calls the log that it follows. */
+  readonly upstream: string
+  readonly aggregates: ReadonlyArray<Aggregate.Any>
+  readonly view: K
+  readonly mode: M
+  readonly delivery: D
+  /** @internal */
+  readonly compiled: Compiled
+  /** The types, for the compiler; no value has it. @internal */
+  readonly "~types": { readonly services: R }
+}
+
+/** Any projection. */
+export type Any = Projection<View.Any, Mode, Delivery, unknown>
+
+/** A projection that a runner keeps up. */
+export type Followed<K extends View.Any, D extends Delivery, R> = Projection<K, "followed", D, R>
+
+type AnyRecorded = Positioned<string, Aggregate.AnyEvent>
+
+/** What the runner needs of a projection. @internal */
+export interface Compiled {
+  readonly handles: (aggregate: string, tag: string) => boolean
+  /** Handles events, all of them handled ones. */
+  readonly handle: (events: ReadonlyArray<AnyRecorded>, view: unknown) => Effect.Effect<unknown, unknown, unknown>
+  readonly setup: (view: unknown) => Effect.Effect<unknown, RecorderError, unknown>
+}
+
+/** The services that a projection's handlers ask for, besides what their view provides. */
+export type HandlerServices<K extends View.Any, R> = Exclude<R | SetupServices<K>, ViewStores.ProvidedOf<K>>
+
+interface Definition<As, K> {
+  /** The version of handlers and tables, from 1 on: raise it with any change, and the view is made anew. Default 1. */
+  readonly version?: number
+  /** What the log is called, for a projection of several logs that is run once for each. Default `log`. */
+  readonly upstream?: string
+  readonly aggregates: As
+  readonly view: K
+}
+
+type OneOrMore = readonly [Aggregate.Any, ...ReadonlyArray<Aggregate.Any>]
+
+/**
+ * Defines a projection: a handler for each event of its aggregates.
+ *
+ * A handler runs in the transaction that also moves the tracking: what it writes to the view, and that it has, is recorded
+ * together or not at all (G6).
+ *
+ * - `name`: lower-case letters, digits and `_` (1 to 40): it names tables. Tracking is found by it.
+ * - `version`, `upstream`: see the fields.
+ * - `aggregates`: whose events.
+ * - `view`: {@link sql} tables, or a value in {@link memory}.
+ * - `inline`: kept up in the transactions that append, not by a runner. The events have no position then.
+ * - `handlers`: for each event a function of it and the view, or {@link ignore}.
+ *
+ * Throws on names and versions that can't be: it is called once, when the program starts.
+ */
+export const make = <
+  const As extends OneOrMore,
+  K extends View.Any,
+  const H extends Handlers<As, View.Of<K>, I extends true ? "inline" : "followed">,
+  const I extends boolean = false
+>(
+  name: string,
+  definition: Definition<As, K> & { readonly inline?: I; readonly handlers: H }
+): Projection<K, I extends true ? "inline" : "followed", "exactly-once", ServicesOf<EffectOf<H>>> => {
+  const handlers = handlersOf(name, definition.aggregates, definition.handlers)
+  const handle = (event: AnyRecorded, view: unknown) => handlers.of(event)(event, view)
+  return build(name, definition, definition.inline === true ? "inline" : "followed", "exactly-once", {
+    handles: handlers.handles,
+    handle: (events, view) =>
+      events.length === 1
+        ? handle(events[0] as AnyRecorded, view)
+        : Effect.forEach(events, (event) => handle(event, view), { discard: true })
+  }) as never
+}
+
+/**
+ * {@link make} with one handler for a batch of events: of one when it is live, of up to 512 when it catches up. For views
+ * that are written faster by many events at once.
+ */
+export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
+  name: string,
+  definition: Definition<As, K> & {
+    readonly handle: (events: ReadonlyArray<PositionedOf<As[number]>>, view: View.Of<K>) => Effect.Effect<unknown, E, R>
+  }
+): Projection<K, "followed", "exactly-once", R> =>
+  build(name, definition, "followed", "exactly-once", {
+    handles: () => true,
+    handle: definition.handle as never
+  }) as never
+
+/**
+ * Defines side effects of events: mail, calls of other systems, whatever is no view. Each handler runs **at least once** for
+ * each of its events, and again where the process died or failed before that was noted: send `idempotencyKey` along.
+ *
+ * `view` is where it is noted how far it has come: `Projection.sql(() => Effect.void)`, or {@link memory}, which forgets.
+ */
+export const atLeastOnce = <
+  const As extends OneOrMore,
+  K extends View.Any,
+  const H extends Handlers<As, Attempt, "followed">
+>(
+  name: string,
+  definition: Definition<As, K> & { readonly handlers: H }
+): Projection<K, "followed", "at-least-once", ServicesOf<EffectOf<H>>> => {
+  const handlers = handlersOf(name, definition.aggregates, definition.handlers)
+  return build(name, definition, "followed", "at-least-once", {
+    handles: handlers.handles,
+    handle: (events) =>
+      Effect.forEach(events, (event) => handlers.of(event)(event, { idempotencyKey: event.id }), { discard: true })
+  }) as never
+}
+
+type AnyHandler = (event: AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, unknown>
+
+/** Finds handlers by aggregate and event. */
+const handlersOf = (name: string, aggregates: ReadonlyArray<Aggregate.Any>, given: object) => {
+  const byAggregate = new Map<string, ReadonlyMap<string, AnyHandler>>()
+  for (const aggregate of aggregates) {
+    const of = new Map<string, AnyHandler>()
+    const own = (given as Readonly<Record<string, Readonly<Record<string, AnyHandler | Ignore | undefined>>>>)[
+      aggregate.name
+    ]
+    for (const tag of aggregate.compiled.byTag.keys()) {
+      const handler = own?.[tag]
+      if (handler === undefined) {
+        throw new Error(
+          `projection "${name}" has no handler for ${aggregate.name}.${tag}: write one, or Projection.ignore`
+        )
+      }
+      if (typeof handler === "function") of.set(tag, handler)
+    }
+    byAggregate.set(aggregate.name, of)
+  }
+  return {
+    handles: (aggregate: string, tag: string) => byAggregate.get(aggregate)?.has(tag) === true,
+    of: ({ aggregate, event }: AnyRecorded) => byAggregate.get(aggregate)?.get(event._tag) as AnyHandler
+  }
+}
+
+const build = (
+  name: string,
+  { version = 1, upstream = "log", aggregates, view }: Definition<ReadonlyArray<Aggregate.Any>, View.Any>,
+  mode: Mode,
+  delivery: Delivery,
+  compiled: Omit<Compiled, "setup">
+): Omit<Any, "~types"> => {
+  if (!/^[a-z][a-z0-9_]{0,39}$/.test(name)) {
+    throw new Error(`projection "${name}": a name is 1 to 40 lower-case letters, digits and "_", a letter first`)
+  }
+  if (!(Number.isInteger(version) && version > 0 && version < 1_000_000)) {
+    throw new Error(`projection "${name}": version is a whole number from 1 on, not ${version}`)
+  }
+  if (upstream.length === 0 || upstream.includes("\0") || !upstream.isWellFormed()) {
+    throw new Error(`projection "${name}": upstream is a text that is not empty, without NUL`)
+  }
+  const names = new Set(aggregates.map((aggregate) => aggregate.name))
+  if (names.size < aggregates.length) throw new Error(`projection "${name}" names an aggregate twice`)
+  const setup =
+    view._tag === "Memory"
+      ? (memoryView: unknown) => (memoryView as View.MemoryView<unknown>).set(view.initial())
+      : (sqlView: unknown) => view.setup(sqlView as View.SqlView)
+  const named = (memoryOrSql: unknown) => Effect.mapError(setup(memoryOrSql), (error) => setupFailed(name, error))
+  return { name, version, upstream, aggregates, view, mode, delivery, compiled: { ...compiled, setup: named } }
+}
+
+const setupFailed = (name: string, cause: unknown): RecorderError => {
+  const failure = { operation: `set up the view of projection "${name}"`, reason: messageOf(cause), cause }
+  return isPassing(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
+}
+
+/** The key of a projection's tracking. @internal */
+export const keyOf = ({ name, version, upstream }: Any): Tracking.Key => ({
+  projection: name,
+  version,
+  upstream,
+  slice: 0
+})
+
+/** The store of a projection's view. @internal */
+export const storeOf = <K extends View.Any>(
+  projection: Projection<K, Mode, Delivery, unknown>
+): Effect.Effect<ViewStore<unknown, never>, never, ViewStores.Of<K>> =>
+  Effect.service(
+    (projection.view._tag === "Memory" ? ViewStores.MemoryViewStore : ViewStores.SqlViewStore) as never
+  ) as never
+
+const currentOf = (versions: ReadonlyArray<Progress>) => versions.find(({ status }) => status === "current")
+
+/**
+ * Reads the view: that of the current version, which is not always the one that is defined here: while a new version catches
+ * up, it is the one before, whose tables may look otherwise (`view.version` tells).
+ */
+export const read = <K extends View.Any, A, E, R>(
+  projection: Projection<K, Mode, "exactly-once", unknown>,
+  read: (view: View.ReaderOf<K>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | RecorderError, ViewStores.Of<K> | Exclude<R, ViewStores.ProvidedOf<K>>> =>
+  Effect.gen(function* () {
+    const store = yield* storeOf(projection)
+    const key = keyOf(projection)
+    const current = currentOf(yield* store.versions(key))
+    if (current === undefined) {
+      return yield* new RecorderFailure({
+        operation: `read projection "${projection.name}"`,
+        reason: "it has no view yet: its runner was never started here"
+      })
+    }
+    return yield* store.read({ ...key, version: current.version }, read as never)
+  }) as never
+
+/** How far the versions of a projection have come, the lowest first. */
+export const versions = <K extends View.Any>(
+  projection: Projection<K, Mode, Delivery, unknown>
+): Effect.Effect<ReadonlyArray<Progress>, RecorderError, ViewStores.Of<K>> =>
+  Effect.flatMap(storeOf(projection), (store) => store.versions(keyOf(projection)))
+
+/** How often a waiter looks for what another process has done. */
+const POLL = 50
+
+/**
+ * Waits until the current version has processed everything up to a position, that of a command's last event: whoever reads
+ * the view then sees what the command did. `undefined` is no position to wait for.
+ *
+ * It is told at once of what this process does, and looks every 50 ms for what others do. After `timeout` (default 5 seconds)
+ * it fails, and says how far the view got.
+ */
+export const wait = <K extends View.Any>(
+  projection: Projection<K, Mode, Delivery, unknown>,
+  position: Position | undefined,
+  options: { readonly timeout?: Duration.Input } = {}
+): Effect.Effect<void, ProjectionBehind | RecorderError, ViewStores.Of<K>> =>
+  Effect.gen(function* () {
+    if (position === undefined) return
+    const timeout = yield* milliseconds(
+      `wait for projection "${projection.name}"`,
+      "timeout",
+      options.timeout ?? "5 seconds",
+      {
+        least: 0,
+        endless: true
+      }
+    )
+    const store = yield* storeOf(projection)
+    const key = keyOf(projection)
+    const local = store.local(projection.name)
+    const isThere = (progress: Progress | undefined) =>
+      progress !== undefined &&
+      (progress.mode === "inline" || (progress.position !== undefined && progress.position >= position))
+    const began = yield* Clock.currentTimeMillis
+    let current: Progress | undefined
+    let looked = Number.NEGATIVE_INFINITY
+    while (true) {
+      const seen = local.growth.current()
+      const now = yield* Clock.currentTimeMillis
+      const known = current === undefined ? undefined : local.position(current.version)
+      // asked where it is time to, and where it will be so; the version that is read may be another one by then
+      if (now - looked >= POLL || (known !== undefined && known >= position)) {
+        current = currentOf(yield* store.versions(key))
+        looked = now
+        if (isThere(current)) return
+      }
+      const left = timeout - (now - began)
+      if (left <= 0) {
+        return yield* new ProjectionBehind({
+          projection: projection.name,
+          position,
+          reached: current?.position,
+          waited: timeout,
+          stopped: local.stopped
+        })
+      }
+      yield* Effect.raceFirst(
+        Effect.ignore(local.growth.after(seen)),
+        Effect.sleep(Math.min(looked + POLL - now, left))
+      )
+    }
+  })
+
+/**
+ * Makes the view of this version anew, in its place: its tables and its tracking are emptied in one transaction, and its
+ * runner, also one that is running now, goes on from the start. Readers see it grow; for a view that is whole at any moment
+ * raise the version instead.
+ */
+export const reset = <K extends View.Any, R>(
+  projection: Followed<K, Delivery, R>
+): Effect.Effect<void, RecorderError, ViewStores.Of<K> | HandlerServices<K, never>> =>
+  Effect.flatMap(storeOf(projection), (store) => store.reset(keyOf(projection), projection.compiled.setup)) as never
+
+/** Removes a version that is no longer read, with its tables; answers whether there was one. The current one stays. */
+export const remove = <K extends View.Any>(
+  projection: Projection<K, Mode, Delivery, unknown>,
+  version: number
+): Effect.Effect<boolean, RecorderError, ViewStores.Of<K>> =>
+  Effect.flatMap(storeOf(projection), (store) => store.remove({ ...keyOf(projection), version }))
+
+/** What was set aside, in the order of the log. */
+export const deadLetters = <K extends View.Any>(
+  projection: Followed<K, Delivery, unknown>
+): Effect.Effect<ReadonlyArray<DeadLetter>, RecorderError, ViewStores.Of<K>> =>
+  Effect.flatMap(storeOf(projection), (store) => store.deadLetters(keyOf(projection)))
+
+/** What became of the events that were set aside. */
+export interface Replayed {
+  /** How many took effect. */
+  readonly replayed: number
+  /** What is still set aside: what failed again, and what waits behind it. */
+  readonly left: ReadonlyArray<DeadLetter>
+}
+
+/**
+ * Tries the events again that were set aside, of all streams or of one, in the order of each stream: reads them from the log,
+ * and has them handled as their runner would. Of a stream whose event fails again, what comes behind waits on.
+ */
+export const replay = <K extends View.Any, R>(
+  projection: Followed<K, Delivery, R>,
+  options: { readonly stream?: string } = {}
+): Effect.Effect<Replayed, RecorderError, ViewStores.Of<K> | HandlerServices<K, R> | Recorder | EventStore> =>
+  Effect.gen(function* () {
+    const store = yield* storeOf(projection)
+    const recorder = yield* Recorder
+    const decode = (yield* EventStore).decode(projection.aggregates)
+    const key = keyOf(projection)
+    let replayed = 0
+    const handle = Effect.fnUntraced(function* ({ stream, streamVersion, position }: DeadLetter) {
+      const found = yield* recorder.readStream({
+        stream: fromStorage(stream),
+        after: streamVersion - 1,
+        upTo: streamVersion,
+        limit: 1
+      })
+      if (found[0]?.position !== position) return yield* Effect.fail("the log has no such event (any more)")
+      const events = yield* decode(found)
+      const handled = events.filter(({ aggregate, event }) => projection.compiled.handles(aggregate, event._tag))
+      return yield* store.takeBack(key, position, (view) =>
+        handled.length === 0 ? Effect.void : projection.compiled.handle(handled, view)
+      )
+    })
+    const failing = new Set<string>()
+    while (true) {
+      const letters = yield* store.deadLetters(key, options.stream)
+      const open = letters.filter(({ stream }) => !failing.has(stream))
+      if (open.length === 0) return { replayed, left: letters }
+      for (const letter of open) {
+        if (failing.has(letter.stream)) continue
+        const exit = yield* Effect.exit(handle(letter))
+        if (exit._tag === "Success") {
+          if (exit.value) replayed++
+          continue
+        }
+        const cause = causeText(exit.cause)
+        if (cause === undefined) return yield* Effect.interrupt
+        failing.add(letter.stream)
+        yield* store.triedAgain(key, letter.position, cause)
+      }
+    }
+  }) as never

@@ -1,0 +1,345 @@
+/**
+ * Keeps projections up with their log: one fiber each, which says what it does and never ends unseen (G12).
+ *
+ * @example
+ * ```ts
+ * import { Effect, Layer, Schema, Stream, SubscriptionRef } from "effect"
+ * import { Aggregate, EventStore, Projection, ProjectionRunner } from "effect-eventsourcing"
+ * import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
+ *
+ * const Dog = Aggregate.make("Dog", {
+ *   state: { name: Schema.String },
+ *   creation: { Registered: { name: Schema.String } },
+ *   events: {},
+ *   reduce: { Registered: ({ name }) => ({ name }) }
+ * })
+ * const Dogs = Projection.make("dogs", {
+ *   aggregates: [Dog],
+ *   view: Projection.memory(() => 0),
+ *   handlers: { Dog: { Registered: (_event, view) => view.update((count) => count + 1) } }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const runner = yield* ProjectionRunner.make(Dogs)
+ *   yield* SubscriptionRef.changes(runner.state).pipe(
+ *     Stream.takeUntil(({ _tag }) => _tag === "Live"),
+ *     Stream.runDrain
+ *   )
+ *   console.log("live") // prints: live
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(Layer.merge(MemoryLayer(), MemoryViews))))
+ * ```
+ */
+import type { Scope } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Fiber, Layer, Metric, Schedule, Stream, SubscriptionRef } from "effect"
+import type {
+  ProjectionFailed,
+  ProjectionModeChanged,
+  ProjectionSuperseded,
+  RecorderError,
+  RecorderFailure,
+  TrackingConflict
+} from "./EventSourcingError.ts"
+import { UpstreamChanged } from "./EventSourcingError.ts"
+import { EventStore } from "./EventStore.ts"
+import { reconnect } from "./internal/follow.ts"
+import * as Metrics from "./internal/metrics.ts"
+import { checkCount, milliseconds } from "./internal/options.ts"
+import type { BlockedOn } from "./internal/projecting.ts"
+import * as Projecting from "./internal/projecting.ts"
+import * as Ownership from "./Ownership.ts"
+import type { Position } from "./Position.ts"
+import type * as Projection from "./Projection.ts"
+import { keyOf, storeOf } from "./Projection.ts"
+import type { FollowState } from "./Recorder.ts"
+import { Recorder } from "./Recorder.ts"
+import type { StoredBatch } from "./Subscription.ts"
+import { Subscription } from "./Subscription.ts"
+import type * as View from "./View.ts"
+import type * as ViewStores from "./ViewStore.ts"
+
+/** What a runner is doing. */
+export type State =
+  /** It opens its view and looks where it is to go on. */
+  | { readonly _tag: "Starting" }
+  /** Another runner of the same version works; this one takes over when it is gone. */
+  | { readonly _tag: "Standby" }
+  /** It takes in what was there before. */
+  | {
+      readonly _tag: "CatchingUp"
+      readonly position: Position | undefined
+      /** The end of the log, as far as it is known. */
+      readonly head: Position | undefined
+      readonly eventsPerSecond: number
+      /** How long it is still going to take at this rate; `undefined` where there is none yet. */
+      readonly remaining: Duration.Duration | undefined
+    }
+  /** It has come to the end of the log, and takes in what comes. */
+  | { readonly _tag: "Live"; readonly position: Position | undefined }
+  /** Its log or its view can't be reached for now; when it tries again (in milliseconds since the epoch). */
+  | { readonly _tag: "Retrying"; readonly cause: unknown; readonly attempts: number; readonly nextAttempt: number }
+  /** A handler fails on an event; when it is tried again (in milliseconds since the epoch). */
+  | {
+      readonly _tag: "Blocked"
+      readonly event: BlockedOn
+      readonly cause: unknown
+      readonly attempts: number
+      readonly nextAttempt: number
+    }
+  /** It works no more; why. */
+  | { readonly _tag: "Stopped"; readonly error: RunnerError | "interrupted" }
+
+/** What ends a runner. What passes by itself does not: it is tried again, without end. */
+export type RunnerError =
+  | ProjectionFailed
+  | ProjectionSuperseded
+  | ProjectionModeChanged
+  | UpstreamChanged
+  | RecorderFailure
+
+/** How a projection is run. */
+export interface Options {
+  /**
+   * When an event is tried again on which a handler fails. Default: 5 times, after 100 ms, 200 ms, 400 ms, 800 ms and 1.6 s.
+   * It is what a database does for a while (connections, locks, deadlocks) that is tried again without end instead.
+   */
+  readonly retry?: Schedule.Schedule<unknown>
+  /**
+   * What becomes of an event that has failed as often as that: the runner stops at it (`stop`, the default), or it is set aside
+   * and the runner goes on; what comes behind it in its stream is set aside, too. See `Projection.replay`.
+   */
+  readonly onFailure?: "stop" | "set-aside"
+  /** The most events in a transaction, from 1 to 512. Default 512. When it is live it is what comes, mostly one. */
+  readonly maxBatch?: number
+  /** How long the lease is taken for; when a process dies, another takes over after that. From 100 ms; default 5 seconds. */
+  readonly lease?: Duration.Input
+  /** Decides who of several runners works. Default: by a lease in the view's database. */
+  readonly ownership?: Ownership.Ownership
+}
+
+/** A runner that was started. */
+export interface ProjectionRunner {
+  /** What it is doing. */
+  readonly state: SubscriptionRef.SubscriptionRef<State>
+  /** Waits until it has stopped, and says why. */
+  readonly join: Effect.Effect<never, RunnerError>
+}
+
+/** What a runner asks for. */
+export type Services<K extends View.Any, R> =
+  | Recorder
+  | EventStore
+  | Subscription
+  | ViewStores.Of<K>
+  | Projection.HandlerServices<K, R>
+
+const defaultRetry = Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 5 }))
+
+/** How long tracking may stay behind events that are none of the projection's, in milliseconds. */
+const CATCH_UP = 100
+
+const runWith = Effect.fnUntraced(function* (
+  projection: Projection.Any,
+  options: Options,
+  state: SubscriptionRef.SubscriptionRef<State>
+): Effect.fn.Return<never, RunnerError, Recorder | EventStore | Subscription> {
+  const { name, upstream } = projection
+  const operation = `run projection "${name}"`
+  const { maxBatch = 512 } = options
+  yield* checkCount(operation, "maxBatch", maxBatch, 1)
+  const leaseMillis = yield* milliseconds(operation, "lease", options.lease ?? "5 seconds", { least: 100 })
+  const recorder = yield* Recorder
+  const subscription = yield* Subscription
+  const decode = (yield* EventStore).decode(projection.aggregates)
+  const store = yield* storeOf(projection) as Effect.Effect<ViewStores.ViewStore<unknown, never>>
+  const key = keyOf(projection)
+  const local = store.local(name)
+  local.stopped = undefined
+  const ownership = options.ownership ?? Ownership.lease(store, leaseMillis)
+  const set = (next: State) => SubscriptionRef.set(state, next)
+  const lagPositions = Metric.withAttributes(Metrics.lagPositions, { projection: name })
+  const lagSeconds = Metric.withAttributes(Metrics.lagSeconds, { projection: name })
+  const retries = Metric.withAttributes(Metrics.retries, { projection: name })
+
+  let attempts = 0
+  const retrying = (cause: unknown, delay: Duration.Duration) =>
+    Effect.gen(function* () {
+      attempts++
+      const nextAttempt = (yield* Clock.currentTimeMillis) + Duration.toMillis(delay)
+      yield* Metric.update(retries, 1)
+      yield* set({ _tag: "Retrying", cause, attempts, nextAttempt })
+    })
+
+  const checkUpstream = Effect.fnUntraced(function* ({ position, logId }: ViewStores.Progress) {
+    const changed = (reason: string) => new UpstreamChanged({ projection: name, upstream, position, reason })
+    if (logId !== undefined && logId !== recorder.logId) {
+      return yield* changed(`this log is another (${recorder.logId}, not ${logId})`)
+    }
+    if (position === undefined) return
+    const head = yield* recorder.head
+    if (head === undefined || head < position) {
+      return yield* changed(`this log ends ${head === undefined ? "before its first event" : `at position ${head}`}`)
+    }
+  })
+
+  /** One stretch of work, from where the tracking is, until something fails. */
+  const stretch = Effect.gen(function* () {
+    yield* set({ _tag: "Starting" })
+    const progress = yield* store.open(key, {
+      mode: "followed",
+      logId: recorder.logId,
+      setup: projection.compiled.setup
+    })
+    yield* checkUpstream(progress)
+    let isBuilding = progress.status === "building"
+    const processor = yield* Projecting.make(
+      {
+        ...{ projection, key, store, decode, maxBatch },
+        retry: options.retry ?? defaultRetry,
+        onFailure: options.onFailure ?? "stop",
+        onBlocked: (event, cause, tries, nextAttempt) =>
+          set({ _tag: "Blocked", event, cause, attempts: tries, nextAttempt })
+      },
+      progress.position
+    )
+    const pace = makePace(progress.position, yield* Clock.currentTimeMillis)
+
+    const promote = Effect.gen(function* () {
+      if (isBuilding && (yield* store.promote(key))) {
+        isBuilding = false
+        yield* Effect.logInfo(`version ${key.version} of projection "${name}" is the current one from now on`)
+      }
+    })
+
+    const report = Effect.fnUntraced(function* ({ notifications, caughtUp, head }: StoredBatch) {
+      attempts = 0
+      const now = yield* Clock.currentTimeMillis
+      const position = processor.position()
+      const last = notifications[notifications.length - 1]
+      yield* Metric.update(lagPositions, caughtUp ? 0 : Number((head ?? 0n) - (position ?? 0n)))
+      yield* Metric.update(lagSeconds, caughtUp || last === undefined ? 0 : Math.max(now - last.recordedAt, 0) / 1000)
+      if (caughtUp) return yield* set({ _tag: "Live", position })
+      yield* set({ _tag: "CatchingUp", position, head, ...pace(position, head, notifications.length, now) })
+    })
+
+    const onState = (followed: FollowState) =>
+      followed._tag !== "Retrying"
+        ? Effect.void
+        : Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            set({ _tag: "Retrying", cause: followed.error, attempts: followed.attempts, nextAttempt: now })
+          )
+
+    let idle = false
+    const following = subscription
+      .follow({ aggregates: projection.aggregates }, { from: progress.position ?? "start", onState })
+      .pipe(
+        Stream.runForEach((batch) =>
+          Effect.gen(function* () {
+            yield* processor.process(batch)
+            if (batch.caughtUp && isBuilding) {
+              yield* processor.catchUp
+              yield* promote
+            }
+            idle = true
+            yield* report(batch)
+          })
+        )
+      )
+    // what is none of ours costs no transaction each time
+    const trailing = Effect.gen(function* () {
+      yield* Effect.sleep(CATCH_UP)
+      if (!idle) return
+      idle = false
+      yield* processor.catchUp
+    }).pipe(Effect.forever)
+    return yield* Effect.raceFirst(
+      Effect.andThen(following, Effect.die(new Error("a subscription ended without an error"))),
+      trailing
+    )
+  })
+
+  const isTransient = (
+    error: RunnerError | RecorderError | TrackingConflict
+  ): error is Exclude<RecorderError, RecorderFailure> | TrackingConflict =>
+    error._tag === "RecorderUnavailable" || error._tag === "TrackingConflict"
+
+  const work = Effect.gen(function* () {
+    let step = yield* Schedule.toStep(reconnect)
+    while (true) {
+      const cause = yield* Effect.flip(Effect.sandbox(stretch))
+      const error = Cause.findErrorOption(cause)
+      if (error._tag === "None" || !isTransient(error.value)) {
+        return yield* Effect.failCause(cause as Cause.Cause<RunnerError>)
+      }
+      // it has worked in between: the pauses begin anew
+      if (attempts === 0) step = yield* Schedule.toStep(reconnect)
+      const [, delay] = yield* Effect.orDie(step(yield* Clock.currentTimeMillis, undefined))
+      yield* Effect.logWarning(`projection "${name}" tries again: ${error.value.message}`)
+      yield* retrying(error.value, delay)
+      yield* Effect.sleep(delay)
+    }
+  })
+
+  return yield* ownership.whileOwner(key, work as never, {
+    onStandby: set({ _tag: "Standby" }),
+    onUnavailable: (error) => retrying(error, Duration.seconds(1))
+  }) as Effect.Effect<never, RunnerError>
+})
+
+/** How fast a projection catches up, and how long it is going to take. */
+const makePace = (start: Position | undefined, began: number) => {
+  let events = 0
+  return (position: Position | undefined, head: Position | undefined, more: number, now: number) => {
+    events += more
+    const elapsed = Math.max(now - began, 1)
+    const done = Number((position ?? 0n) - (start ?? 0n))
+    const left = Number((head ?? 0n) - (position ?? 0n))
+    return {
+      eventsPerSecond: Math.round((events * 1000) / elapsed),
+      remaining: done > 0 ? Duration.millis(Math.round((elapsed * Math.max(left, 0)) / done)) : undefined
+    }
+  }
+}
+
+/** Starts a runner, which works until the scope closes or it has to stop: look at its `state`, or wait for `join`. */
+export const make = <K extends View.Any, R>(
+  projection: Projection.Followed<K, Projection.Delivery, R>,
+  options: Options = {}
+): Effect.Effect<ProjectionRunner, never, Scope.Scope | Services<K, R>> =>
+  Effect.gen(function* () {
+    const state = yield* SubscriptionRef.make<State>({ _tag: "Starting" })
+    const store = yield* storeOf(projection)
+    const fiber = yield* runWith(projection as Projection.Any, options, state).pipe(
+      Effect.onExit((exit) => {
+        if (Exit.isSuccess(exit)) return Effect.void
+        if (Cause.hasInterruptsOnly(exit.cause))
+          return SubscriptionRef.set(state, { _tag: "Stopped", error: "interrupted" })
+        const error = Cause.squash(exit.cause) as RunnerError
+        store.local(projection.name).stopped = error.message
+        return Effect.andThen(
+          SubscriptionRef.set(state, { _tag: "Stopped", error }),
+          Effect.logError(`projection "${projection.name}" has stopped: ${error.message}`)
+        )
+      }),
+      Effect.forkScoped({ startImmediately: true })
+    )
+    return { state, join: Fiber.join(fiber) }
+  }) as never
+
+/** Runs a projection until it has to stop, which is how it fails: for those who supervise it themselves. */
+export const run = <K extends View.Any, R>(
+  projection: Projection.Followed<K, Projection.Delivery, R>,
+  options: Options = {}
+): Effect.Effect<never, RunnerError, Services<K, R>> =>
+  Effect.scoped(Effect.flatMap(make(projection, options), ({ join }) => join)) as never
+
+/**
+ * Runs a projection as long as the layer is there. Where it has to stop, that is logged as an error, and the program goes on
+ * without it: use {@link run} or {@link make} to do something else about it.
+ */
+export const layer = <K extends View.Any, R>(
+  projection: Projection.Followed<K, Projection.Delivery, R>,
+  options: Options = {}
+): Layer.Layer<never, never, Exclude<Services<K, R>, Scope.Scope>> =>
+  Layer.effectDiscard(make(projection, options)) as never

@@ -1,0 +1,62 @@
+/** What the handlers of a projection write to, and its readers read: tables of a database, or a value in memory. */
+import type { Effect } from "effect"
+import type { SqlClient, Statement } from "effect/sql"
+
+/** The tables of a projection's version. */
+export interface SqlView {
+  /** The client of the view's database, in the transaction that also moves the tracking. */
+  readonly sql: SqlClient.SqlClient
+  /** Names one of the view's tables; those of each projection and version are placed apart. */
+  readonly table: (name: string) => Statement.Identifier
+  /** Names an index, a trigger or a constraint of one of the view's tables. */
+  readonly index: (name: string) => Statement.Identifier
+  /** The version of the projection whose tables these are. */
+  readonly version: number
+}
+
+/** A value in memory, which no one sees changed before the tracking is moved. */
+export interface MemoryView<in out State> {
+  readonly get: Effect.Effect<State>
+  readonly set: (state: State) => Effect.Effect<void>
+  /** Changes the value: to another one, never in place, so that what fails leaves the one that was there. */
+  readonly update: (f: (state: State) => State) => Effect.Effect<void>
+  /** The version of the projection whose value this is. */
+  readonly version: number
+}
+
+/** A view that is kept in tables, and how they are made. */
+export interface Sql<out R> {
+  readonly _tag: "Sql"
+  readonly setup: (view: SqlView) => Effect.Effect<unknown, unknown, R>
+}
+
+/** A view that is kept in memory, and what it begins with. */
+export interface Memory<in out State> {
+  readonly _tag: "Memory"
+  readonly initial: () => State
+}
+
+/** Any kind of view. */
+export type Any = Sql<unknown> | AnyMemory
+
+/** Any view in memory. */
+export interface AnyMemory {
+  readonly _tag: "Memory"
+  readonly initial: () => unknown
+}
+
+/** What handlers get of a kind of view. */
+export type Of<K> = K extends { readonly _tag: "Memory"; readonly initial: () => infer State }
+  ? MemoryView<State>
+  : SqlView
+
+/** A value that was read, and is not to be changed. */
+export interface MemoryReader<out State> {
+  readonly get: Effect.Effect<State>
+  readonly version: number
+}
+
+/** What readers get of a kind of view. */
+export type ReaderOf<K> = K extends { readonly _tag: "Memory"; readonly initial: () => infer State }
+  ? MemoryReader<State>
+  : SqlView

@@ -1,0 +1,138 @@
+/**
+ * Where views are kept, and with them how far each has come: a view and its tracking position change together or not at all
+ * (G6).
+ */
+import type { Effect } from "effect"
+import { Context } from "effect"
+import type { SqlClient } from "effect/sql"
+import type {
+  ProjectionModeChanged,
+  ProjectionSuperseded,
+  RecorderError,
+  TrackingConflict
+} from "./EventSourcingError.ts"
+import type { Local } from "./internal/locals.ts"
+import type { Position } from "./Position.ts"
+import type * as Tracking from "./Tracking.ts"
+import type { MemoryView, SqlView } from "./View.ts"
+
+/** How a view is kept up: behind the log by a runner, or in the transactions that append. */
+export type Mode = "followed" | "inline"
+
+/** Which of the versions of a projection its readers get. */
+export type Status =
+  /** It catches up beside the one that is read. */
+  | "building"
+  /** It is the one that is read. */
+  | "current"
+  /** Another has taken its place; it is kept up no longer. */
+  | "retired"
+
+/** How far a version of a projection has come. */
+export interface Progress {
+  readonly version: number
+  readonly position: Position | undefined
+  readonly status: Status
+  readonly mode: Mode
+  /** The log that the position is of; `undefined` before the first run. */
+  readonly logId: string | undefined
+}
+
+/** An event that was set aside, because a handler failed on it or because it is behind such a one in its stream. */
+export interface DeadLetter {
+  readonly position: Position
+  readonly stream: string
+  /** The event's place in its stream. */
+  readonly streamVersion: number
+  readonly eventId: string
+  readonly type: string
+  /** What the handler failed with, as text; for one that waits behind another, which that is. */
+  readonly cause: string
+  /** How often it was tried; 0 for one that waits behind another. */
+  readonly attempts: number
+  /** In milliseconds since the epoch. */
+  readonly setAsideAt: number
+}
+
+/** What can be done within the transaction of a batch besides writing to the view. */
+export interface Transaction {
+  readonly setAside: (letter: DeadLetter) => Effect.Effect<void, RecorderError>
+  /** Whether events of a stream are set aside. */
+  readonly isSetAside: (stream: string) => Effect.Effect<boolean, RecorderError>
+}
+
+/** What moving a tracking position fails with. */
+export type MoveError = TrackingConflict | ProjectionSuperseded | RecorderError
+
+/** The port that a place for views implements: in memory, in a SQLite file, in a PostgreSQL database. */
+export interface ViewStore<out View, out Provided> {
+  /**
+   * Finds a version of a projection, or makes its place with `setup` in one transaction. The first one that is made is the
+   * current one; the next ones catch up beside it.
+   */
+  readonly open: <E, R>(
+    key: Tracking.Key,
+    options: {
+      readonly mode: Mode
+      readonly logId: string
+      readonly setup: (view: View) => Effect.Effect<unknown, E, R>
+    }
+  ) => Effect.Effect<Progress, E | ProjectionSuperseded | ProjectionModeChanged | RecorderError, Exclude<R, Provided>>
+  /** The versions of a projection, the lowest first. */
+  readonly versions: (key: Omit<Tracking.Key, "version">) => Effect.Effect<ReadonlyArray<Progress>, RecorderError>
+  /**
+   * Moves the tracking and does the work in one transaction, the move first: where the position is another than `from`, or
+   * the version is retired, it fails and nothing is done.
+   */
+  readonly transact: <A, E, R>(
+    move: Tracking.Move,
+    work: (view: View, transaction: Transaction) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | MoveError, Exclude<R, Provided>>
+  /** Gives a view to a reader. */
+  readonly read: <A, E, R>(
+    key: Tracking.Key,
+    read: (view: View) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | RecorderError, Exclude<R, Provided>>
+  /** Makes a version that has come at least as far as the current one the current one; answers whether it is that now. */
+  readonly promote: (key: Tracking.Key) => Effect.Effect<boolean, RecorderError>
+  /** Empties a version: its tables are made anew, its tracking begins at the start, nothing is set aside. */
+  readonly reset: <E, R>(
+    key: Tracking.Key,
+    setup: (view: View) => Effect.Effect<unknown, E, R>
+  ) => Effect.Effect<void, E | RecorderError, Exclude<R, Provided>>
+  /** Removes a version that is not the current one, with its tables; answers whether there was one. */
+  readonly remove: (key: Tracking.Key) => Effect.Effect<boolean, RecorderError>
+  /** What is set aside, in the order of the log; of one stream, or of all. */
+  readonly deadLetters: (key: Tracking.Key, stream?: string) => Effect.Effect<ReadonlyArray<DeadLetter>, RecorderError>
+  /** Does the work for an event that is set aside, and sets it aside no longer, in one transaction; false: it was not. */
+  readonly takeBack: <E, R>(
+    key: Tracking.Key,
+    position: Position,
+    work: (view: View) => Effect.Effect<unknown, E, R>
+  ) => Effect.Effect<boolean, E | RecorderError, Exclude<R, Provided>>
+  /** Notes that an event that is set aside was tried again in vain. */
+  readonly triedAgain: (key: Tracking.Key, position: Position, cause: string) => Effect.Effect<void, RecorderError>
+  /**
+   * Takes the lease of a version, or holds on to it, for some milliseconds; answers whether the holder has it. With 0 it is
+   * given back.
+   */
+  readonly lease: (key: Tracking.Key, holder: string, milliseconds: number) => Effect.Effect<boolean, RecorderError>
+  /** What is known in this process without asking. @internal */
+  readonly local: (projection: string) => Local
+}
+
+/** Views that are tables: provided by `SqliteViews` and `PostgresViews`. */
+export class SqlViewStore extends Context.Service<SqlViewStore, ViewStore<SqlView, SqlClient.SqlClient>>()(
+  "effect-eventsourcing/SqlViewStore"
+) {}
+
+/** Views that are values in memory: provided by `MemoryViews`. */
+export class MemoryViewStore extends Context.Service<MemoryViewStore, ViewStore<MemoryView<unknown>, never>>()(
+  "effect-eventsourcing/MemoryViewStore"
+) {}
+
+/** The store of a kind of view. */
+export type Of<K> = K extends { readonly _tag: "Memory" } ? MemoryViewStore : SqlViewStore
+
+/** What the store of a kind of view provides to handlers. */
+export type ProvidedOf<K> = K extends { readonly _tag: "Memory" } ? never : SqlClient.SqlClient

@@ -1,0 +1,41 @@
+import type { Position } from "../Position.ts"
+import type { Growth } from "./follow.ts"
+import { makeGrowth } from "./follow.ts"
+
+/** What a process knows of a projection without asking its database. */
+export interface Local {
+  /** Grows with each change that is made in this process. */
+  readonly growth: Growth
+  /** How far a version has come at least. */
+  readonly position: (version: number) => Position | undefined
+  readonly reached: (version: number, position: Position) => void
+  readonly forget: (version: number) => void
+  /** Why its runner in this process has stopped. */
+  stopped: string | undefined
+}
+
+/** One for each projection. */
+export const makeLocals = (): ((projection: string) => Local) => {
+  const locals = new Map<string, Local>()
+  return (projection) => {
+    const known = locals.get(projection)
+    if (known !== undefined) return known
+    const positions = new Map<number, Position>()
+    const growth = makeGrowth()
+    const made: Local = {
+      growth,
+      position: (version) => positions.get(version),
+      reached: (version, position) => {
+        positions.set(version, position)
+        growth.notify()
+      },
+      forget: (version) => {
+        positions.delete(version)
+        growth.notify()
+      },
+      stopped: undefined
+    }
+    locals.set(projection, made)
+    return made
+  }
+}

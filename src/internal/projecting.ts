@@ -1,0 +1,246 @@
+/** Takes batches of stored events into a view, in the hands of the projection's owner. */
+import { Cause, Clock, Effect, Exit, Metric, Pull, Schedule, Semaphore } from "effect"
+import type { ProjectionSuperseded, ReadError, RecorderError, TrackingConflict } from "../EventSourcingError.ts"
+import { ProjectionFailed, RecorderUnavailable } from "../EventSourcingError.ts"
+import type { Position } from "../Position.ts"
+import type * as Projection from "../Projection.ts"
+import type { Positioned } from "../RecordedEvent.ts"
+import type { Notification } from "../StoredEvent.ts"
+import * as StreamName from "../StreamName.ts"
+import type { StoredBatch } from "../Subscription.ts"
+import type * as Tracking from "../Tracking.ts"
+import type { DeadLetter, Transaction, ViewStore } from "../ViewStore.ts"
+import { causeText } from "./causeText.ts"
+import { isPassing } from "./isPassing.ts"
+import { messageOf } from "./messageOf.ts"
+import * as Metrics from "./metrics.ts"
+import { linked } from "./tracing.ts"
+
+type AnyRecorded = Positioned<string, { readonly _tag: string }>
+
+/** What failed in a handler, or in decoding for it, told apart from what the view's database failed with. */
+class HandlerFailed {
+  readonly cause: Cause.Cause<unknown>
+  constructor(cause: Cause.Cause<unknown>) {
+    this.cause = cause
+  }
+}
+
+/** An event on which a handler fails. */
+export interface BlockedOn {
+  readonly position: Position
+  readonly stream: string
+  readonly version: number
+  readonly type: string
+}
+
+/** How a projection's batches are processed. */
+export interface Processing {
+  readonly projection: Projection.Any
+  readonly key: Tracking.Key
+  readonly store: ViewStore<unknown, never>
+  readonly decode: (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<AnyRecorded>, ReadError>
+  /** Events in a transaction at most. */
+  readonly maxBatch: number
+  readonly retry: Schedule.Schedule<unknown>
+  readonly onFailure: "stop" | "set-aside"
+  readonly onBlocked: (event: BlockedOn, cause: unknown, attempts: number, nextAttempt: number) => Effect.Effect<void>
+}
+
+/** What ends the processing of a batch. */
+export type ProcessError = ProjectionFailed | ProjectionSuperseded | TrackingConflict | RecorderError
+
+/** The projection's hold on its tracking. */
+export interface Processor {
+  readonly position: () => Position | undefined
+  /** Takes the handled events of a batch into the view. */
+  readonly process: (batch: StoredBatch) => Effect.Effect<void, ProcessError>
+  /** Moves the tracking past what is none of the projection's, where it has not been yet. */
+  readonly catchUp: Effect.Effect<void, ProcessError>
+}
+
+/** Begins behind a position. */
+export const make = Effect.fnUntraced(function* (
+  { projection, key, store, decode, maxBatch, retry, onFailure, onBlocked }: Processing,
+  start: Position | undefined
+): Effect.fn.Return<Processor, RecorderError> {
+  const { compiled, name, delivery } = projection
+  const byName = new Map(projection.aggregates.map((aggregate) => [aggregate.name, aggregate]))
+  const attributes = { projection: name }
+  const projected = Metric.withAttributes(Metrics.projected, attributes)
+  const retries = Metric.withAttributes(Metrics.retries, attributes)
+  const asides = Metric.withAttributes(Metrics.setAside, attributes)
+  /** Streams of which events are set aside, as far as is known. */
+  const withheld = new Set((yield* store.deadLetters(key)).map(({ stream }) => stream))
+  const semaphore = Semaphore.makeUnsafe(1)
+  let position = start
+  /** Everything up to here has been seen, and was none of ours behind `position`. */
+  let seen = start
+
+  /** Whether there is something to do: also for an event of a type that nobody knows, which is to fail. */
+  const isWanted = ({ stream, type }: Notification): boolean => {
+    const aggregate = byName.get(StreamName.category(stream))
+    const event = aggregate?.compiled.byType.get(type)
+    return event === undefined || compiled.handles(aggregate?.name ?? "", event.tag)
+  }
+
+  const handled = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    Effect.catchCause(self, (cause) => Effect.fail(new HandlerFailed(cause)))
+
+  const move = <A, E>(
+    to: Position,
+    work: (view: unknown, transaction: Transaction) => Effect.Effect<A, E, unknown>
+  ): Effect.Effect<void, E | ProcessError> =>
+    Effect.flatMap(store.transact({ key, from: position, to }, work) as Effect.Effect<A, E | ProcessError>, () =>
+      Effect.sync(() => {
+        position = to
+      })
+    )
+
+  /** Handles events and moves the tracking to a position, or does neither. */
+  const take = (
+    events: ReadonlyArray<Notification>,
+    to: Position,
+    before?: (transaction: Transaction) => Effect.Effect<boolean, RecorderError>
+  ): Effect.Effect<void, HandlerFailed | ProcessError> =>
+    Effect.flatMap(handled(decode(events)), (decoded) => {
+      const handle = (view: unknown) => handled(compiled.handle(decoded, view)) as Effect.Effect<unknown, HandlerFailed>
+      const moved =
+        delivery === "at-least-once"
+          ? Effect.andThen(
+              handle(undefined),
+              move(to, () => Effect.void)
+            )
+          : move(to, (view, transaction) =>
+              before === undefined
+                ? handle(view)
+                : Effect.flatMap(before(transaction), (go) => (go ? handle(view) : Effect.void))
+            )
+      return Effect.andThen(moved, Metric.update(projected, events.length)) as typeof moved
+    })
+
+  const letterOf = (event: Notification, cause: string, attempts: number) =>
+    Effect.map(
+      Clock.currentTimeMillis,
+      (now): DeadLetter => ({
+        position: event.position,
+        stream: event.stream,
+        streamVersion: event.version,
+        eventId: event.id,
+        type: event.type,
+        cause,
+        attempts,
+        setAsideAt: now
+      })
+    )
+
+  /** Behind an event of its stream that is set aside, unless that was replayed meanwhile. */
+  const takeBehind = (event: Notification, to: Position): Effect.Effect<void, HandlerFailed | ProcessError> =>
+    Effect.flatMap(letterOf(event, "an event before it in its stream is set aside", 0), (letter) => {
+      let isFree = false
+      const before = (transaction: Transaction) =>
+        Effect.flatMap(transaction.isSetAside(event.stream), (is) => {
+          isFree = !is
+          return is ? Effect.as(transaction.setAside(letter), false) : Effect.succeed(true)
+        })
+      const aside =
+        delivery === "at-least-once" ? move(to, (_view, transaction) => before(transaction)) : take([event], to, before)
+      return Effect.andThen(
+        aside,
+        Effect.suspend(() => {
+          if (!isFree) return Metric.update(asides, 1)
+          withheld.delete(event.stream)
+          return Effect.void
+        })
+      )
+    })
+
+  /** One event by itself: again by the policy, then stopped at, or set aside. */
+  const takeOne = Effect.fnUntraced(function* (
+    event: Notification,
+    to: Position
+  ): Effect.fn.Return<void, ProcessError> {
+    const step = yield* Schedule.toStep(retry)
+    let attempts = 0
+    while (true) {
+      const exit = yield* Effect.exit(withheld.has(event.stream) ? takeBehind(event, to) : take([event], to))
+      if (Exit.isSuccess(exit)) return
+      const error = Cause.squash(exit.cause)
+      if (!(error instanceof HandlerFailed)) return yield* Effect.failCause(exit.cause as Cause.Cause<ProcessError>)
+      const cause = Cause.squash(error.cause)
+      if (isPassing(cause)) return yield* passing(name, cause)
+      attempts++
+      yield* Metric.update(retries, 1)
+      const now = yield* Clock.currentTimeMillis
+      const { stream, version, type } = event
+      const next = yield* Pull.catchDone(
+        Effect.map(step(now, cause), ([, delay]) => delay),
+        () => Effect.succeed(undefined)
+      )
+      if (next !== undefined) {
+        const at = { position: event.position, stream, version, type }
+        yield* onBlocked(at, cause, attempts, now + Number(next))
+        yield* Effect.sleep(next)
+        continue
+      }
+      if (onFailure === "stop") {
+        return yield* new ProjectionFailed({
+          projection: name,
+          ...{ stream, version, type, attempts, cause },
+          position: event.position
+        })
+      }
+      const letter = yield* letterOf(event, causeText(error.cause) ?? "interrupted", attempts)
+      yield* move(to, (_view, transaction) => transaction.setAside(letter))
+      withheld.add(stream)
+      yield* Metric.update(asides, 1)
+      yield* Effect.logError(
+        `projection "${name}" has set event ${version} of stream "${stream}" (${type}) at position ${event.position} aside: ${letter.cause}`
+      )
+      return
+    }
+  })
+
+  const takeChunk = Effect.fnUntraced(function* (
+    events: ReadonlyArray<Notification>,
+    to: Position
+  ): Effect.fn.Return<void, ProcessError> {
+    const inOrder = events.length > 1 && !events.some(({ stream }) => withheld.has(stream))
+    if (inOrder && delivery === "exactly-once") {
+      const exit = yield* Effect.exit(take(events, to))
+      if (Exit.isSuccess(exit)) return
+      const error = Cause.squash(exit.cause)
+      if (!(error instanceof HandlerFailed)) return yield* Effect.failCause(exit.cause as Cause.Cause<ProcessError>)
+      const cause = Cause.squash(error.cause)
+      if (isPassing(cause)) return yield* passing(name, cause)
+    }
+    // one of them fails: each by itself, up to that one
+    for (const [i, event] of events.entries()) yield* takeOne(event, i === events.length - 1 ? to : event.position)
+  })
+
+  const process = Effect.fnUntraced(function* (batch: StoredBatch): Effect.fn.Return<void, ProcessError> {
+    const wanted = batch.notifications.filter(isWanted)
+    const end = batch.position
+    if (end === undefined) return
+    for (let i = 0; i < wanted.length; i += maxBatch) {
+      const chunk = wanted.slice(i, i + maxBatch)
+      const isLast = i + maxBatch >= wanted.length
+      const to = isLast ? end : (chunk[chunk.length - 1] as Notification).position
+      yield* linked(`Projection.${name}`, { projection: name, events: chunk.length }, chunk)(takeChunk(chunk, to))
+    }
+    seen = end
+  })
+
+  return {
+    position: () => position,
+    process: (batch) => semaphore.withPermit(process(batch)),
+    catchUp: semaphore.withPermit(
+      Effect.suspend(() =>
+        seen === undefined || (position !== undefined && position >= seen) ? Effect.void : move(seen, () => Effect.void)
+      )
+    )
+  }
+})
+
+const passing = (name: string, cause: unknown) =>
+  Effect.fail(new RecorderUnavailable({ operation: `run projection "${name}"`, reason: messageOf(cause), cause }))

@@ -1,0 +1,363 @@
+/** Views that are tables of a SQL database, with their tracking, their leases and what is set aside. */
+import { Effect } from "effect"
+import { SqlClient, SqlError } from "effect/sql"
+import type { RecorderError } from "../EventSourcingError.ts"
+import {
+  ProjectionModeChanged,
+  ProjectionSuperseded,
+  RecorderFailure,
+  RecorderUnavailable,
+  TrackingConflict
+} from "../EventSourcingError.ts"
+import type { Position } from "../Position.ts"
+import { fromStorage } from "../Position.ts"
+import type * as Tracking from "../Tracking.ts"
+import type { SqlView } from "../View.ts"
+import type { DeadLetter, Mode, Progress, Status, Transaction, ViewStore } from "../ViewStore.ts"
+import { makeLocals } from "./locals.ts"
+
+/** What differs between databases. */
+export interface Dialect {
+  /** Where the library's own tables are: before their names. */
+  readonly own: string
+  /** The names of a view's tables and indexes. */
+  readonly table: (key: Tracking.Key, name: string) => string
+  readonly index: (key: Tracking.Key, name: string) => string
+  /** Makes the place of a version's tables. */
+  readonly makePlace: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
+  /** Removes a version's tables and their place. */
+  readonly removePlace: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
+  /** What is behind a SELECT of rows that are about to be changed. */
+  readonly forUpdate: string
+  /** The time by which leases expire, in milliseconds since the epoch. */
+  readonly now: Effect.Effect<bigint, SqlError.SqlError>
+  /** How a transaction is begun. */
+  readonly begin: string
+  readonly toRecorderError: (operation: string, error: SqlError.SqlError) => RecorderError
+}
+
+/** The tables of the library's own. */
+export const tables = (own: string): ReadonlyArray<string> => [
+  `CREATE TABLE IF NOT EXISTS ${own}projection_tracking (
+  projection text    NOT NULL,
+  version    integer NOT NULL,
+  upstream   text    NOT NULL,
+  slice      integer NOT NULL,
+  mode       text    NOT NULL,
+  status     text    NOT NULL,
+  log_id     text    NOT NULL,
+  position   bigint,
+  PRIMARY KEY (projection, version, upstream, slice)
+)`,
+  `CREATE TABLE IF NOT EXISTS ${own}projection_dead_letters (
+  projection     text    NOT NULL,
+  version        integer NOT NULL,
+  upstream       text    NOT NULL,
+  slice          integer NOT NULL,
+  position       bigint  NOT NULL,
+  stream         text    NOT NULL,
+  stream_version integer NOT NULL,
+  event_id       text    NOT NULL,
+  type           text    NOT NULL,
+  cause          text    NOT NULL,
+  attempts       integer NOT NULL,
+  set_aside_at   bigint  NOT NULL,
+  PRIMARY KEY (projection, version, upstream, slice, position)
+)`,
+  `CREATE TABLE IF NOT EXISTS ${own}projection_leases (
+  projection text    NOT NULL,
+  version    integer NOT NULL,
+  upstream   text    NOT NULL,
+  slice      integer NOT NULL,
+  holder     text    NOT NULL,
+  expires_at bigint  NOT NULL,
+  PRIMARY KEY (projection, version, upstream, slice)
+)`
+]
+
+/** A failure of the work that is done in a transaction, told apart from the transaction's own. */
+class WorkFailed {
+  readonly error: unknown
+  constructor(error: unknown) {
+    this.error = error
+  }
+}
+
+/** Numbers that may be beyond what a number tells apart come as text. */
+const COLUMNS = "version, status, mode, log_id, CAST(position AS text)"
+const LETTER =
+  "CAST(position AS text), stream, stream_version, event_id, type, cause, attempts, CAST(set_aside_at AS text)"
+
+type Row = ReadonlyArray<unknown>
+
+const toProgress = ([version, status, mode, logId, position]: Row): Progress => ({
+  version: Number(version),
+  status: status as Status,
+  mode: mode as Mode,
+  logId: String(logId),
+  position: position == null ? undefined : fromStorage(BigInt(String(position)))
+})
+
+const toLetter = ([position, stream, streamVersion, eventId, type, cause, attempts, setAsideAt]: Row): DeadLetter => ({
+  position: fromStorage(BigInt(String(position))),
+  stream: String(stream),
+  streamVersion: Number(streamVersion),
+  eventId: String(eventId),
+  type: String(type),
+  cause: String(cause),
+  attempts: Number(attempts),
+  setAsideAt: Number(setAsideAt)
+})
+
+/** The store of views in a database whose tables are there. */
+export const make = (sql: SqlClient.SqlClient, dialect: Dialect): ViewStore<SqlView, SqlClient.SqlClient> => {
+  const { own } = dialect
+  const local = makeLocals()
+  const p = (n: number) => sql.onDialectOrElse({ pg: () => `$${n}`, orElse: () => `?${n}` })
+  const keyed = `projection = ${p(1)} AND version = ${p(2)} AND upstream = ${p(3)} AND slice = ${p(4)}`
+  const parameters = ({ projection, version, upstream, slice }: Tracking.Key): ReadonlyArray<unknown> => [
+    projection,
+    version,
+    upstream,
+    slice
+  ]
+  const rows = (text: string, values: ReadonlyArray<unknown>) =>
+    sql.unsafe(text, values).values as Effect.Effect<ReadonlyArray<Row>, SqlError.SqlError>
+
+  const MOVE = `UPDATE ${own}projection_tracking SET position = ${p(5)}
+WHERE ${keyed} AND position IS NOT DISTINCT FROM ${p(6)} AND status <> 'retired' RETURNING status`
+  const FIND = `SELECT ${COLUMNS} FROM ${own}projection_tracking WHERE ${keyed}`
+  const VERSIONS = `SELECT ${COLUMNS} FROM ${own}projection_tracking
+WHERE projection = ${p(1)} AND upstream = ${p(2)} AND slice = ${p(3)} ORDER BY version`
+  const CREATE = `INSERT INTO ${own}projection_tracking (projection, version, upstream, slice, mode, status, log_id)
+VALUES (${[1, 2, 3, 4, 5, 6, 7].map(p).join(", ")})`
+  const SET_STATUS = `UPDATE ${own}projection_tracking SET status = ${p(5)} WHERE ${keyed}`
+  const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, log_id = '' WHERE ${keyed}`
+  const ADOPT = `UPDATE ${own}projection_tracking SET log_id = ${p(5)} WHERE ${keyed} AND log_id = ''`
+  const LOCK = `UPDATE ${own}projection_tracking SET slice = slice WHERE ${keyed} RETURNING slice`
+  const SET_ASIDE = `INSERT INTO ${own}projection_dead_letters
+  (projection, version, upstream, slice, position, stream, stream_version, event_id, type, cause, attempts, set_aside_at)
+VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
+  const IS_SET_ASIDE = `SELECT 1 FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} LIMIT 1`
+  const LETTERS = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} ORDER BY position`
+  const LETTERS_OF = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} ORDER BY position`
+  const TAKE_BACK = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND position = ${p(5)} RETURNING position`
+  const TRIED = `UPDATE ${own}projection_dead_letters SET attempts = attempts + 1, cause = ${p(6)} WHERE ${keyed} AND position = ${p(5)}`
+  const LEASE = `INSERT INTO ${own}projection_leases (projection, version, upstream, slice, holder, expires_at)
+VALUES (${[1, 2, 3, 4, 5, 6].map(p).join(", ")})
+ON CONFLICT (projection, version, upstream, slice) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE projection_leases.holder = excluded.holder OR projection_leases.expires_at <= ${p(7)}
+RETURNING holder`
+  const RELEASE = `DELETE FROM ${own}projection_leases WHERE ${keyed} AND holder = ${p(5)}`
+  const remove = (table: string) => `DELETE FROM ${own}${table} WHERE ${keyed}`
+
+  const viewOf = (key: Tracking.Key): SqlView => ({
+    sql,
+    table: (name) => sql(dialect.table(key, name)),
+    index: (name) => sql(dialect.index(key, name)),
+    version: key.version
+  })
+
+  const failed = (operation: string) =>
+    Effect.mapError((error: SqlError.SqlError) => dialect.toRecorderError(operation, error))
+  const select = (operation: string, text: string, values: ReadonlyArray<unknown>) =>
+    failed(operation)(rows(text, values))
+
+  /** The user's part of a transaction, with the client of the view's database. */
+  const work = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    Effect.provideService(
+      Effect.mapError(self, (error) => new WorkFailed(error)),
+      SqlClient.SqlClient,
+      sql
+    )
+
+  /** A transaction of our own, whatever the caller is in. */
+  const inTransaction = <A, E, R>(
+    operation: string,
+    self: Effect.Effect<A, E | SqlError.SqlError | WorkFailed, R>
+  ): Effect.Effect<A, unknown, R> =>
+    sql.withTransaction(self).pipe(
+      Effect.mapError((error) => {
+        if (error instanceof WorkFailed) return error.error
+        return SqlError.isSqlError(error) ? dialect.toRecorderError(operation, error) : error
+      }),
+      // where the connection is gone nothing can be rolled back on it, and the client makes defects of what failed
+      Effect.catchDefect((defect) => {
+        if (SqlError.isSqlError(defect)) return Effect.fail(dialect.toRecorderError(operation, defect))
+        if (defect instanceof WorkFailed) return Effect.fail(defect.error)
+        return defect instanceof RecorderUnavailable || defect instanceof RecorderFailure
+          ? Effect.fail(defect)
+          : Effect.die(defect)
+      }),
+      Effect.provideService(SqlClient.BeginTransaction, dialect.begin)
+    )
+
+  const find = Effect.fnUntraced(function* (key: Tracking.Key) {
+    const [row] = yield* rows(FIND, parameters(key))
+    return row === undefined ? undefined : toProgress(row)
+  })
+  const versionsOf = ({ projection, upstream, slice }: Omit<Tracking.Key, "version">, suffix = "") =>
+    Effect.map(rows(VERSIONS + suffix, [projection, upstream, slice]), (found) => found.map(toProgress))
+
+  const refused = Effect.fnUntraced(function* ({ key, from }: Tracking.Move) {
+    const there = yield* find(key)
+    const { projection, version, upstream } = key
+    if (there?.status === "retired") {
+      const current = (yield* versionsOf(key)).find(({ status }) => status === "current")
+      return yield* new ProjectionSuperseded({ projection, version, by: current?.version ?? version })
+    }
+    return yield* new TrackingConflict({ projection, upstream, expected: from, actual: there?.position })
+  })
+
+  const transactionOf = (key: Tracking.Key): Transaction => ({
+    setAside: ({ position, stream, streamVersion, eventId, type, cause, attempts, setAsideAt }) => {
+      const letter = [position, stream, streamVersion, eventId, type, cause, attempts, BigInt(setAsideAt)]
+      return Effect.asVoid(select("set an event aside", SET_ASIDE, [...parameters(key), ...letter]))
+    },
+    isSetAside: (stream) =>
+      Effect.map(
+        select("look for events that are set aside", IS_SET_ASIDE, [...parameters(key), stream]),
+        (found) => found.length > 0
+      )
+  })
+
+  const store: ViewStore<SqlView, SqlClient.SqlClient> = {
+    local,
+
+    open: (key, { mode, logId, setup }) =>
+      inTransaction(
+        "open a view",
+        Effect.gen(function* () {
+          const { projection, version } = key
+          const all = yield* versionsOf(key, dialect.forUpdate)
+          const current = all.find(({ status }) => status === "current")
+          const there = all.find((one) => one.version === version)
+          if (there?.status === "retired" || (current !== undefined && current.version > version)) {
+            return yield* new ProjectionSuperseded({ projection, version, by: current?.version ?? version })
+          }
+          if (there === undefined) {
+            yield* dialect.makePlace(key)
+            yield* work(setup(viewOf(key)))
+            const status = current === undefined ? "current" : "building"
+            yield* rows(CREATE, [...parameters(key), mode, status, logId])
+            return { version, position: undefined, status, mode, logId }
+          }
+          if (there.mode !== mode) return yield* new ProjectionModeChanged({ projection, version, mode: there.mode })
+          if (there.logId === "") yield* rows(ADOPT, [...parameters(key), logId])
+          return there.logId === "" ? { ...there, logId } : there
+        })
+      ) as never,
+
+    versions: (key) => failed("read how far projections have come")(versionsOf(key)),
+
+    transact: (move, f) => {
+      const { key, from, to } = move
+      const tracked = local(key.projection)
+      return Effect.tap(
+        inTransaction(
+          "move a tracking position",
+          Effect.gen(function* () {
+            const moved = yield* rows(MOVE, [...parameters(key), to, from ?? null])
+            if (moved.length === 0) return yield* refused(move)
+            return yield* work(f(viewOf(key), transactionOf(key)))
+          })
+        ),
+        () => Effect.sync(() => tracked.reached(key.version, to))
+      ) as never
+    },
+
+    read: (key, f) => Effect.provideService(f(viewOf(key)), SqlClient.SqlClient, sql) as never,
+
+    promote: (key) =>
+      Effect.tap(
+        inTransaction(
+          "make a version the current one",
+          Effect.gen(function* () {
+            const all = yield* versionsOf(key, dialect.forUpdate)
+            const mine = all.find(({ version }) => version === key.version)
+            if (mine === undefined || mine.status !== "building") return mine?.status === "current"
+            const current = all.find(({ status }) => status === "current")
+            if (current !== undefined) {
+              if (current.version > key.version || isBehind(mine.position, current.position)) return false
+              yield* rows(SET_STATUS, [...parameters({ ...key, version: current.version }), "retired"])
+            }
+            yield* rows(SET_STATUS, [...parameters(key), "current"])
+            return true
+          })
+        ),
+        () => Effect.sync(() => local(key.projection).growth.notify())
+      ) as never,
+
+    reset: (key, setup) =>
+      Effect.tap(
+        inTransaction(
+          "reset a view",
+          Effect.gen(function* () {
+            const found = yield* rows(LOCK, parameters(key))
+            if (found.length === 0) return
+            yield* dialect.removePlace(key)
+            yield* dialect.makePlace(key)
+            yield* work(setup(viewOf(key)))
+            yield* rows(EMPTY, parameters(key))
+            yield* rows(remove("projection_dead_letters"), parameters(key))
+          })
+        ),
+        () => Effect.sync(() => local(key.projection).forget(key.version))
+      ) as never,
+
+    remove: (key) =>
+      inTransaction(
+        "remove a version of a projection",
+        Effect.gen(function* () {
+          const there = (yield* versionsOf(key, dialect.forUpdate)).find(({ version }) => version === key.version)
+          if (there === undefined || there.status === "current") return false
+          yield* dialect.removePlace(key)
+          for (const table of ["projection_dead_letters", "projection_leases", "projection_tracking"]) {
+            yield* rows(remove(table), parameters(key))
+          }
+          return true
+        })
+      ) as never,
+
+    deadLetters: (key, stream) =>
+      Effect.map(
+        stream === undefined
+          ? select("read what is set aside", LETTERS, parameters(key))
+          : select("read what is set aside", LETTERS_OF, [...parameters(key), stream]),
+        (found) => found.map(toLetter)
+      ),
+
+    takeBack: (key, position, f) =>
+      inTransaction(
+        "take back an event that is set aside",
+        Effect.gen(function* () {
+          // as of now no batch of this projection is committed until this is
+          yield* rows(LOCK, parameters(key))
+          const found = yield* rows(TAKE_BACK, [...parameters(key), position])
+          if (found.length === 0) return false
+          yield* work(f(viewOf(key)))
+          return true
+        })
+      ) as never,
+
+    triedAgain: (key, position, cause) =>
+      Effect.asVoid(select("note that an event was tried again", TRIED, [...parameters(key), position, cause])),
+
+    lease: (key, holder, milliseconds) =>
+      failed("take the lease of a projection")(
+        Effect.gen(function* () {
+          if (milliseconds === 0) {
+            yield* rows(RELEASE, [...parameters(key), holder])
+            return false
+          }
+          const now = yield* dialect.now
+          const until = now + BigInt(Math.ceil(milliseconds))
+          return (yield* rows(LEASE, [...parameters(key), holder, until, now])).length > 0
+        })
+      )
+  }
+  return store
+}
+
+const isBehind = (one: Position | undefined, other: Position | undefined): boolean =>
+  other !== undefined && (one === undefined || one < other)

@@ -1,0 +1,233 @@
+/** Views as values in memory. */
+import { Clock, Effect, Layer, Semaphore } from "effect"
+import { ProjectionModeChanged, ProjectionSuperseded, TrackingConflict } from "../EventSourcingError.ts"
+import { makeLocals } from "../internal/locals.ts"
+import type { Position } from "../Position.ts"
+import type * as Tracking from "../Tracking.ts"
+import type { MemoryView } from "../View.ts"
+import type { DeadLetter, Mode, Progress, Status, Transaction, ViewStore } from "../ViewStore.ts"
+import { MemoryViewStore } from "../ViewStore.ts"
+
+/** A version of a projection. */
+interface Entry {
+  readonly key: Tracking.Key
+  readonly mode: Mode
+  status: Status
+  position: Position | undefined
+  logId: string | undefined
+  state: unknown
+  letters: ReadonlyArray<DeadLetter>
+  lease: { readonly holder: string; readonly until: number } | undefined
+}
+
+/** A place for views in memory: of each build of the layer its own, gone when the process ends. */
+export const MemoryViews: Layer.Layer<MemoryViewStore> = Layer.sync(MemoryViewStore, () => {
+  const entries = new Map<string, Entry>()
+  const leases = new Map<string, { readonly holder: string; readonly until: number }>()
+  const local = makeLocals()
+  /** One transaction at a time: what handlers do in between belongs to nobody else's. */
+  const semaphore = Semaphore.makeUnsafe(1)
+  const exclusively = semaphore.withPermit
+
+  const nameOf = ({ projection, version, upstream, slice }: Tracking.Key): string =>
+    JSON.stringify([projection, version, upstream, slice])
+  const versionsOf = ({ projection, upstream, slice }: Omit<Tracking.Key, "version">): Array<Entry> =>
+    [...entries.values()]
+      .filter(({ key }) => key.projection === projection && key.upstream === upstream && key.slice === slice)
+      .sort((a, b) => a.key.version - b.key.version)
+  const currentOf = (key: Omit<Tracking.Key, "version">) => versionsOf(key).find(({ status }) => status === "current")
+  const progressOf = ({ key, position, status, mode, logId }: Entry): Progress => ({
+    version: key.version,
+    position,
+    status,
+    mode,
+    logId
+  })
+
+  /** Works on a copy, which takes the place of the entry's when all has succeeded. */
+  const withDraft = <A, E, R>(
+    entry: Entry,
+    work: (view: MemoryView<unknown>, transaction: Transaction) => Effect.Effect<A, E, R>,
+    done: () => void
+  ): Effect.Effect<A, E, R> =>
+    Effect.suspend(() => {
+      let { state, letters } = entry
+      const view: MemoryView<unknown> = {
+        get: Effect.sync(() => state),
+        set: (next) =>
+          Effect.sync(() => {
+            state = next
+          }),
+        update: (f) =>
+          Effect.sync(() => {
+            state = f(state)
+          }),
+        version: entry.key.version
+      }
+      const transaction: Transaction = {
+        setAside: (letter) =>
+          Effect.sync(() => {
+            letters = [...letters, letter]
+          }),
+        isSetAside: (stream) => Effect.sync(() => letters.some((letter) => letter.stream === stream))
+      }
+      return Effect.map(work(view, transaction), (answer) => {
+        entry.state = state
+        entry.letters = letters
+        done()
+        return answer
+      })
+    })
+
+  const superseded = ({ projection, version }: Tracking.Key, by: number) =>
+    new ProjectionSuperseded({ projection, version, by })
+
+  const store: ViewStore<MemoryView<unknown>, never> = {
+    local,
+
+    open: (key, { mode, logId, setup }) =>
+      exclusively(
+        Effect.suspend((): Effect.Effect<Progress, unknown, unknown> => {
+          const current = currentOf(key)
+          const there = entries.get(nameOf(key))
+          if (there?.status === "retired" || (current !== undefined && current.key.version > key.version)) {
+            return Effect.fail(superseded(key, current?.key.version ?? key.version))
+          }
+          if (there !== undefined) {
+            const { projection, version } = key
+            if (there.mode !== mode) {
+              return Effect.fail(new ProjectionModeChanged({ projection, version, mode: there.mode }))
+            }
+            there.logId ??= logId
+            return Effect.succeed(progressOf(there))
+          }
+          const status = current === undefined ? "current" : "building"
+          const made: Entry = {
+            ...{ key, mode, status, position: undefined, logId },
+            ...{ state: undefined, letters: [], lease: undefined }
+          }
+          return Effect.as(
+            withDraft(made, setup, () => {
+              entries.set(nameOf(key), made)
+            }),
+            progressOf(made)
+          )
+        })
+      ) as never,
+
+    versions: (key) => Effect.sync(() => versionsOf(key).map(progressOf)),
+
+    transact: ({ key, from, to }, work) =>
+      exclusively(
+        Effect.suspend((): Effect.Effect<unknown, unknown, unknown> => {
+          const entry = entries.get(nameOf(key))
+          if (entry?.status === "retired") {
+            return Effect.fail(superseded(key, currentOf(key)?.key.version ?? key.version))
+          }
+          if (entry === undefined || entry.position !== from) {
+            const { projection, upstream } = key
+            return Effect.fail(new TrackingConflict({ projection, upstream, expected: from, actual: entry?.position }))
+          }
+          return withDraft(entry, work, () => {
+            entry.position = to
+            local(key.projection).reached(key.version, to)
+          })
+        })
+      ) as never,
+
+    read: (key, read) =>
+      Effect.suspend(() => {
+        const entry = entries.get(nameOf(key)) as Entry
+        return withDraft(
+          entry,
+          (view) => read(view),
+          () => {}
+        )
+      }) as never,
+
+    promote: (key) =>
+      exclusively(
+        Effect.sync(() => {
+          const entry = entries.get(nameOf(key))
+          if (entry === undefined || entry.status !== "building") return entry?.status === "current"
+          const current = currentOf(key)
+          if (current !== undefined) {
+            if (current.key.version > key.version) return false
+            if (current.position !== undefined && (entry.position ?? -1n) < current.position) return false
+            current.status = "retired"
+          }
+          entry.status = "current"
+          local(key.projection).growth.notify()
+          return true
+        })
+      ),
+
+    reset: (key, setup) =>
+      exclusively(
+        Effect.suspend(() => {
+          const entry = entries.get(nameOf(key))
+          if (entry === undefined) return Effect.void
+          return Effect.asVoid(
+            withDraft(entry, setup, () => {
+              entry.position = undefined
+              entry.logId = undefined
+              entry.letters = []
+              local(key.projection).forget(key.version)
+            })
+          )
+        })
+      ) as never,
+
+    remove: (key) =>
+      exclusively(
+        Effect.sync(() => {
+          const entry = entries.get(nameOf(key))
+          if (entry === undefined || entry.status === "current") return false
+          return entries.delete(nameOf(key))
+        })
+      ),
+
+    deadLetters: (key, stream) =>
+      Effect.sync(() =>
+        (entries.get(nameOf(key))?.letters ?? []).filter((letter) => stream === undefined || letter.stream === stream)
+      ),
+
+    takeBack: (key, position, work) =>
+      exclusively(
+        Effect.suspend(() => {
+          const entry = entries.get(nameOf(key))
+          if (entry === undefined || !entry.letters.some((letter) => letter.position === position)) {
+            return Effect.succeed(false)
+          }
+          return Effect.as(
+            withDraft(entry, work, () => {
+              entry.letters = entry.letters.filter((letter) => letter.position !== position)
+            }),
+            true
+          )
+        })
+      ) as never,
+
+    triedAgain: (key, position, cause) =>
+      exclusively(
+        Effect.sync(() => {
+          const entry = entries.get(nameOf(key))
+          if (entry === undefined) return
+          entry.letters = entry.letters.map((letter) =>
+            letter.position === position ? { ...letter, attempts: letter.attempts + 1, cause } : letter
+          )
+        })
+      ),
+
+    lease: (key, holder, milliseconds) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        const name = nameOf(key)
+        const there = leases.get(name)
+        if (there !== undefined && there.holder !== holder && there.until > now) return false
+        if (milliseconds > 0) leases.set(name, { holder, until: now + milliseconds })
+        else leases.delete(name)
+        return milliseconds > 0
+      })
+  }
+  return store
+})
