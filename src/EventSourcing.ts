@@ -1,7 +1,12 @@
 /** Everything above a backend's recorders, as one layer: mapper, event store, snapshot store, repository, subscriptions. */
-import { Layer } from "effect"
+import type { Scope } from "effect"
+import { Effect, Layer } from "effect"
+import type { RecorderError } from "./EventSourcingError.ts"
 import * as EventStore from "./EventStore.ts"
+import type { InlineDatabase, InlineServices } from "./internal/inline.ts"
+import { withInline } from "./internal/inline.ts"
 import * as Mapper from "./Mapper.ts"
+import type * as Projection from "./Projection.ts"
 import type { Recorder } from "./Recorder.ts"
 import * as Repository from "./Repository.ts"
 import type { SnapshotRecorder } from "./SnapshotRecorder.ts"
@@ -27,7 +32,9 @@ export interface Options<E = never, R = never> extends Repository.Options {
  *
  * @example
  * ```ts
- * import { Layer } from "effect"
+ * import type { Scope } from "effect"
+import { Effect, Layer } from "effect"
+import type { RecorderError } from "./EventSourcingError.ts"
  * import { Cipher, Compressor, EventSourcing, KeyService, Mapper, Transcoder } from "effect-eventsourcing"
  * import * as Memory from "effect-eventsourcing/memory"
  *
@@ -41,7 +48,26 @@ export interface Options<E = never, R = never> extends Repository.Options {
 export const layer = <E = never, R = never>(
   options: Options<E, R> = {}
 ): Layer.Layer<EventSourcing, E, R | Recorder | SnapshotRecorder> =>
-  Layer.mergeAll(Repository.layer(options), Subscription.layer).pipe(
-    Layer.provideMerge(Layer.mergeAll(EventStore.layer, SnapshotStore.layer)),
+  Layer.mergeAll(Repository.layer(options), Layer.fresh(Subscription.layer)).pipe(
+    // each log has its own: a layer that is one value for all is built once, also where a program has several logs
+    Layer.provideMerge(Layer.fresh(Layer.mergeAll(EventStore.layer, SnapshotStore.layer))),
     Layer.provideMerge(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
+  )
+
+/** The recorders of a log whose appends keep projections up. @internal */
+export const layerInline = <S, E, R, E2>(
+  projections: ReadonlyArray<Projection.Inline>,
+  database: Effect.Effect<InlineDatabase, E2, Scope.Scope>,
+  options: Options<E, R>
+): Layer.Layer<S, E | E2 | RecorderError, R | S | InlineServices> =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const services = yield* Effect.context<S | InlineServices>()
+      const store = yield* EventStore.EventStore
+      return yield* withInline<S>(services, projections, ({ aggregates }) => store.decode(aggregates), yield* database)
+    })
+  ).pipe(
+    // of these recorders, and not of the ones that are made here
+    Layer.provide(Layer.fresh(EventStore.layer)),
+    Layer.provide(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
   )

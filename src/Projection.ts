@@ -40,6 +40,7 @@
  */
 import type { Duration } from "effect"
 import { Clock, Effect } from "effect"
+import type { SqlClient } from "effect/sql"
 import type * as Aggregate from "./Aggregate.ts"
 import type { RecorderError } from "./EventSourcingError.ts"
 import { ProjectionBehind, RecorderFailure, RecorderUnavailable } from "./EventSourcingError.ts"
@@ -136,6 +137,12 @@ export type Any = Projection<View.Any, Mode, Delivery, unknown>
 
 /** A projection that a runner keeps up. */
 export type Followed<K extends View.Any, D extends Delivery, R> = Projection<K, "followed", D, R>
+
+/**
+ * A projection that is kept up in the transactions that append: an option of `SqliteLayer` and `PostgresLayer`. Its handlers
+ * ask for nothing but their view.
+ */
+export type Inline = Projection<View.Sql<SqlClient.SqlClient>, "inline", "exactly-once", SqlClient.SqlClient>
 
 type AnyRecorded = Positioned<string, Aggregate.AnyEvent>
 
@@ -269,6 +276,9 @@ const build = (
 ): Omit<Any, "~types"> => {
   if (!/^[a-z][a-z0-9_]{0,39}$/.test(name)) {
     throw new Error(`projection "${name}": a name is 1 to 40 lower-case letters, digits and "_", a letter first`)
+  }
+  if (/_v[0-9]+(_|$)/.test(name)) {
+    throw new Error(`projection "${name}": a name has no "_v" with a number: that is how its versions are told apart`)
   }
   if (!(Number.isInteger(version) && version > 0 && version < 1_000_000)) {
     throw new Error(`projection "${name}": version is a whole number from 1 on, not ${version}`)

@@ -82,18 +82,28 @@ export const appendAll = (
   checks: ReadonlyArray<Check>,
   tracking?: ExclusiveTracking
 ): Result.Result<Tracked, WrongExpectedVersion | TrackingConflict> => {
-  const wrong = [...appends, ...checks].map((one) => mismatch(log, one)).find((error) => error !== undefined)
-  if (wrong !== undefined) {
-    const before = appends.map((append) => recordedBefore(log, append))
-    const isRepeated = before.length > 0 && before.every((one) => one !== undefined)
-    return isRepeated && (tracking === undefined || tracking.isDone())
-      ? Result.succeed(summary(before))
-      : Result.fail(wrong)
-  }
+  const settled = settle(log, appends, checks, tracking)
+  if (settled !== undefined) return settled
   const refused = tracking?.move()
   return refused === undefined
     ? Result.succeed(summary(appends.map((append) => insert(log, append))))
     : Result.fail(refused)
+}
+
+/** The answer of an append that is refused, or was recorded before; `undefined` where it is still to be done. */
+export const settle = (
+  log: ExclusiveLog,
+  appends: ReadonlyArray<Append>,
+  checks: ReadonlyArray<Check>,
+  tracking?: ExclusiveTracking
+): Result.Result<Tracked, WrongExpectedVersion> | undefined => {
+  const wrong = [...appends, ...checks].map((one) => mismatch(log, one)).find((error) => error !== undefined)
+  if (wrong === undefined) return undefined
+  const before = appends.map((append) => recordedBefore(log, append))
+  const isRepeated = before.length > 0 && before.every((one) => one !== undefined)
+  return isRepeated && (tracking === undefined || tracking.isDone())
+    ? Result.succeed(summary(before))
+    : Result.fail(wrong)
 }
 
 const summary = (appended: ReadonlyArray<Appended>): Tracked => ({

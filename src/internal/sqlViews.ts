@@ -23,10 +23,14 @@ export interface Dialect {
   /** The names of a view's tables and indexes. */
   readonly table: (key: Tracking.Key, name: string) => string
   readonly index: (key: Tracking.Key, name: string) => string
+  /** Waits until nobody else makes versions of this projection. */
+  readonly lock: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
   /** Makes the place of a version's tables. */
   readonly makePlace: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
   /** Removes a version's tables and their place. */
   readonly removePlace: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
+  /** Appends that do not keep an inline version up are refused no longer. */
+  readonly release: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
   /** What is behind a SELECT of rows that are about to be changed. */
   readonly forUpdate: string
   /** The time by which leases expire, in milliseconds since the epoch. */
@@ -88,6 +92,9 @@ const COLUMNS = "version, status, mode, log_id, CAST(position AS text)"
 const LETTER =
   "CAST(position AS text), stream, stream_version, event_id, type, cause, attempts, CAST(set_aside_at AS text)"
 
+/** By the column itself, not by its text, which has the same name among what is selected. */
+const BY_POSITION = "ORDER BY projection_dead_letters.position"
+
 type Row = ReadonlyArray<unknown>
 
 const toProgress = ([version, status, mode, logId, position]: Row): Progress => ({
@@ -139,9 +146,9 @@ VALUES (${[1, 2, 3, 4, 5, 6, 7].map(p).join(", ")})`
   (projection, version, upstream, slice, position, stream, stream_version, event_id, type, cause, attempts, set_aside_at)
 VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
   const IS_SET_ASIDE = `SELECT 1 FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} LIMIT 1`
-  const LETTERS = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} ORDER BY position`
-  const LETTERS_OF = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} ORDER BY position`
-  const TAKE_BACK = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND position = ${p(5)} RETURNING position`
+  const LETTERS = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} ${BY_POSITION}`
+  const LETTERS_OF = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} ${BY_POSITION}`
+  const TAKE_BACK = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND position = ${p(5)} RETURNING stream`
   const TRIED = `UPDATE ${own}projection_dead_letters SET attempts = attempts + 1, cause = ${p(6)} WHERE ${keyed} AND position = ${p(5)}`
   const LEASE = `INSERT INTO ${own}projection_leases (projection, version, upstream, slice, holder, expires_at)
 VALUES (${[1, 2, 3, 4, 5, 6].map(p).join(", ")})
@@ -229,6 +236,7 @@ RETURNING holder`
         "open a view",
         Effect.gen(function* () {
           const { projection, version } = key
+          yield* dialect.lock(key)
           const all = yield* versionsOf(key, dialect.forUpdate)
           const current = all.find(({ status }) => status === "current")
           const there = all.find((one) => one.version === version)
@@ -238,7 +246,8 @@ RETURNING holder`
           if (there === undefined) {
             yield* dialect.makePlace(key)
             yield* work(setup(viewOf(key)))
-            const status = current === undefined ? "current" : "building"
+            // an inline one is current when every append keeps it up
+            const status = current === undefined && mode === "followed" ? "current" : "building"
             yield* rows(CREATE, [...parameters(key), mode, status, logId])
             return { version, position: undefined, status, mode, logId }
           }
@@ -279,7 +288,13 @@ RETURNING holder`
             const current = all.find(({ status }) => status === "current")
             if (current !== undefined) {
               if (current.version > key.version || isBehind(mine.position, current.position)) return false
-              yield* rows(SET_STATUS, [...parameters({ ...key, version: current.version }), "retired"])
+            }
+            // also one that was overtaken while it was made
+            for (const { version, status, mode } of all) {
+              if (version >= key.version || status === "retired") continue
+              const old = { ...key, version }
+              yield* rows(SET_STATUS, [...parameters(old), "retired"])
+              if (mode === "inline") yield* dialect.release(old)
             }
             yield* rows(SET_STATUS, [...parameters(key), "current"])
             return true

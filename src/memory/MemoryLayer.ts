@@ -11,4 +11,4 @@ import * as MemoryRecorder from "./MemoryRecorder.ts"
 export const MemoryLayer = <E = never, R = never>(
   options: EventSourcing.Options<E, R> = {}
 ): Layer.Layer<EventSourcing.EventSourcing | MemoryRecorder.Services, E, R> =>
-  Layer.provideMerge(EventSourcing.layer(options), MemoryRecorder.layer)
+  Layer.provideMerge(EventSourcing.layer(options), Layer.fresh(MemoryRecorder.layer))

@@ -168,11 +168,11 @@ const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void,
 }
 
 /** A transaction whose failures are the recorder's. */
-const inTransactionOf = <A, E extends { readonly _tag: string }>(
+export const inTransactionOf = <A, E extends { readonly _tag: string }, R>(
   client: PgClient.PgClient,
   operation: string,
-  self: Effect.Effect<A, E>
-): Effect.Effect<A, E | RecorderError> =>
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | RecorderError, R> =>
   client.withTransaction(self).pipe(
     Effect.mapError((error) => (SqlError.isSqlError(error) ? toRecorderError(operation, error) : error)),
     // where the connection is gone nothing can be rolled back on it, and the client makes defects of all that failed

@@ -1,14 +1,25 @@
 /** Event sourcing in a PostgreSQL database. */
-import type { PgClient } from "@effect/sql-pg"
+import { PgClient } from "@effect/sql-pg"
 import { Config, Duration, Effect, Layer } from "effect"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
+import type * as Projection from "../Projection.ts"
 import type { ConnectionOptions } from "./connect.ts"
 import { connectionConfig, layerClient, optional, seconds } from "./connect.ts"
+import { milliseconds } from "./options.ts"
 import * as PostgresRecorder from "./PostgresRecorder.ts"
+import * as PostgresViews from "./PostgresViews.ts"
 
 /** How a log is kept in a database that is connected to already. */
-export interface LogOptions<E = never, R = never> extends PostgresRecorder.Options, EventSourcing.Options<E, R> {}
+export interface LogOptions<E = never, R = never> extends PostgresRecorder.Options, EventSourcing.Options<E, R> {
+  /**
+   * Projections that are kept up in the transactions that append. When the layer is built, their views are brought to the end
+   * of the log; from then on whoever appends to this log without them is refused. Default: none.
+   */
+  readonly inline?: ReadonlyArray<Projection.Inline> | undefined
+  /** Where those views are: the option `schema` of `PostgresViews`. Default `public`. */
+  readonly viewsSchema?: string | undefined
+}
 
 /** How a database is connected to, and what is kept in it. */
 export interface PostgresOptions<E = never, R = never> extends ConnectionOptions, LogOptions<E, R> {}
@@ -52,7 +63,29 @@ export const PostgresLayer = <E = never, R = never>(
 PostgresLayer.fromClient = <E = never, R = never>(
   options: LogOptions<E, R> = {}
 ): Layer.Layer<PostgresServices, RecorderError | E, R | PgClient.PgClient> =>
-  Layer.provideMerge(EventSourcing.layer(options), PostgresRecorder.layer(options))
+  Layer.provideMerge(EventSourcing.layer(options), layerRecorders(options))
+
+const layerRecorders = <E, R>(
+  options: LogOptions<E, R>
+): Layer.Layer<PostgresRecorder.Services, RecorderError | E, R | PgClient.PgClient> => {
+  const recorders = PostgresRecorder.layer(options)
+  const { inline = [], schema = "public", viewsSchema = "public" } = options
+  if (inline.length === 0) return recorders
+  return Layer.unwrap(
+    Effect.map(PgClient.PgClient, (client) => {
+      const database = Effect.gen(function* () {
+        const store = yield* PostgresViews.make(client, viewsSchema)
+        const waits = yield* milliseconds("lockTimeout", options.lockTimeout ?? "5 seconds", {
+          least: 1,
+          endless: true
+        })
+        const lockTimeout = Number.isFinite(waits) ? Math.floor(waits) : 0
+        return PostgresViews.inlineDatabase(client, { schema, viewsSchema, lockTimeout }, store)
+      })
+      return EventSourcing.layerInline<PostgresRecorder.Services, E, R, RecorderError>(inline, database, options)
+    })
+  ).pipe(Layer.provide(recorders))
+}
 
 /**
  * {@link PostgresLayer} from the configuration: `POSTGRES_URL`, or `POSTGRES_HOST`, `POSTGRES_PORT`, `POSTGRES_DBNAME`,

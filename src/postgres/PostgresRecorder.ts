@@ -2,6 +2,7 @@
 import { PgClient, PgTypes } from "@effect/sql-pg"
 import type { Duration } from "effect"
 import { Context, Effect, Layer, Stream } from "effect"
+import { SqlClient } from "effect/sql"
 import type { RecorderError, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/appendAll.ts"
@@ -15,6 +16,7 @@ import { SnapshotRecorder } from "../SnapshotRecorder.ts"
 import { StreamCatalog } from "../StreamCatalog.ts"
 import type { StreamName } from "../StreamName.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
+import { TransactionalAppend } from "../TransactionalAppend.ts"
 import type { Answer } from "./appends.ts"
 import { sender } from "./appends.ts"
 import * as GroupAppend from "./groupAppend.ts"
@@ -28,7 +30,13 @@ import { listStreams, trackingPosition } from "./sql/queries.ts"
 import * as Wakes from "./wakes.ts"
 
 /** What the PostgreSQL recorder provides. */
-export type Services = Recorder | MultiStreamAppend | TrackedAppend | StreamCatalog | SnapshotRecorder
+export type Services =
+  | Recorder
+  | MultiStreamAppend
+  | TrackedAppend
+  | TransactionalAppend
+  | StreamCatalog
+  | SnapshotRecorder
 
 /** How a PostgreSQL log is kept and followed. */
 export interface Options extends PostgresDatabase.Options {
@@ -70,7 +78,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
             "append",
             Effect.flatMap(send([request]), ([answer]) => answer as Answer)
           ),
-          (position) => database.client.afterCommit(tellFollowers(position))
+          ({ position }) => database.client.afterCommit(tellFollowers(position))
         )
 
       /** In the caller's own transaction where it has one, otherwise along with others. */
@@ -78,10 +86,39 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         Effect.contextWith((context: Context.Context<never>) => {
           const reason = unstorableRequest(request)
           if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "append", reason }))
-          return database.inTransaction(context)
-            ? recordInTransaction(request)
-            : Effect.tap(group(request), tellFollowers)
+          return Effect.map(
+            database.inTransaction(context)
+              ? recordInTransaction(request)
+              : Effect.tap(group(request), ({ position }) => tellFollowers(position)),
+            ({ position }) => position
+          )
         })
+
+      /** In a transaction of its own, or a part of the caller's, behind some work. */
+      const recordBehind = <R>(request: Request, work: Effect.Effect<unknown, RecorderError, R>) => {
+        const reason = unstorableRequest(request)
+        if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "append", reason }))
+        return PostgresDatabase.inTransactionOf(
+          database.client,
+          "append",
+          Effect.gen(function* () {
+            yield* work
+            const [answer] = yield* send([request])
+            const { position, isRepeated } = yield* answer as Answer
+            // what was done before is not to be done twice: the transaction is given up
+            if (isRepeated) return yield* Effect.fail(new Repeated(position))
+            yield* database.client.afterCommit(tellFollowers(position))
+            return position
+          })
+        ).pipe(
+          Effect.catchIf(
+            (error): error is Repeated => error instanceof Repeated,
+            ({ position }) => Effect.succeed(position)
+          ),
+          Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL READ COMMITTED"),
+          Effect.provideService(SqlClient.SqlClient, database.client)
+        )
+      }
 
       const readAll = (read: ReadAll) => {
         const { sql, parameters } = selects.all(read)
@@ -152,6 +189,18 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         }
       })
 
+      const transactionalAppend = TransactionalAppend.of({
+        append: ({ appends, checks = [], move }, work) =>
+          Effect.suspend(() => {
+            assertDistinctStreams(appends, checks)
+            const parts: ReadonlyArray<Part> = [...appends, ...checks.map((check) => ({ ...check, events: [] }))]
+            return Effect.map(recordBehind({ parts, move }, work), (position) => ({
+              versions: appends.map(lastVersion),
+              position
+            }))
+          })
+      })
+
       const streamCatalog = StreamCatalog.of({
         list: ({ category, after, limit }) => {
           const [from, end] = category === undefined ? ["", null] : categoryRange(category)
@@ -170,11 +219,21 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
       return Context.make(Recorder, recorder).pipe(
         Context.add(MultiStreamAppend, multiStreamAppend),
         Context.add(TrackedAppend, trackedAppend),
+        Context.add(TransactionalAppend, transactionalAppend),
         Context.add(StreamCatalog, streamCatalog),
         Context.add(SnapshotRecorder, snapshots(database))
       )
     })
   )
+
+/** The events of an append had been recorded before. */
+class Repeated {
+  readonly _tag = "Repeated"
+  readonly position: Position | undefined
+  constructor(position: Position | undefined) {
+    this.position = position
+  }
+}
 
 const lastVersion = ({ expected, events }: Append): number => (expected === "NoStream" ? -1 : expected) + events.length
 

@@ -8,8 +8,16 @@ import type { Part, Request } from "./parameters.ts"
 import { fromInteger, ofAppends, ofEvent, toInteger } from "./parameters.ts"
 import { quote } from "./sql/identifiers.ts"
 
-/** What became of an append: the position of its last event, if it has events. */
-export type Answer = Effect.Effect<Position | undefined, WrongExpectedVersion | TrackingConflict>
+/** What became of an append that was accepted. */
+export interface Sent {
+  /** The position of its last event, if it has events. */
+  readonly position: Position | undefined
+  /** Whether its events had been recorded before. */
+  readonly isRepeated: boolean
+}
+
+/** What became of an append. */
+export type Answer = Effect.Effect<Sent, WrongExpectedVersion | TrackingConflict>
 
 const placeholders = (count: number) => Array.from({ length: count }, (_, i) => `$${i + 1}`).join(", ")
 
@@ -45,7 +53,9 @@ const toAnswer = (part: Part, row: Row): Answer => {
     repeated: bigint | null
   ]
   const recorded = position ?? repeated
-  return recorded === null ? Effect.fail(wrongVersion([part], [actual])) : Effect.succeed(fromStorage(BigInt(recorded)))
+  return recorded === null
+    ? Effect.fail(wrongVersion([part], [actual]))
+    : Effect.succeed({ position: fromStorage(BigInt(recorded)), isRepeated: position === null })
 }
 
 /** What `append_events` answers. */
@@ -70,9 +80,10 @@ const toAnswers = (requests: ReadonlyArray<Request>, row: Row): ReadonlyArray<An
       const position = repeated?.[refusals++]
       return position == null
         ? Effect.fail(wrongVersion(request.parts, actual?.slice(before, parts) ?? []))
-        : Effect.succeed(fromStorage(BigInt(position)))
+        : Effect.succeed({ position: fromStorage(BigInt(position)), isRepeated: true })
     }
-    return Effect.succeed(count === 0 ? undefined : fromStorage(BigInt(first as bigint) + BigInt(events - 1)))
+    const position = count === 0 ? undefined : fromStorage(BigInt(first as bigint) + BigInt(events - 1))
+    return Effect.succeed({ position, isRepeated: false })
   })
 }
 

@@ -2,8 +2,7 @@ import { Effect, Exit } from "effect"
 import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
-import type { Position } from "../Position.ts"
-import type { Answer } from "./appends.ts"
+import type { Answer, Sent } from "./appends.ts"
 import type { Request } from "./parameters.ts"
 
 /** The most that one call takes: as many appends, events, or characters and bytes of payload. */
@@ -27,12 +26,12 @@ interface Pending {
   /** How many calls had begun when it came. */
   readonly since: number
   /** What its fiber goes on with, be it that it waits or that it was interrupted. */
-  answer: (outcome: Effect.Effect<Position | undefined, Failure>) => void
+  answer: (outcome: Effect.Effect<Sent, Failure>) => void
   state: "waiting" | "cancelled" | "sent" | "answered"
 }
 
 /** Coalesces concurrent appends of this process into one call each time, with an answer for each of them. */
-export type GroupAppend = (request: Request) => Effect.Effect<Position | undefined, Failure>
+export type GroupAppend = (request: Request) => Effect.Effect<Sent, Failure>
 
 /** Starts the writers, which stop with the scope. */
 export const make = Effect.fnUntraced(function* (
@@ -107,7 +106,7 @@ export const make = Effect.fnUntraced(function* (
     return batch
   }
 
-  const answer = (one: Pending, outcome: Effect.Effect<Position | undefined, Failure>): void => {
+  const answer = (one: Pending, outcome: Effect.Effect<Sent, Failure>): void => {
     if (one.state === "answered") return
     one.state = "answered"
     one.answer(outcome)

@@ -46,6 +46,8 @@ export interface SqliteDatabase {
   readonly sql: SqlClient.SqlClient
   /** What the recorders of this process follow by, one each: all are told of what any of them commits. */
   readonly growths: Set<Growth>
+  /** The inline projections that the next append has done, for triggers that ask; see internal/inline.ts. */
+  inlineProjections: string
   /** Runs something synchronous; again, if another process holds a lock that it needs, asleep in between. */
   readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
   /** Reads synchronously. */
@@ -194,10 +196,12 @@ const connect = Effect.fnUntraced(function* (options: Options, synchronous: "ful
       queue,
       sql,
       growths: new Set(),
+      inlineProjections: "",
       attempt,
       read,
       write
     }
+    writer.function("inline_projections", () => database.inlineProjections)
     return database
   }).pipe(Effect.onError(() => Effect.sync(() => writer.close())))
 })

@@ -4,11 +4,19 @@ import { Config, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
+import type * as Projection from "../Projection.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 import * as SqliteRecorder from "./SqliteRecorder.ts"
+import * as SqliteViews from "./SqliteViews.ts"
 
 /** How a SQLite file is opened and what is kept in it. */
-export interface SqliteOptions<E = never, R = never> extends SqliteRecorder.Options, EventSourcing.Options<E, R> {}
+export interface SqliteOptions<E = never, R = never> extends SqliteRecorder.Options, EventSourcing.Options<E, R> {
+  /**
+   * Projections that are kept up in the transactions that append. When the layer is built, their views are brought to the end
+   * of the log; from then on whoever appends to this file without them is refused. Default: none.
+   */
+  readonly inline?: ReadonlyArray<Projection.Inline> | undefined
+}
 
 /** What the SQLite layer provides. */
 export type SqliteServices = EventSourcing.EventSourcing | SqliteRecorder.Services
@@ -34,7 +42,22 @@ export type SqliteServices = EventSourcing.EventSourcing | SqliteRecorder.Servic
 export const SqliteLayer = <E = never, R = never>(
   options: SqliteOptions<E, R>
 ): Layer.Layer<SqliteServices, RecorderError | E, R> =>
-  Layer.provideMerge(EventSourcing.layer(options), SqliteRecorder.layer(options))
+  Layer.provideMerge(EventSourcing.layer(options), layerRecorders(options))
+
+const layerRecorders = <E, R>(
+  options: SqliteOptions<E, R>
+): Layer.Layer<SqliteRecorder.Services, RecorderError | E, R> => {
+  const recorders = SqliteRecorder.layer(options)
+  const { inline = [] } = options
+  if (inline.length === 0) return recorders
+  const database = Effect.gen(function* () {
+    const opened = yield* SqliteDatabase.open(options)
+    return SqliteViews.inlineDatabase(opened, yield* SqliteViews.make(opened))
+  })
+  return EventSourcing.layerInline<SqliteRecorder.Services, E, R, RecorderError>(inline, database, options).pipe(
+    Layer.provide(recorders)
+  )
+}
 
 /**
  * {@link SqliteLayer} from the configuration: `SQLITE_FILENAME`, and where they are set `SQLITE_SYNCHRONOUS` (`full`,

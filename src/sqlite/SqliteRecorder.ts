@@ -2,10 +2,11 @@
 import type { DatabaseSync, SQLInputValue } from "node:sqlite"
 import type { Duration, Scope } from "effect"
 import { Clock, Context, Effect, Layer, RcRef, Result, Schedule, Stream } from "effect"
+import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure, TrackingConflict } from "../EventSourcingError.ts"
+import { TrackingConflict } from "../EventSourcingError.ts"
 import type { ExclusiveLog, ExclusiveTracking } from "../internal/appendAll.ts"
-import { appendAll, appendOne, appendSome, assertDistinctStreams } from "../internal/appendAll.ts"
+import { appendAll, appendOne, appendSome, assertDistinctStreams, settle } from "../internal/appendAll.ts"
 import type { Growth } from "../internal/follow.ts"
 import { followPages, makeGrowth } from "../internal/follow.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
@@ -19,6 +20,8 @@ import type { StreamHead } from "../StreamCatalog.ts"
 import { StreamCatalog } from "../StreamCatalog.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
 import type * as Tracking from "../Tracking.ts"
+import { TransactionalAppend } from "../TransactionalAppend.ts"
+import { rootOf, toRecorderError } from "./errors.ts"
 import * as GroupCommit from "./groupCommit.ts"
 import { migrate } from "./migrations.ts"
 import { atLeastNone, selectAll, selectStream } from "./pages.ts"
@@ -27,7 +30,13 @@ import { prepareOnce, preparePagesOnce } from "./prepare.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 
 /** What the SQLite recorder provides. */
-export type Services = Recorder | MultiStreamAppend | TrackedAppend | StreamCatalog | SnapshotRecorder
+export type Services =
+  | Recorder
+  | MultiStreamAppend
+  | TrackedAppend
+  | TransactionalAppend
+  | StreamCatalog
+  | SnapshotRecorder
 
 /** How a SQLite log is opened. */
 export interface Options extends SqliteDatabase.Options {
@@ -88,47 +97,94 @@ const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.Sqli
   return Effect.as(RcRef.get(watcher), growth)
 })
 
+/** The statements of a connection. */
+interface Statements {
+  readonly one: Prepare
+  readonly pages: Prepare
+}
+
 const services = (
   database: SqliteDatabase.SqliteDatabase,
   group: GroupCommit.GroupCommit,
   growth: Effect.Effect<Growth, never, Scope.Scope>,
   logId: string
 ): Context.Context<Services> => {
-  const log = exclusiveLog(database.writer)
-  const reading = prepareOnce(database.reader)
-  const writing = prepareOnce(database.writer)
-  const pages = preparePagesOnce(database.reader)
+  const { writer, sql } = database
+  const log = exclusiveLog(writer)
+  const statements = {
+    committed: { one: prepareOnce(database.reader), pages: preparePagesOnce(database.reader) },
+    own: { one: prepareOnce(writer), pages: preparePagesOnce(writer) }
+  }
+  const writing = statements.own.one
 
-  /** One write of the group; a caller within a transaction of this file would wait for itself. */
+  /** Whether whoever has this context is in a transaction of the file's SqlClient. */
+  const inTransaction = (context: Context.Context<never>): boolean =>
+    context.mapUnsafe.has(sql.transactionService.key) && writer.isTransaction
+
+  /** Reads what is committed. */
+  const readCommitted = <A>(operation: string, f: (statements: Statements) => A) =>
+    database.read(operation, () => f(statements.committed))
+
+  /** Reads what the caller's own transaction has written, too, where it is in one. */
+  const read = <A>(operation: string, f: (statements: Statements) => A): Effect.Effect<A, RecorderError> =>
+    Effect.contextWith((context: Context.Context<never>) =>
+      inTransaction(context) ? database.attempt(operation, () => f(statements.own)) : readCommitted(operation, f)
+    )
+
+  /** A part of the transaction that the caller is in: nothing of it is kept if it fails. */
+  const writeInTransaction = <A, E>(
+    operation: string,
+    work: () => Result.Result<A, E>
+  ): Effect.Effect<A, E | RecorderError> =>
+    Effect.flatMap(
+      database.attempt(operation, () => {
+        writer.exec("SAVEPOINT part")
+        try {
+          const result = work()
+          writer.exec("RELEASE part")
+          return result
+        } catch (cause) {
+          if (writer.isTransaction) writer.exec("ROLLBACK TO part; RELEASE part")
+          throw cause
+        }
+      }),
+      (result) => Effect.andThen(sql.afterCommit(tellFollowers), Effect.fromResult(result))
+    )
+
+  const tellFollowers = Effect.sync(() => {
+    for (const growth of database.growths) growth.notify()
+  })
+
+  /** One write of the group, or of the transaction that the caller is in. */
   const write = <A, E>(
     operation: string,
     events: number,
     work: () => Result.Result<A, E>
   ): Effect.Effect<A, E | RecorderError> =>
     Effect.contextWith((context: Context.Context<never>) =>
-      context.mapUnsafe.has(database.sql.transactionService.key) && database.writer.isTransaction
-        ? Effect.fail(
-            new RecorderFailure({
-              operation,
-              reason: `SQLite file "${database.filename}": an ${operation} inside a transaction of the SqlClient of the same file would wait for itself; run it before or after the transaction`
-            })
-          )
-        : group.run(operation, events, work)
+      inTransaction(context) ? writeInTransaction(operation, work) : group.run(operation, events, work)
     )
 
-  const readAll = (read: ReadAll) => database.read("read the log", () => selectAll(pages, read))
-
-  const head = database.read("read the head of the log", (): Position | undefined => {
-    const row = reading("SELECT max(position) AS position FROM stored_events").get()
+  const headOf = ({ one }: Statements): Position | undefined => {
+    const row = one("SELECT max(position) AS position FROM stored_events").get()
     return row?.position == null ? undefined : fromStorage(BigInt(row.position as number))
-  })
+  }
+  const READ_HEAD = "read the head of the log"
+  const READ_LOG = "read the log"
+
+  /** A follower sees what is committed, also one that was started inside a transaction. */
+  const committed = {
+    head: readCommitted(READ_HEAD, headOf),
+    readAll: (all: ReadAll) => readCommitted(READ_LOG, ({ pages }) => selectAll(pages, all))
+  }
 
   const recorder = Recorder.of({
     append: (append) => write("append", append.events.length, () => appendOne(log, append)),
-    readStream: (read) => database.read("read a stream", () => selectStream(pages, read)),
-    readAll,
-    follow: (follow) => Stream.unwrap(Effect.map(growth, (told) => followPages({ readAll, head }, told)(follow))),
-    head,
+    readStream: (stream) => read("read a stream", ({ pages }) => selectStream(pages, stream)),
+    readAll: (all) => read(READ_LOG, ({ pages }) => selectAll(pages, all)),
+    follow: (follow) => Stream.unwrap(Effect.map(growth, (told) => followPages(committed, told)(follow))),
+    head: read(READ_HEAD, headOf),
+    inTransaction,
     logId
   })
 
@@ -146,14 +202,38 @@ const services = (
         assertDistinctStreams(appends, [])
         return write("append", eventCount(appends), () => appendAll(log, appends, [], exclusiveTracking(writing, move)))
       }),
-    position: (key) => database.read("read a tracking position", () => trackingPosition(reading, key))
+    position: (key) => read("read a tracking position", ({ one }) => trackingPosition(one, key))
+  })
+
+  const transactionalAppend = TransactionalAppend.of({
+    append: ({ appends, checks = [], move }, work) =>
+      Effect.gen(function* () {
+        assertDistinctStreams(appends, checks)
+        const tracking = move === undefined ? undefined : exclusiveTracking(writing, move)
+        // nobody else writes as of now: what is refused, or was recorded before, needs no work
+        const settled = yield* database.attempt("append", () => settle(log, appends, checks, tracking))
+        if (settled !== undefined) return yield* Effect.fromResult(settled)
+        yield* work
+        return yield* writeInTransaction("append", () => appendAll(log, appends, checks, tracking))
+      }).pipe(
+        Effect.ensuring(
+          Effect.sync(() => {
+            database.inlineProjections = ""
+          })
+        ),
+        sql.withTransaction,
+        Effect.mapError((error) =>
+          SqlError.isSqlError(error) ? toRecorderError("append", database.filename, rootOf(error)) : error
+        ),
+        Effect.provideService(SqlClient.SqlClient, sql)
+      )
   })
 
   const streamCatalog = StreamCatalog.of({
     list: ({ category, after, limit }) =>
-      database.read("list streams", () => {
+      read("list streams", ({ one }) => {
         const [from, end] = category === undefined ? ["", null] : categoryRange(category)
-        return reading(LIST_STREAMS).all(after ?? from, from, end, atLeastNone(limit)) as unknown as Array<StreamHead>
+        return one(LIST_STREAMS).all(after ?? from, from, end, atLeastNone(limit)) as unknown as Array<StreamHead>
       })
   })
 
@@ -163,13 +243,13 @@ const services = (
         writing(SAVE_SNAPSHOT).run(stream, version, schemaVersion, encoding, payload, createdAt, modifiedAt)
         return Result.void
       }),
-    load: (stream) =>
-      database.read("load a snapshot", () => reading(LOAD_SNAPSHOT).get(stream) as StoredSnapshot | undefined)
+    load: (stream) => read("load a snapshot", ({ one }) => one(LOAD_SNAPSHOT).get(stream) as StoredSnapshot | undefined)
   })
 
   return Context.make(Recorder, recorder).pipe(
     Context.add(MultiStreamAppend, multiStreamAppend),
     Context.add(TrackedAppend, trackedAppend),
+    Context.add(TransactionalAppend, transactionalAppend),
     Context.add(StreamCatalog, streamCatalog),
     Context.add(SnapshotRecorder, snapshotRecorder)
   )

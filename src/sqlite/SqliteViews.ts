@@ -1,9 +1,13 @@
 /** Views as tables of a SQLite file. */
 import { Clock, Config, Effect, Layer } from "effect"
+import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
+import type { InlineDatabase } from "../internal/inline.ts"
+import { refusal } from "../internal/inline.ts"
 import * as SqlViews from "../internal/sqlViews.ts"
+import type * as Tracking from "../Tracking.ts"
 import { SqlViewStore } from "../ViewStore.ts"
-import { toRecorderError } from "./errors.ts"
+import { rootOf, toRecorderError } from "./errors.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 
 /**
@@ -13,43 +17,73 @@ import * as SqliteDatabase from "./SqliteDatabase.ts"
  * `projection_tracking`, `projection_leases` and `projection_dead_letters`.
  */
 export const SqliteViews = (options: SqliteDatabase.Options): Layer.Layer<SqlViewStore, RecorderError> =>
-  Layer.effect(
-    SqlViewStore,
-    Effect.gen(function* () {
-      const database = yield* SqliteDatabase.open(options)
-      const { sql, filename } = database
-      yield* database.write("make the tables of views", (db) => {
-        for (const table of SqlViews.tables("")) db.exec(table)
-      })
-      const prefix = ({ projection, version }: { readonly projection: string; readonly version: number }) =>
-        `${projection}_v${version}_`
-      return SqlViews.make(sql, {
-        own: "",
-        table: (key, name) => prefix(key) + name,
-        index: (key, name) => prefix(key) + name,
-        makePlace: () => Effect.void,
-        removePlace: Effect.fnUntraced(function* (key) {
-          const found = yield* sql<{ readonly type: string; readonly name: string }>`
-            SELECT type, name FROM sqlite_master
-            WHERE type IN ('table', 'view') AND substr(name, 1, length(${prefix(key)})) = ${prefix(key)}
-            ORDER BY type DESC`
-          for (const { type, name } of found) yield* sql.unsafe(`DROP ${type} "${name.replaceAll('"', '""')}"`)
-        }),
-        forUpdate: "",
-        now: Effect.map(Clock.currentTimeMillis, BigInt),
-        begin: "BEGIN IMMEDIATE",
-        toRecorderError: (operation, error) => toRecorderError(operation, filename, rootOf(error))
-      })
-    })
-  )
+  Layer.effect(SqlViewStore, Effect.flatMap(SqliteDatabase.open(options), make))
 
-/** What SQLite said, which has the code. */
-const rootOf = (error: unknown): unknown => {
-  let root = error
-  while (typeof root === "object" && root !== null && !("errcode" in root) && "cause" in root && root.cause != null) {
-    root = root.cause
+/** The views of a file that is open. */
+export const make = Effect.fnUntraced(function* (
+  database: SqliteDatabase.SqliteDatabase
+): Effect.fn.Return<SqlViewStore["Service"], RecorderError> {
+  const { sql, filename } = database
+  yield* database.write("make the tables of views", (db) => {
+    for (const table of SqlViews.tables("")) db.exec(table)
+  })
+  return SqlViews.make(sql, {
+    own: "",
+    table: (key, name) => prefixOf(key) + name,
+    index: (key, name) => prefixOf(key) + name,
+    lock: () => Effect.void,
+    makePlace: () => Effect.void,
+    removePlace: Effect.fnUntraced(function* (key) {
+      const prefix = prefixOf(key)
+      const found = yield* sql<{ readonly type: string; readonly name: string }>`
+        SELECT type, name FROM sqlite_master
+        WHERE type IN ('table', 'view', 'trigger') AND substr(name, 1, length(${prefix})) = ${prefix}
+        ORDER BY type DESC`
+      for (const { type, name } of found) yield* sql.unsafe(`DROP ${type} "${name.replaceAll('"', '""')}"`)
+    }),
+    release: (key) => Effect.asVoid(sql.unsafe(`DROP TRIGGER IF EXISTS ${guardOf(key)}`)),
+    forUpdate: "",
+    now: Effect.map(Clock.currentTimeMillis, BigInt),
+    begin: "BEGIN IMMEDIATE",
+    toRecorderError: (operation, error) => toRecorderError(operation, filename, rootOf(error))
+  })
+})
+
+const prefixOf = ({ projection, version }: Tracking.Key): string => `${projection}_v${version}_`
+const guardOf = (key: Tracking.Key): string => `${prefixOf(key)}require_inline`
+const nameOf = ({ projection, version }: Tracking.Key): string => `,${projection}:${version},`
+
+/** What a file does for projections that are kept up by its log's appends. */
+export const inlineDatabase = (
+  database: SqliteDatabase.SqliteDatabase,
+  store: SqlViewStore["Service"]
+): InlineDatabase => {
+  const { sql, filename } = database
+  return {
+    store,
+    switchOver: (key, categories, self) =>
+      sql
+        .withTransaction(
+          Effect.tap(self, (isNew): Effect.Effect<unknown, SqlError.SqlError> => {
+            if (!isNew) return Effect.void
+            const names = categories.map((category) => `'${category.replaceAll("'", "''")}'`).join(", ")
+            return sql.unsafe(`CREATE TRIGGER ${guardOf(key)} BEFORE INSERT ON stored_events
+WHEN substr(NEW.stream, 1, instr(NEW.stream, '-') - 1) IN (${names}) AND instr(inline_projections(), '${nameOf(key)}') = 0
+BEGIN SELECT RAISE(ABORT, '${refusal(key)}'); END`)
+          })
+        )
+        .pipe(
+          Effect.mapError((error) =>
+            SqlError.isSqlError(error)
+              ? toRecorderError("switch an inline projection over", filename, rootOf(error))
+              : error
+          )
+        ),
+    declare: (keys) =>
+      Effect.sync(() => {
+        database.inlineProjections = keys.map(nameOf).join("")
+      })
   }
-  return root
 }
 
 /** {@link SqliteViews} from the configuration: `SQLITE_VIEWS_FILENAME`, or where it is not set `SQLITE_FILENAME`. */

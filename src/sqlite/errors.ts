@@ -21,6 +21,15 @@ const resultCode = (cause: unknown): number | undefined =>
     ? cause.errcode & 0xff
     : undefined
 
+/** What SQLite said of a failed statement of the SqlClient: it is what has the code. */
+export const rootOf = (error: unknown): unknown => {
+  let root = error
+  while (typeof root === "object" && root !== null && !("errcode" in root) && "cause" in root && root.cause != null) {
+    root = root.cause
+  }
+  return root
+}
+
 /** Whether another process (or connection) holds a lock that is needed. */
 export const isBusy = (cause: unknown): boolean => {
   const code = resultCode(cause)

@@ -1,30 +1,53 @@
+/** Repositories inside a transaction of the user's own, on the backends that have such a thing. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
+import type { Scope } from "effect"
 import { Context, Deferred, Effect, Fiber, Layer, Schema, Stream } from "effect"
+import { SqlClient } from "effect/sql"
+import type { EventSourcing, MultiStreamAppend } from "effect-eventsourcing"
 import { Aggregate, Recorder, Repository, SnapshotStore, StreamName } from "effect-eventsourcing"
 import { PostgresLayer } from "effect-eventsourcing/postgres"
-import { ada, bob, coinsOf, Purse, transfer } from "../support/purse.ts"
-import { connect, newSchema } from "./support/database.ts"
+import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
+import { connect, newSchema } from "./postgres/support/database.ts"
+import { temporaryDirectory } from "./support/backends.ts"
+import { ada, bob, coinsOf, Purse, transfer } from "./support/purse.ts"
 
-/** Repositories and the client that they share with the program's own SQL; Ada has ten coins and Bob none. */
-const purses = Effect.gen(function* () {
-  const schema = yield* newSchema
-  const sql = yield* connect()
-  const services = yield* Layer.build(
-    Layer.provide(PostgresLayer.fromClient({ schema }), Layer.succeed(PgClient.PgClient, sql))
-  )
-  const repository = Context.get(services, Repository.Repository)
-  yield* repository.of(Purse).execute(ada, Purse.Opened({ coins: 10 }))
-  yield* repository.of(Purse).execute(bob, Purse.Opened({ coins: 0 }))
-  return { sql, services, repository }
-})
+type Services =
+  | EventSourcing.EventSourcing
+  | Recorder.Recorder
+  | MultiStreamAppend.MultiStreamAppend
+  | SqlClient.SqlClient
+
+/** Backends together with the client that they share with the program's own SQL. */
+const backends: Readonly<Record<string, Effect.Effect<Layer.Layer<Services, unknown>, unknown, Scope.Scope>>> = {
+  SQLite: Effect.map(temporaryDirectory, (directory) => {
+    const filename = `${directory}/events.db`
+    return Layer.merge(SqliteLayer({ filename }), layerSqlClient({ filename }))
+  }),
+  PostgreSQL: Effect.gen(function* () {
+    const client = yield* connect()
+    const shared = Layer.succeed(PgClient.PgClient, client)
+    const log = Layer.provide(PostgresLayer.fromClient({ schema: yield* newSchema }), shared)
+    return Layer.merge(log, Layer.succeed(SqlClient.SqlClient, client))
+  })
+}
 
 const put = (coins: number) => Purse.Put({ coins })
 
 class Abandoned extends Schema.TaggedError<Abandoned>()("Abandoned", {}) {}
 const abandon = Effect.fail(new Abandoned({}))
 
-describe("repositories inside the user's own transaction", () => {
+describe.each(Object.entries(backends))("repositories inside the user's own transaction on %s", (_, backend) => {
+  /** Ada has ten coins and Bob none. */
+  const purses = Effect.gen(function* () {
+    const services = yield* Layer.build(yield* backend)
+    const sql = Context.get(services, SqlClient.SqlClient)
+    const repository = Context.get(services, Repository.Repository)
+    yield* repository.of(Purse).execute(ada, Purse.Opened({ coins: 10 }))
+    yield* repository.of(Purse).execute(bob, Purse.Opened({ coins: 0 }))
+    return { sql, services, repository }
+  })
+
   it.live("commands build on each other, and are there for others with the commit", () =>
     Effect.gen(function* () {
       const { sql, repository } = yield* purses
@@ -152,7 +175,7 @@ describe("repositories inside the user's own transaction", () => {
           yield* counters.execute(id, Counter.Started())
           yield* counters.execute(id, Counter.Increased())
           // time for what might have been begun beside it
-          yield* sql`SELECT pg_sleep(0.05)`
+          yield* Effect.sleep("50 millis")
           yield* abandon
         })
       )
