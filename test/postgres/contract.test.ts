@@ -6,7 +6,8 @@ import {
   recorderContract,
   snapshotRecorderContract,
   streamCatalogContract,
-  trackedAppendContract
+  trackedAppendContract,
+  transactionalAppendContract
 } from "effect-eventsourcing/testing"
 import { layerLog, newSchema } from "./support/database.ts"
 
@@ -21,3 +22,4 @@ multiStreamAppendContract(postgres)
 trackedAppendContract(postgres)
 streamCatalogContract(postgres)
 snapshotRecorderContract(postgres)
+transactionalAppendContract(postgres)

@@ -10,7 +10,8 @@ import {
   recorderContract,
   snapshotRecorderContract,
   streamCatalogContract,
-  trackedAppendContract
+  trackedAppendContract,
+  transactionalAppendContract
 } from "effect-eventsourcing/testing"
 
 const temporaryDirectory = Effect.acquireRelease(
@@ -29,3 +30,4 @@ multiStreamAppendContract(sqlite)
 trackedAppendContract(sqlite)
 streamCatalogContract(sqlite)
 snapshotRecorderContract(sqlite)
+transactionalAppendContract(sqlite)

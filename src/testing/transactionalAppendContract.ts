@@ -1,0 +1,211 @@
+/** The contract of {@link TransactionalAppend}. */
+import { randomUUID } from "node:crypto"
+import { assert, describe } from "@effect/vitest"
+import { Array as Arr, Effect } from "effect"
+import { SqlClient } from "effect/sql"
+import { RecorderFailure } from "../EventSourcingError.ts"
+import { fromStorage } from "../Position.ts"
+import type { Append, ExpectedVersion } from "../Recorder.ts"
+import { Recorder } from "../Recorder.ts"
+import { TrackedAppend } from "../TrackedAppend.ts"
+import type * as Tracking from "../Tracking.ts"
+import { TransactionalAppend } from "../TransactionalAppend.ts"
+import type { Backend } from "./Backend.ts"
+import { storedEvents } from "./events.ts"
+import { interruptAfter } from "./internal/interrupting.ts"
+import { assertWrongVersion, lastVersion, readOrderlyLog, stream } from "./internal/reading.ts"
+import { testsOn } from "./internal/register.ts"
+
+type Services = Recorder | TrackedAppend | TransactionalAppend
+
+const [rex, fido] = [stream("Dog-rex"), stream("Dog-fido")]
+
+const appendOf = (name: typeof rex, expected: ExpectedVersion, count = 1): Append => ({
+  stream: name,
+  expected,
+  events: storedEvents(count)
+})
+
+const failed = new RecorderFailure({ operation: "work", reason: "it can't be done" })
+
+/** A table that nobody else has: the database may have other logs. */
+const TABLE = `contract_notes_${randomUUID().replaceAll("-", "")}`
+
+/** Runs a statement; what it fails with is none of what is tested. */
+const run = <A>(text: string) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) => Effect.orDie(sql.unsafe<{ readonly text: A }>(text)))
+
+const note = (text: string) => run(`INSERT INTO ${TABLE} VALUES ('${text}')`)
+
+/** Makes the table that the work writes to: in the transaction of an append of nothing. */
+const withNotes = Effect.gen(function* () {
+  const { append } = yield* TransactionalAppend
+  yield* append({ appends: [] }, run(`CREATE TABLE ${TABLE} (text text NOT NULL)`))
+})
+
+/** What the work has left. */
+const notes = Effect.gen(function* () {
+  const { append } = yield* TransactionalAppend
+  let found: ReadonlyArray<string> = []
+  yield* append(
+    { appends: [] },
+    Effect.map(run<string>(`SELECT text FROM ${TABLE} ORDER BY text`), (rows) => {
+      found = rows.map(({ text }) => text)
+    })
+  )
+  return found
+})
+
+/** Removes the table, which is not the log's. */
+const ended = Effect.flatMap(TransactionalAppend, ({ append }) => append({ appends: [] }, run(`DROP TABLE ${TABLE}`)))
+
+/** Registers the tests of appending together with work in a transaction: G1, G2, G7, G10. */
+export const transactionalAppendContract = (backend: Backend<Services>): void => {
+  const onNewLog = testsOn(backend)
+  const test = <A, E>(name: string, body: Effect.Effect<A, E, Services>): void =>
+    onNewLog(name, () => Effect.andThen(withNotes, Effect.ensuring(body, Effect.orDie(ended))))
+
+  describe(`TransactionalAppend contract on ${backend.name}`, () => {
+    test(
+      "G1 work and events are recorded together",
+      Effect.gen(function* () {
+        const recorder = yield* Recorder
+        const { append } = yield* TransactionalAppend
+        const answer = yield* append({ appends: [appendOf(rex, "NoStream", 2), appendOf(fido, "NoStream")] }, note("a"))
+        assert.deepStrictEqual([...answer.versions], [1, 0])
+        assert.strictEqual(answer.position, yield* recorder.head)
+        assert.strictEqual((yield* readOrderlyLog(recorder)).length, 3)
+        assert.deepStrictEqual(yield* notes, ["a"])
+      })
+    )
+
+    test(
+      "G1 work that fails leaves nothing, neither of itself nor of the events",
+      Effect.gen(function* () {
+        const recorder = yield* Recorder
+        const { append } = yield* TransactionalAppend
+        const work = Effect.andThen(note("a"), Effect.fail(failed))
+        assert.strictEqual(yield* Effect.flip(append({ appends: [appendOf(rex, "NoStream")] }, work)), failed)
+        assert.deepStrictEqual(yield* notes, [])
+        assert.strictEqual(yield* recorder.head, undefined)
+        assert.strictEqual((yield* recorder.append(appendOf(rex, "NoStream"))).version, 0)
+      })
+    )
+
+    test(
+      "G2 an append that is refused leaves nothing of the work",
+      Effect.gen(function* () {
+        const recorder = yield* Recorder
+        const { append } = yield* TransactionalAppend
+        yield* recorder.append(appendOf(rex, "NoStream"))
+        const refused = yield* Effect.flip(append({ appends: [appendOf(rex, "NoStream")] }, note("a")))
+        assertWrongVersion(refused, { stream: rex, expected: "NoStream", actual: 0 })
+        const checked = append(
+          { appends: [appendOf(fido, "NoStream")], checks: [{ stream: rex, expected: 7 }] },
+          note("a")
+        )
+        assertWrongVersion(yield* Effect.flip(checked), { stream: rex, expected: 7, actual: 0 })
+        assert.deepStrictEqual(yield* notes, [])
+        assert.strictEqual(yield* lastVersion(recorder, fido), "NoStream")
+      })
+    )
+
+    test(
+      "G7 the same events again have the same answer, and nothing of the work is kept",
+      Effect.gen(function* () {
+        const recorder = yield* Recorder
+        const { append } = yield* TransactionalAppend
+        for (const appends of [[appendOf(rex, "NoStream")], [appendOf(rex, 0, 3), appendOf(fido, "NoStream")]]) {
+          const answer = yield* append({ appends }, note("once"))
+          const again = yield* append({ appends }, note("again"))
+          assert.deepStrictEqual([[...again.versions], again.position], [[...answer.versions], answer.position])
+        }
+        assert.deepStrictEqual(yield* notes, ["once", "once"])
+        assert.strictEqual((yield* readOrderlyLog(recorder)).length, 5)
+      })
+    )
+
+    test(
+      "a tracking move goes with both, or none of them goes",
+      Effect.gen(function* () {
+        const { append } = yield* TransactionalAppend
+        const { position } = yield* TrackedAppend
+        const key: Tracking.Key = { projection: "notes", version: 1, upstream: "log", slice: 0 }
+        const move = (from: bigint | undefined, to: bigint): Tracking.Move => ({
+          key,
+          from: from === undefined ? undefined : fromStorage(from),
+          to: fromStorage(to)
+        })
+        yield* append({ appends: [appendOf(rex, "NoStream")], move: move(undefined, 5n) }, note("a"))
+        assert.strictEqual(yield* position(key), 5n)
+        const conflict = yield* Effect.flip(append({ appends: [appendOf(rex, 0)], move: move(4n, 9n) }, note("b")))
+        assert.strictEqual(conflict._tag, "TrackingConflict")
+        assert.strictEqual(yield* position(key), 5n)
+        assert.deepStrictEqual(yield* notes, ["a"])
+      })
+    )
+
+    test(
+      "G2 of many at once for one stream one succeeds, and only its work is kept",
+      Effect.gen(function* () {
+        const { append } = yield* TransactionalAppend
+        const attempts = yield* Effect.forEach(
+          Arr.range(1, 8),
+          (n) => Effect.result(append({ appends: [appendOf(rex, "NoStream")] }, note(String(n)))),
+          { concurrency: "unbounded" }
+        )
+        assert.strictEqual(attempts.filter(({ _tag }) => _tag === "Success").length, 1)
+        assert.strictEqual((yield* notes).length, 1)
+      })
+    )
+
+    test(
+      "G3 others append in between, and the order is kept",
+      Effect.gen(function* () {
+        const recorder = yield* Recorder
+        const { append } = yield* TransactionalAppend
+        yield* Effect.forEach(
+          Arr.range(1, 20),
+          (n) => {
+            const own = appendOf(stream(`Dog-${n}`), "NoStream", 2)
+            return Effect.asVoid<unknown, unknown, never>(
+              n % 2 === 0 ? append({ appends: [own] }, note(String(n))) : recorder.append(own)
+            )
+          },
+          { concurrency: "unbounded", discard: true }
+        )
+        assert.strictEqual((yield* readOrderlyLog(recorder)).length, 40)
+        assert.strictEqual((yield* notes).length, 10)
+      })
+    )
+
+    test(
+      "G10 interrupted at any moment, work and events are both there or both not",
+      Effect.gen(function* () {
+        const recorder = yield* Recorder
+        const { append } = yield* TransactionalAppend
+        for (let turns = 0; turns < 24; turns++) {
+          const name = stream(`Dog-${turns}`)
+          const work = Effect.andThen(note(`n${turns}`), Effect.yieldNow)
+          yield* interruptAfter(append({ appends: [appendOf(name, "NoStream")] }, work), turns)
+          const isRecorded = (yield* lastVersion(recorder, name)) === 0
+          assert.strictEqual((yield* notes).includes(`n${turns}`), isRecorded, `after ${turns} turns`)
+        }
+      })
+    )
+
+    onNewLog("work that appends itself is part of the transaction", () =>
+      Effect.gen(function* () {
+        yield* withNotes
+        const recorder = yield* Recorder
+        const { append } = yield* TransactionalAppend
+        const other = Effect.orDie(recorder.append(appendOf(fido, "NoStream")))
+        yield* Effect.flip(append({ appends: [appendOf(rex, 3)] }, other))
+        assert.strictEqual(yield* recorder.head, undefined)
+        yield* append({ appends: [appendOf(rex, "NoStream")] }, other)
+        assert.strictEqual((yield* readOrderlyLog(recorder)).length, 2)
+        yield* ended
+      })
+    )
+  })
+}
