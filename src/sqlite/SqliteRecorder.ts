@@ -4,7 +4,7 @@ import type { Duration, Scope } from "effect"
 import { Clock, Context, Effect, Layer, RcRef, Result, Schedule, Stream } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { TrackingConflict } from "../EventSourcingError.ts"
+import { RecorderFailure, TrackingConflict } from "../EventSourcingError.ts"
 import type { ExclusiveLog, ExclusiveTracking } from "../internal/appendAll.ts"
 import { appendAll, appendOne, appendSome, assertDistinctStreams, settle } from "../internal/appendAll.ts"
 import type { Growth } from "../internal/follow.ts"
@@ -200,15 +200,23 @@ const services = (
     append: (appends, move) =>
       Effect.suspend(() => {
         assertDistinctStreams(appends, [])
-        return write("append", eventCount(appends), () => appendAll(log, appends, [], exclusiveTracking(writing, move)))
+        return Effect.andThen(
+          checkKey(move.key),
+          write("append", eventCount(appends), () => appendAll(log, appends, [], exclusiveTracking(writing, move)))
+        )
       }),
-    position: (key) => read("read a tracking position", ({ one }) => trackingPosition(one, key))
+    position: (key) =>
+      Effect.andThen(
+        checkKey(key),
+        read("read a tracking position", ({ one }) => trackingPosition(one, key))
+      )
   })
 
   const transactionalAppend = TransactionalAppend.of({
     append: ({ appends, checks = [], move }, work) =>
       Effect.gen(function* () {
         assertDistinctStreams(appends, checks)
+        if (move !== undefined) yield* checkKey(move.key)
         const tracking = move === undefined ? undefined : exclusiveTracking(writing, move)
         // nobody else writes as of now: what is refused, or was recorded before, needs no work
         const settled = yield* database.attempt("append", () => settle(log, appends, checks, tracking))
@@ -349,6 +357,17 @@ const trackingPosition = (
   const row = select.get(projection, version, upstream, slice)
   return row === undefined ? undefined : fromStorage(row.position as bigint)
 }
+
+/** Refuses a key with half a surrogate pair: stored, it would be another key's. */
+const checkKey = ({ projection, upstream }: Tracking.Key): Effect.Effect<void, RecorderFailure> =>
+  projection.isWellFormed() && upstream.isWellFormed()
+    ? Effect.void
+    : Effect.fail(
+        new RecorderFailure({
+          operation: "track a position",
+          reason: `the name of a projection or an upstream has half a surrogate pair: ${JSON.stringify([projection, upstream])}`
+        })
+      )
 
 /** The tracking of a key, for the holder of the write lock. */
 const exclusiveTracking = (statement: Prepare, { key, from, to }: Tracking.Move): ExclusiveTracking => ({

@@ -93,6 +93,17 @@ const movingTests = (backend: Backend<Services>): void => {
       assertRecorded(yield* readStream(recorder, fido), fido, appends[2]![0]!.events)
     }))
 
+  test("a key with half a surrogate pair is refused, or not mistaken for another", () =>
+    Effect.gen(function* () {
+      const { append, position } = yield* TrackedAppend
+      yield* append([], move(undefined, 1, { ...key, projection: "half \ufffd" }))
+      const half = { ...key, projection: "half \ud83d" }
+      const outcome = yield* Effect.result(append([], move(undefined, 2, half)))
+      if (outcome._tag === "Failure") assert.strictEqual(outcome.failure._tag, "RecorderFailure")
+      else assert.strictEqual(yield* position(half), at(2))
+      assert.strictEqual(yield* position({ ...key, projection: "half \ufffd" }), at(1))
+    }))
+
   test("keys that differ in anything are tracked by themselves", () =>
     Effect.gen(function* () {
       const { append, position } = yield* TrackedAppend
