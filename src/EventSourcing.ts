@@ -32,9 +32,7 @@ export interface Options<E = never, R = never> extends Repository.Options {
  *
  * @example
  * ```ts
- * import type { Scope } from "effect"
-import { Effect, Layer } from "effect"
-import type { RecorderError } from "./EventSourcingError.ts"
+ * import { Layer } from "effect"
  * import { Cipher, Compressor, EventSourcing, KeyService, Mapper, Transcoder } from "effect-eventsourcing"
  * import * as Memory from "effect-eventsourcing/memory"
  *

@@ -50,19 +50,15 @@ export const lease = (store: Pick<ViewStore<never, never>, "lease">, millisecond
         Effect.tapError((error) => (error._tag === "RecorderUnavailable" ? onUnavailable(error) : Effect.void)),
         Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" })
       )
-      /** Ends when somebody else is the owner, or when it can't be renewed in time. */
+      /**
+       * Ends when somebody else is the owner. Not where it can't be found out: a long transaction of one's own may be what a
+       * renewal waits for.
+       */
       const lost = Effect.gen(function* () {
-        while (true) {
+        let isMine = true
+        while (isMine) {
           yield* Effect.sleep(milliseconds / 3)
-          const renewed = yield* take.pipe(
-            Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" }),
-            Effect.timeoutOrElse({
-              duration: milliseconds / 2,
-              orElse: () => Effect.succeed(false)
-            }),
-            Effect.orElseSucceed(() => false)
-          )
-          if (!renewed) return
+          isMine = yield* Effect.orElseSucceed(take, () => true)
         }
       })
       const release = store.lease(key, holder, 0).pipe(Effect.timeout("1 second"), Effect.ignore)

@@ -34,12 +34,13 @@
  *   console.log(yield* Projection.read(Tricks, (view) => view.get)) // prints: 1
  * })
  *
- * const layer = ProjectionRunner.layer(Tricks).pipe(Layer.provideMerge([MemoryLayer(), MemoryViews]))
+ * const layer = ProjectionRunner.layer(Tricks).pipe(Layer.provideMerge([MemoryLayer(), MemoryViews()]))
  * Effect.runPromise(program.pipe(Effect.provide(layer)))
  * ```
  */
 import type { Duration } from "effect"
 import { Clock, Effect } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { SqlClient } from "effect/sql"
 import type * as Aggregate from "./Aggregate.ts"
 import type { RecorderError } from "./EventSourcingError.ts"
@@ -47,9 +48,9 @@ import { ProjectionBehind, RecorderFailure, RecorderUnavailable } from "./EventS
 import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
 import { causeText } from "./internal/causeText.ts"
-import { isPassing } from "./internal/isPassing.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import { milliseconds } from "./internal/options.ts"
+import { passesByItself } from "./internal/projecting.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
 import { Recorder } from "./Recorder.ts"
@@ -90,18 +91,40 @@ export type EventIn<M extends Mode, Name extends string, Event> = M extends "inl
   ? RecordedEvent<Name, Event>
   : Positioned<Name, Event>
 
-type HandlersOfOne<A extends Aggregate.Any, Second, M extends Mode> = {
-  readonly [Tag in Aggregate.Event<A>["_tag"]]:
-    | Ignore
-    | ((
-        event: EventIn<M, Aggregate.NameOf<A>, Extract<Aggregate.Event<A>, { readonly _tag: Tag }>>,
-        second: Second
-      ) => Effect.Effect<unknown, unknown, unknown>)
-}
+type EventOf<A extends Aggregate.Any, Tag> = Extract<Aggregate.Event<A>, { readonly _tag: Tag }>
+
+/** What a handler of a view is: what it does with an event of a type. */
+export type Handler<A extends Aggregate.Any, Tag, V, M extends Mode> =
+  | Ignore
+  | ((event: EventIn<M, Aggregate.NameOf<A>, EventOf<A, Tag>>, view: V) => Effect.Effect<unknown, unknown, unknown>)
 
 /** A handler for each event of each of some aggregates; what is not handled is said to be ignored. */
-export type Handlers<As extends ReadonlyArray<Aggregate.Any>, Second, M extends Mode> = {
-  readonly [A in As[number] as Aggregate.NameOf<A>]: HandlersOfOne<A, Second, M>
+export type Handlers<As extends ReadonlyArray<Aggregate.Any>, V, M extends Mode> = {
+  readonly [A in As[number] as Aggregate.NameOf<A>]: {
+    readonly [Tag in Aggregate.Event<A>["_tag"]]: Handler<A, Tag, V, M>
+  }
+}
+
+/** What a handler of a side effect is. */
+export type EffectHandler<A extends Aggregate.Any, Tag> =
+  | Ignore
+  | ((
+      event: Positioned<Aggregate.NameOf<A>, EventOf<A, Tag>>,
+      attempt: Attempt
+    ) => Effect.Effect<unknown, unknown, unknown>)
+
+/** A side effect of each event of each of some aggregates, or none. */
+export type EffectHandlers<As extends ReadonlyArray<Aggregate.Any>> = {
+  readonly [A in As[number] as Aggregate.NameOf<A>]: {
+    readonly [Tag in Aggregate.Event<A>["_tag"]]: EffectHandler<A, Tag>
+  }
+}
+
+/** Refuses handlers of events that there are not: a name that is misspelt. */
+export type Exact<H, Expected> = {
+  readonly [Name in keyof H]: Name extends keyof Expected
+    ? { readonly [Tag in keyof H[Name]]: Tag extends keyof Expected[Name] ? H[Name][Tag] : "there is no such event" }
+    : "there is no such aggregate here"
 }
 
 type EffectOf<H> = {
@@ -120,8 +143,6 @@ export interface Projection<out K extends View.Any, out M extends Mode, out D ex
   readonly name: string
   /** Views of different versions are made beside each other: a higher one takes the place of a lower when it is level. */
   readonly version: number
-  /** What it calls the log that it follows. */
-  readonly upstream: string
   readonly aggregates: ReadonlyArray<Aggregate.Any>
   readonly view: K
   readonly mode: M
@@ -160,8 +181,6 @@ export type HandlerServices<K extends View.Any, R> = Exclude<R | SetupServices<K
 interface Definition<As, K> {
   /** The version of handlers and tables, from 1 on: raise it with any change, and the view is made anew. Default 1. */
   readonly version?: number
-  /** What the log is called, for a projection of several logs that is run once for each. Default `log`. */
-  readonly upstream?: string
   readonly aggregates: As
   readonly view: K
 }
@@ -175,7 +194,7 @@ type OneOrMore = readonly [Aggregate.Any, ...ReadonlyArray<Aggregate.Any>]
  * together or not at all (G6).
  *
  * - `name`: lower-case letters, digits and `_` (1 to 40): it names tables. Tracking is found by it.
- * - `version`, `upstream`: see the fields.
+ * - `version`: of handlers and tables, from 1 on: raise it with any change, and the view is made anew. Default 1.
  * - `aggregates`: whose events.
  * - `view`: {@link sql} tables, or a value in {@link memory}.
  * - `inline`: kept up in the transactions that append, not by a runner. The events have no position then.
@@ -190,7 +209,10 @@ export const make = <
   const I extends boolean = false
 >(
   name: string,
-  definition: Definition<As, K> & { readonly inline?: I; readonly handlers: H }
+  definition: Definition<As, K> & {
+    readonly inline?: I
+    readonly handlers: H & Exact<H, Handlers<As, View.Of<K>, I extends true ? "inline" : "followed">>
+  }
 ): Projection<K, I extends true ? "inline" : "followed", "exactly-once", ServicesOf<EffectOf<H>>> => {
   const handlers = handlersOf(name, definition.aggregates, definition.handlers)
   const handle = (event: AnyRecorded, view: unknown) => handlers.of(event)(event, view)
@@ -210,7 +232,10 @@ export const make = <
 export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
   name: string,
   definition: Definition<As, K> & {
-    readonly handle: (events: ReadonlyArray<PositionedOf<As[number]>>, view: View.Of<K>) => Effect.Effect<unknown, E, R>
+    readonly handle: (
+      events: NonEmptyReadonlyArray<PositionedOf<As[number]>>,
+      view: View.Of<K>
+    ) => Effect.Effect<unknown, E, R>
   }
 ): Projection<K, "followed", "exactly-once", R> =>
   build(name, definition, "followed", "exactly-once", {
@@ -224,13 +249,9 @@ export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
  *
  * `view` is where it is noted how far it has come: `Projection.sql(() => Effect.void)`, or {@link memory}, which forgets.
  */
-export const atLeastOnce = <
-  const As extends OneOrMore,
-  K extends View.Any,
-  const H extends Handlers<As, Attempt, "followed">
->(
+export const atLeastOnce = <const As extends OneOrMore, K extends View.Any, const H extends EffectHandlers<As>>(
   name: string,
-  definition: Definition<As, K> & { readonly handlers: H }
+  definition: Definition<As, K> & { readonly handlers: H & Exact<H, EffectHandlers<As>> }
 ): Projection<K, "followed", "at-least-once", ServicesOf<EffectOf<H>>> => {
   const handlers = handlersOf(name, definition.aggregates, definition.handlers)
   return build(name, definition, "followed", "at-least-once", {
@@ -259,7 +280,15 @@ const handlersOf = (name: string, aggregates: ReadonlyArray<Aggregate.Any>, give
       }
       if (typeof handler === "function") of.set(tag, handler)
     }
+    const unknown = Object.keys(own ?? {}).find((tag) => !aggregate.compiled.byTag.has(tag))
+    if (unknown !== undefined) {
+      throw new Error(`projection "${name}" handles ${aggregate.name}.${unknown}, and there is no such event`)
+    }
     byAggregate.set(aggregate.name, of)
+  }
+  const other = Object.keys(given).find((aggregate) => !byAggregate.has(aggregate))
+  if (other !== undefined) {
+    throw new Error(`projection "${name}" handles events of ${other}, which is none of its aggregates`)
   }
   return {
     handles: (aggregate: string, tag: string) => byAggregate.get(aggregate)?.has(tag) === true,
@@ -269,7 +298,7 @@ const handlersOf = (name: string, aggregates: ReadonlyArray<Aggregate.Any>, give
 
 const build = (
   name: string,
-  { version = 1, upstream = "log", aggregates, view }: Definition<ReadonlyArray<Aggregate.Any>, View.Any>,
+  { version = 1, aggregates, view }: Definition<ReadonlyArray<Aggregate.Any>, View.Any>,
   mode: Mode,
   delivery: Delivery,
   compiled: Omit<Compiled, "setup">
@@ -283,9 +312,6 @@ const build = (
   if (!(Number.isInteger(version) && version > 0 && version < 1_000_000)) {
     throw new Error(`projection "${name}": version is a whole number from 1 on, not ${version}`)
   }
-  if (upstream.length === 0 || upstream.includes("\0") || !upstream.isWellFormed()) {
-    throw new Error(`projection "${name}": upstream is a text that is not empty, without NUL`)
-  }
   const names = new Set(aggregates.map((aggregate) => aggregate.name))
   if (names.size < aggregates.length) throw new Error(`projection "${name}" names an aggregate twice`)
   const setup =
@@ -293,19 +319,22 @@ const build = (
       ? (memoryView: unknown) => (memoryView as View.MemoryView<unknown>).set(view.initial())
       : (sqlView: unknown) => view.setup(sqlView as View.SqlView)
   const named = (memoryOrSql: unknown) => Effect.mapError(setup(memoryOrSql), (error) => setupFailed(name, error))
-  return { name, version, upstream, aggregates, view, mode, delivery, compiled: { ...compiled, setup: named } }
+  return { name, version, aggregates, view, mode, delivery, compiled: { ...compiled, setup: named } }
 }
 
 const setupFailed = (name: string, cause: unknown): RecorderError => {
   const failure = { operation: `set up the view of projection "${name}"`, reason: messageOf(cause), cause }
-  return isPassing(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
+  return passesByItself(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
 }
 
+/** What tracking calls the log: a view is made from one. */
+const UPSTREAM = "log"
+
 /** The key of a projection's tracking. @internal */
-export const keyOf = ({ name, version, upstream }: Any): Tracking.Key => ({
+export const keyOf = ({ name, version }: Any): Tracking.Key => ({
   projection: name,
   version,
-  upstream,
+  upstream: UPSTREAM,
   slice: 0
 })
 
@@ -398,7 +427,7 @@ export const wait = <K extends View.Any>(
           position,
           reached: current?.position,
           waited: timeout,
-          stopped: local.stopped
+          stopped: local.stopped.get(current?.version ?? projection.version)
         })
       }
       yield* Effect.raceFirst(

@@ -28,7 +28,7 @@
  *   console.log("live") // prints: live
  * })
  *
- * Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(Layer.merge(MemoryLayer(), MemoryViews))))
+ * Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(Layer.merge(MemoryLayer(), MemoryViews()))))
  * ```
  */
 import type { Scope } from "effect"
@@ -38,12 +38,12 @@ import type {
   ProjectionModeChanged,
   ProjectionSuperseded,
   RecorderError,
-  RecorderFailure,
   TrackingConflict
 } from "./EventSourcingError.ts"
-import { UpstreamChanged } from "./EventSourcingError.ts"
+import { RecorderFailure, UpstreamChanged } from "./EventSourcingError.ts"
 import { EventStore } from "./EventStore.ts"
 import { reconnect } from "./internal/follow.ts"
+import { messageOf } from "./internal/messageOf.ts"
 import * as Metrics from "./internal/metrics.ts"
 import { checkCount, milliseconds } from "./internal/options.ts"
 import type { BlockedOn } from "./internal/projecting.ts"
@@ -139,12 +139,15 @@ const defaultRetry = Schedule.exponential("100 millis").pipe(Schedule.upTo({ tim
 /** How long tracking may stay behind events that are none of the projection's, in milliseconds. */
 const CATCH_UP = 100
 
+/** How often a runner looks whether its view is still the one that it left, in milliseconds. */
+const CHECK = 1000
+
 const runWith = Effect.fnUntraced(function* (
   projection: Projection.Any,
   options: Options,
   state: SubscriptionRef.SubscriptionRef<State>
 ): Effect.fn.Return<never, RunnerError, Recorder | EventStore | Subscription> {
-  const { name, upstream } = projection
+  const { name } = projection
   const operation = `run projection "${name}"`
   const { maxBatch = 512 } = options
   yield* checkCount(operation, "maxBatch", maxBatch, 1)
@@ -155,7 +158,7 @@ const runWith = Effect.fnUntraced(function* (
   const store = yield* storeOf(projection) as Effect.Effect<ViewStores.ViewStore<unknown, never>>
   const key = keyOf(projection)
   const local = store.local(name)
-  local.stopped = undefined
+  local.stopped.delete(key.version)
   const ownership = options.ownership ?? Ownership.lease(store, leaseMillis)
   const set = (next: State) => SubscriptionRef.set(state, next)
   const lagPositions = Metric.withAttributes(Metrics.lagPositions, { projection: name })
@@ -172,7 +175,8 @@ const runWith = Effect.fnUntraced(function* (
     })
 
   const checkUpstream = Effect.fnUntraced(function* ({ position, logId }: ViewStores.Progress) {
-    const changed = (reason: string) => new UpstreamChanged({ projection: name, upstream, position, reason })
+    const changed = (reason: string) =>
+      new UpstreamChanged({ projection: name, upstream: key.upstream, position, reason })
     if (logId !== undefined && logId !== recorder.logId) {
       return yield* changed(`this log is another (${recorder.logId}, not ${logId})`)
     }
@@ -223,12 +227,19 @@ const runWith = Effect.fnUntraced(function* (
       yield* set({ _tag: "CatchingUp", position, head, ...pace(position, head, notifications.length, now) })
     })
 
-    const onState = (followed: FollowState) =>
-      followed._tag !== "Retrying"
-        ? Effect.void
-        : Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            set({ _tag: "Retrying", cause: followed.error, attempts: followed.attempts, nextAttempt: now })
-          )
+    /** The log is told of by the batches that come, but for when none can. */
+    let isCutOff = false
+    const onState = (followed: FollowState) => {
+      const wasCutOff = isCutOff
+      isCutOff = followed._tag === "Retrying"
+      if (followed._tag !== "Retrying") {
+        return wasCutOff ? set({ _tag: "Live", position: processor.position() }) : Effect.void
+      }
+      const { error: cause, attempts: tries } = followed
+      return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        set({ _tag: "Retrying", cause, attempts: tries, nextAttempt: now })
+      )
+    }
 
     let idle = false
     const following = subscription
@@ -253,9 +264,15 @@ const runWith = Effect.fnUntraced(function* (
       idle = false
       yield* processor.catchUp
     }).pipe(Effect.forever)
+    // a reset, or another version's switch, is nothing that the log would tell of
+    const checking = Effect.gen(function* () {
+      const seen = local.upheaval.current()
+      yield* Effect.raceFirst(Effect.sleep(CHECK), Effect.ignore(local.upheaval.after(seen)))
+      yield* processor.check
+    }).pipe(Effect.forever)
     return yield* Effect.raceFirst(
       Effect.andThen(following, Effect.die(new Error("a subscription ended without an error"))),
-      trailing
+      Effect.raceFirst(trailing, checking)
     )
   })
 
@@ -287,6 +304,12 @@ const runWith = Effect.fnUntraced(function* (
   }) as Effect.Effect<never, RunnerError>
 })
 
+/** A defect, of a handler's or of ours, is a failure as any other to those who look. */
+const toRunnerError = (name: string, error: unknown): RunnerError =>
+  error instanceof Error && "_tag" in error
+    ? (error as RunnerError)
+    : new RecorderFailure({ operation: `run projection "${name}"`, reason: messageOf(error), cause: error })
+
 /** How fast a projection catches up, and how long it is going to take. */
 const makePace = (start: Position | undefined, began: number) => {
   let events = 0
@@ -315,8 +338,8 @@ export const make = <K extends View.Any, R>(
         if (Exit.isSuccess(exit)) return Effect.void
         if (Cause.hasInterruptsOnly(exit.cause))
           return SubscriptionRef.set(state, { _tag: "Stopped", error: "interrupted" })
-        const error = Cause.squash(exit.cause) as RunnerError
-        store.local(projection.name).stopped = error.message
+        const error = toRunnerError(projection.name, Cause.squash(exit.cause))
+        store.local(projection.name).stopped.set(projection.version, error.message)
         return Effect.andThen(
           SubscriptionRef.set(state, { _tag: "Stopped", error }),
           Effect.logError(`projection "${projection.name}" has stopped: ${error.message}`)

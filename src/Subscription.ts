@@ -103,7 +103,12 @@ export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = La
   Effect.gen(function* () {
     const recorder = yield* Recorder
     const store = yield* EventStore
-    const shared = yield* RcRef.make({ acquire: Tail.make(recorder), idleTimeToLive: "1 second" })
+    const shared: RcRef.RcRef<Tail.Tail, RecorderError> = yield* RcRef.make({
+      acquire: Effect.suspend(() => Tail.make(recorder, forgetTail)),
+      idleTimeToLive: "1 second"
+    })
+    /** Whoever comes after it has failed begins with another; not waited for, since it is the one who asks. */
+    const forgetTail = Effect.suspend(() => Effect.asVoid(Effect.forkDetach(RcRef.invalidate(shared))))
 
     const follow = Effect.fnUntraced(function* (selection: Selection, { from = "start", onState }: Options) {
       const tail = yield* RcRef.get(shared)
@@ -112,7 +117,12 @@ export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = La
       const filter = { categories: aggregates.map(({ name }) => name), types }
       const matches = matcher(selection)
       if (onState !== undefined) {
-        yield* tail.watch((state) => (state._tag === "Retrying" ? onState(state) : Effect.void))
+        let isRetrying = false
+        yield* tail.watch((state) => {
+          const wasRetrying = isRetrying
+          isRetrying = state._tag === "Retrying"
+          return isRetrying || wasRetrying ? onState(state) : Effect.void
+        })
       }
       const pages = stream === undefined ? recorder.readAll : streamPages(recorder, stream)
       const readAll = (read: ReadAll) => {

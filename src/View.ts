@@ -7,9 +7,9 @@ export interface SqlView {
   /** The client of the view's database, in the transaction that also moves the tracking. */
   readonly sql: SqlClient.SqlClient
   /** Names one of the view's tables; those of each projection and version are placed apart. */
-  readonly table: (name: string) => Statement.Identifier
+  readonly table: (name: string) => Statement.Fragment
   /** Names an index, a trigger or a constraint of one of the view's tables. */
-  readonly index: (name: string) => Statement.Identifier
+  readonly index: (name: string) => Statement.Fragment
   /** The version of the projection whose tables these are. */
   readonly version: number
 }

@@ -93,6 +93,27 @@ describe("Projection.make", () => {
           }
         }
       }),
+      Projection.make("misspelt", {
+        aggregates: [Counter],
+        view: tables,
+        handlers: {
+          Counter: {
+            Started: ignore,
+            Increased: ignore,
+            // @ts-expect-error there is no such event
+            Decreased: ignore
+          }
+        }
+      }),
+      Projection.make("misspelt", {
+        aggregates: [Counter],
+        view: tables,
+        handlers: {
+          Counter: { Started: ignore, Increased: ignore },
+          // @ts-expect-error it is none of its aggregates
+          Dog: { Registered: ignore, TrickAdded: ignore, Rested: ignore }
+        }
+      }),
       // @ts-expect-error of nothing
       Projection.make("none", { aggregates: [], view: tables, handlers: {} })
     ])

@@ -6,12 +6,16 @@ import { makeGrowth } from "./follow.ts"
 export interface Local {
   /** Grows with each change that is made in this process. */
   readonly growth: Growth
+  /** Grows when a version is reset, switched or removed: what its runner would not see in the log. */
+  readonly upheaval: Growth
   /** How far a version has come at least. */
   readonly position: (version: number) => Position | undefined
   readonly reached: (version: number, position: Position) => void
   readonly forget: (version: number) => void
-  /** Why its runner in this process has stopped. */
-  stopped: string | undefined
+  /** Another version is the current one. */
+  readonly switched: () => void
+  /** Why the runner of a version in this process has stopped. */
+  readonly stopped: Map<number, string>
 }
 
 /** One for each projection. */
@@ -22,8 +26,10 @@ export const makeLocals = (): ((projection: string) => Local) => {
     if (known !== undefined) return known
     const positions = new Map<number, Position>()
     const growth = makeGrowth()
+    const upheaval = makeGrowth()
     const made: Local = {
       growth,
+      upheaval,
       position: (version) => positions.get(version),
       reached: (version, position) => {
         positions.set(version, position)
@@ -32,8 +38,13 @@ export const makeLocals = (): ((projection: string) => Local) => {
       forget: (version) => {
         positions.delete(version)
         growth.notify()
+        upheaval.notify()
       },
-      stopped: undefined
+      switched: () => {
+        growth.notify()
+        upheaval.notify()
+      },
+      stopped: new Map()
     }
     locals.set(projection, made)
     return made

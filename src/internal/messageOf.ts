@@ -1,2 +1,7 @@
-/** What a thrown value says. */
-export const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
+import { SqlError } from "effect/sql"
+
+/** What a thrown value says; of what a database refused, what the database said. */
+export const messageOf = (cause: unknown): string => {
+  if (SqlError.isSqlError(cause) && cause.reason.cause instanceof Error) return cause.reason.cause.message
+  return cause instanceof Error ? cause.message : String(cause)
+}

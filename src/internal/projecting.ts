@@ -1,7 +1,7 @@
 /** Takes batches of stored events into a view, in the hands of the projection's owner. */
-import { Cause, Clock, Effect, Exit, Metric, Pull, Schedule, Semaphore } from "effect"
-import type { ProjectionSuperseded, ReadError, RecorderError, TrackingConflict } from "../EventSourcingError.ts"
-import { ProjectionFailed, RecorderUnavailable } from "../EventSourcingError.ts"
+import { Cause, Clock, Duration, Effect, Exit, Metric, Pull, Schedule, Semaphore } from "effect"
+import type { ReadError, RecorderError } from "../EventSourcingError.ts"
+import { ProjectionFailed, ProjectionSuperseded, RecorderUnavailable, TrackingConflict } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
 import type * as Projection from "../Projection.ts"
 import type { Positioned } from "../RecordedEvent.ts"
@@ -15,6 +15,7 @@ import { isPassing } from "./isPassing.ts"
 import { messageOf } from "./messageOf.ts"
 import * as Metrics from "./metrics.ts"
 import { linked } from "./tracing.ts"
+import { WorkAborted } from "./workAborted.ts"
 
 type AnyRecorded = Positioned<string, { readonly _tag: string }>
 
@@ -26,12 +27,28 @@ class HandlerFailed {
   }
 }
 
+/** Nothing of a stream is set aside any more. */
+class Replayed {}
+
 /** An event on which a handler fails. */
 export interface BlockedOn {
   readonly position: Position
   readonly stream: string
   readonly version: number
   readonly type: string
+}
+
+/** What PostgreSQL is in for a while, and what its client does not tell apart: it ends, it begins, it has no room. */
+const PASSING_STATES: ReadonlySet<unknown> = new Set(["53200", "53300", "57P01", "57P02", "57P03", "57P05"])
+
+/** Whether what failed passes by itself, or comes from what does: handlers wrap what their database fails with. */
+export const passesByItself = (error: unknown): boolean => {
+  let each = error
+  for (let depth = 0; depth < 10 && typeof each === "object" && each !== null; depth++) {
+    if (isPassing(each) || ("code" in each && PASSING_STATES.has(each.code))) return true
+    each = "cause" in each ? each.cause : undefined
+  }
+  return false
 }
 
 /** How a projection's batches are processed. */
@@ -55,6 +72,8 @@ export interface Processor {
   readonly position: () => Position | undefined
   /** Takes the handled events of a batch into the view. */
   readonly process: (batch: StoredBatch) => Effect.Effect<void, ProcessError>
+  /** Fails where the tracking is not where it was left: the view was reset, or another version has taken its place. */
+  readonly check: Effect.Effect<void, ProcessError>
   /** Moves the tracking past what is none of the projection's, where it has not been yet. */
   readonly catchUp: Effect.Effect<void, ProcessError>
 }
@@ -98,24 +117,20 @@ export const make = Effect.fnUntraced(function* (
     )
 
   /** Handles events and moves the tracking to a position, or does neither. */
-  const take = (
-    events: ReadonlyArray<Notification>,
-    to: Position,
-    before?: (transaction: Transaction) => Effect.Effect<boolean, RecorderError>
-  ): Effect.Effect<void, HandlerFailed | ProcessError> =>
+  const take = (events: ReadonlyArray<Notification>, to: Position): Effect.Effect<void, HandlerFailed | ProcessError> =>
     Effect.flatMap(handled(decode(events)), (decoded) => {
       const handle = (view: unknown) => handled(compiled.handle(decoded, view)) as Effect.Effect<unknown, HandlerFailed>
+      const aborted = Effect.mapError((error: HandlerFailed | ProcessError) =>
+        error instanceof WorkAborted ? new HandlerFailed(Cause.fail(error)) : error
+      )
       const moved =
         delivery === "at-least-once"
           ? Effect.andThen(
-              handle(undefined),
+              // outside of a transaction, but with what the place of the view provides
+              store.read(key, () => handle(undefined)),
               move(to, () => Effect.void)
             )
-          : move(to, (view, transaction) =>
-              before === undefined
-                ? handle(view)
-                : Effect.flatMap(before(transaction), (go) => (go ? handle(view) : Effect.void))
-            )
+          : aborted(move(to, handle))
       return Effect.andThen(moved, Metric.update(projected, events.length)) as typeof moved
     })
 
@@ -134,26 +149,25 @@ export const make = Effect.fnUntraced(function* (
       })
     )
 
-  /** Behind an event of its stream that is set aside, unless that was replayed meanwhile. */
+  /** Behind an event of its stream that is set aside, unless that was replayed meanwhile: then it is handled. */
   const takeBehind = (event: Notification, to: Position): Effect.Effect<void, HandlerFailed | ProcessError> =>
-    Effect.flatMap(letterOf(event, "an event before it in its stream is set aside", 0), (letter) => {
-      let isFree = false
-      const before = (transaction: Transaction) =>
-        Effect.flatMap(transaction.isSetAside(event.stream), (is) => {
-          isFree = !is
-          return is ? Effect.as(transaction.setAside(letter), false) : Effect.succeed(true)
-        })
-      const aside =
-        delivery === "at-least-once" ? move(to, (_view, transaction) => before(transaction)) : take([event], to, before)
-      return Effect.andThen(
-        aside,
-        Effect.suspend(() => {
-          if (!isFree) return Metric.update(asides, 1)
-          withheld.delete(event.stream)
-          return Effect.void
-        })
+    Effect.flatMap(letterOf(event, "an event before it in its stream is set aside", 0), (letter) =>
+      move(to, (_view, { isSetAside, setAside }) =>
+        Effect.flatMap(
+          isSetAside(event.stream),
+          (is): Effect.Effect<void, RecorderError | Replayed> => (is ? setAside(letter) : Effect.fail(new Replayed()))
+        )
+      ).pipe(
+        Effect.andThen(Metric.update(asides, 1)),
+        Effect.catchIf(
+          (error): error is Replayed => error instanceof Replayed,
+          () => {
+            withheld.delete(event.stream)
+            return take([event], to)
+          }
+        )
       )
-    })
+    )
 
   /** One event by itself: again by the policy, then stopped at, or set aside. */
   const takeOne = Effect.fnUntraced(function* (
@@ -168,7 +182,7 @@ export const make = Effect.fnUntraced(function* (
       const error = Cause.squash(exit.cause)
       if (!(error instanceof HandlerFailed)) return yield* Effect.failCause(exit.cause as Cause.Cause<ProcessError>)
       const cause = Cause.squash(error.cause)
-      if (isPassing(cause)) return yield* passing(name, cause)
+      if (passesByItself(cause)) return yield* passing(name, cause)
       attempts++
       yield* Metric.update(retries, 1)
       const now = yield* Clock.currentTimeMillis
@@ -179,7 +193,7 @@ export const make = Effect.fnUntraced(function* (
       )
       if (next !== undefined) {
         const at = { position: event.position, stream, version, type }
-        yield* onBlocked(at, cause, attempts, now + Number(next))
+        yield* onBlocked(at, cause, attempts, now + Duration.toMillis(next))
         yield* Effect.sleep(next)
         continue
       }
@@ -212,7 +226,7 @@ export const make = Effect.fnUntraced(function* (
       const error = Cause.squash(exit.cause)
       if (!(error instanceof HandlerFailed)) return yield* Effect.failCause(exit.cause as Cause.Cause<ProcessError>)
       const cause = Cause.squash(error.cause)
-      if (isPassing(cause)) return yield* passing(name, cause)
+      if (passesByItself(cause)) return yield* passing(name, cause)
     }
     // one of them fails: each by itself, up to that one
     for (const [i, event] of events.entries()) yield* takeOne(event, i === events.length - 1 ? to : event.position)
@@ -238,6 +252,19 @@ export const make = Effect.fnUntraced(function* (
       Effect.suspend(() =>
         seen === undefined || (position !== undefined && position >= seen) ? Effect.void : move(seen, () => Effect.void)
       )
+    ),
+    check: semaphore.withPermit(
+      Effect.flatMap(store.versions(key), (all): Effect.Effect<void, ProcessError> => {
+        const mine = all.find(({ version }) => version === key.version)
+        const { projection: of, version, upstream } = key
+        if (mine?.status === "retired") {
+          const by = all.find(({ status }) => status === "current")?.version ?? version
+          return Effect.fail(new ProjectionSuperseded({ projection: of, version, by }))
+        }
+        return mine !== undefined && mine.position === position
+          ? Effect.void
+          : Effect.fail(new TrackingConflict({ projection: of, upstream, expected: position, actual: mine?.position }))
+      })
     )
   }
 })

@@ -15,18 +15,19 @@ import type * as Tracking from "../Tracking.ts"
 import type { SqlView } from "../View.ts"
 import type { DeadLetter, Mode, Progress, Status, Transaction, ViewStore } from "../ViewStore.ts"
 import { makeLocals } from "./locals.ts"
+import { WorkAborted } from "./workAborted.ts"
 
 /** What differs between databases. */
 export interface Dialect {
   /** Where the library's own tables are: before their names. */
   readonly own: string
-  /** The names of a view's tables and indexes. */
+  /** The names of a view's tables and indexes, quoted. */
   readonly table: (key: Tracking.Key, name: string) => string
   readonly index: (key: Tracking.Key, name: string) => string
   /** Waits until nobody else makes versions of this projection. */
   readonly lock: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
   /** Makes the place of a version's tables. */
-  readonly makePlace: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
+  readonly makePlace: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError | RecorderFailure>
   /** Removes a version's tables and their place. */
   readonly removePlace: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
   /** Appends that do not keep an inline version up are refused no longer. */
@@ -35,6 +36,8 @@ export interface Dialect {
   readonly forUpdate: string
   /** The time by which leases expire, in milliseconds since the epoch. */
   readonly now: Effect.Effect<bigint, SqlError.SqlError>
+  /** The first statement of a transaction: no lock is waited for without end. */
+  readonly boundWaits: Effect.Effect<void, SqlError.SqlError>
   /** How a transaction is begun. */
   readonly begin: string
   readonly toRecorderError: (operation: string, error: SqlError.SqlError) => RecorderError
@@ -78,6 +81,9 @@ export const tables = (own: string): ReadonlyArray<string> => [
   PRIMARY KEY (projection, version, upstream, slice)
 )`
 ]
+
+const isAborted = (error: unknown): boolean =>
+  SqlError.isSqlError(error) && error.message.includes("COMMIT rolled back an aborted transaction")
 
 /** A failure of the work that is done in a transaction, told apart from the transaction's own. */
 class WorkFailed {
@@ -160,8 +166,8 @@ RETURNING holder`
 
   const viewOf = (key: Tracking.Key): SqlView => ({
     sql,
-    table: (name) => sql(dialect.table(key, name)),
-    index: (name) => sql(dialect.index(key, name)),
+    table: (name) => sql.literal(dialect.table(key, name)),
+    index: (name) => sql.literal(dialect.index(key, name)),
     version: key.version
   })
 
@@ -172,10 +178,11 @@ RETURNING holder`
 
   /** The user's part of a transaction, with the client of the view's database. */
   const work = <A, E, R>(self: Effect.Effect<A, E, R>) =>
-    Effect.provideService(
-      Effect.mapError(self, (error) => new WorkFailed(error)),
-      SqlClient.SqlClient,
-      sql
+    self.pipe(
+      Effect.mapError((error) => new WorkFailed(error)),
+      Effect.provideService(SqlClient.SqlClient, sql),
+      // how this transaction was begun is nothing to those that the work begins elsewhere
+      Effect.provideService(SqlClient.BeginTransaction, undefined)
     )
 
   /** A transaction of our own, whatever the caller is in. */
@@ -183,9 +190,10 @@ RETURNING holder`
     operation: string,
     self: Effect.Effect<A, E | SqlError.SqlError | WorkFailed, R>
   ): Effect.Effect<A, unknown, R> =>
-    sql.withTransaction(self).pipe(
+    sql.withTransaction(Effect.andThen(dialect.boundWaits, self)).pipe(
       Effect.mapError((error) => {
         if (error instanceof WorkFailed) return error.error
+        if (isAborted(error)) return new WorkAborted()
         return SqlError.isSqlError(error) ? dialect.toRecorderError(operation, error) : error
       }),
       // where the connection is gone nothing can be rolled back on it, and the client makes defects of what failed
@@ -300,7 +308,7 @@ RETURNING holder`
             return true
           })
         ),
-        () => Effect.sync(() => local(key.projection).growth.notify())
+        () => Effect.sync(() => local(key.projection).switched())
       ) as never,
 
     reset: (key, setup) =>

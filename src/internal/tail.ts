@@ -1,6 +1,6 @@
 /** The newest events of a log, read once for all who follow it in this process. */
 import type { Scope } from "effect"
-import { Effect, Stream } from "effect"
+import { Cause, Effect, Queue, Stream } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
@@ -8,6 +8,7 @@ import type { FollowState, Recorder } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
 import type { Growth } from "./follow.ts"
 import { makeGrowth } from "./follow.ts"
+import { messageOf } from "./messageOf.ts"
 
 /** Events that are kept: whoever is further behind reads pages. */
 const CAPACITY = 4096
@@ -23,8 +24,11 @@ export interface Tail {
   readonly watch: (onState: (state: FollowState) => Effect.Effect<void>) => Effect.Effect<void, never, Scope.Scope>
 }
 
-/** Follows a log from its head on, until the scope closes. */
-export const make = (recorder: Recorder["Service"]): Effect.Effect<Tail, RecorderError, Scope.Scope> =>
+/** Follows a log from its head on, until the scope closes or it fails, of which it tells. */
+export const make = (
+  recorder: Recorder["Service"],
+  onFailed: Effect.Effect<void>
+): Effect.Effect<Tail, RecorderError, Scope.Scope> =>
   Effect.gen(function* () {
     const start = yield* recorder.head
     /** Everything behind `from` is in here, oldest first. */
@@ -33,9 +37,12 @@ export const make = (recorder: Recorder["Service"]): Effect.Effect<Tail, Recorde
     let position = start
     let failure: RecorderFailure | undefined
     const growth = makeGrowth()
-    const watchers = new Set<(state: FollowState) => Effect.Effect<void>>()
+    const watchers = new Set<Queue.Queue<FollowState>>()
+    /** Each of those who watch is told in its own time: one that takes long, or fails, is no matter of the others. */
     const onState = (state: FollowState) =>
-      watchers.size === 0 ? Effect.void : Effect.forEach([...watchers], (watcher) => watcher(state), { discard: true })
+      Effect.sync(() => {
+        for (const watcher of watchers) Queue.offerUnsafe(watcher, state)
+      })
 
     yield* recorder.follow({ after: start, onState }).pipe(
       Stream.runForEach((batch) =>
@@ -50,13 +57,15 @@ export const make = (recorder: Recorder["Service"]): Effect.Effect<Tail, Recorde
           growth.notify()
         })
       ),
-      Effect.catch((error) =>
-        Effect.sync(() => {
-          const { operation, reason } = error
-          failure = error._tag === "RecorderFailure" ? error : new RecorderFailure({ operation, reason, cause: error })
-          growth.close()
-        })
-      ),
+      Effect.catchCause((cause) => {
+        const error = Cause.squash(cause)
+        failure =
+          error instanceof RecorderFailure
+            ? error
+            : new RecorderFailure({ operation: "follow the log", reason: messageOf(error), cause: error })
+        growth.close()
+        return onFailed
+      }),
       Effect.forkScoped({ startImmediately: true })
     )
     yield* Effect.addFinalizer(() => Effect.sync(() => growth.close()))
@@ -78,9 +87,13 @@ export const make = (recorder: Recorder["Service"]): Effect.Effect<Tail, Recorde
         after: (seen) => Effect.catch(growth.after(seen), (closed) => Effect.fail(failure ?? closed))
       },
       watch: (onState) =>
-        Effect.acquireRelease(
-          Effect.sync(() => watchers.add(onState)),
-          () => Effect.sync(() => watchers.delete(onState))
-        )
+        Effect.gen(function* () {
+          const told = yield* Effect.acquireRelease(Queue.unbounded<FollowState>(), (queue) => {
+            watchers.delete(queue)
+            return Queue.shutdown(queue)
+          })
+          watchers.add(told)
+          yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(told), onState)))
+        })
     }
   })

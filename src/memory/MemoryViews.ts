@@ -4,7 +4,7 @@ import { ProjectionModeChanged, ProjectionSuperseded, TrackingConflict } from ".
 import { makeLocals } from "../internal/locals.ts"
 import type { Position } from "../Position.ts"
 import type * as Tracking from "../Tracking.ts"
-import type { MemoryView } from "../View.ts"
+import type { MemoryReader, MemoryView } from "../View.ts"
 import type { DeadLetter, Mode, Progress, Status, Transaction, ViewStore } from "../ViewStore.ts"
 import { MemoryViewStore } from "../ViewStore.ts"
 
@@ -21,7 +21,9 @@ interface Entry {
 }
 
 /** A place for views in memory: of each build of the layer its own, gone when the process ends. */
-export const MemoryViews: Layer.Layer<MemoryViewStore> = Layer.sync(MemoryViewStore, () => {
+export const MemoryViews = (): Layer.Layer<MemoryViewStore> => Layer.sync(MemoryViewStore, makeStore)
+
+const makeStore = () => {
   const entries = new Map<string, Entry>()
   const leases = new Map<string, { readonly holder: string; readonly until: number }>()
   const local = makeLocals()
@@ -137,12 +139,12 @@ export const MemoryViews: Layer.Layer<MemoryViewStore> = Layer.sync(MemoryViewSt
 
     read: (key, read) =>
       Effect.suspend(() => {
-        const entry = entries.get(nameOf(key)) as Entry
-        return withDraft(
-          entry,
-          (view) => read(view),
-          () => {}
-        )
+        const entry = entries.get(nameOf(key))
+        const view: MemoryReader<unknown> = {
+          get: Effect.sync(() => entry?.state),
+          version: key.version
+        }
+        return read(view as MemoryView<unknown>)
       }) as never,
 
     promote: (key) =>
@@ -154,10 +156,11 @@ export const MemoryViews: Layer.Layer<MemoryViewStore> = Layer.sync(MemoryViewSt
           if (current !== undefined) {
             if (current.key.version > key.version) return false
             if (current.position !== undefined && (entry.position ?? -1n) < current.position) return false
-            current.status = "retired"
           }
+          // also one that was overtaken while it was made
+          for (const older of versionsOf(key)) if (older.key.version < key.version) older.status = "retired"
           entry.status = "current"
-          local(key.projection).growth.notify()
+          local(key.projection).switched()
           return true
         })
       ),
@@ -230,4 +233,4 @@ export const MemoryViews: Layer.Layer<MemoryViewStore> = Layer.sync(MemoryViewSt
       })
   }
   return store
-})
+}

@@ -74,7 +74,7 @@ const layerRecorders = <E, R>(
   return Layer.unwrap(
     Effect.map(PgClient.PgClient, (client) => {
       const database = Effect.gen(function* () {
-        const store = yield* PostgresViews.make(client, viewsSchema)
+        const store = yield* PostgresViews.make(client, { schema: viewsSchema })
         const waits = yield* milliseconds("lockTimeout", options.lockTimeout ?? "5 seconds", {
           least: 1,
           endless: true

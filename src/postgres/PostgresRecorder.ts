@@ -102,7 +102,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
           database.client,
           "append",
           Effect.gen(function* () {
-            yield* work
+            yield* Effect.provideService(work, SqlClient.BeginTransaction, undefined)
             const [answer] = yield* send([request])
             const { position, isRepeated } = yield* answer as Answer
             // what was done before is not to be done twice: the transaction is given up

@@ -1,5 +1,6 @@
 /** Views as tables of a PostgreSQL database. */
 import { PgClient } from "@effect/sql-pg"
+import type { Duration } from "effect"
 import { Config, Effect, Layer } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
@@ -12,7 +13,8 @@ import { SqlViewStore } from "../ViewStore.ts"
 import type { ConnectionOptions } from "./connect.ts"
 import { connectionConfig, layerClient } from "./connect.ts"
 import { toRecorderError } from "./errors.ts"
-import { invalidSchema } from "./schema.ts"
+import { milliseconds } from "./options.ts"
+import { invalidSchema, lockSchema } from "./schema.ts"
 import { literal, quote } from "./sql/identifiers.ts"
 
 /** Where views are in a database. */
@@ -23,6 +25,11 @@ export interface ViewsOptions {
    * `<projection>_v<version>`, and where this is not `public`, `<schema>_<projection>_v<version>`.
    */
   readonly schema?: string | undefined
+  /**
+   * How long a transaction on a view waits for a lock, of the library's rows or of yours, before it is given up and tried
+   * again. Default 10 seconds; at least 1 ms, or `Infinity`.
+   */
+  readonly lockTimeout?: Duration.Input | undefined
 }
 
 const begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -32,12 +39,10 @@ export const PostgresViews = (options: ConnectionOptions & ViewsOptions): Layer.
   Layer.provide(PostgresViews.fromClient(options), layerClient(options))
 
 /** {@link PostgresViews} on a client that the program has already (`PgClient.layer` of `@effect/sql-pg`). */
-PostgresViews.fromClient = ({
-  schema = "public"
-}: ViewsOptions = {}): Layer.Layer<SqlViewStore, RecorderError, PgClient.PgClient> =>
+PostgresViews.fromClient = (options: ViewsOptions = {}): Layer.Layer<SqlViewStore, RecorderError, PgClient.PgClient> =>
   Layer.effect(
     SqlViewStore,
-    Effect.flatMap(PgClient.PgClient, (client) => make(client, schema))
+    Effect.flatMap(PgClient.PgClient, (client) => make(client, options))
   )
 
 const placeOf = (schema: string, { projection, version }: Tracking.Key): string =>
@@ -46,8 +51,11 @@ const placeOf = (schema: string, { projection, version }: Tracking.Key): string 
 /** The views of a database that is connected to. */
 export const make = Effect.fnUntraced(function* (
   sql: PgClient.PgClient,
-  schema: string
+  options: ViewsOptions
 ): Effect.fn.Return<SqlViewStore["Service"], RecorderError> {
+  const { schema = "public" } = options
+  const waits = yield* milliseconds("lockTimeout", options.lockTimeout ?? "10 seconds", { least: 1, endless: true })
+  const lockTimeout = Number.isFinite(waits) ? waits : 0
   const operation = "make the tables of views"
   const invalid = invalidSchema(schema)
   if (invalid !== undefined) {
@@ -55,12 +63,19 @@ export const make = Effect.fnUntraced(function* (
   }
   const own = `${quote(schema)}.`
   const run = (text: string) => Effect.asVoid(sql.unsafe(text).unprepared)
-  /** Until the transaction ends, of those who begin at once one goes on and the others wait. */
-  const lock = (what: string) => run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(own + what)}, 0))`)
   const isThere = (name: string) =>
     Effect.map(
       sql.unsafe(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(name)}`).unprepared,
       (found) => found.length > 0
+    )
+  /** How many tables and views are in a schema; `undefined` where there is no such schema. */
+  const contents = (name: string) =>
+    Effect.map(
+      sql.unsafe<{ readonly objects: number }>(
+        `SELECT count(c.oid)::integer AS objects FROM pg_catalog.pg_namespace n
+LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid WHERE n.nspname = ${literal(name)} GROUP BY n.oid`
+      ).unprepared,
+      ([row]) => row?.objects
     )
   // asked for only where it has to be: CREATE SCHEMA IF NOT EXISTS takes the right to create also if it exists
   const makeSchema = (name: string) =>
@@ -69,13 +84,16 @@ export const make = Effect.fnUntraced(function* (
     sql.unsafe(`SELECT to_regclass(${literal(`${own}projection_leases`)}) IS NOT NULL AS there`).unprepared,
     ([row]) => (row as { readonly there: boolean }).there
   )
-  const makeTables = sql.withTransaction(
-    Effect.gen(function* () {
-      yield* lock("projection_tracking")
-      yield* makeSchema(schema)
-      for (const table of SqlViews.tables(own)) yield* run(table)
-    })
-  )
+  const makeTables = sql
+    .withTransaction(
+      Effect.gen(function* () {
+        // a log may be made in the same schema at the same moment
+        yield* run(lockSchema(schema))
+        yield* makeSchema(schema)
+        for (const table of SqlViews.tables(own)) yield* run(table)
+      })
+    )
+    .pipe(Effect.provideService(SqlClient.BeginTransaction, begin))
   yield* Effect.mapError(
     Effect.flatMap(areThere, (there): Effect.Effect<void, SqlError.SqlError> => (there ? Effect.void : makeTables)),
     (error) => toRecorderError(operation, error)
@@ -84,10 +102,23 @@ export const make = Effect.fnUntraced(function* (
   const place = (key: Tracking.Key): string => placeOf(schema, key)
   return SqlViews.make(sql, {
     own,
-    table: (key, name) => `${place(key)}.${name}`,
-    index: (_key, name) => name,
-    lock: ({ projection }) => lock(`projection ${projection}`),
-    makePlace: (key) => makeSchema(place(key)),
+    table: (key, name) => `${quote(place(key))}.${quote(name)}`,
+    index: (_key, name) => quote(name),
+    boundWaits: run(`SET LOCAL lock_timeout = ${Math.ceil(lockTimeout)}`),
+    lock: ({ projection }) =>
+      run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(`${own}projection ${projection}`)}, 0))`),
+    makePlace: (key) =>
+      Effect.flatMap(contents(place(key)), (objects): Effect.Effect<void, SqlError.SqlError | RecorderFailure> => {
+        const refuse = (reason: string) => Effect.fail(new RecorderFailure({ operation: "make a view", reason }))
+        const name = place(key)
+        if (Buffer.byteLength(name) > 63) {
+          return refuse(`its schema "${name}" would have more than 63 bytes, which PostgreSQL cuts off: shorten a name`)
+        }
+        if (objects === undefined) return run(`CREATE SCHEMA ${quote(name)}`)
+        return objects === 0
+          ? Effect.void
+          : refuse(`the schema "${name}" is there already, with tables of somebody else's: rename the projection`)
+      }),
     removePlace: (key) => run(`DROP SCHEMA IF EXISTS ${quote(place(key))} CASCADE`),
     release: (key) => run(`DROP FUNCTION IF EXISTS ${quote(place(key))}.require_inline() CASCADE`),
     forUpdate: " FOR UPDATE",
@@ -152,9 +183,10 @@ FOR EACH ROW WHEN (split_part(NEW.stream, '-', 1) IN (${names})) EXECUTE FUNCTIO
  * {@link PostgresViews} from the configuration: the `POSTGRES_*` variables of `PostgresLayer.config` that say how to connect,
  * and `POSTGRES_VIEWS_SCHEMA`.
  */
-PostgresViews.config = Layer.unwrap(
-  Effect.gen(function* () {
-    const schema = yield* Config.withDefault(Config.String("POSTGRES_VIEWS_SCHEMA"), "public")
-    return PostgresViews({ ...(yield* connectionConfig), schema })
-  })
-) satisfies Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError>
+PostgresViews.config = (): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const schema = yield* Config.withDefault(Config.String("POSTGRES_VIEWS_SCHEMA"), "public")
+      return PostgresViews({ ...(yield* connectionConfig), schema })
+    })
+  )

@@ -38,6 +38,8 @@ const toServerError = (error: SqlError.SqlError): ServerError => {
  */
 const passing = new Set([
   "08", // connection exceptions
+  "25P03", // the session was idle in its transaction for too long
+  "25P04", // the transaction took too long
   "40001", // serialization failure
   "40P01", // deadlock
   "53200", // out of memory

@@ -29,8 +29,9 @@ export const make = Effect.fnUntraced(function* (
   })
   return SqlViews.make(sql, {
     own: "",
-    table: (key, name) => prefixOf(key) + name,
-    index: (key, name) => prefixOf(key) + name,
+    table: (key, name) => quote(prefixOf(key) + name),
+    index: (key, name) => quote(prefixOf(key) + name),
+    boundWaits: Effect.void,
     lock: () => Effect.void,
     makePlace: () => Effect.void,
     removePlace: Effect.fnUntraced(function* (key) {
@@ -38,8 +39,12 @@ export const make = Effect.fnUntraced(function* (
       const found = yield* sql<{ readonly type: string; readonly name: string }>`
         SELECT type, name FROM sqlite_master
         WHERE type IN ('table', 'view', 'trigger') AND substr(name, 1, length(${prefix})) = ${prefix}
-        ORDER BY type DESC`
-      for (const { type, name } of found) yield* sql.unsafe(`DROP ${type} "${name.replaceAll('"', '""')}"`)
+          AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')
+        ORDER BY type DESC, rowid DESC`
+      // they may refer to each other in any order
+      yield* sql.unsafe("PRAGMA defer_foreign_keys = ON")
+      // with a view go its triggers
+      for (const { type, name } of found) yield* sql.unsafe(`DROP ${type} IF EXISTS ${quote(name)}`)
     }),
     release: (key) => Effect.asVoid(sql.unsafe(`DROP TRIGGER IF EXISTS ${guardOf(key)}`)),
     forUpdate: "",
@@ -49,6 +54,7 @@ export const make = Effect.fnUntraced(function* (
   })
 })
 
+const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`
 const prefixOf = ({ projection, version }: Tracking.Key): string => `${projection}_v${version}_`
 const guardOf = (key: Tracking.Key): string => `${prefixOf(key)}require_inline`
 const nameOf = ({ projection, version }: Tracking.Key): string => `,${projection}:${version},`
@@ -87,9 +93,10 @@ BEGIN SELECT RAISE(ABORT, '${refusal(key)}'); END`)
 }
 
 /** {@link SqliteViews} from the configuration: `SQLITE_VIEWS_FILENAME`, or where it is not set `SQLITE_FILENAME`. */
-SqliteViews.config = Layer.unwrap(
-  Effect.map(
-    Config.orElse(Config.String("SQLITE_VIEWS_FILENAME"), () => Config.String("SQLITE_FILENAME")),
-    (filename) => SqliteViews({ filename })
+SqliteViews.config = (): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
+  Layer.unwrap(
+    Effect.map(
+      Config.orElse(Config.String("SQLITE_VIEWS_FILENAME"), () => Config.String("SQLITE_FILENAME")),
+      (filename) => SqliteViews({ filename })
+    )
   )
-) satisfies Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError>

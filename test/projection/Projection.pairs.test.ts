@@ -26,7 +26,7 @@ const countUp = Effect.gen(function* () {
 describe.concurrent.each(Object.entries(logs))("projections from %s", (_, makeLog) => {
   it.live("G6 into memory: what was there, and what comes", () =>
     Effect.gen(function* () {
-      const layer = Layer.merge(yield* makeLog, MemoryViews)
+      const layer = Layer.merge(yield* makeLog, MemoryViews())
       yield* Effect.gen(function* () {
         const first = yield* teach
         const runner = yield* ProjectionRunner.make(memoryCounts)
