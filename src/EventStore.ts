@@ -39,6 +39,7 @@ import type {
 import { EventNotDecodable, UnknownEventType } from "./EventSourcingError.ts"
 import { decode, notEncodable, toPlain } from "./internal/codecs.ts"
 import { messageOf } from "./internal/messageOf.ts"
+import * as Metrics from "./internal/metrics.ts"
 import { moment } from "./internal/moment.ts"
 import { refuseHoles } from "./internal/refuseHoles.ts"
 import { retryRarely } from "./internal/retry.ts"
@@ -196,6 +197,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
   Effect.gen(function* () {
     const recorder = yield* Recorder
     const mapper = yield* Mapper
+    const counts = yield* Metrics.counts
 
     const prepare = (
       aggregate: Aggregate.Any,
@@ -245,7 +247,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       })
 
     const commit = ({ stream, expected, stored }: AnyPrepared) =>
-      whenUnavailableAgain(recorder.append({ stream, expected, events: stored }))
+      send(counts, stored.length, recorder.append({ stream, expected, events: stored }))
 
     const version = (stream: StreamName.StreamName) =>
       Effect.map(recorder.readStream({ stream, direction: "backward", limit: 1 }), ([last]) => last?.version)
@@ -417,11 +419,19 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       },
       prepare: (aggregate, id, expected, events) =>
         prepare(aggregate, id, StreamName.of(aggregate.name, id), expected, events) as never,
-      commit,
+      commit: (prepared) => {
+        const { stream, stored } = prepared
+        // what was prepared in no span is not committed in one either: nothing is looked up where nobody traces
+        return stored[0].metadata === "{}"
+          ? commit(prepared)
+          : withSpan("EventStore.append", { stream, events: stored.length })(commit(prepared))
+      },
       commitAll: Effect.fnUntraced(function* (prepared, checks) {
         const { append } = yield* MultiStreamAppend
         const appends = prepared.map(({ stream, expected, stored }) => ({ stream, expected, events: stored }))
-        return yield* whenUnavailableAgain(append(appends as never, checks))
+        const events = appends.reduce((sum, { events }) => sum + events.length, 0)
+        const appended = send(counts, events, append(appends as never, checks))
+        return yield* withSpan("EventStore.append", { streams: appends.map(({ stream }) => stream), events })(appended)
       }),
       read: (aggregate, id, options = {}) => read(aggregate, StreamName.of(aggregate.name, id), options) as never,
       readPage,
@@ -434,9 +444,30 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
   })
 )
 
-/** Sends an append whose answer was lost again, as it is. */
-const whenUnavailableAgain = <A, E extends { readonly _tag: string }, R>(append: Effect.Effect<A, E, R>) =>
-  retryRarely(append, { again: () => append, schedule: resend, while: isUnavailable })
+/** Sends an append of so many events, again as it is where its answer was lost, and counts what it comes to. */
+const send = <A, E extends { readonly _tag: string }, R>(
+  counts: Metrics.Counts,
+  events: number,
+  append: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
+  const onSuccess = (appended: A) => {
+    counts.appends++
+    counts.events += events
+    return Effect.succeed(appended)
+  }
+  const onError = (error: E) => {
+    if (error._tag === "WrongExpectedVersion") counts.conflicts++
+    return Effect.fail(error)
+  }
+  // every append passes through here: what fails is looked into where it has failed
+  return Effect.matchCauseEffect(append, {
+    onSuccess,
+    onFailure: (cause) =>
+      retryRarely(Effect.failCause(cause), { again: () => append, schedule: resend, while: isUnavailable }).pipe(
+        Effect.matchEffect({ onSuccess, onFailure: onError })
+      )
+  })
+}
 
 /** Whether an answer was lost, or nothing was sent; not where a lock was waited for as long as that may be. */
 const isUnavailable = (error: { readonly _tag: string; readonly waited?: unknown }): boolean =>

@@ -45,7 +45,10 @@ export const CausationId: Context.Reference<string | undefined> = Context.Refere
 
 const none: Readonly<Record<string, string>> = {}
 
-/** The user's own metadata of events recorded in this scope: a flat record of strings, keys not beginning with `$`. */
+/**
+ * The user's own metadata of events recorded in this scope: a flat record of strings, keys not beginning with `$` and without
+ * backslash.
+ */
 export const Attributes: Context.Reference<Readonly<Record<string, string>>> = Context.Reference(
   "effect-eventsourcing/Metadata/Attributes",
   { defaultValue: () => none }
@@ -71,7 +74,8 @@ export const current = (context: Context.Context<never>): Metadata => {
 /**
  * Writes metadata as the flat JSON object that recorders keep.
  *
- * Throws on an attribute that is no string or whose key begins with `$`.
+ * Throws on an attribute that is no string, or whose key begins with `$` or has a backslash: `JSON.parse` of Node 24 (V8
+ * 13.6) can take such a key for another that it has parsed before.
  */
 export const toStored = (metadata: Metadata): string => {
   if (metadata.attributes === none && metadata.correlationId === undefined && metadata.causationId === undefined) {
@@ -80,6 +84,7 @@ export const toStored = (metadata: Metadata): string => {
   const stored: Record<string, string> = Object.create(null)
   for (const [key, value] of Object.entries(metadata.attributes)) {
     if (key.startsWith("$")) throw new Error(`metadata attribute "${key}": keys that begin with $ are reserved`)
+    if (key.includes("\\")) throw new Error(`metadata attribute ${JSON.stringify(key)}: keys have no backslash`)
     if (typeof value !== "string") throw new Error(`metadata attribute "${key}" is no string`)
     stored[key] = value
   }

@@ -145,7 +145,7 @@ const CHECK = 1000
 const runWith = Effect.fnUntraced(function* (
   projection: Projection.Any,
   options: Options,
-  state: SubscriptionRef.SubscriptionRef<State>
+  set: (next: State) => Effect.Effect<void>
 ): Effect.fn.Return<never, RunnerError, Recorder | EventStore | Subscription> {
   const { name } = projection
   const operation = `run projection "${name}"`
@@ -160,10 +160,10 @@ const runWith = Effect.fnUntraced(function* (
   const local = store.local(name)
   local.stopped.delete(key.version)
   const ownership = options.ownership ?? Ownership.lease(store, leaseMillis)
-  const set = (next: State) => SubscriptionRef.set(state, next)
-  const lagPositions = Metric.withAttributes(Metrics.lagPositions, { projection: name })
-  const lagSeconds = Metric.withAttributes(Metrics.lagSeconds, { projection: name })
-  const retries = Metric.withAttributes(Metrics.retries, { projection: name })
+  const attributes = Metrics.attributesOf(projection)
+  const lagPositions = Metric.withAttributes(Metrics.lagPositions, attributes)
+  const lagSeconds = Metric.withAttributes(Metrics.lagSeconds, attributes)
+  const retries = Metric.withAttributes(Metrics.retries, attributes)
 
   let attempts = 0
   const retrying = (cause: unknown, delay: Duration.Duration) =>
@@ -209,6 +209,14 @@ const runWith = Effect.fnUntraced(function* (
     )
     const pace = makePace(progress.position, yield* Clock.currentTimeMillis)
 
+    /** On a log that grows faster than it is processed nobody comes to the end, and yet one is as far as the other. */
+    const isLevel = Effect.map(store.versions(key), (versions) => {
+      const current = versions.find(({ status }) => status === "current")
+      const position = processor.position()
+      // one that is kept up inline is at the end, whatever its position
+      if (current?.mode === "inline") return false
+      return current?.position === undefined || (position !== undefined && position >= current.position)
+    })
     const promote = Effect.gen(function* () {
       if (isBuilding && (yield* store.promote(key))) {
         isBuilding = false
@@ -237,7 +245,7 @@ const runWith = Effect.fnUntraced(function* (
       }
       const { error: cause, attempts: tries } = followed
       return Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        set({ _tag: "Retrying", cause, attempts: tries, nextAttempt: now })
+        Effect.andThen(Metric.update(retries, 1), set({ _tag: "Retrying", cause, attempts: tries, nextAttempt: now }))
       )
     }
 
@@ -248,7 +256,7 @@ const runWith = Effect.fnUntraced(function* (
         Stream.runForEach((batch) =>
           Effect.gen(function* () {
             yield* processor.process(batch)
-            if (batch.caughtUp && isBuilding) {
+            if (isBuilding && (batch.caughtUp || (yield* isLevel))) {
               yield* processor.catchUp
               yield* promote
             }
@@ -332,16 +340,17 @@ export const make = <K extends View.Any, R>(
 ): Effect.Effect<ProjectionRunner, never, Scope.Scope | Services<K, R>> =>
   Effect.gen(function* () {
     const state = yield* SubscriptionRef.make<State>({ _tag: "Starting" })
+    const report = Metrics.reportingState(Metrics.attributesOf(projection))
+    const set = (next: State) => Effect.andThen(SubscriptionRef.set(state, next), report(next._tag))
     const store = yield* storeOf(projection)
-    const fiber = yield* runWith(projection as Projection.Any, options, state).pipe(
+    const fiber = yield* runWith(projection as Projection.Any, options, set).pipe(
       Effect.onExit((exit) => {
         if (Exit.isSuccess(exit)) return Effect.void
-        if (Cause.hasInterruptsOnly(exit.cause))
-          return SubscriptionRef.set(state, { _tag: "Stopped", error: "interrupted" })
+        if (Cause.hasInterruptsOnly(exit.cause)) return set({ _tag: "Stopped", error: "interrupted" })
         const error = toRunnerError(projection.name, Cause.squash(exit.cause))
         store.local(projection.name).stopped.set(projection.version, error.message)
         return Effect.andThen(
-          SubscriptionRef.set(state, { _tag: "Stopped", error }),
+          set({ _tag: "Stopped", error }),
           Effect.logError(`projection "${projection.name}" has stopped: ${error.message}`)
         )
       }),

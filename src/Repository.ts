@@ -42,6 +42,7 @@ import type {
 import type { ReadOptions } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
 import * as KeyedLock from "./internal/keyedLock.ts"
+import * as Metrics from "./internal/metrics.ts"
 import { makeRepositories } from "./internal/repositories.ts"
 import { make as makeStates } from "./internal/states.ts"
 import type { MultiStreamAppend } from "./MultiStreamAppend.ts"
@@ -300,6 +301,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
     Effect.gen(function* () {
       const store = yield* EventStore
       const snapshots = yield* SnapshotStore
+      const counts = yield* Metrics.counts
       const saving = yield* FiberSet.make<void>()
       // who closes the layer waits for the snapshots that are being saved, but not for ever
       yield* Effect.addFinalizer(() => Effect.timeoutOption(FiberSet.awaitEmpty(saving), "5 seconds"))
@@ -308,7 +310,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         store,
         snapshots,
         schedule,
-        states: makeStates(store, snapshots, options.cacheCapacity ?? 1000),
+        states: makeStates(store, snapshots, options.cacheCapacity ?? 1000, counts),
         // commands on one aggregate take turns in this process: a thousand of them would only make each other conflict
         withLock: KeyedLock.make().withLock,
         beside: (save) => FiberSet.run(saving)(save)
@@ -322,7 +324,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         store,
         snapshots,
         schedule,
-        states: makeStates(store, snapshots, 0),
+        states: makeStates(store, snapshots, 0, Metrics.uncounted()),
         withLock: () => (self) => self,
         beside: () => Effect.void
       })

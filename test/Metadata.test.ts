@@ -14,7 +14,7 @@ describe("Metadata", () => {
     "reads back what it wrote, as a flat JSON object of strings",
     { correlationId: optional, causationId: optional, traceParent: optional, attributes },
     ({ attributes, ...ids }) => {
-      const users = Object.fromEntries(Object.entries(attributes).filter(([key]) => !key.startsWith("$")))
+      const users = Object.fromEntries(Object.entries(attributes).filter(([key]) => !/^\$|\\/.test(key)))
       const stored = Metadata.toStored({ ...ids, attributes: users })
       assert.deepStrictEqual(Metadata.fromStored(stored), { ...ids, attributes: users })
       assert.isTrue(isFlat(JSON.parse(stored)))
@@ -37,6 +37,11 @@ describe("Metadata", () => {
   it("refuses attributes whose key begins with $", () => {
     const metadata = { ...Metadata.empty, attributes: { $correlationId: "forged" } }
     assert.throws(() => Metadata.toStored(metadata), '"$correlationId": keys that begin with $ are reserved')
+  })
+
+  it("refuses attributes whose key has a backslash, which can be read back as another", () => {
+    const metadata = { ...Metadata.empty, attributes: { "a\\": "b" } }
+    assert.throws(() => Metadata.toStored(metadata), "keys have no backslash")
   })
 
   it("refuses attributes that are no strings", () => {

@@ -121,7 +121,10 @@ export const attempt = (store: EventStore["Service"], states: States) => {
 
   const onKnown = (command: Command, known: Rebuilt) =>
     Effect.flatMap(Effect.exit(decide(command, known)), (exit) => {
-      if (isToBeChecked(exit)) return Effect.flatMapEager(exit, (decided) => conclude(command, known, decided))
+      if (isToBeChecked(exit)) {
+        states.used()
+        return Effect.flatMapEager(exit, (decided) => conclude(command, known, decided))
+      }
       return Effect.flatMap(states.fresh(command.aggregate, command.id), (newer) =>
         newer === known
           ? Effect.flatMapEager(exit, (decided) => conclude(command, known, decided))

@@ -85,7 +85,7 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Processor, RecorderError> {
   const { compiled, name, delivery } = projection
   const byName = new Map(projection.aggregates.map((aggregate) => [aggregate.name, aggregate]))
-  const attributes = { projection: name }
+  const attributes = Metrics.attributesOf(projection)
   const projected = Metric.withAttributes(Metrics.projected, attributes)
   const retries = Metric.withAttributes(Metrics.retries, attributes)
   const asides = Metric.withAttributes(Metrics.setAside, attributes)
@@ -240,7 +240,7 @@ export const make = Effect.fnUntraced(function* (
       const chunk = wanted.slice(i, i + maxBatch)
       const isLast = i + maxBatch >= wanted.length
       const to = isLast ? end : (chunk[chunk.length - 1] as Notification).position
-      yield* linked(`Projection.${name}`, { projection: name, events: chunk.length }, chunk)(takeChunk(chunk, to))
+      yield* linked(`Projection.${name}`, { ...attributes, events: chunk.length }, chunk)(takeChunk(chunk, to))
     }
     seen = end
   })

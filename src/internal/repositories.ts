@@ -82,6 +82,7 @@ export const makeRepositories = ({
         return then?.version === version ? toInstance(id, then) : yield* notFound(aggregate, id, version)
       }
       const known = allowStale ? states.cached(aggregate, streamOf(id)) : undefined
+      if (known !== undefined) states.used()
       const rebuilt = known ?? (yield* states.fresh(aggregate, id))
       return rebuilt === undefined ? yield* notFound(aggregate, id) : toInstance(id, rebuilt)
     })

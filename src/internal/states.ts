@@ -9,6 +9,8 @@ import type { SnapshotStore } from "../SnapshotStore.ts"
 import type { Notification } from "../StoredEvent.ts"
 import * as StreamName from "../StreamName.ts"
 import { Lru } from "./lru.ts"
+import type { Counts } from "./metrics.ts"
+import { withSpan } from "./tracing.ts"
 
 /** A state and what it was folded from. */
 export interface Rebuilt {
@@ -22,6 +24,8 @@ export interface Rebuilt {
 export interface States {
   /** What is remembered, however old. */
   readonly cached: (aggregate: Aggregate.Any, stream: StreamName.StreamName) => Rebuilt | undefined
+  /** Says that a remembered state was used as it is. */
+  readonly used: () => void
   readonly remember: (aggregate: Aggregate.Any, stream: StreamName.StreamName, rebuilt: Rebuilt) => void
   /** Forgets a state that is ahead of its stream: the log was put back to an earlier one. */
   readonly learnFrom: (conflict: WrongExpectedVersion) => void
@@ -35,7 +39,12 @@ export interface States {
   ) => Effect.Effect<Rebuilt | undefined, ReadError>
 }
 
-export const make = (store: EventStore["Service"], snapshots: SnapshotStore["Service"], capacity: number): States => {
+export const make = (
+  store: EventStore["Service"],
+  snapshots: SnapshotStore["Service"],
+  capacity: number,
+  counts: Counts
+): States => {
   const cache = new Lru<{ readonly aggregate: Aggregate.Any; readonly rebuilt: Rebuilt }>(capacity)
 
   const cached: States["cached"] = (aggregate, stream) => {
@@ -107,8 +116,18 @@ export const make = (store: EventStore["Service"], snapshots: SnapshotStore["Ser
       : yield* fastForward(aggregate, stream, undefined, upTo)
   })
 
+  /** Whether a state is remembered, so that only what came behind it has to be read. */
+  const count = (known: Rebuilt | undefined): boolean => {
+    if (known === undefined) counts.cacheMisses++
+    else counts.cacheHits++
+    return known !== undefined
+  }
+
   return {
     cached,
+    used: () => {
+      counts.cacheHits++
+    },
     remember,
     learnFrom: ({ stream, actual }) => {
       const known = cache.get(stream)?.rebuilt.version
@@ -117,13 +136,17 @@ export const make = (store: EventStore["Service"], snapshots: SnapshotStore["Ser
     fresh: Effect.fnUntraced(function* (aggregate, id) {
       const stream = StreamName.of(aggregate.name, id)
       const known = cached(aggregate, stream)
-      const rebuilt = known === undefined ? yield* load(aggregate, id) : yield* fastForward(aggregate, stream, known)
+      const current = known === undefined ? load(aggregate, id) : fastForward(aggregate, stream, known)
+      const rebuilt = yield* withSpan("Repository.load", { stream, cached: count(known) })(current)
       if (rebuilt !== undefined) remember(aggregate, stream, rebuilt)
       return rebuilt
     }),
     at: (aggregate, id, version) => {
-      const known = cached(aggregate, StreamName.of(aggregate.name, id))
-      return known?.version === version ? Effect.succeed(known) : load(aggregate, id, Math.max(version, 0))
+      const stream = StreamName.of(aggregate.name, id)
+      const known = cached(aggregate, stream)
+      return known?.version === version
+        ? Effect.succeed(known)
+        : withSpan("Repository.load", { stream, version })(load(aggregate, id, Math.max(version, 0)))
     }
   }
 }

@@ -1,9 +1,17 @@
-import type { Context } from "effect"
+import type { Fiber } from "effect"
 import { Effect, Tracer } from "effect"
 
 /** Whether anybody would see a span: there is one already, or a tracer was installed. */
-const isTraced = (context: Context.Context<never>): boolean =>
-  context.mapUnsafe.has(Tracer.ParentSpan.key) || context.mapUnsafe.has(Tracer.Tracer.key)
+const isTraced = ({ cache }: Fiber.Fiber<unknown, unknown>): boolean =>
+  cache.tracerEnabled && (cache.span !== undefined || cache.tracer !== undefined)
+
+/** The span of an operation, without a stack trace: that would be the library's. */
+const inSpan = <A, E, R>(self: Effect.Effect<A, E, R>, name: string, options: Tracer.SpanOptionsNoTrace) =>
+  Effect.withSpan(self, `effect-eventsourcing/${name}`, { ...options, captureStackTrace: false }) as Effect.Effect<
+    A,
+    E,
+    R
+  >
 
 /**
  * Wraps an operation in a span, where anybody would see it.
@@ -13,26 +21,21 @@ const isTraced = (context: Context.Context<never>): boolean =>
 export const withSpan =
   (name: string, attributes: Record<string, unknown>) =>
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.contextWith((context: Context.Context<never>) =>
-      isTraced(context)
-        ? (Effect.withSpan(self, `effect-eventsourcing/${name}`, { attributes }) as Effect.Effect<A, E, R>)
-        : self
-    )
+    Effect.withFiber((fiber) => (isTraced(fiber) ? inSpan(self, name, { attributes }) : self))
 
 /** The most links of a span: more say nothing more, and cost those who keep them. */
 const MAX_LINKS = 128
 
-/** Wraps work on recorded events in a span that is linked to the spans that recorded them, where anybody would see it. */
+/**
+ * Wraps work on recorded events in a span that is linked to the spans that recorded them, where anybody would see it.
+ *
+ * It begins a trace: whoever works on events as they come outlives the span that it was started in.
+ */
 export const linked =
   (name: string, attributes: Record<string, unknown>, events: ReadonlyArray<{ readonly metadata: string }>) =>
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.contextWith((context: Context.Context<never>) =>
-      isTraced(context)
-        ? (Effect.withSpan(self, `effect-eventsourcing/${name}`, {
-            attributes,
-            links: linksOf(events)
-          }) as Effect.Effect<A, E, R>)
-        : self
+    Effect.withFiber((fiber) =>
+      isTraced(fiber) ? inSpan(self, name, { attributes, links: linksOf(events), root: true }) : self
     )
 
 const linksOf = (events: ReadonlyArray<{ readonly metadata: string }>): ReadonlyArray<Tracer.SpanLink> => {

@@ -1,0 +1,159 @@
+/** All that docs/observability.md lists arrives at an OTLP collector, as it says. */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Logger, Schedule } from "effect"
+import { FetchHttpClient } from "effect/http"
+import { Otlp } from "effect/observability"
+import { EventStore, Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
+import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
+import { untilState } from "../projection/support/states.ts"
+import { addTrick, Counter, Dog } from "../support/dog.ts"
+import type { Metric, Span } from "./support/collector.ts"
+import { collector, toObject } from "./support/collector.ts"
+import { ownRegistry } from "./support/metrics.ts"
+import { request } from "./support/spans.ts"
+
+const fido = Dog.id("Fido")
+const counter = Counter.id("one")
+
+/** Handles each event but one, which it sets aside. */
+const projection = Projection.make("dogs", {
+  aggregates: [Dog],
+  view: Projection.memory(() => 0),
+  handlers: {
+    Dog: {
+      Registered: (_event, view) => view.update((n) => n + 1),
+      TrickAdded: () => Effect.fail("no"),
+      Rested: Projection.ignore
+    }
+  }
+})
+
+/** Does what leaves each span and moves each metric. */
+const program = Effect.gen(function* () {
+  const dogs = yield* Repository.of(Dog)
+  const store = yield* EventStore.EventStore
+  yield* request(dogs.execute(fido, Dog.Registered({ name: "Fido" })))
+  yield* request(dogs.get(fido))
+  // the cache is behind, and so the command conflicts once
+  yield* request(store.append(Dog, fido, { expected: 0, events: [Dog.Rested(), Dog.Rested()] }))
+  const { position } = yield* request(dogs.execute(fido, addTrick("sit")))
+  yield* request(
+    Repository.transaction(
+      { dog: Repository.existing(Dog, fido), counter: Repository.missing(Counter, counter) },
+      () => ({ dog: Dog.Rested(), counter: Counter.Started() })
+    )
+  )
+  yield* request(dogs.get(fido, { version: 0 }))
+  const runner = yield* ProjectionRunner.make(projection, { retry: Schedule.recurs(1), onFailure: "set-aside" })
+  yield* Projection.wait(projection, position)
+  yield* untilState(runner, "Live")
+})
+
+/** Runs the program with an exporter, and answers what a collector has got of it. */
+const exported = Effect.gen(function* () {
+  const { baseUrl, spans, metrics } = yield* collector
+  const exporter = Otlp.layerJson({ baseUrl, resource: { serviceName: "school" } }).pipe(
+    Layer.provide(FetchHttpClient.layer)
+  )
+  const backend = Layer.mergeAll(MemoryLayer(), MemoryViews(), Logger.layer([]))
+  yield* program.pipe(Effect.scoped, Effect.provide(Layer.provideMerge(backend, exporter)), ownRegistry)
+  return { spans, metrics }
+})
+
+/** The rows of the tables of the guide whose first cell is a name as code, by that name. */
+const documented = (heading: string) => {
+  const text = Fs.readFileSync(Path.resolve(import.meta.dirname, "../../docs/observability.md"), "utf8")
+  const section = text.split(/^## /m).find((part) => part.startsWith(heading))
+  assert.isDefined(section)
+  const rows = [...(section ?? "").matchAll(/^\| `([^`]+)` \|(.*)\|$/gm)]
+  assert.isNotEmpty(rows)
+  return rows.map(([, name, rest]) => ({
+    name: name ?? "",
+    cells: (rest ?? "").split("|").map((cell) => cell.trim())
+  }))
+}
+
+const codes = (cell: string | undefined) => [...(cell ?? "").matchAll(/`([^`]+)`/g)].map(([, code]) => code ?? "")
+
+const valueOf = (metric: Metric | undefined) =>
+  (metric?.sum ?? metric?.gauge)?.dataPoints.map(({ asDouble }) => asDouble)
+
+describe("an OTLP collector", () => {
+  it.live("gets every metric that is documented, with its kind, unit and attributes, and its value", () =>
+    Effect.gen(function* () {
+      const { metrics } = yield* exported
+      for (const { name, cells } of documented("Metrics")) {
+        const metric = metrics.get(name)
+        assert.isDefined(metric, name)
+        const [kind, unit, attributes] = cells
+        assert.strictEqual(metric?.sum?.isMonotonic === true ? "counter" : metric?.gauge ? "gauge" : "", kind, name)
+        assert.strictEqual(metric?.unit, codes(unit)[0], name)
+        for (const point of (metric?.sum ?? metric?.gauge)?.dataPoints ?? []) {
+          assert.sameMembers(Object.keys(toObject(point.attributes)), ["unit", ...codes(attributes)], name)
+        }
+      }
+      const found = [...metrics.values()].filter(({ name }) => name.startsWith("effect_eventsourcing_"))
+      assert.sameMembers(
+        found.map(({ name }) => name),
+        documented("Metrics").map(({ name }) => name)
+      )
+      assert.deepStrictEqual(
+        Object.fromEntries(found.map((metric) => [metric.name.slice("effect_eventsourcing_".length), valueOf(metric)])),
+        {
+          appends_total: [4],
+          events_appended_total: [6],
+          append_conflicts_total: [1],
+          cache_hits_total: [4],
+          cache_misses_total: [2],
+          events_projected_total: [1],
+          projection_retries_total: [2],
+          events_set_aside_total: [1],
+          projection_lag_positions: [0],
+          projection_lag_seconds: [0],
+          // it was Starting, CatchingUp or Blocked, Live, and has Stopped
+          projection_state: [
+            ...Array(found.find(({ name }) => name.endsWith("_state"))!.gauge!.dataPoints.length - 1).fill(0),
+            1
+          ]
+        }
+      )
+    })
+  )
+
+  it.live("gets every span that is documented, with its attributes", () =>
+    Effect.gen(function* () {
+      const { spans } = yield* exported
+      const names = new Set<string>()
+      for (const { name, cells } of documented("Spans")) {
+        const ofName = spans.filter((span) => span.name === name.replace("<name>", "dogs"))
+        assert.isNotEmpty(ofName, name)
+        const possible = codes(cells[0])
+        const given = new Set(ofName.flatMap((span) => Object.keys(toObject(span.attributes))))
+        assert.sameMembers([...given], possible, name)
+        names.add(name.replace("<name>", "dogs"))
+      }
+      const own = spans.map(({ name }) => name).filter((name) => name.startsWith("effect-eventsourcing/"))
+      assert.sameMembers([...new Set(own)], [...names])
+    })
+  )
+
+  it.live("gets links from a projection's span to the commands that recorded its events, in their traces", () =>
+    Effect.gen(function* () {
+      const { spans } = yield* exported
+      const named = (name: string) => spans.filter((span) => span.name === `effect-eventsourcing/${name}`)
+      const place = ({ traceId, spanId }: Pick<Span, "traceId" | "spanId">) => `${traceId}/${spanId}`
+      const linked = new Set(named("Projection.dogs").flatMap(({ links }) => links.map(place)))
+      assert.sameMembers([...linked], named("Repository.execute").map(place))
+      assert.lengthOf(linked, 2)
+      for (const { parentSpanId } of named("Projection.dogs")) assert.isUndefined(parentSpanId)
+      const requests = new Map(
+        spans.filter(({ name }) => name === "request").map((span) => [span.spanId, span.traceId])
+      )
+      for (const { parentSpanId = "", traceId } of named("Repository.execute")) {
+        assert.strictEqual(requests.get(parentSpanId), traceId)
+      }
+    })
+  )
+})
