@@ -39,7 +39,7 @@
  * ```
  */
 import type { Duration } from "effect"
-import { Clock, Effect } from "effect"
+import { Cause, Clock, Effect } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { SqlClient } from "effect/sql"
 import type * as Aggregate from "./Aggregate.ts"
@@ -50,7 +50,7 @@ import { EventStore } from "./EventStore.ts"
 import { causeText } from "./internal/causeText.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import { milliseconds } from "./internal/options.ts"
-import { passesByItself } from "./internal/projecting.ts"
+import { passesByItself } from "./internal/passing.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
 import { Recorder } from "./Recorder.ts"
@@ -510,6 +510,12 @@ export const replay = <K extends View.Any, R>(
         }
         const cause = causeText(exit.cause)
         if (cause === undefined) return yield* Effect.interrupt
+        const failure = Cause.squash(exit.cause)
+        // nothing that the event is to blame for
+        if (passesByItself(failure)) {
+          const operation = `replay what projection "${projection.name}" has set aside`
+          return yield* new RecorderUnavailable({ operation, reason: cause, cause: failure })
+        }
         failing.add(letter.stream)
         yield* store.triedAgain(key, letter.position, cause)
       }

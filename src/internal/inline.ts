@@ -18,8 +18,8 @@ import { TransactionalAppend } from "../TransactionalAppend.ts"
 import type { SqlView } from "../View.ts"
 import type { ViewStore } from "../ViewStore.ts"
 import { reconnect } from "./follow.ts"
-import { isPassing } from "./isPassing.ts"
 import { messageOf } from "./messageOf.ts"
+import { passesByItself } from "./passing.ts"
 
 /** What a database does for the inline projections of its log. */
 export interface InlineDatabase {
@@ -66,7 +66,7 @@ const make = (projection: Projection.Inline, decode: Decode): Inline => {
   }
   const failed = (cause: unknown): RecorderError => {
     const failure = { operation: `keep inline projection "${name}" up`, reason: messageOf(cause), cause }
-    return isPassing(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
+    return passesByItself(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
   }
   return {
     key: keyOf(projection),

@@ -11,9 +11,9 @@ import type { StoredBatch } from "../Subscription.ts"
 import type * as Tracking from "../Tracking.ts"
 import type { DeadLetter, Transaction, ViewStore } from "../ViewStore.ts"
 import { causeText } from "./causeText.ts"
-import { isPassing } from "./isPassing.ts"
 import { messageOf } from "./messageOf.ts"
 import * as Metrics from "./metrics.ts"
+import { passesByItself } from "./passing.ts"
 import { linked } from "./tracing.ts"
 import { WorkAborted } from "./workAborted.ts"
 
@@ -36,19 +36,6 @@ export interface BlockedOn {
   readonly stream: string
   readonly version: number
   readonly type: string
-}
-
-/** What PostgreSQL is in for a while, and what its client does not tell apart: it ends, it begins, it has no room. */
-const PASSING_STATES: ReadonlySet<unknown> = new Set(["53200", "53300", "57P01", "57P02", "57P03", "57P05"])
-
-/** Whether what failed passes by itself, or comes from what does: handlers wrap what their database fails with. */
-export const passesByItself = (error: unknown): boolean => {
-  let each = error
-  for (let depth = 0; depth < 10 && typeof each === "object" && each !== null; depth++) {
-    if (isPassing(each) || ("code" in each && PASSING_STATES.has(each.code))) return true
-    each = "cause" in each ? each.cause : undefined
-  }
-  return false
 }
 
 /** How a projection's batches are processed. */
