@@ -1,0 +1,27 @@
+/** Where a log and the views of it are, in words that one process can tell another. */
+import type { Layer } from "effect"
+import type { EventSourcing, Recorder, ViewStore } from "effect-eventsourcing"
+import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
+import { SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
+
+/** A database: a SQLite file, or a schema of a PostgreSQL server. */
+export type Database =
+  | { readonly backend: "sqlite"; readonly filename: string }
+  | { readonly backend: "postgres"; readonly url: string; readonly schema: string }
+
+/** Long enough for whoever has to wait behind the transactions of several other processes. */
+const lockTimeout = "30 seconds"
+
+export const logOf = (database: Database): Layer.Layer<EventSourcing.EventSourcing | Recorder.Recorder, unknown> =>
+  database.backend === "sqlite"
+    ? SqliteLayer({ filename: database.filename, lockTimeout })
+    : PostgresLayer({ url: database.url, schema: database.schema, lockTimeout })
+
+export const viewsOf = (database: Database): Layer.Layer<ViewStore.SqlViewStore, unknown> =>
+  database.backend === "sqlite"
+    ? SqliteViews({ filename: database.filename, lockTimeout })
+    : PostgresViews({ url: database.url, schema: database.schema })
+
+/** The name of one of the library's own tables beside the views. */
+export const ownTable = (database: Database, name: string): string =>
+  database.backend === "sqlite" ? name : `${database.schema}.${name}`

@@ -1,0 +1,101 @@
+/** Runners in processes of their own, and what they say. */
+import { assert } from "@effect/vitest"
+import type { Cause, Scope } from "effect"
+import { Deferred, Effect, Fiber } from "effect"
+import * as Child from "../../support/child.ts"
+import type { Line, Options } from "./runner.ts"
+
+/** What a runner has said so far. */
+export interface Said {
+  /** The states that it has come to. */
+  readonly states: Array<string>
+  /** The positions of the events that it has had in hand. */
+  readonly inHand: Array<bigint>
+  /** How often it found that another had moved the tracking. */
+  conflicts: number
+  isPausing: boolean
+  /** What became of the batch in which it was paused. */
+  outcome: string | undefined
+}
+
+/** A runner in another process. */
+export interface Runner {
+  readonly said: Readonly<Said>
+  /** Waits until it has said what is waited for; dies, with what it wrote to its standard error, if it ends before. */
+  readonly until: (what: string, condition: (said: Readonly<Said>) => boolean) => Effect.Effect<void>
+  /** The next event that it has in hand. */
+  readonly nextInHand: Effect.Effect<void>
+  /** Lets it go on where it has stopped itself. */
+  readonly resume: Effect.Effect<void>
+  /** Kills it; what it had said is known by then. */
+  readonly kill: Effect.Effect<void>
+}
+
+/** Starts a runner in a process of its own. */
+export const startRunner = (options: Options): Effect.Effect<Runner, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const child = yield* Child.start("projection/support/runner.ts", JSON.stringify(options))
+    const said: Said = { states: [], inHand: [], conflicts: 0, isPausing: false, outcome: undefined }
+    let pid: number | undefined
+    let heard = Deferred.makeUnsafe<void>()
+
+    const take = (line: Line) => {
+      switch (line._tag) {
+        case "Opened":
+          pid = line.pid
+          break
+        case "InHand":
+          said.inHand.push(BigInt(line.position))
+          break
+        case "State":
+          if (line.cause === "TrackingConflict") said.conflicts++
+          if (said.states.at(-1) !== line.state) said.states.push(line.state)
+          break
+        case "Pausing":
+          said.isPausing = true
+          break
+        case "Paused":
+          said.outcome = line.outcome
+      }
+      const told = heard
+      heard = Deferred.makeUnsafe()
+      Deferred.doneUnsafe(told, Effect.void)
+    }
+    const ended = Deferred.makeUnsafe<never>()
+    const reader = yield* child.line.pipe(
+      Effect.flatMap((line) => Effect.sync(() => take(JSON.parse(line)))),
+      Effect.forever,
+      Effect.catchCause((cause: Cause.Cause<never>) => Deferred.failCause(ended, cause)),
+      Effect.forkScoped
+    )
+
+    const wait = (condition: (said: Said) => boolean): Effect.Effect<void> =>
+      Effect.suspend(() =>
+        condition(said)
+          ? Effect.void
+          : Effect.flatMap(Effect.raceFirst(Deferred.await(heard), Deferred.await(ended)), () => wait(condition))
+      )
+    const until: Runner["until"] = (what, condition) =>
+      Effect.timeoutOrElse(wait(condition), {
+        duration: "20 seconds",
+        orElse: () => Effect.die(new Error(`not in time: ${what}; it said ${JSON.stringify(said.states)}`))
+      })
+    return {
+      said,
+      until,
+      nextInHand: Effect.suspend(() => {
+        const { length } = said.inHand
+        return until("another event in hand", ({ inHand }) => inHand.length > length)
+      }),
+      resume: Effect.sync(() => {
+        if (pid === undefined) throw new Error("the runner has not opened yet")
+        process.kill(pid, "SIGCONT")
+      }),
+      kill: Effect.gen(function* () {
+        // one that has ended by itself says why
+        if (Deferred.isDoneUnsafe(ended)) yield* Deferred.await(ended)
+        assert.strictEqual(yield* child.kill, "SIGKILL")
+        yield* Fiber.await(reader)
+      })
+    }
+  })
