@@ -82,6 +82,7 @@ export const subscribeToStream = async (
     if (!live) {
       const gone = await catchUp()
       if (gone !== undefined) return gone
+      if (channel.isOver()) break
     }
     await channel.sender.send(
       caughtUp(context, (response) => {
@@ -162,8 +163,10 @@ export const subscribeToAll = async (
       let found = 0
       let atEnd = false
       while (found < pageSize && looked < (wanted?.window ?? Number.POSITIVE_INFINITY)) {
+        // one that is ended has come to no end: it says nothing more
+        if (channel.isOver()) return undefined
         const event = log.events[index]
-        if (event === undefined || channel.isOver()) {
+        if (event === undefined) {
           atEnd = true
           break
         }
@@ -197,6 +200,7 @@ export const subscribeToAll = async (
     if (!live) {
       const invalid = await catchUp()
       if (invalid !== undefined) return invalid
+      if (channel.isOver()) break
     }
     await channel.sender.send(
       caughtUp(context, (response) => {
