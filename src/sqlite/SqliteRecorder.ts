@@ -23,7 +23,7 @@ import type * as Tracking from "../Tracking.ts"
 import { TransactionalAppend } from "../TransactionalAppend.ts"
 import { rootOf, toRecorderError } from "./errors.ts"
 import * as GroupCommit from "./groupCommit.ts"
-import { migrate } from "./migrations.ts"
+import { current, migrate } from "./migrations.ts"
 import { atLeastNone, selectAll, selectStream } from "./pages.ts"
 import type { Prepare } from "./prepare.ts"
 import { prepareOnce, preparePagesOnce } from "./prepare.ts"
@@ -50,7 +50,9 @@ export const layer = (options: Options): Layer.Layer<Services, RecorderError> =>
     Effect.gen(function* () {
       const database = yield* SqliteDatabase.open(options)
       const now = yield* Clock.currentTimeMillis
-      const logId = yield* database.write("open a log", (db) => migrate(db, now))
+      // the write lock, which another process may hold for long, is needed only where something is to be done
+      const found = yield* database.read("open a log", current)
+      const logId = found ?? (yield* database.write("open a log", (db) => migrate(db, now)))
       const group = yield* GroupCommit.make(database)
       const growth = yield* watchedGrowth(database, options.pollInterval ?? "100 millis")
       return services(database, group, growth, logId)

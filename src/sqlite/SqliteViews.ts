@@ -24,9 +24,16 @@ export const make = Effect.fnUntraced(function* (
   database: SqliteDatabase.SqliteDatabase
 ): Effect.fn.Return<SqlViewStore["Service"], RecorderError> {
   const { sql, filename } = database
-  yield* database.write("make the tables of views", (db) => {
-    for (const table of SqlViews.tables("")) db.exec(table)
-  })
+  const operation = "make the tables of views"
+  const areThere = yield* database.read(
+    operation,
+    (db) => db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'projection_leases'").get() !== undefined
+  )
+  if (!areThere) {
+    yield* database.write(operation, (db) => {
+      for (const table of SqlViews.tables("")) db.exec(table)
+    })
+  }
   return SqlViews.make(sql, {
     own: "",
     table: (key, name) => quote(prefixOf(key) + name),

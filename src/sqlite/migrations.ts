@@ -48,6 +48,13 @@ const createLog = `
   ) STRICT;
 `
 
+/** The id of a log whose schema is the newest; `undefined` where something is to be made, brought up or refused. */
+export const current = (db: DatabaseSync): string | undefined => {
+  if (db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'stored_log'").get() === undefined) return undefined
+  const log = db.prepare("SELECT log_id AS logId, schema_version AS version FROM stored_log").get()
+  return log?.version === migrations.length ? String(log.logId) : undefined
+}
+
 /**
  * Brings a file to the newest schema, within the caller's transaction, and answers the id of its log.
  *

@@ -1,12 +1,13 @@
 /** The life of a file: made and migrated once, identified for ever, and given free when it is closed. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Recorder } from "effect-eventsourcing"
-import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
+import { layerSqlClient, SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
 import * as Protocol from "../support/protocol.ts"
 import { append } from "./support/appends.ts"
 import type { commands as ShellCommands } from "./support/sql-shell.ts"
@@ -36,6 +37,23 @@ describe("migration", () => {
       const made = Fs.readFileSync(filename)
       assert.strictEqual(yield* transactions, 0)
       assert.isTrue(made.equals(Fs.readFileSync(filename)))
+    })
+  )
+
+  it.live("once it has happened, a file opens whoever holds its lock", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      const layer = Layer.merge(
+        SqliteLayer({ filename, lockTimeout: 100 }),
+        SqliteViews({ filename, lockTimeout: 100 })
+      )
+      yield* Effect.provide(Effect.void, layer)
+      const other = yield* Effect.acquireRelease(
+        Effect.sync(() => new DatabaseSync(filename)),
+        (database) => Effect.sync(() => database.close())
+      )
+      other.exec("BEGIN IMMEDIATE")
+      assert.isString(yield* Effect.provide(logId, layer))
     })
   )
 
