@@ -189,7 +189,13 @@ const runWith = Effect.fnUntraced(function* (
 
   /** One stretch of work, from where the tracking is, until something fails. */
   const stretch = Effect.gen(function* () {
-    yield* set({ _tag: "Starting" })
+    /** What the projection itself does, to be told again when its log is back. */
+    let shown: State = { _tag: "Starting" }
+    const show = (next: State) => {
+      shown = next
+      return set(next)
+    }
+    yield* show(shown)
     const progress = yield* store.open(key, {
       mode: "followed",
       logId: recorder.logId,
@@ -203,7 +209,7 @@ const runWith = Effect.fnUntraced(function* (
         retry: options.retry ?? defaultRetry,
         onFailure: options.onFailure ?? "stop",
         onBlocked: (event, cause, tries, nextAttempt) =>
-          set({ _tag: "Blocked", event, cause, attempts: tries, nextAttempt })
+          show({ _tag: "Blocked", event, cause, attempts: tries, nextAttempt })
       },
       progress.position
     )
@@ -231,8 +237,8 @@ const runWith = Effect.fnUntraced(function* (
       const last = notifications[notifications.length - 1]
       yield* Metric.update(lagPositions, caughtUp ? 0 : Number((head ?? 0n) - (position ?? 0n)))
       yield* Metric.update(lagSeconds, caughtUp || last === undefined ? 0 : Math.max(now - last.recordedAt, 0) / 1000)
-      if (caughtUp) return yield* set({ _tag: "Live", position })
-      yield* set({ _tag: "CatchingUp", position, head, ...pace(position, head, notifications.length, now) })
+      if (caughtUp) return yield* show({ _tag: "Live", position })
+      yield* show({ _tag: "CatchingUp", position, head, ...pace(position, head, notifications.length, now) })
     })
 
     /** The log is told of by the batches that come, but for when none can. */
@@ -241,7 +247,7 @@ const runWith = Effect.fnUntraced(function* (
       const wasCutOff = isCutOff
       isCutOff = followed._tag === "Retrying"
       if (followed._tag !== "Retrying") {
-        return wasCutOff ? set({ _tag: "Live", position: processor.position() }) : Effect.void
+        return wasCutOff ? set(shown) : Effect.void
       }
       const { error: cause, attempts: tries } = followed
       return Effect.flatMap(Clock.currentTimeMillis, (now) =>

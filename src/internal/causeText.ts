@@ -1,6 +1,19 @@
 import { Cause } from "effect"
+import { SqlError } from "effect/sql"
 import { messageOf } from "./messageOf.ts"
 
-/** What a cause says, without its stack; `undefined` where there is nothing but an interruption. */
-export const causeText = (cause: Cause.Cause<unknown>): string | undefined =>
-  Cause.hasInterruptsOnly(cause) ? undefined : messageOf(Cause.squash(cause)).slice(0, 2000)
+/**
+ * What a cause says, to be kept: without its stack, and of what a database refused only the kind, since its own words may
+ * have values of the event in them. `undefined` where there is nothing but an interruption.
+ */
+export const causeText = (cause: Cause.Cause<unknown>): string | undefined => {
+  if (Cause.hasInterruptsOnly(cause)) return undefined
+  const error = Cause.squash(cause)
+  return SqlError.isSqlError(error) ? kindOf(error) : messageOf(error).slice(0, 2000)
+}
+
+const kindOf = ({ reason }: SqlError.SqlError): string => {
+  const { cause } = reason
+  const code = typeof cause === "object" && cause !== null && "code" in cause ? ` (${String(cause.code)})` : ""
+  return `SqlError: ${reason._tag}${code}`
+}

@@ -1,7 +1,15 @@
 import { SqlError } from "effect/sql"
 
+const field = (value: unknown, name: string): string | undefined => {
+  if (typeof value !== "object" || value === null || !(name in value)) return undefined
+  const found = (value as Readonly<Record<string, unknown>>)[name]
+  return typeof found === "string" && found !== "" ? found : undefined
+}
+
 /** What a thrown value says; of what a database refused, what the database said. */
 export const messageOf = (cause: unknown): string => {
-  if (SqlError.isSqlError(cause) && cause.reason.cause instanceof Error) return cause.reason.cause.message
-  return cause instanceof Error ? cause.message : String(cause)
+  const said = SqlError.isSqlError(cause) ? field(cause.reason.cause, "message") : undefined
+  if (said !== undefined) return said
+  if (typeof cause !== "object" || cause === null) return String(cause)
+  return field(cause, "message") ?? field(cause, "_tag") ?? field(cause, "name") ?? "something that says nothing"
 }

@@ -196,7 +196,7 @@ export const make = Effect.fnUntraced(function* (
       withheld.add(stream)
       yield* Metric.update(asides, 1)
       yield* Effect.logError(
-        `projection "${name}" has set event ${version} of stream "${stream}" (${type}) at position ${event.position} aside: ${letter.cause}`
+        `projection "${name}" has set event ${version} of stream "${stream}" (${type}) at position ${event.position} aside: ${messageOf(cause)}`
       )
       return
     }

@@ -1,0 +1,196 @@
+/** Views that are made anew: beside the old one, or in its place, while runners work and readers read. */
+import { assert, describe, it } from "@effect/vitest"
+import type { Scope } from "effect"
+import { Deferred, Effect, Fiber, Schedule } from "effect"
+import { Projection, ProjectionRunner } from "effect-eventsourcing"
+import type { Services } from "./support/harness.ts"
+import { inViews } from "./support/harness.ts"
+import { count, entries, readJournal, wholeLog } from "./support/journal.ts"
+import { names, until, untilState, watch } from "./support/states.ts"
+import type { Kind } from "./support/views.ts"
+import { changing, kinds } from "./support/views.ts"
+
+const statuses = (journal: ReturnType<Kind["journal"]>) =>
+  Effect.map(Projection.versions(journal), (versions) => versions.map(({ version, status }) => `${version} ${status}`))
+
+describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, kind) => {
+  const test = (title: string, run: (kind: Kind) => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
+    it.live(title, () => inViews(kind, run(kind)))
+
+  it.live(
+    "G6 a new version is made beside the old one and takes its place when it is level: readers see no gap",
+    () => {
+      const goOn = Deferred.makeUnsafe<void>()
+      const holding = changing((store) => ({
+        transact: (move, work) =>
+          move.key.version === 1
+            ? store.transact(move, work)
+            : Effect.andThen(Deferred.await(goOn), store.transact(move, work))
+      }))
+      const switching = Effect.gen(function* () {
+        const old = kind.journal()
+        const next = kind.journal({ version: 2 })
+        yield* count("a", 5)
+        const oldRunner = yield* ProjectionRunner.make(old)
+        yield* untilState(oldRunner, "Live")
+
+        // reads without end, and never sees less than before
+        let reads = 0
+        let most = 0
+        const reader = yield* Effect.gen(function* () {
+          const read = yield* readJournal(next)
+          const log = yield* wholeLog
+          assert.deepStrictEqual(read, log.slice(0, read.length))
+          assert.isAtLeast(read.length, most)
+          most = read.length
+          reads++
+          yield* Effect.yieldNow
+        }).pipe(Effect.forever, Effect.forkScoped)
+        const moreReads = Effect.suspend(() => {
+          const before = reads
+          return until(Effect.sync(() => reads > before || reader.pollUnsafe() !== undefined))
+        })
+
+        const nextRunner = yield* ProjectionRunner.make(next)
+        yield* until(Effect.map(statuses(next), (all) => all.includes("2 building")))
+        yield* Projection.wait(next, yield* count("a", 2))
+        assert.deepStrictEqual(yield* statuses(next), ["1 current", "2 building"])
+        assert.deepStrictEqual(yield* readJournal(next), entries("a", 0, 1, 2, 3, 4, 5, 6))
+        yield* Deferred.succeed(goOn, undefined)
+        // there are always some more
+        yield* Effect.gen(function* () {
+          for (let n = 0; (yield* statuses(next))[1] !== "2 current"; n++) {
+            yield* count(`b${n % 5}`)
+            // as fast as views are, more or less
+            yield* Effect.sleep("5 millis")
+          }
+        })
+        const error = yield* Effect.flip(oldRunner.join)
+        assert.include(error, { _tag: "ProjectionSuperseded", projection: "journal", version: 1, by: 2 })
+        yield* Projection.wait(next, yield* count("c"))
+        yield* untilState(nextRunner, "Live")
+        assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
+        assert.deepStrictEqual(yield* statuses(next), ["1 retired", "2 current"])
+        yield* moreReads
+        assert.isUndefined(reader.pollUnsafe())
+        yield* Fiber.interrupt(reader)
+
+        // whoever has not heard of it, and starts the old program, is told
+        const late = yield* ProjectionRunner.make(old)
+        assert.include(yield* Effect.flip(late.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
+      })
+      return inViews(kind, switching, holding)
+    }
+  )
+
+  it.live("a new version takes the place of the old one when it is as far, also where both are behind the log", () => {
+    let batches = 0
+    const holding = changing((store) => ({
+      transact: (move, work) =>
+        Effect.suspend(() => (move.key.version === 2 && ++batches > 1 ? Effect.never : store.transact(move, work)))
+    }))
+    return inViews(
+      kind,
+      Effect.gen(function* () {
+        const first = yield* count("a", 3)
+        yield* Effect.raceFirst(
+          ProjectionRunner.run(kind.journal()),
+          until(Effect.map(Projection.versions(kind.journal()), ([version]) => version?.position === first))
+        )
+        yield* count("a", 600)
+        yield* ProjectionRunner.make(kind.journal({ version: 2 }))
+        yield* until(Effect.map(statuses(kind.journal()), (all) => all.includes("2 current")))
+        assert.strictEqual((yield* readJournal(kind.journal())).length, 512)
+      }),
+      holding
+    )
+  })
+
+  test("G12 on a quiet log, too, the old runner stops when the new version has taken its place", ({ journal }) =>
+    Effect.gen(function* () {
+      yield* count("a", 2)
+      const runner = yield* ProjectionRunner.make(journal())
+      yield* untilState(runner, "Live")
+      yield* ProjectionRunner.make(journal({ version: 2 }))
+      assert.include(yield* Effect.flip(runner.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
+    }))
+
+  test("in an empty log a new version takes its place at once", ({ journal }) =>
+    Effect.gen(function* () {
+      yield* untilState(yield* ProjectionRunner.make(journal()), "Live")
+      yield* untilState(yield* ProjectionRunner.make(journal({ version: 2 })), "Live")
+      assert.deepStrictEqual(yield* statuses(journal()), ["1 retired", "2 current"])
+    }))
+
+  test("a new version that fails leaves the old one as it is, and its runner at work", ({ journal }) =>
+    Effect.gen(function* () {
+      const last = yield* count("a", 3)
+      yield* ProjectionRunner.make(journal())
+      yield* Projection.wait(journal(), last)
+      const next = journal({ version: 2, handled: () => Effect.fail("no") })
+      const runner = yield* ProjectionRunner.make(next, { retry: Schedule.recurs(0) })
+      assert.include(yield* Effect.flip(runner.join), { _tag: "ProjectionFailed" })
+      yield* Projection.wait(next, yield* count("a"))
+      assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
+      assert.deepStrictEqual(yield* statuses(next), ["1 current", "2 building"])
+      // to be made anew, mended, without another number
+      assert.isTrue(yield* Projection.remove(next, 2))
+      yield* ProjectionRunner.make(journal({ version: 2 }))
+      yield* until(Effect.map(statuses(next), (all) => all.includes("2 current")))
+      assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
+    }))
+
+  test("G6 reset in place while its runner works, on a quiet log: it makes the view anew", ({ journal }) =>
+    Effect.gen(function* () {
+      let calls = 0
+      const projection = journal({ handled: () => Effect.sync(() => calls++) })
+      const last = yield* count("a", 4)
+      const runner = yield* ProjectionRunner.make(projection)
+      yield* untilState(runner, "Live")
+      const states = yield* watch(runner)
+      yield* Projection.reset(projection)
+      yield* Projection.wait(projection, last)
+      assert.strictEqual(calls, 8)
+      assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
+      yield* until(Effect.sync(() => states.at(-1)?._tag === "Live"))
+      assert.notInclude(names(states), "Stopped")
+    }))
+
+  test("G6 reset in place again and again while events come", ({ journal }) =>
+    Effect.gen(function* () {
+      const projection = journal({ handled: () => Effect.yieldNow })
+      yield* ProjectionRunner.make(projection, { maxBatch: 3 })
+      const writing = yield* Effect.forkChild(
+        Effect.repeat(Effect.andThen(count("a", 2), Effect.sleep("4 millis")), { times: 40 })
+      )
+      yield* Projection.wait(projection, yield* count("b"))
+      yield* Effect.repeat(Effect.andThen(Projection.reset(projection), Effect.sleep("30 millis")), { times: 4 })
+      yield* Fiber.join(writing)
+      yield* Projection.wait(projection, yield* count("b"), { timeout: "20 seconds" })
+      assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
+    }))
+
+  test("a version that is no longer read is removed, the current one is not", ({ journal }) =>
+    Effect.gen(function* () {
+      yield* count("a", 2)
+      yield* untilState(yield* ProjectionRunner.make(journal()), "Live")
+      yield* ProjectionRunner.make(journal({ version: 2 }))
+      yield* until(Effect.map(statuses(journal()), (all) => all.includes("2 current")))
+      assert.isFalse(yield* Projection.remove(journal(), 2))
+      assert.isFalse(yield* Projection.remove(journal(), 3))
+      assert.isTrue(yield* Projection.remove(journal(), 1))
+      assert.isFalse(yield* Projection.remove(journal(), 1))
+      assert.deepStrictEqual(yield* statuses(journal()), ["2 current"])
+      assert.deepStrictEqual(yield* readJournal(journal()), yield* wholeLog)
+      // whoever starts it again is refused all the same
+      const late = yield* ProjectionRunner.make(journal())
+      assert.include(yield* Effect.flip(late.join), { _tag: "ProjectionSuperseded", by: 2 })
+    }))
+
+  test("a projection without a view says so to its readers", ({ journal }) =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(readJournal(journal()))
+      assert.include(error, { _tag: "RecorderFailure" })
+      assert.include((error as Error).message, "never started")
+    }))
+})
