@@ -25,6 +25,7 @@
  * ```
  */
 import { Schema } from "effect"
+import { plainJson } from "./internal/plainJson.ts"
 
 /** A schema that needs no service to decode or encode. */
 export type AnySchema = Schema.ConstraintCodec<unknown, unknown>
@@ -124,7 +125,7 @@ export const isEvolution = (u: unknown): u is Any<unknown> => u instanceof Evolu
 /** Compiles the codecs of all versions, once. */
 export const compile = <Type>(evolution: Any<Type>): Codec<Type> => {
   const versions = evolution.steps.map((step) => ({
-    decode: lazy(() => Schema.decodeUnknownSync(Schema.toCodecJson(step.schema))),
+    decode: lazy(() => decoder(step.schema)),
     check: lazy(() => Schema.decodeUnknownSync(Schema.toType(step.schema))),
     up: step.up as ((previous: unknown) => unknown) | undefined
   }))
@@ -149,6 +150,13 @@ export const compile = <Type>(evolution: Any<Type>): Codec<Type> => {
       return value as Type
     }
   }
+}
+
+/** Decodes from JSON values. What the schema would copy as it is, is not copied. */
+const decoder = (schema: AnySchema): ((json: unknown) => unknown) => {
+  const decode = Schema.decodeUnknownSync(Schema.toCodecJson(schema))
+  const isPlain = plainJson(schema.ast)
+  return isPlain === undefined ? decode : (json) => (isPlain(json) ? json : decode(json))
 }
 
 const lazy = <A>(make: () => A): (() => A) => {

@@ -27,7 +27,10 @@ export interface Format {
   readonly name: string
   /** Text where the format is text. May throw. */
   readonly encode: (json: unknown) => string | Uint8Array
-  /** The reverse; gets text where `encode` gave text, unless the payload was compressed or encrypted on its way. May throw. */
+  /**
+   * The reverse, a new value each time; gets text where `encode` gave text, unless the payload was compressed or encrypted on
+   * its way. May throw.
+   */
   readonly decode: (payload: string | Uint8Array) => unknown
 }
 
