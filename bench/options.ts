@@ -2,6 +2,7 @@ import * as Path from "node:path"
 import { parseArgs } from "node:util"
 import { Data, Effect } from "effect"
 import { scenarios } from "./scenarios/index.ts"
+import { viewScenarios } from "./views/index.ts"
 
 export const backendNames = ["memory", "sqlite", "postgres", "kurrent"] as const
 
@@ -21,7 +22,7 @@ export interface Options {
 /** A command line that can't be understood. */
 export class BadOption extends Data.TaggedError("BadOption")<{ readonly message: string }> {}
 
-const scenarioNames = scenarios.map(({ name }) => name)
+const scenarioNames = [...scenarios, ...viewScenarios].map(({ name }) => name)
 
 export const usage = `Usage: npm run bench -- [options]
 

@@ -9,6 +9,9 @@ export interface Row extends Comparison {
 
 const grouped = (value: number): string => Math.round(value).toLocaleString("en-US")
 
+/** A ratio to nothing says nothing. */
+const fixed = (ratio: number): string => (Number.isFinite(ratio) ? ratio.toFixed(2) : "")
+
 export const microseconds = (seconds: number): string => `${grouped(seconds * 1e6)} µs`
 
 /** Columns side by side: the first and the last to the left, the others to the right. */
@@ -36,8 +39,8 @@ export const report = (other: string, rows: ReadonlyArray<Row>): string =>
       unit,
       grouped(ours),
       grouped(other),
-      ratio.toFixed(2),
-      range.map((one) => one.toFixed(2)).join("–"),
+      fixed(ratio),
+      range.map(fixed).join("–"),
       verdict
     ])
   )

@@ -18,7 +18,7 @@ export const sqlite = (folder: string, commit: number): Backend => ({
 let files = 0
 
 /** The name of a file that is not there yet. */
-const newFile = (folder: string) =>
+export const newFile = (folder: string) =>
   Effect.acquireRelease(
     Effect.sync(() => Path.join(folder, `${process.pid}-${files++}.db`)),
     (filename) =>

@@ -4,7 +4,7 @@ import { CommandHandler, getInMemoryEventStore } from "@event-driven-io/emmett"
 import type { Item } from "../order.ts"
 import { itemAt } from "../order.ts"
 
-type OrderEvent = Event<"Opened", { readonly customer: string }> | Event<"ItemAdded", Item>
+export type OrderEvent = Event<"Opened", { readonly customer: string }> | Event<"ItemAdded", Item>
 
 interface OrderState {
   readonly items: number
@@ -21,7 +21,7 @@ const evolve = ({ items, total }: OrderState, event: OrderEvent): OrderState =>
 const handle = CommandHandler<OrderState, OrderEvent>({ evolve, initialState })
 
 const opened: OrderEvent = { type: "Opened", data: { customer: "Ada" } }
-const itemAdded = (version: number): OrderEvent => ({ type: "ItemAdded", data: itemAt(version) })
+export const itemAdded = (version: number): OrderEvent => ({ type: "ItemAdded", data: itemAt(version) })
 
 export type Store = InMemoryEventStore
 

@@ -8,7 +8,7 @@ import { Console, Effect, Layer } from "effect"
 import Pg from "pg"
 import { PostgresLayer } from "../../src/postgres/index.ts"
 import type { Sides } from "../compare.ts"
-import { compare } from "../compare.ts"
+import { compare, comparisonOf, takeTurns } from "../compare.ts"
 import { machine } from "../machine.ts"
 import { Order } from "../order.ts"
 import { server } from "../postgres/server.ts"
@@ -19,6 +19,7 @@ import { verdict } from "../targets.ts"
 import { timed } from "../timing.ts"
 import * as Emmett from "./emmett.ts"
 import * as Ours from "./ours.ts"
+import { catchUp, liveLatency } from "./views.ts"
 
 const emmett = JSON.parse(
   readFileSync(Path.join(import.meta.dirname, "node_modules/@event-driven-io/emmett-postgresql/package.json"), "utf8")
@@ -85,6 +86,11 @@ const main = Effect.gen(function* () {
     const aimed = scenario.together > 1 ? verdict(comparison.ratio, AIM) : ""
     rows.push({ ...comparison, name: scenario.name, unit: "commands/s", verdict: aimed })
   }
+  const caughtUp = yield* compare("catch-up", catchUp(url, store), { rounds: 5, seconds: 30 })
+  rows.push({ ...caughtUp, name: "catch-up", unit: "events/s", verdict: "" })
+  const awaited = yield* takeTurns("live-latency", liveLatency(url, store), { rounds: 3, seconds: 30 })
+  const latency = comparisonOf(awaited, (seconds) => seconds * 1e6)
+  rows.push({ ...latency, name: "live-latency p50", unit: "µs", verdict: "" })
   yield* done
   yield* Console.log(`\n${report("Emmett", rows)}`)
 }).pipe(Effect.scoped)

@@ -20,7 +20,8 @@ const COLUMNS = "stream, version, id, type, schema_version, encoding, payload_te
 const PAYLOAD = 6
 const METADATA = 7
 
-const texts = (schema: string) => {
+/** The statements on the events of a schema. */
+export const texts = (schema: string) => {
   const table = `"${schema}".stored_events`
   const next = `nextval('"${schema}".stored_events_position')`
   return {
