@@ -1,13 +1,11 @@
 import { Context, Effect, Layer } from "effect"
 import { ProjectionRunner, Recorder, ViewStore } from "effect-eventsourcing"
 import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
-import type { Commits } from "./commits.ts"
 import { memoryProjections } from "./counting.ts"
-import type { MakeLoop, Place, Way } from "./Site.ts"
+import type { MakeLoop, Place } from "./Site.ts"
 import { PAGE } from "./Site.ts"
 import { skuOf } from "./sql.ts"
-
-const keyOf = (projection: Way, version: number) => ({ projection, version, upstream: "log", slice: 0 })
+import { cleaner, keyOf, noted } from "./store.ts"
 
 const layer = Layer.merge(MemoryLayer(), MemoryViews())
 
@@ -20,24 +18,16 @@ export const memory: Place = {
     const services = yield* Layer.build(layer)
     const store = Context.get(services, ViewStore.MemoryViewStore)
     const recorder = Context.get(services, Recorder.Recorder)
-    const noted = (commits: Commits): ViewStore.MemoryViewStore["Service"] => ({
-      ...store,
-      transact: (move, work) =>
-        Effect.tap(store.transact(move, work), () => Effect.sync(() => commits.note(Number(move.to))))
-    })
     return {
       services,
       run: (way, version, commits) =>
         Effect.asVoid(ProjectionRunner.make(memoryProjections[way](version))).pipe(
-          Effect.provideService(ViewStore.MemoryViewStore, noted(commits)),
+          Effect.provideService(ViewStore.MemoryViewStore, noted(store, commits)),
           Effect.provide(services)
         ),
       counted: (way, version) =>
         store.read(keyOf(way, version), ({ get }) => Effect.map(get, (count) => count as number)),
-      clean: Effect.fnUntraced(function* (way) {
-        const all = yield* store.versions(keyOf(way, 1))
-        for (const { version } of all) yield* store.remove(keyOf(way, version))
-      }),
+      clean: cleaner(store),
       loop: pages(recorder)
     }
   })

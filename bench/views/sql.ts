@@ -3,34 +3,24 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import type { EventSourcing, Recorder } from "effect-eventsourcing"
 import { ProjectionRunner, ViewStore } from "effect-eventsourcing"
-import type { Commits } from "./commits.ts"
 import { countAll, countMany, countOne, createTable, ITEM_ADDED, sqlProjections, tableOf } from "./counting.ts"
-import type { Loop, MakeLoop, Site, Way } from "./Site.ts"
+import type { Loop, MakeLoop, Site } from "./Site.ts"
+import { cleaner, keyOf, noted } from "./store.ts"
 
 type Services = EventSourcing.EventSourcing | Recorder.Recorder | ViewStore.SqlViewStore
-
-const keyOf = (projection: Way, version: number) => ({ projection, version, upstream: "log", slice: 0 })
 
 /** The runner's side of a site. */
 export const runnerOf = (services: Context.Context<Services>): Omit<Site, "loop" | "driver"> => {
   const store = Context.get(services, ViewStore.SqlViewStore)
-  const noted = (commits: Commits): ViewStore.SqlViewStore["Service"] => ({
-    ...store,
-    transact: (move, work) =>
-      Effect.tap(store.transact(move, work), () => Effect.sync(() => commits.note(Number(move.to))))
-  })
   return {
     services,
     run: (way, version, commits) =>
       Effect.asVoid(ProjectionRunner.make(sqlProjections[way](version))).pipe(
-        Effect.provideService(ViewStore.SqlViewStore, noted(commits)),
+        Effect.provideService(ViewStore.SqlViewStore, noted(store, commits)),
         Effect.provide(services)
       ),
     counted: (way, version) => store.read(keyOf(way, version), (view) => countAll(tableOf(view))),
-    clean: Effect.fnUntraced(function* (way: Way) {
-      const all = yield* store.versions(keyOf(way, 1))
-      for (const { version } of all) yield* store.remove(keyOf(way, version))
-    })
+    clean: cleaner(store)
   }
 }
 
