@@ -37,7 +37,7 @@ import type {
   WrongExpectedVersion
 } from "./EventSourcingError.ts"
 import { EventNotDecodable, UnknownEventType } from "./EventSourcingError.ts"
-import { decode, notEncodable, toPlain } from "./internal/codecs.ts"
+import { aggregateFinder, decode, notEncodable, toPlain } from "./internal/codecs.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import * as Metrics from "./internal/metrics.ts"
 import { moment } from "./internal/moment.ts"
@@ -274,7 +274,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     })
 
     const decodePage = Effect.fnUntraced(function* (
-      aggregateOf: (notification: Notification) => Aggregate.Any,
+      aggregateOf: (stream: StreamName.StreamName) => Aggregate.Any,
       notifications: ReadonlyArray<Notification>
     ): Effect.fn.Return<ReadonlyArray<Aggregate.AnyEvent>, ReadError> {
       const json = yield* mapper.decode(notifications)
@@ -282,7 +282,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
         const events: Array<Aggregate.AnyEvent> = []
         for (const notification of notifications) {
           const { type, schemaVersion, stream, version, position } = notification
-          const aggregate = aggregateOf(notification)
+          const aggregate = aggregateOf(stream)
           if (!aggregate.compiled.byType.has(type)) {
             return Effect.fail(new UnknownEventType({ stream, version, position, type, aggregate: aggregate.name }))
           }
@@ -299,7 +299,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     })
 
     const withEnvelope = (
-      aggregateOf: (notification: Notification) => Aggregate.Any,
+      aggregateOf: (stream: StreamName.StreamName) => Aggregate.Any,
       notifications: ReadonlyArray<Notification>
     ): Effect.Effect<ReadonlyArray<Positioned<string, Aggregate.AnyEvent>>, ReadError> =>
       Effect.flatMap(decodePage(aggregateOf, notifications), (events) =>
@@ -311,7 +311,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
               recorded.push({
                 id,
                 stream,
-                aggregate: StreamName.category(stream),
+                aggregate: aggregateOf(stream).name,
                 aggregateId: StreamName.id(stream) as Aggregate.Id<string>,
                 version,
                 position,
@@ -395,8 +395,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       )
 
     const decodeOf = (aggregates: ReadonlyArray<Aggregate.Any>) => {
-      const byName = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
-      const aggregateOf = ({ stream }: Notification) => byName.get(StreamName.category(stream)) as Aggregate.Any
+      const aggregateOf = aggregateFinder(aggregates)
       return (page: ReadonlyArray<Notification>) => withEnvelope(aggregateOf, page)
     }
 

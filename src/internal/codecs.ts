@@ -2,7 +2,7 @@ import { Result } from "effect"
 import type * as Aggregate from "../Aggregate.ts"
 import { EventNotEncodable } from "../EventSourcingError.ts"
 import type { Plain } from "../Mapper.ts"
-import type * as StreamName from "../StreamName.ts"
+import * as StreamName from "../StreamName.ts"
 import { messageOf } from "./messageOf.ts"
 
 /** Checks events against their schemas and turns them into JSON values. */
@@ -41,6 +41,17 @@ export const decode = (
   const event = declared.codec.decode(schemaVersion, json) as { _tag: string }
   event._tag = declared.tag
   return event
+}
+
+/** Finds the aggregate of a stream, among those whose events were asked for. */
+export const aggregateFinder = (
+  aggregates: ReadonlyArray<Aggregate.Any>
+): ((stream: StreamName.StreamName) => Aggregate.Any) => {
+  const [only, ...others] = aggregates
+  // for most there is nothing to look up
+  if (only !== undefined && others.length === 0) return () => only
+  const byName = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
+  return (stream) => byName.get(StreamName.category(stream)) as Aggregate.Any
 }
 
 export const notEncodable = (stream: string, version: number, type: string, cause: unknown) =>

@@ -6,11 +6,11 @@ import type { Position } from "../Position.ts"
 import type * as Projection from "../Projection.ts"
 import type { Positioned } from "../RecordedEvent.ts"
 import type { Notification } from "../StoredEvent.ts"
-import * as StreamName from "../StreamName.ts"
 import type { StoredBatch } from "../Subscription.ts"
 import type * as Tracking from "../Tracking.ts"
 import type { DeadLetter, Transaction, ViewStore } from "../ViewStore.ts"
 import { causeText } from "./causeText.ts"
+import { aggregateFinder } from "./codecs.ts"
 import { messageOf } from "./messageOf.ts"
 import * as Metrics from "./metrics.ts"
 import { passesByItself } from "./passing.ts"
@@ -71,7 +71,7 @@ export const make = Effect.fnUntraced(function* (
   start: Position | undefined
 ): Effect.fn.Return<Processor, RecorderError> {
   const { compiled, name, delivery } = projection
-  const byName = new Map(projection.aggregates.map((aggregate) => [aggregate.name, aggregate]))
+  const aggregateOf = aggregateFinder(projection.aggregates)
   const attributes = Metrics.attributesOf(projection)
   const projected = Metric.withAttributes(Metrics.projected, attributes)
   const retries = Metric.withAttributes(Metrics.retries, attributes)
@@ -85,9 +85,9 @@ export const make = Effect.fnUntraced(function* (
 
   /** Whether there is something to do: also for an event of a type that nobody knows, which is to fail. */
   const isWanted = ({ stream, type }: Notification): boolean => {
-    const aggregate = byName.get(StreamName.category(stream))
-    const event = aggregate?.compiled.byType.get(type)
-    return event === undefined || compiled.handles(aggregate?.name ?? "", event.tag)
+    const aggregate = aggregateOf(stream)
+    const event = aggregate.compiled.byType.get(type)
+    return event === undefined || compiled.handles(aggregate.name, event.tag)
   }
 
   const handled = <A, E, R>(self: Effect.Effect<A, E, R>) =>
