@@ -1,5 +1,5 @@
 /** Projections that are kept up in the transactions that append. */
-import { Context, Effect } from "effect"
+import { Context, Effect, Metric } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { ReadError, RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
@@ -19,6 +19,7 @@ import type { SqlView } from "../View.ts"
 import type { ViewStore } from "../ViewStore.ts"
 import { reconnect } from "./follow.ts"
 import { messageOf } from "./messageOf.ts"
+import * as Metrics from "./metrics.ts"
 import { passesByItself } from "./passing.ts"
 
 /** What a database does for the inline projections of its log. */
@@ -49,15 +50,19 @@ type Decode = (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray
 interface Inline {
   readonly key: Tracking.Key
   readonly categories: ReadonlySet<string>
-  readonly handle: (events: ReadonlyArray<Notification>, view: SqlView) => Effect.Effect<void, RecorderError>
+  /** Answers how many of the events are the projection's. */
+  readonly handle: (events: ReadonlyArray<Notification>, view: SqlView) => Effect.Effect<number, RecorderError>
+  /** Counts events whose transaction was committed. */
+  readonly count: (events: number) => Effect.Effect<void>
 }
 
 /** Events in a transaction while a view catches up. */
 const PAGE = 512
 
-const make = (projection: Projection.Inline, decode: Decode): Inline => {
+const make = (projection: Projection.Inline, decode: Decode, context: Context.Context<never>): Inline => {
   const { name, aggregates, compiled } = projection
   const byName = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
+  const projected = Metric.withAttributes(Metrics.projected, Metrics.attributesOf(projection))
   const isWanted = ({ stream, type }: Notification): boolean => {
     const aggregate = byName.get(StreamName.category(stream))
     if (aggregate === undefined) return false
@@ -73,15 +78,16 @@ const make = (projection: Projection.Inline, decode: Decode): Inline => {
     categories: new Set(byName.keys()),
     handle: (events, view) => {
       const wanted = events.filter(isWanted)
-      if (wanted.length === 0) return Effect.void
+      if (wanted.length === 0) return Effect.succeed(0)
       return decode(wanted).pipe(
         Effect.flatMap(
           (decoded) => compiled.handle(decoded.map(withoutPosition), view) as Effect.Effect<unknown, unknown>
         ),
-        Effect.asVoid,
+        Effect.as(wanted.length),
         Effect.mapError(failed)
       )
-    }
+    },
+    count: (events) => Effect.provide(Metric.update(projected, events), context)
   }
 }
 
@@ -98,7 +104,7 @@ const notificationsOf = (appends: ReadonlyArray<Append>): ReadonlyArray<Notifica
 /** Brings a view to the end of the log, and has it kept up from there on. */
 const goLive = Effect.fnUntraced(function* (
   projection: Projection.Inline,
-  { key, handle, categories }: Inline,
+  { key, handle, count, categories }: Inline,
   recorder: Recorder["Service"],
   { store, switchOver }: InlineDatabase
 ) {
@@ -114,7 +120,7 @@ const goLive = Effect.fnUntraced(function* (
     const events = yield* recorder.readAll({ after: position, upTo: head, filter, limit: PAGE })
     const last = events.length < PAGE ? head : events[events.length - 1]?.position
     if (last === undefined || last === position) return false
-    yield* store.transact({ key, from: position, to: last }, (view) => handle(events, view))
+    yield* count(yield* store.transact({ key, from: position, to: last }, (view) => handle(events, view)))
     position = last
     return events.length === PAGE
   })
@@ -161,9 +167,11 @@ export const withInline = Effect.fnUntraced(function* <S>(
   const recorder = Context.get(services, Recorder)
   const tracked = Context.get(services, TrackedAppend)
   const transactional = Context.get(services, TransactionalAppend)
+  // metrics are those of whoever builds the layer
+  const context = yield* Effect.context<never>()
   const inlines: Array<Inline> = []
   for (const projection of projections) {
-    const inline = make(projection, decodeOf(projection))
+    const inline = make(projection, decodeOf(projection), context)
     yield* goLive(projection, inline, recorder, database).pipe(
       // others who start now bring the same view up
       Effect.retry({ schedule: reconnect, while: ({ _tag }) => _tag === "TrackingConflict" }),
@@ -181,17 +189,24 @@ export const withInline = Effect.fnUntraced(function* <S>(
       const found = concerned(request.appends)
       if (found.length === 0) return transactional.append(request, work)
       const events = notificationsOf(request.appends)
-      return transactional.append(
+      /** Of each projection; nothing where the append was recorded before. */
+      let counts: ReadonlyArray<number> = []
+      const handled = Effect.forEach(found, ({ key, handle }) =>
+        database.store.read(key, (view) => handle(events, view))
+      )
+      const appended = transactional.append(
         request,
         work.pipe(
-          Effect.andThen(
-            Effect.forEach(found, ({ key, handle }) => database.store.read(key, (view) => handle(events, view)), {
-              discard: true
+          Effect.andThen(handled),
+          Effect.tap((all) =>
+            Effect.sync(() => {
+              counts = all
             })
           ),
           Effect.andThen(database.declare(found.map(({ key }) => key)))
         )
       )
+      return Effect.tap(appended, () => Effect.forEach(counts, (count, i) => found[i]?.count(count) ?? Effect.void))
     })
 
   return Context.mergeAll(

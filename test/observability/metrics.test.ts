@@ -266,6 +266,39 @@ describe("a projection", () => {
     ).pipe(Effect.provide(Logger.layer([])))
   )
 
+  it.effect("kept up inline, counts events whose append was recorded", () =>
+    Effect.gen(function* () {
+      const filename = `${yield* temporaryDirectory}/events.db`
+      const names = Projection.make("names", {
+        aggregates: [Dog],
+        view: Projection.sql(({ sql, table }) => sql`CREATE TABLE ${table("dogs")} (name text PRIMARY KEY)`),
+        inline: true,
+        handlers: {
+          Dog: {
+            Registered: ({ event }, { sql, table }) => sql`INSERT INTO ${table("dogs")} VALUES (${event.name})`,
+            TrickAdded: Projection.ignore,
+            Rested: () => Effect.void
+          }
+        }
+      })
+      const projected = Effect.map(values({ projection: "names" }), (all) => all.events_projected_total)
+      yield* Effect.provide(
+        Effect.flatMap(Repository.of(Dog), (dogs) => dogs.execute(fido, register)),
+        SqliteLayer({ filename })
+      )
+      yield* Effect.gen(function* () {
+        // what was there before
+        assert.strictEqual(yield* projected, 1)
+        const dogs = yield* Repository.of(Dog)
+        yield* ownRegistry(dogs.execute(fido, [Dog.Rested(), Dog.TrickAdded({ trick: "sit" }), Dog.Rested()]))
+        assert.strictEqual(yield* projected, 3)
+        // a name that is taken
+        yield* Effect.flip(dogs.execute(Dog.id("other"), register))
+        assert.strictEqual(yield* projected, 3)
+      }).pipe(Effect.provide(SqliteLayer({ filename, inline: [names] })))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([])), ownRegistry)
+  )
+
   it.effect("counts the events of a batch, and says by how much it is behind, in positions and in seconds", () =>
     onMemory(
       Effect.gen(function* () {
