@@ -215,7 +215,7 @@ export const make = <
   }
 ): Projection<K, I extends true ? "inline" : "followed", "exactly-once", ServicesOf<EffectOf<H>>> => {
   const handlers = handlersOf(name, definition.aggregates, definition.handlers)
-  const handle = (event: AnyRecorded, view: unknown) => handlers.of(event)(event, view)
+  const handle = (event: AnyRecorded, view: unknown) => effectOf(name, handlers.of(event)(event, view))
   return build(name, definition, definition.inline === true ? "inline" : "followed", "exactly-once", {
     handles: handlers.handles,
     handle: (events, view) =>
@@ -240,7 +240,7 @@ export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
 ): Projection<K, "followed", "exactly-once", R> =>
   build(name, definition, "followed", "exactly-once", {
     handles: () => true,
-    handle: definition.handle as never
+    handle: (events, view) => effectOf(name, definition.handle(events as never, view as never))
   }) as never
 
 /**
@@ -257,8 +257,16 @@ export const atLeastOnce = <const As extends OneOrMore, K extends View.Any, cons
   return build(name, definition, "followed", "at-least-once", {
     handles: handlers.handles,
     handle: (events) =>
-      Effect.forEach(events, (event) => handlers.of(event)(event, { idempotencyKey: event.id }), { discard: true })
+      Effect.forEach(events, (event) => effectOf(name, handlers.of(event)(event, { idempotencyKey: event.id })), {
+        discard: true
+      })
   }) as never
+}
+
+/** What a handler gives, which without types may be anything. */
+const effectOf = (name: string, given: unknown): Effect.Effect<unknown, unknown, unknown> => {
+  if (Effect.isEffect(given)) return given
+  throw new Error(`projection "${name}": a handler or setup gives an Effect, and this one gave ${typeof given}`)
 }
 
 type AnyHandler = (event: AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, unknown>
@@ -317,9 +325,23 @@ const build = (
   const setup =
     view._tag === "Memory"
       ? (memoryView: unknown) => (memoryView as View.MemoryView<unknown>).set(view.initial())
-      : (sqlView: unknown) => view.setup(sqlView as View.SqlView)
-  const named = (memoryOrSql: unknown) => Effect.mapError(setup(memoryOrSql), (error) => setupFailed(name, error))
-  return { name, version, aggregates, view, mode, delivery, compiled: { ...compiled, setup: named } }
+      : (sqlView: unknown) => effectOf(name, view.setup(sqlView as View.SqlView))
+  return {
+    ...{ name, version, aggregates, view, mode, delivery },
+    compiled: {
+      ...compiled,
+      // what is thrown is a failure as any other
+      handle: (events, memoryOrSql) => Effect.suspend(() => compiled.handle(events, memoryOrSql)),
+      setup: (memoryOrSql) =>
+        Effect.catchCause(
+          Effect.suspend((): Effect.Effect<unknown, unknown, unknown> => setup(memoryOrSql)),
+          (cause) =>
+            Cause.hasInterruptsOnly(cause)
+              ? Effect.failCause(cause as Cause.Cause<never>)
+              : Effect.fail(setupFailed(name, Cause.squash(cause)))
+        )
+    }
+  }
 }
 
 const setupFailed = (name: string, cause: unknown): RecorderError => {

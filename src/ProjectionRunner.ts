@@ -350,6 +350,7 @@ export const make = <K extends View.Any, R>(
     const set = (next: State) => Effect.andThen(SubscriptionRef.set(state, next), report(next._tag))
     const store = yield* storeOf(projection)
     const fiber = yield* runWith(projection as Projection.Any, options, set).pipe(
+      Effect.catchDefect((defect) => Effect.fail(toRunnerError(projection.name, defect))),
       Effect.onExit((exit) => {
         if (Exit.isSuccess(exit)) return Effect.void
         if (Cause.hasInterruptsOnly(exit.cause)) return set({ _tag: "Stopped", error: "interrupted" })

@@ -1,5 +1,5 @@
 /** Projections that are kept up in the transactions that append. */
-import { Context, Effect, Metric } from "effect"
+import { Cause, Context, Effect, Metric } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { ReadError, RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
@@ -84,7 +84,12 @@ const make = (projection: Projection.Inline, decode: Decode, context: Context.Co
           (decoded) => compiled.handle(decoded.map(withoutPosition), view) as Effect.Effect<unknown, unknown>
         ),
         Effect.as(wanted.length),
-        Effect.mapError(failed)
+        // also what a handler throws
+        Effect.catchCause((cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.failCause(cause as Cause.Cause<never>)
+            : Effect.fail(failed(Cause.squash(cause)))
+        )
       )
     },
     count: (events) => Effect.provide(Metric.update(projected, events), context)

@@ -16,6 +16,9 @@ const toSqlError = (cause: unknown): SqlError.SqlError => {
   })
 }
 
+/** Whether there is nothing but space and comments. */
+const isBlank = (sql: string): boolean => /^(?:[\s;]|--.*|\/\*[\s\S]*?\*\/)*$/.test(sql)
+
 type Row = Record<string, unknown>
 
 /**
@@ -31,10 +34,19 @@ export const make = Effect.fnUntraced(function* (options: {
 }): Effect.fn.Return<SqlClient.SqlClient> {
   const { db, queue, attempt } = options
   const prepared = new Map<string, StatementSync>()
+  const prepareOne = (sql: string): StatementSync => {
+    const statement = db.prepare(sql)
+    // SQLite takes the first statement, and nothing is said of the others
+    const others = sql.slice(statement.sourceSQL.length)
+    if (!isBlank(others)) {
+      throw new Error(`a query is one statement, and this one goes on behind the first: ${others.trim().slice(0, 80)}`)
+    }
+    return statement
+  }
   const prepare = (sql: string): StatementSync => {
     const known = prepared.get(sql)
     if (known !== undefined) return known
-    const statement = db.prepare(sql)
+    const statement = prepareOne(sql)
     if (prepared.size < 500) prepared.set(sql, statement)
     return statement
   }
@@ -67,7 +79,7 @@ export const make = Effect.fnUntraced(function* (options: {
       Effect.acquireRelease(
         Effect.try({
           try: () => {
-            const statement = db.prepare(sql)
+            const statement = prepareOne(sql)
             statement.setReadBigInts(Context.get(fiber.context, SqlClient.SafeIntegers))
             const rows = statement.iterate(...(params as ReadonlyArray<SQLInputValue>)) as IterableIterator<Row>
             return rows
@@ -86,10 +98,10 @@ export const make = Effect.fnUntraced(function* (options: {
       }),
     executeRaw: (sql, params) => run(() => prepare(sql).run(...(params as ReadonlyArray<SQLInputValue>))),
     executeValues: (sql, params) => run((bigints) => values(prepare(sql), params, bigints)),
-    executeValuesUnprepared: (sql, params) => run((bigints) => values(db.prepare(sql), params, bigints)),
+    executeValuesUnprepared: (sql, params) => run((bigints) => values(prepareOne(sql), params, bigints)),
     executeUnprepared: (sql, params, transform) =>
       run((bigints) => {
-        const rows = all(db.prepare(sql), params, bigints)
+        const rows = all(prepareOne(sql), params, bigints)
         return transform === undefined ? rows : transform(rows)
       }),
     executeStream: (sql, params, transform) =>

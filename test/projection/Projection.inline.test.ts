@@ -107,6 +107,22 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide([log([failing]), views]))
     }))
 
+  test("G1 a handler that throws fails its own append, with an error as any other", ({ log, views }) =>
+    Effect.gen(function* () {
+      const throwing = counts({
+        onTrick: () => {
+          throw new Error("no")
+        }
+      })
+      yield* Effect.gen(function* () {
+        yield* register
+        const error = yield* Effect.flip(teach("bad"))
+        assert.strictEqual(error._tag, "RecorderFailure")
+        assert.include(error.message, 'keep inline projection "counts" up: no')
+        assert.deepStrictEqual(yield* read, { Registered: 1 })
+      }).pipe(Effect.provide([log([throwing]), views]))
+    }))
+
   test("G7 an append that is sent again leaves the view as it is", ({ log, views }) =>
     Effect.gen(function* () {
       yield* register

@@ -4,10 +4,11 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Exit, Layer, Schedule, Scope as Scopes } from "effect"
 import { EventSourcingError, Projection, ProjectionRunner } from "effect-eventsourcing"
-import { MemoryViews } from "effect-eventsourcing/memory"
+import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
 import { SqliteViews } from "effect-eventsourcing/sqlite"
 import { connect } from "../postgres/support/database.ts"
 import * as Temporary from "../sqlite/support/temporary.ts"
+import { Counter } from "../support/dog.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import type { Handled } from "./support/journal.ts"
@@ -17,12 +18,12 @@ import type { Kind } from "./support/views.ts"
 import { kinds, watching } from "./support/views.ts"
 
 /** What a handler does on one event the first times: this, and then nothing more. */
-const first = (entry: string, times: number, does: Effect.Effect<unknown, unknown>) => {
+const first = (entry: string, times: number, does: () => Effect.Effect<unknown, unknown>) => {
   const calls = { count: 0 }
   const handled = (event: Handled) => {
     if (event.entry !== entry) return Effect.void
     calls.count++
-    return calls.count <= times ? does : Effect.void
+    return calls.count <= times ? does() : Effect.void
   }
   return { calls, handled }
 }
@@ -39,8 +40,11 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
     it.live(title, () => inViews(kind, run(kind)))
 
   const failures = {
-    fails: Effect.fail("no"),
-    "has a defect": Effect.die(new Error("no"))
+    fails: () => Effect.fail("no"),
+    "has a defect": () => Effect.die(new Error("no")),
+    throws: (): Effect.Effect<void> => {
+      throw new Error("no")
+    }
   }
   for (const [how, failure] of Object.entries(failures)) {
     for (const there of [true, false]) {
@@ -93,7 +97,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
 
   test("G12 while it tries again, its state says on which event, why, how often and when", ({ journal }) =>
     Effect.gen(function* () {
-      const { handled } = first(third, 2, Effect.fail("no"))
+      const { handled } = first(third, 2, () => Effect.fail("no"))
       const runner = yield* ProjectionRunner.make(journal({ handled }), { retry: Schedule.spaced("20 millis") })
       yield* untilState(runner, "Live")
       const states = yield* watch(runner)
@@ -119,7 +123,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
 
   test("G6 G12 what passes by itself is tried again without end, whatever the policy for failures", ({ journal }) =>
     Effect.gen(function* () {
-      const { calls, handled } = first(third, 4, Effect.fail(unavailable))
+      const { calls, handled } = first(third, 4, () => Effect.fail(unavailable))
       let outages = 0
       const projection = journal({
         handled: (event) => Effect.suspend(() => (outages-- > 0 ? Effect.fail(unavailable) : handled(event)))
@@ -144,7 +148,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
   test("G10 G6 interrupted in the middle of a handler it has done nothing, and the next one does all", ({ journal }) =>
     Effect.gen(function* () {
       const reached = yield* Deferred.make<void>()
-      const { handled } = first(third, 1, Effect.andThen(Deferred.succeed(reached, undefined), Effect.never))
+      const { handled } = first(third, 1, () => Effect.andThen(Deferred.succeed(reached, undefined), Effect.never))
       const projection = journal({ handled })
       const last = yield* count("a", 5)
       const scope = yield* Scopes.make()
@@ -213,6 +217,46 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       layer
     )
   })
+})
+
+describe("what types would refuse", () => {
+  it.live("G12 a handler that gives no Effect fails as any other", () =>
+    Effect.gen(function* () {
+      yield* count("a")
+      const projection = Projection.make("untyped", {
+        aggregates: [Counter],
+        view: Projection.sql(() => Effect.void),
+        handlers: { Counter: { Started: () => Promise.resolve() as never, Increased: Projection.ignore } }
+      })
+      const runner = yield* ProjectionRunner.make(projection, again(1))
+      const error = yield* Effect.flip(runner.join)
+      assert.strictEqual(error._tag, "ProjectionFailed")
+      assert.include(error.message, "a handler or setup gives an Effect, and this one gave object")
+    }).pipe(Effect.scoped, Effect.provide([MemoryLayer(), SqliteViews({ filename: ":memory:" })]))
+  )
+
+  it.live("G12 a setup that throws, or gives no Effect, stops the runner with an error that says so", () =>
+    Effect.gen(function* () {
+      const setups = {
+        "no such table": (): Effect.Effect<void> => {
+          throw new Error("no such table")
+        },
+        "this one gave undefined": () => undefined as never
+      }
+      for (const [message, setup] of Object.entries(setups)) {
+        const projection = Projection.make("untyped", {
+          aggregates: [Counter],
+          view: Projection.sql(setup),
+          handlers: { Counter: { Started: Projection.ignore, Increased: Projection.ignore } }
+        })
+        const { join } = yield* ProjectionRunner.make(projection)
+        const error = yield* Effect.flip(join)
+        assert.strictEqual(error._tag, "RecorderFailure")
+        assert.include(error.message, 'set up the view of projection "untyped"')
+        assert.include(error.message, message)
+      }
+    }).pipe(Effect.scoped, Effect.provide([MemoryLayer(), SqliteViews({ filename: ":memory:" })]))
+  )
 })
 
 describe("databases that fail in the middle of a batch", () => {

@@ -48,6 +48,24 @@ describe("a stream of rows that ends early", () => {
   )
 })
 
+it.effect("a query of several statements is refused whole, instead of its first one being run", () =>
+  Effect.gen(function* () {
+    const { sql } = yield* opened
+    const several = "INSERT INTO numbers VALUES (-1); INSERT INTO numbers VALUES (-2)"
+    for (const query of [sql.unsafe(several), sql.unsafe(several).unprepared, sql.unsafe(several).values]) {
+      const { message, reason } = yield* Effect.flip(query)
+      assert.include(
+        `${message} ${String(reason.cause)}`,
+        "a query is one statement, and this one goes on behind the first: INSERT"
+      )
+    }
+    assert.deepStrictEqual(yield* sql`SELECT n FROM numbers WHERE n < 0`, [])
+    // what is only said is no statement
+    yield* sql.unsafe("INSERT INTO numbers VALUES (-1); -- and that is it\n /* ; */ ;")
+    assert.deepStrictEqual(yield* sql`SELECT n FROM numbers WHERE n < 0`, [{ n: -1 }])
+  })
+)
+
 it.live("a fiber of a transaction may append once the transaction is over", () =>
   Effect.gen(function* () {
     const { sql, recorder } = yield* opened
