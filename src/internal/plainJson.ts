@@ -54,16 +54,38 @@ const checked = (isPlain: IsPlain, ast: SchemaAST.AST, checks: SchemaAST.Checks)
 const filtersOf = (check: SchemaAST.Check<unknown>): ReadonlyArray<SchemaAST.Filter<unknown>> =>
   check._tag === "Filter" ? [check] : check.checks.flatMap(filtersOf)
 
-/** Of two structs the first that fits is taken, less what it has no name for: only one of the members may be one. */
-const ofUnion = ({ encodingChecks, options, types }: SchemaAST.Union): IsPlain | undefined => {
-  if (encodingChecks !== undefined || options?.mode === "oneOf") return undefined
-  // there is no `undefined` in JSON, but in its place there can be a `null`
-  const members = types.filter(({ _tag }) => _tag !== "Undefined")
-  if (members.length < types.length && members.some(({ _tag }) => _tag === "Null")) return undefined
-  if (members.filter(({ _tag }) => _tag === "Objects" || _tag === "Arrays" || _tag === "Union").length > 1)
-    return undefined
-  const checks = members.map(plainJson)
+/**
+ * Of two structs the first that fits is taken, less what it has no name for: only one of the members may be one. Nor may
+ * one of them be what stands in JSON for a value of another: `null` for `undefined`, text for a number that is not finite.
+ */
+const ofUnion = (union: SchemaAST.Union): IsPlain | undefined => {
+  const types = membersOf(union)
+  if (types === undefined) return undefined
+  const has = (isSuch: (type: SchemaAST.AST) => boolean) => types.some(isSuch)
+  if (types.filter(({ _tag }) => _tag === "Objects" || _tag === "Arrays").length > 1) return undefined
+  if (has(SchemaAST.isUndefined) && has(SchemaAST.isNull)) return undefined
+  if (has(SchemaAST.isNumber) && has(isText)) return undefined
+  const checks = types.filter((type) => !SchemaAST.isUndefined(type)).map(plainJson)
   return checks.every((check) => check !== undefined) ? (value) => checks.some((check) => check(value)) : undefined
+}
+
+const isText = (type: SchemaAST.AST): boolean =>
+  SchemaAST.isString(type) || (SchemaAST.isLiteral(type) && typeof type.literal === "string")
+
+/** The members of a union, and of those in it; `undefined` where more than one of them decides. */
+const membersOf = ({ encodingChecks, options, types }: SchemaAST.Union): ReadonlyArray<SchemaAST.AST> | undefined => {
+  if (encodingChecks !== undefined || options?.mode === "oneOf") return undefined
+  const members: Array<SchemaAST.AST> = []
+  for (const type of types) {
+    if (!SchemaAST.isUnion(type)) {
+      members.push(type)
+      continue
+    }
+    const inner = type.checks === undefined && type.encoding === undefined ? membersOf(type) : undefined
+    if (inner === undefined) return undefined
+    members.push(...inner)
+  }
+  return members
 }
 
 const ofArray = ({ elements, rest: [item, ...others] }: SchemaAST.Arrays): IsPlain | undefined => {

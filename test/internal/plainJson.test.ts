@@ -47,6 +47,9 @@ const others = {
   ]),
   "one of": Schema.Union([Schema.String, Schema.NonEmptyString], { mode: "oneOf" }),
   "null or undefined": Schema.Struct({ a: Schema.optional(Schema.NullOr(Schema.String)) }),
+  "null or undefined, one in the other": Schema.NullOr(Schema.UndefinedOr(Schema.String)),
+  "a number or text": Schema.Union([Schema.Number, Schema.String]),
+  "a number or a word": Schema.Union([Schema.Number, Schema.Literal("NaN")]),
   "undefined or null": Schema.Struct({ a: Schema.Union([Schema.Undefined, Schema.Null]) }),
   "renamed keys": Schema.Struct({ a: Schema.String }).pipe(Schema.encodeKeys({ a: "b" })),
   defaults: Schema.Struct({ a: Schema.String.pipe(Schema.withDecodingDefaultKey(Effect.succeed("x"))) }),
@@ -60,7 +63,7 @@ type Value = string | number | boolean | null | ReadonlyArray<Value> | { readonl
 
 const scalars = Arbitrary.schema(
   Schema.Union([
-    Schema.Literals(["", "a", "abcd", " x ", "1970-01-01T00:00:00.000Z", "12"]),
+    Schema.Literals(["", "a", "abcd", " x ", "NaN", "Infinity", "1970-01-01T00:00:00.000Z", "12"]),
     Schema.Literals([0, 1, 2, -1, 0.5, 2 ** 53]),
     Schema.Boolean,
     Schema.Null
