@@ -38,13 +38,15 @@ import type {
   ProjectionModeChanged,
   ProjectionSuperseded,
   RecorderError,
-  TrackingConflict
+  TrackingConflict,
+  UpstreamChanged
 } from "./EventSourcingError.ts"
-import { RecorderFailure, UpstreamChanged } from "./EventSourcingError.ts"
+import { RecorderFailure } from "./EventSourcingError.ts"
 import { EventStore } from "./EventStore.ts"
 import { reconnect } from "./internal/follow.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import * as Metrics from "./internal/metrics.ts"
+import { openView } from "./internal/openView.ts"
 import { checkCount, milliseconds } from "./internal/options.ts"
 import type { BlockedOn } from "./internal/projecting.ts"
 import * as Projecting from "./internal/projecting.ts"
@@ -174,19 +176,6 @@ const runWith = Effect.fnUntraced(function* (
       yield* set({ _tag: "Retrying", cause, attempts, nextAttempt })
     })
 
-  const checkUpstream = Effect.fnUntraced(function* ({ position, logId }: ViewStores.Progress) {
-    const changed = (reason: string) =>
-      new UpstreamChanged({ projection: name, upstream: key.upstream, position, reason })
-    if (logId !== undefined && logId !== recorder.logId) {
-      return yield* changed(`this log is another (${recorder.logId}, not ${logId})`)
-    }
-    if (position === undefined) return
-    const head = yield* recorder.head
-    if (head === undefined || head < position) {
-      return yield* changed(`this log ends ${head === undefined ? "before its first event" : `at position ${head}`}`)
-    }
-  })
-
   /** One stretch of work, from where the tracking is, until something fails. */
   const stretch = Effect.gen(function* () {
     /** What the projection itself does, to be told again when its log is back. */
@@ -196,12 +185,7 @@ const runWith = Effect.fnUntraced(function* (
       return set(next)
     }
     yield* show(shown)
-    const progress = yield* store.open(key, {
-      mode: "followed",
-      logId: recorder.logId,
-      setup: projection.compiled.setup
-    })
-    yield* checkUpstream(progress)
+    const progress = yield* openView(store, projection, "followed", recorder)
     let isBuilding = progress.status === "building"
     const processor = yield* Projecting.make(
       {

@@ -36,6 +36,8 @@ export interface Progress {
   readonly mode: Mode
   /** The log that the position is of; `undefined` before the first run. */
   readonly logId: string | undefined
+  /** The names of the aggregates that the view is made from; none before the first run. */
+  readonly aggregates: ReadonlyArray<string>
 }
 
 /** An event that was set aside, because a handler failed on it or because it is behind such a one in its stream. */
@@ -75,6 +77,8 @@ export interface ViewStore<out View, out Provided> {
     options: {
       readonly mode: Mode
       readonly logId: string
+      /** The names of the aggregates that the view is made from. */
+      readonly aggregates: ReadonlyArray<string>
       readonly setup: (view: View) => Effect.Effect<unknown, E, R>
     }
   ) => Effect.Effect<Progress, E | ProjectionSuperseded | ProjectionModeChanged | RecorderError, Exclude<R, Provided>>
@@ -104,7 +108,10 @@ export interface ViewStore<out View, out Provided> {
   readonly remove: (key: Tracking.Key) => Effect.Effect<boolean, RecorderError>
   /** What is set aside, in the order of the log; of one stream, or of all. */
   readonly deadLetters: (key: Tracking.Key, stream?: string) => Effect.Effect<ReadonlyArray<DeadLetter>, RecorderError>
-  /** Does the work for an event that is set aside, and sets it aside no longer, in one transaction; false: it was not. */
+  /**
+   * Does the work for an event that is set aside, and sets it aside no longer, in one transaction; false: it was not, or one
+   * before it in its stream is.
+   */
   readonly takeBack: <E, R>(
     key: Tracking.Key,
     position: Position,

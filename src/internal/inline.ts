@@ -20,6 +20,7 @@ import type { ViewStore } from "../ViewStore.ts"
 import { reconnect } from "./follow.ts"
 import { messageOf } from "./messageOf.ts"
 import * as Metrics from "./metrics.ts"
+import { openView } from "./openView.ts"
 import { passesByItself } from "./passing.ts"
 
 /** What a database does for the inline projections of its log. */
@@ -113,8 +114,7 @@ const goLive = Effect.fnUntraced(function* (
   recorder: Recorder["Service"],
   { store, switchOver }: InlineDatabase
 ) {
-  const setup = projection.compiled.setup as (view: SqlView) => Effect.Effect<unknown, RecorderError>
-  const opened = yield* store.open(key, { mode: "inline", logId: recorder.logId, setup })
+  const opened = yield* openView(store, projection, "inline", recorder)
   if (opened.status === "current") return
   let position = opened.position
   const names = [...categories]
@@ -174,6 +174,11 @@ export const withInline = Effect.fnUntraced(function* <S>(
   const transactional = Context.get(services, TransactionalAppend)
   // metrics are those of whoever builds the layer
   const context = yield* Effect.context<never>()
+  const twice = projections.find(({ name }, i) => projections.findIndex((one) => one.name === name) < i)
+  if (twice !== undefined) {
+    const reason = "it is twice among the inline projections, by its name"
+    return yield* new RecorderFailure({ operation: `open inline projection "${twice.name}"`, reason })
+  }
   const inlines: Array<Inline> = []
   for (const projection of projections) {
     const inline = make(projection, decodeOf(projection), context)

@@ -53,6 +53,7 @@ export const tables = (own: string): ReadonlyArray<string> => [
   mode       text    NOT NULL,
   status     text    NOT NULL,
   log_id     text    NOT NULL,
+  aggregates text    NOT NULL,
   position   bigint,
   PRIMARY KEY (projection, version, upstream, slice)
 )`,
@@ -94,7 +95,7 @@ class WorkFailed {
 }
 
 /** Numbers that may be beyond what a number tells apart come as text. */
-const COLUMNS = "version, status, mode, log_id, CAST(position AS text)"
+const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates"
 const LETTER =
   "CAST(position AS text), stream, stream_version, event_id, type, cause, attempts, CAST(set_aside_at AS text)"
 
@@ -103,12 +104,13 @@ const BY_POSITION = "ORDER BY projection_dead_letters.position"
 
 type Row = ReadonlyArray<unknown>
 
-const toProgress = ([version, status, mode, logId, position]: Row): Progress => ({
+const toProgress = ([version, status, mode, logId, position, aggregates]: Row): Progress => ({
   version: Number(version),
   status: status as Status,
   mode: mode as Mode,
   logId: String(logId),
-  position: position == null ? undefined : fromStorage(BigInt(String(position)))
+  position: position == null ? undefined : fromStorage(BigInt(String(position))),
+  aggregates: aggregates === "" ? [] : String(aggregates).split(",")
 })
 
 const toLetter = ([position, stream, streamVersion, eventId, type, cause, attempts, setAsideAt]: Row): DeadLetter => ({
@@ -142,11 +144,12 @@ WHERE ${keyed} AND position IS NOT DISTINCT FROM ${p(6)} AND status <> 'retired'
   const FIND = `SELECT ${COLUMNS} FROM ${own}projection_tracking WHERE ${keyed}`
   const VERSIONS = `SELECT ${COLUMNS} FROM ${own}projection_tracking
 WHERE projection = ${p(1)} AND upstream = ${p(2)} AND slice = ${p(3)} ORDER BY version`
-  const CREATE = `INSERT INTO ${own}projection_tracking (projection, version, upstream, slice, mode, status, log_id)
-VALUES (${[1, 2, 3, 4, 5, 6, 7].map(p).join(", ")})`
+  const CREATE = `INSERT INTO ${own}projection_tracking (projection, version, upstream, slice, mode, status, log_id, aggregates)
+VALUES (${[1, 2, 3, 4, 5, 6, 7, 8].map(p).join(", ")})`
   const SET_STATUS = `UPDATE ${own}projection_tracking SET status = ${p(5)} WHERE ${keyed}`
-  const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, log_id = '' WHERE ${keyed}`
-  const ADOPT = `UPDATE ${own}projection_tracking SET log_id = ${p(5)} WHERE ${keyed} AND log_id = ''`
+  const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, log_id = '', aggregates = '' WHERE ${keyed}`
+  const ADOPT = `UPDATE ${own}projection_tracking SET log_id = ${p(5)}, aggregates = ${p(6)}
+WHERE ${keyed} AND log_id = ''`
   const LOCK = `UPDATE ${own}projection_tracking SET slice = slice WHERE ${keyed} RETURNING slice`
   const SET_ASIDE = `INSERT INTO ${own}projection_dead_letters
   (projection, version, upstream, slice, position, stream, stream_version, event_id, type, cause, attempts, set_aside_at)
@@ -154,7 +157,10 @@ VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
   const IS_SET_ASIDE = `SELECT 1 FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} LIMIT 1`
   const LETTERS = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} ${BY_POSITION}`
   const LETTERS_OF = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} ${BY_POSITION}`
-  const TAKE_BACK = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND position = ${p(5)} RETURNING stream`
+  const TAKE_BACK = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND position = ${p(5)} AND NOT EXISTS (
+  SELECT 1 FROM ${own}projection_dead_letters AS earlier
+  WHERE ${keyed} AND earlier.position < ${p(5)} AND earlier.stream = projection_dead_letters.stream
+) RETURNING stream`
   const TRIED = `UPDATE ${own}projection_dead_letters SET attempts = attempts + 1, cause = ${p(6)} WHERE ${keyed} AND position = ${p(5)}`
   const LEASE = `INSERT INTO ${own}projection_leases (projection, version, upstream, slice, holder, expires_at)
 VALUES (${[1, 2, 3, 4, 5, 6].map(p).join(", ")})
@@ -239,7 +245,7 @@ RETURNING holder`
   const store: ViewStore<SqlView, SqlClient.SqlClient> = {
     local,
 
-    open: (key, { mode, logId, setup }) =>
+    open: (key, { mode, logId, aggregates, setup }) =>
       inTransaction(
         "open a view",
         Effect.gen(function* () {
@@ -256,12 +262,13 @@ RETURNING holder`
             yield* work(setup(viewOf(key)))
             // an inline one is current when every append keeps it up
             const status = current === undefined && mode === "followed" ? "current" : "building"
-            yield* rows(CREATE, [...parameters(key), mode, status, logId])
-            return { version, position: undefined, status, mode, logId }
+            yield* rows(CREATE, [...parameters(key), mode, status, logId, aggregates.join(",")])
+            return { version, position: undefined, status, mode, logId, aggregates }
           }
           if (there.mode !== mode) return yield* new ProjectionModeChanged({ projection, version, mode: there.mode })
-          if (there.logId === "") yield* rows(ADOPT, [...parameters(key), logId])
-          return there.logId === "" ? { ...there, logId } : there
+          if (there.logId !== "") return there
+          yield* rows(ADOPT, [...parameters(key), logId, aggregates.join(",")])
+          return { ...there, logId, aggregates }
         })
       ) as never,
 

@@ -15,6 +15,7 @@ interface Entry {
   status: Status
   position: Position | undefined
   logId: string | undefined
+  aggregates: ReadonlyArray<string>
   state: unknown
   letters: ReadonlyArray<DeadLetter>
   lease: { readonly holder: string; readonly until: number } | undefined
@@ -38,12 +39,13 @@ const makeStore = () => {
       .filter(({ key }) => key.projection === projection && key.upstream === upstream && key.slice === slice)
       .sort((a, b) => a.key.version - b.key.version)
   const currentOf = (key: Omit<Tracking.Key, "version">) => versionsOf(key).find(({ status }) => status === "current")
-  const progressOf = ({ key, position, status, mode, logId }: Entry): Progress => ({
+  const progressOf = ({ key, position, status, mode, logId, aggregates }: Entry): Progress => ({
     version: key.version,
     position,
     status,
     mode,
-    logId
+    logId,
+    aggregates
   })
 
   /** Works on a copy, which takes the place of the entry's when all has succeeded. */
@@ -87,7 +89,7 @@ const makeStore = () => {
   const store: ViewStore<MemoryView<unknown>, never> = {
     local,
 
-    open: (key, { mode, logId, setup }) =>
+    open: (key, { mode, logId, aggregates, setup }) =>
       exclusively(
         Effect.suspend((): Effect.Effect<Progress, unknown, unknown> => {
           const current = currentOf(key)
@@ -100,12 +102,12 @@ const makeStore = () => {
             if (there.mode !== mode) {
               return Effect.fail(new ProjectionModeChanged({ projection, version, mode: there.mode }))
             }
-            there.logId ??= logId
+            if (there.logId === undefined) Object.assign(there, { logId, aggregates })
             return Effect.succeed(progressOf(there))
           }
           const status = current === undefined ? "current" : "building"
           const made: Entry = {
-            ...{ key, mode, status, position: undefined, logId },
+            ...{ key, mode, status, position: undefined, logId, aggregates },
             ...{ state: undefined, letters: [], lease: undefined }
           }
           return Effect.as(
@@ -199,12 +201,12 @@ const makeStore = () => {
       exclusively(
         Effect.suspend(() => {
           const entry = entries.get(nameOf(key))
-          if (entry === undefined || !entry.letters.some((letter) => letter.position === position)) {
-            return Effect.succeed(false)
-          }
+          const letter = entry?.letters.find((one) => one.position === position)
+          const isFirst = entry?.letters.find(({ stream }) => stream === letter?.stream) === letter
+          if (entry === undefined || letter === undefined || !isFirst) return Effect.succeed(false)
           return Effect.as(
             withDraft(entry, work, () => {
-              entry.letters = entry.letters.filter((letter) => letter.position !== position)
+              entry.letters = entry.letters.filter((one) => one !== letter)
             }),
             true
           )

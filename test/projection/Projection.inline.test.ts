@@ -278,3 +278,24 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       assert.deepStrictEqual(seen, [true])
     }))
 })
+
+describe("inline projections of several logs, or twice of one", () => {
+  it.live("G6 a view that was made from another log is refused", () =>
+    Effect.gen(function* () {
+      const viewsSchema = yield* newViewsSchema
+      const log = (schema: string) => PostgresLayer({ url: url(), schema, viewsSchema, inline: [counts()] })
+      yield* Effect.provide(register, log(yield* newSchema), { local: true })
+      const error = yield* Effect.flip(Effect.provide(register, log(yield* newSchema), { local: true }))
+      assert.strictEqual(error._tag, "RecorderFailure")
+      assert.include(error.message, "this log is another")
+    })
+  )
+
+  it.live("one that is given twice is refused", () =>
+    Effect.gen(function* () {
+      const twice = SqliteLayer({ filename: `${yield* temporaryDirectory}/events.db`, inline: [counts(), counts()] })
+      const error = yield* Effect.flip(Effect.provide(register, twice))
+      assert.include(error.message, 'open inline projection "counts": it is twice among the inline projections')
+    })
+  )
+})

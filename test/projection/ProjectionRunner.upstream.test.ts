@@ -2,11 +2,13 @@
 import * as Fs from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
+import type { View } from "effect-eventsourcing"
 import { Position, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
-import { SqliteLayer } from "effect-eventsourcing/sqlite"
+import { SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
 import * as Temporary from "../sqlite/support/temporary.ts"
-import { count, readJournal, wholeLog } from "./support/journal.ts"
+import { Counter, Dog } from "../support/dog.ts"
+import { count, ignored, readJournal, wholeLog } from "./support/journal.ts"
 import { untilState } from "./support/states.ts"
 import { kinds } from "./support/views.ts"
 
@@ -70,3 +72,37 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
     })
   )
 })
+
+it.live(
+  "G6 aggregates other than the view was made from: the runner stops and says so, and a reset makes it from them",
+  () =>
+    Effect.gen(function* () {
+      const view = Projection.sql(({ sql, table }) => sql`CREATE TABLE ${table("started")} (stream text PRIMARY KEY)`)
+      const add = ({ stream }: { readonly stream: string }, { sql, table }: View.SqlView) =>
+        sql`INSERT INTO ${table("started")} VALUES (${stream})`
+      const counters = { Started: add, Increased: Projection.ignore }
+      const before = Projection.make("all", { aggregates: [Counter], view, handlers: { Counter: counters } })
+      const after = Projection.make("all", {
+        aggregates: [Counter, Dog],
+        view,
+        handlers: {
+          Counter: counters,
+          Dog: { Registered: add, TrickAdded: Projection.ignore, Rested: Projection.ignore }
+        }
+      })
+      yield* ignored
+      const last = yield* count("a")
+      yield* Effect.scoped(Effect.andThen(ProjectionRunner.make(before), Projection.wait(before, last)))
+      const error = yield* Effect.flip((yield* ProjectionRunner.make(after)).join)
+      assert.strictEqual(error._tag, "RecorderFailure")
+      assert.include(
+        error.message,
+        "version 1 was made from the events of Counter, and is defined for those of Counter, Dog"
+      )
+      yield* Projection.reset(after)
+      yield* ProjectionRunner.make(after)
+      yield* Projection.wait(after, last)
+      const rows = yield* Projection.read(after, ({ sql, table }) => sql`SELECT * FROM ${table("started")}`)
+      assert.strictEqual(rows.length, 2)
+    }).pipe(Effect.scoped, Effect.provide([MemoryLayer(), SqliteViews({ filename: ":memory:" }), Logger.layer([])]))
+)

@@ -14,7 +14,7 @@ const at = (position: number) => Position.Position.make(BigInt(position))
 const key = { projection: "journal", version: 1, upstream: "log", slice: 0 } as const
 
 const open = (store: AnyStore, version = 1) =>
-  store.open({ ...key, version }, { mode: "followed", logId: "log-1", setup: setUpJournal })
+  store.open({ ...key, version }, { mode: "followed", logId: "log-1", aggregates: ["Counter"], setup: setUpJournal })
 
 /** Moves the tracking from one position to another, and writes down that it did. */
 const move = (store: AnyStore, from: number | undefined, to: number, version = 1) =>
@@ -139,6 +139,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       const failing = store.open(key, {
         mode: "followed",
         logId: "log-1",
+        aggregates: ["Counter"],
         setup: (view) => Effect.andThen(setUpJournal(view), Effect.fail("no" as const))
       })
       assert.strictEqual(yield* Effect.flip(failing), "no")
@@ -258,9 +259,10 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* store.deadLetters(key), [])
       assert.include(yield* Effect.flip(move(store, 2, 3)), { _tag: "TrackingConflict", actual: undefined })
       // it may be of another log now
-      const other = { mode: "followed", logId: "log-2", setup: setUpJournal } as const
-      assert.include(yield* store.open(key, other), { logId: "log-2", position: undefined })
-      assert.include(yield* open(store), { logId: "log-2" })
+      const other = { mode: "followed", logId: "log-2", aggregates: ["Counter", "Dog"], setup: setUpJournal } as const
+      const aggregates = ["Counter", "Dog"]
+      assert.deepInclude(yield* store.open(key, other), { logId: "log-2", aggregates, position: undefined })
+      assert.deepInclude(yield* open(store), { logId: "log-2", aggregates })
     }))
 
   test("what is set aside is kept as it was said, in the order of the log, and taken back once", (store) =>
@@ -269,13 +271,13 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       // positions beyond what a number tells apart, too
       const far = 2n ** 60n + 1n
       const letters = [letter(9, "Counter-1"), letter(10, "Counter-2"), letter(11, "Counter-1")] as const
-      const last = { ...letter(12, "Counter-1"), position: Position.Position.make(far), cause: 'it\'s "so" ✓' }
+      const last = { ...letter(12, "Counter-3"), position: Position.Position.make(far), cause: 'it\'s "so" ✓' }
       yield* setAside(store, undefined, letters[0])
       yield* setAside(store, 9, letters[1])
       yield* setAside(store, 10, letters[2])
       yield* setAside(store, 11, last)
       assert.deepStrictEqual(yield* store.deadLetters(key), [...letters, last])
-      assert.deepStrictEqual(yield* store.deadLetters(key, "Counter-1"), [letters[0], letters[2], last])
+      assert.deepStrictEqual(yield* store.deadLetters(key, "Counter-1"), [letters[0], letters[2]])
       const failing = store.takeBack(key, last.position, (view) =>
         Effect.andThen(write(view, "half"), Effect.fail("no" as const))
       )
@@ -287,6 +289,20 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual([...answers].sort(), [false, false, true])
       assert.deepStrictEqual(yield* store.deadLetters(key), letters)
       assert.deepStrictEqual(yield* read(store), ["back"])
+    }))
+
+  test("G6 what is set aside is taken back in the order of its stream", (store) =>
+    Effect.gen(function* () {
+      yield* open(store)
+      for (const [n, stream] of ["Counter-1", "Counter-2", "Counter-1"].entries()) {
+        yield* setAside(store, n === 0 ? undefined : n, letter(n + 1, stream))
+      }
+      const takeBack = (n: number) =>
+        store.takeBack(key, Position.Position.make(BigInt(n)), (view) => write(view, `${n}`))
+      assert.isFalse(yield* takeBack(3))
+      for (const n of [2, 1, 3]) assert.isTrue(yield* takeBack(n))
+      assert.deepStrictEqual(yield* store.deadLetters(key), [])
+      assert.deepStrictEqual(yield* read(store), ["2", "1", "3"])
     }))
 
   test("a lease is held by one until it is given back or has run out", (store) =>
@@ -327,7 +343,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
   test("a view that is kept up in one way is not opened in the other", (store) =>
     Effect.gen(function* () {
       yield* open(store)
-      const inline = store.open(key, { mode: "inline", logId: "log-1", setup: setUpJournal })
+      const inline = store.open(key, { mode: "inline", logId: "log-1", aggregates: ["Counter"], setup: setUpJournal })
       assert.include(yield* Effect.flip(inline), { _tag: "ProjectionModeChanged", version: 1, mode: "followed" })
     }))
 })
