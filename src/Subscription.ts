@@ -37,7 +37,7 @@ import type * as Aggregate from "./Aggregate.ts"
 import type { ReadError, RecorderError } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
-import { followPages, furthest } from "./internal/follow.ts"
+import { followPages, furthest, waitForLog } from "./internal/follow.ts"
 import * as Tail from "./internal/tail.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned } from "./RecordedEvent.ts"
@@ -111,8 +111,10 @@ export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = La
     const forgetTail = Effect.suspend(() => Effect.asVoid(Effect.forkDetach(RcRef.invalidate(shared))))
 
     const follow = Effect.fnUntraced(function* (selection: Selection, { from = "start", onState }: Options) {
-      const tail = yield* RcRef.get(shared)
-      const after = from === "end" ? yield* recorder.head : from === "start" ? undefined : from
+      const reached = <A, R>(self: Effect.Effect<A, RecorderError, R>) =>
+        waitForLog(self, typeof from === "string" ? undefined : from, onState ?? (() => Effect.void))
+      const tail = yield* reached(RcRef.get(shared))
+      const after = from === "end" ? yield* reached(recorder.head) : from === "start" ? undefined : from
       const { aggregates, stream, types } = selection
       const filter = { categories: aggregates.map(({ name }) => name), types }
       const matches = matcher(selection)

@@ -3,10 +3,10 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import type { Layer, Scope } from "effect"
-import { Deferred, Effect, Fiber, Random, Schedule, Stream } from "effect"
-import type { EventSourcing, Recorder } from "effect-eventsourcing"
-import { EventStore, Repository, Subscription } from "effect-eventsourcing"
+import type { Scope } from "effect"
+import { Deferred, Effect, Fiber, Layer, Logger, Random, Schedule, Stream } from "effect"
+import type { Recorder } from "effect-eventsourcing"
+import { EventSourcing, EventSourcingError, EventStore, Repository, Subscription } from "effect-eventsourcing"
 import { KurrentLayer } from "effect-eventsourcing/kurrent"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { PostgresLayer } from "effect-eventsourcing/postgres"
@@ -14,6 +14,7 @@ import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import { newPrefix, uri } from "./kurrent/support/server.ts"
 import { newSchema, url } from "./postgres/support/database.ts"
 import { Counter, Dog, increase } from "./support/dog.ts"
+import { makeLog, withRecorder } from "./support/log.ts"
 
 type Services = EventSourcing.EventSourcing | Recorder.Recorder
 
@@ -208,3 +209,72 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
       for (const one of seen) assert.deepStrictEqual(one, expected)
     }))
 })
+
+it.live.each(["start", "end"] as const)(
+  "G12 one that begins, from the %s, while its log can't be reached, says so and waits",
+  (from) =>
+    Effect.gen(function* () {
+      const base = yield* makeLog
+      let away = 3
+      const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "read", reason: "not now" })
+      const log = withRecorder(base, ({ head }) => ({
+        head: Effect.suspend(() => (away-- > 0 ? Effect.fail(unavailable) : head))
+      }))
+      yield* Effect.gen(function* () {
+        const states: Array<string> = []
+        const onState = ({ _tag }: Recorder.FollowState) =>
+          Effect.sync(() => {
+            states.push(_tag)
+          })
+        const { until } = yield* collect(Subscription.batches([Counter], { from, onState }))
+        yield* until((batches) => batches.some(({ caughtUp }) => caughtUp))
+        assert.deepStrictEqual(states.slice(0, 4), ["Retrying", "Retrying", "Retrying", "CatchingUp"])
+        yield* countUp("a", 2)
+        yield* until((batches) => batches.flatMap(({ events }) => events).length === 3)
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(Layer.provideMerge(EventSourcing.layer(), Layer.succeedContext(log))),
+        Effect.provide(Logger.layer([]))
+      )
+    })
+)
+
+it.live("G12 one whose onState fails once is told all the same of what comes then", () =>
+  Effect.gen(function* () {
+    const base = yield* makeLog
+    const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "read", reason: "not now" })
+    const log = withRecorder(base, ({ follow }) => ({
+      follow: (options) =>
+        Stream.unwrap(
+          Effect.as(
+            Effect.forkScoped(
+              Effect.gen(function* () {
+                for (const attempts of [1, 2]) {
+                  yield* Effect.sleep("50 millis")
+                  yield* options.onState?.({
+                    ...{ _tag: "Retrying", position: undefined, since: 0, attempts, error: unavailable }
+                  }) ?? Effect.void
+                }
+              })
+            ),
+            follow(options)
+          )
+        )
+    }))
+    yield* Effect.gen(function* () {
+      const attempts: Array<number> = []
+      const onState = (state: Recorder.FollowState) => {
+        if (state._tag !== "Retrying") return Effect.void
+        attempts.push(state.attempts)
+        return state.attempts === 1 ? Effect.die("no") : Effect.void
+      }
+      yield* collect(Subscription.batches([Counter], { onState }))
+      while (attempts.length < 2) yield* Effect.sleep("10 millis")
+      assert.deepStrictEqual(attempts, [1, 2])
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(Layer.provideMerge(EventSourcing.layer(), Layer.succeedContext(log))),
+      Effect.provide(Logger.layer([]))
+    )
+  })
+)

@@ -56,6 +56,32 @@ export const reconnect = Schedule.min([Schedule.exponential("50 millis"), Schedu
   Schedule.jittered
 )
 
+/** Tries again while the log can't be reached, without end, and tells of it. */
+export const waitForLog = <A, R>(
+  self: Effect.Effect<A, RecorderError, R>,
+  position: Position | undefined,
+  told: (state: FollowState) => Effect.Effect<void>
+): Effect.Effect<A, RecorderError, R> =>
+  Effect.suspend(() => {
+    let since: number | undefined
+    let attempts = 0
+    return self.pipe(
+      Effect.tapError((error) =>
+        error._tag !== "RecorderUnavailable"
+          ? Effect.void
+          : Effect.flatMap(Clock.currentTimeMillis, (now) => {
+              since ??= now
+              attempts++
+              return Effect.andThen(
+                Effect.logWarning(`a follower waits for its log: ${error.message}`),
+                told({ _tag: "Retrying", position, since, attempts, error })
+              )
+            })
+      ),
+      Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" })
+    )
+  })
+
 /**
  * Follows a log whose pages can be read and whose growth is told.
  *
@@ -86,27 +112,7 @@ export const followPages =
       return [nothingNew ? [] : [batch], Option.some(place)] as const
     })
     const start: Place = { position: after, waitFrom: undefined }
-    const pages = Stream.paginate(start, (place) =>
-      Effect.suspend(() => {
-        let since: number | undefined
-        let attempts = 0
-        return next(place).pipe(
-          Effect.tapError((error) =>
-            error._tag !== "RecorderUnavailable"
-              ? Effect.void
-              : Effect.flatMap(Clock.currentTimeMillis, (now) => {
-                  since ??= now
-                  attempts++
-                  return Effect.andThen(
-                    Effect.logWarning(`a follower waits for its log: ${error.message}`),
-                    told({ _tag: "Retrying", position: place.position, since, attempts, error })
-                  )
-                })
-          ),
-          Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" })
-        )
-      })
-    )
+    const pages = Stream.paginate(start, (place) => waitForLog(next(place), place.position, told))
     return Stream.unwrap(Effect.as(told({ _tag: "CatchingUp", position: after }), pages))
   }
 

@@ -13,6 +13,9 @@ import { messageOf } from "./messageOf.ts"
 /** Events that are kept: whoever is further behind reads pages. */
 const CAPACITY = 4096
 
+/** States that are kept for one who takes long to be told. */
+const STATES = 64
+
 /** What is kept of the end of a log. */
 export interface Tail {
   /** The events behind a position; `undefined` where the tail does not reach back to it. */
@@ -88,12 +91,16 @@ export const make = (
       },
       watch: (onState) =>
         Effect.gen(function* () {
-          const told = yield* Effect.acquireRelease(Queue.unbounded<FollowState>(), (queue) => {
+          const told = yield* Effect.acquireRelease(Queue.sliding<FollowState>(STATES), (queue) => {
             watchers.delete(queue)
             return Queue.shutdown(queue)
           })
           watchers.add(told)
-          yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(told), onState)))
+          const tell = (state: FollowState) =>
+            Effect.catchCause(onState(state), (cause) =>
+              Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("onState of a subscription failed", cause)
+            )
+          yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(told), tell)))
         })
     }
   })
