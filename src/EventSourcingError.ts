@@ -191,8 +191,8 @@ export class TrackingConflict extends Schema.TaggedError<TrackingConflict>()("Tr
 }
 
 /**
- * A view has not come to a position within the time that was waited. `reached` is how far it got; `stopped` says why its
- * runner in this process has stopped, where it has.
+ * A view has not come to a position within the time that was waited. `reached` is how far it got. Of its runner in this
+ * process `stopped` says why it has stopped, and `blocked` on what event a handler fails, where that is so.
  */
 export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>()("ProjectionBehind", {
   projection: Schema.String,
@@ -200,12 +200,14 @@ export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>()("Pr
   reached: Schema.UndefinedOr(Position.Position),
   /** In milliseconds. */
   waited: Schema.Number,
-  stopped: Schema.UndefinedOr(Schema.String)
+  stopped: Schema.UndefinedOr(Schema.String),
+  blocked: Schema.UndefinedOr(Schema.String)
 }) {
   override get message(): string {
+    const blocked = this.blocked === undefined ? "" : `; in this process ${this.blocked}`
     const reached = this.reached === undefined ? "has not begun" : `is at position ${this.reached}`
     const stopped = this.stopped === undefined ? "" : `; its runner in this process has stopped: ${this.stopped}`
-    return `projection "${this.projection}" was waited for at position ${this.position} for ${this.waited} ms and ${reached}${stopped}`
+    return `projection "${this.projection}" was waited for at position ${this.position} for ${this.waited} ms and ${reached}${stopped}${blocked}`
   }
 }
 

@@ -397,15 +397,18 @@ export const versions = <K extends View.Any>(
 ): Effect.Effect<ReadonlyArray<Progress>, RecorderError, ViewStores.Of<K>> =>
   Effect.flatMap(storeOf(projection), (store) => store.versions(keyOf(projection)))
 
-/** How often a waiter looks for what another process has done. */
+/** How often a waiter looks for what another process has done, in milliseconds. */
 const POLL = 50
+
+/** How long a waiter gives others, where the runner in its process has stopped, in milliseconds. */
+const OTHERS = 1000
 
 /**
  * Waits until the current version has processed everything up to a position, that of a command's last event: whoever reads
  * the view then sees what the command did. `undefined` is no position to wait for.
  *
  * It is told at once of what this process does, and looks every 50 ms for what others do. After `timeout` (default 5 seconds)
- * it fails, and says how far the view got.
+ * it fails, and says how far the view got; after a second where the runner in this process has stopped, and why.
  */
 export const wait = <K extends View.Any>(
   projection: Projection<K, Mode, Delivery, unknown>,
@@ -442,14 +445,14 @@ export const wait = <K extends View.Any>(
         looked = now
         if (isThere(current)) return
       }
-      const left = timeout - (now - began)
+      const version = current?.version ?? projection.version
+      const stopped = local.stopped.get(version)
+      const waited = stopped === undefined ? timeout : Math.min(timeout, OTHERS)
+      const left = waited - (now - began)
       if (left <= 0) {
         return yield* new ProjectionBehind({
-          projection: projection.name,
-          position,
-          reached: current?.position,
-          waited: timeout,
-          stopped: local.stopped.get(current?.version ?? projection.version)
+          ...{ projection: projection.name, position, reached: current?.position, waited, stopped },
+          blocked: stopped === undefined ? local.blocked.get(version) : undefined
         })
       }
       yield* Effect.raceFirst(

@@ -161,6 +161,7 @@ const runWith = Effect.fnUntraced(function* (
   const key = keyOf(projection)
   const local = store.local(name)
   local.stopped.delete(key.version)
+  local.blocked.delete(key.version)
   const ownership = options.ownership ?? Ownership.lease(store, leaseMillis)
   const attributes = Metrics.attributesOf(projection)
   const lagPositions = Metric.withAttributes(Metrics.lagPositions, attributes)
@@ -192,8 +193,13 @@ const runWith = Effect.fnUntraced(function* (
         ...{ projection, key, store, decode, maxBatch },
         retry: options.retry ?? defaultRetry,
         onFailure: options.onFailure ?? "stop",
-        onBlocked: (event, cause, tries, nextAttempt) =>
-          show({ _tag: "Blocked", event, cause, attempts: tries, nextAttempt })
+        onBlocked: (event, cause, tries, nextAttempt) => {
+          local.blocked.set(
+            key.version,
+            `a handler has failed ${tries} times on event ${event.version} of stream "${event.stream}" (${event.type}): ${messageOf(cause)}`
+          )
+          return show({ _tag: "Blocked", event, cause, attempts: tries, nextAttempt })
+        }
       },
       progress.position
     )
@@ -339,7 +345,9 @@ export const make = <K extends View.Any, R>(
         if (Exit.isSuccess(exit)) return Effect.void
         if (Cause.hasInterruptsOnly(exit.cause)) return set({ _tag: "Stopped", error: "interrupted" })
         const error = toRunnerError(projection.name, Cause.squash(exit.cause))
-        store.local(projection.name).stopped.set(projection.version, error.message)
+        const local = store.local(projection.name)
+        local.stopped.set(projection.version, error.message)
+        local.growth.notify()
         return Effect.andThen(
           set({ _tag: "Stopped", error }),
           Effect.logError(`projection "${projection.name}" has stopped: ${error.message}`)

@@ -14,8 +14,10 @@ export interface Local {
   readonly forget: (version: number) => void
   /** Another version is the current one. */
   readonly switched: () => void
-  /** Why the runner of a version in this process has stopped. */
+  /** Why the runner of a version in this process has stopped; until another does something. */
   readonly stopped: Map<number, string>
+  /** On what event of a version a handler in this process fails, and why; until it does not. */
+  readonly blocked: Map<number, string>
 }
 
 /** One for each projection. */
@@ -25,6 +27,8 @@ export const makeLocals = (): ((projection: string) => Local) => {
     const known = locals.get(projection)
     if (known !== undefined) return known
     const positions = new Map<number, Position>()
+    const stopped = new Map<number, string>()
+    const blocked = new Map<number, string>()
     const growth = makeGrowth()
     const upheaval = makeGrowth()
     const made: Local = {
@@ -33,10 +37,13 @@ export const makeLocals = (): ((projection: string) => Local) => {
       position: (version) => positions.get(version),
       reached: (version, position) => {
         positions.set(version, position)
+        stopped.delete(version)
+        blocked.delete(version)
         growth.notify()
       },
       forget: (version) => {
         positions.delete(version)
+        blocked.delete(version)
         growth.notify()
         upheaval.notify()
       },
@@ -44,7 +51,8 @@ export const makeLocals = (): ((projection: string) => Local) => {
         growth.notify()
         upheaval.notify()
       },
-      stopped: new Map()
+      stopped,
+      blocked
     }
     locals.set(projection, made)
     return made

@@ -87,6 +87,9 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
 
         const behind = yield* Effect.flip(Projection.wait(journal(), last, { timeout: 0 }))
         assert.include(behind, { _tag: "ProjectionBehind", stopped: error.message })
+        // others may go on with it, but not for ever
+        const endless = yield* Effect.flip(Projection.wait(journal(), last, { timeout: "Infinity" }))
+        assert.include(endless, { _tag: "ProjectionBehind", stopped: error.message, waited: 1000 })
 
         // the handler is mended, and the program started again
         yield* ProjectionRunner.make(journal())
@@ -94,6 +97,21 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         assert.deepStrictEqual(yield* readJournal(journal()), yield* wholeLog)
       }))
   }
+
+  test("G12 who waits for a view that is held up is told on what", ({ journal }) =>
+    Effect.gen(function* () {
+      // with the batch, and by itself
+      const { handled } = first(third, 2, () => Effect.fail("no"))
+      const projection = journal({ handled })
+      const last = yield* count("a", 5)
+      const runner = yield* ProjectionRunner.make(projection, { retry: Schedule.spaced("500 millis") })
+      yield* untilState(runner, "Blocked")
+      const behind = yield* Effect.flip(Projection.wait(projection, last, { timeout: 0 }))
+      const blocked = 'a handler has failed 1 times on event 2 of stream "Counter-a" (Counter.Increased): no'
+      assert.include(behind, { _tag: "ProjectionBehind", stopped: undefined, blocked })
+      assert.include(behind.message, `in this process ${blocked}`)
+      yield* Projection.wait(projection, last)
+    }))
 
   test("G12 while it tries again, its state says on which event, why, how often and when", ({ journal }) =>
     Effect.gen(function* () {
