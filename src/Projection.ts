@@ -185,6 +185,9 @@ interface Definition<As, K> {
   readonly view: K
 }
 
+/** Inline is for views that are in the database of the log. */
+type InlineIn<K> = K extends { readonly _tag: "Memory" } ? false : boolean
+
 type OneOrMore = readonly [Aggregate.Any, ...ReadonlyArray<Aggregate.Any>]
 
 /**
@@ -210,7 +213,7 @@ export const make = <
 >(
   name: string,
   definition: Definition<As, K> & {
-    readonly inline?: I
+    readonly inline?: I & InlineIn<K>
     readonly handlers: H & Exact<H, Handlers<As, View.Of<K>, I extends true ? "inline" : "followed">>
   }
 ): Projection<K, I extends true ? "inline" : "followed", "exactly-once", ServicesOf<EffectOf<H>>> => {
@@ -385,7 +388,10 @@ export const read = <K extends View.Any, A, E, R>(
     if (current === undefined) {
       return yield* new RecorderFailure({
         operation: `read projection "${projection.name}"`,
-        reason: "it has no view yet: its runner was never started here"
+        reason:
+          projection.mode === "inline"
+            ? "there is no view of it here: the layer of its log has it as the option inline, in this database"
+            : "it has no view yet: its runner was never started here"
       })
     }
     return yield* store.read({ ...key, version: current.version }, read as never)

@@ -181,9 +181,11 @@ const runWith = Effect.fnUntraced(function* (
   const stretch = Effect.gen(function* () {
     /** What the projection itself does, to be told again when its log is back. */
     let shown: State = { _tag: "Starting" }
+    /** That its log can't be reached, while it can't. */
+    let cutOff: State | undefined
     const show = (next: State) => {
       shown = next
-      return set(next)
+      return set(next._tag === "Blocked" ? next : (cutOff ?? next))
     }
     yield* show(shown)
     const progress = yield* openView(store, projection, "followed", recorder)
@@ -232,17 +234,17 @@ const runWith = Effect.fnUntraced(function* (
     })
 
     /** The log is told of by the batches that come, but for when none can. */
-    let isCutOff = false
     const onState = (followed: FollowState) => {
-      const wasCutOff = isCutOff
-      isCutOff = followed._tag === "Retrying"
       if (followed._tag !== "Retrying") {
+        const wasCutOff = cutOff !== undefined
+        cutOff = undefined
         return wasCutOff ? set(shown) : Effect.void
       }
       const { error: cause, attempts: tries } = followed
-      return Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        Effect.andThen(Metric.update(retries, 1), set({ _tag: "Retrying", cause, attempts: tries, nextAttempt: now }))
-      )
+      return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        cutOff = { _tag: "Retrying", cause, attempts: tries, nextAttempt: now }
+        return Effect.andThen(Metric.update(retries, 1), set(cutOff))
+      })
     }
 
     let idle = false

@@ -136,6 +136,18 @@ describe("Projection.make", () => {
     )
   })
 
+  it("is inline in tables only", () => {
+    types(() =>
+      Projection.make("in_memory", {
+        aggregates: [Counter],
+        view: Projection.memory(() => 0),
+        // @ts-expect-error the append's transaction is none of the memory's
+        inline: true,
+        handlers: { Counter: { Started: ignore, Increased: ignore } }
+      })
+    )
+  })
+
   it("gives batches all events of its aggregates", () => {
     types(() =>
       Projection.batched("batched", {

@@ -6,10 +6,16 @@ const field = (value: unknown, name: string): string | undefined => {
   return typeof found === "string" && found !== "" ? found : undefined
 }
 
+/** Not their values, which may be an event's. */
+const fieldsOf = (value: object): string => {
+  const names = Object.keys(value).slice(0, 10)
+  return names.length === 0 ? "a value that says nothing" : `a value without a message, with ${names.join(", ")}`
+}
+
 /** What a thrown value says; of what a database refused, what the database said. */
 export const messageOf = (cause: unknown): string => {
   const said = SqlError.isSqlError(cause) ? field(cause.reason.cause, "message") : undefined
   if (said !== undefined) return said
   if (typeof cause !== "object" || cause === null) return String(cause)
-  return field(cause, "message") ?? field(cause, "_tag") ?? field(cause, "name") ?? "something that says nothing"
+  return field(cause, "message") ?? field(cause, "_tag") ?? field(cause, "name") ?? fieldsOf(cause)
 }

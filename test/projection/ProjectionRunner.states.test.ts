@@ -1,7 +1,7 @@
 /** What a runner says that it does (G12), and how many events it takes at once. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
-import { Deferred, Duration, Effect, Exit, Layer, Logger, Scope as Scopes } from "effect"
+import { Deferred, Duration, Effect, Exit, Layer, Logger, Scope as Scopes, SubscriptionRef } from "effect"
 import type { Recorder } from "effect-eventsourcing"
 import { EventSourcing, EventSourcingError, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { Counter } from "../support/dog.ts"
@@ -161,7 +161,8 @@ describe("a runner whose log can't be reached", () => {
       }))
       const place = yield* kinds.memory.make
       yield* Effect.gen(function* () {
-        const projection = kinds.memory.journal()
+        let inHand: Effect.Effect<unknown> = Effect.void
+        const projection = kinds.memory.journal({ handled: () => inHand })
         const runner = yield* ProjectionRunner.make(projection)
         const { cause, attempts } = yield* untilState(runner, "Retrying")
         assert.include(cause as object, { _tag: "RecorderUnavailable" })
@@ -174,6 +175,22 @@ describe("a runner whose log can't be reached", () => {
         yield* tell?.({ _tag: "Retrying", position: undefined, since: 0, attempts: 3, error: unavailable }) ??
           Effect.void
         assert.include(yield* untilState(runner, "Retrying"), { attempts: 3, cause: unavailable })
+        yield* tell?.({ _tag: "Live", position: undefined }) ?? Effect.void
+        yield* untilState(runner, "Live")
+
+        // while it has an event in its hands, with which it is done then
+        const [taken, done] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        inHand = Effect.andThen(Deferred.succeed(taken, undefined), Deferred.await(done))
+        const last = yield* count("a")
+        yield* Deferred.await(taken)
+        yield* tell?.({ _tag: "Retrying", position: undefined, since: 0, attempts: 7, error: unavailable }) ??
+          Effect.void
+        yield* untilState(runner, "Retrying")
+        yield* Deferred.succeed(done, undefined)
+        yield* Projection.wait(projection, last)
+        yield* Effect.sleep("20 millis")
+        assert.include(yield* SubscriptionRef.get(runner.state), { _tag: "Retrying", attempts: 7 })
+        inHand = Effect.void
         yield* tell?.({ _tag: "Live", position: undefined }) ?? Effect.void
         yield* untilState(runner, "Live")
         yield* Projection.wait(projection, yield* count("a"))
