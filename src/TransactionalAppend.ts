@@ -27,6 +27,8 @@ export class TransactionalAppend extends Context.Service<
      * Does the work and then appends, last of all before the commit, so that no work is done under the lock of positions.
      *
      * Appending the same events again gives the same answer (G7), and nothing of the work is kept: it was done with them.
+     * What is refused by its versions, or recorded, before the work begins is answered at once, without it. Where another
+     * appends while the work is under way and the work fails, that is the answer too, and not the work's failure.
      */
     readonly append: <R>(
       request: Request,

@@ -17,8 +17,8 @@ import { StreamCatalog } from "../StreamCatalog.ts"
 import type { StreamName } from "../StreamName.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
 import { TransactionalAppend } from "../TransactionalAppend.ts"
-import type { Answer } from "./appends.ts"
-import { sender } from "./appends.ts"
+import type { Answer, Sent } from "./appends.ts"
+import { looker, sender } from "./appends.ts"
 import * as GroupAppend from "./groupAppend.ts"
 import { milliseconds } from "./options.ts"
 import * as PostgresDatabase from "./PostgresDatabase.ts"
@@ -65,6 +65,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         pollInterval
       })
       const send = sender(database)
+      const look = looker(database)
       const group = yield* GroupAppend.make((requests) => database.committed(send(requests)))
 
       const tellFollowers = (position: Position | undefined) =>
@@ -94,15 +95,39 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
           )
         })
 
-      /** In a transaction of its own, or a part of the caller's, behind some work. */
+      /**
+       * In a transaction of its own, or a part of the caller's, behind some work.
+       *
+       * Before the work the log is looked at without the position lock, and what is settled by then is answered. Others
+       * may still append in between: the work may fail for that alone, so then the log is looked at once more, when what
+       * the work did, and the failure that its transaction is in, are rolled back.
+       */
       const recordBehind = <R>(request: Request, work: Effect.Effect<unknown, RecorderError, R>) => {
         const reason = unstorableRequest(request)
         if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "append", reason }))
+        let hasWorkFailed = false
+        const lookAgain = (failure: RecorderError): Effect.Effect<Position | undefined, GroupAppend.Failure> =>
+          hasWorkFailed
+            ? PostgresDatabase.inTransactionOf(database.client, "append", look(request)).pipe(
+                Effect.mapError(() => failure),
+                Effect.flatMap((settled): Effect.Effect<Sent, GroupAppend.Failure> => settled ?? Effect.fail(failure)),
+                Effect.map(({ position }) => position)
+              )
+            : Effect.fail(failure)
         return PostgresDatabase.inTransactionOf(
           database.client,
           "append",
           Effect.gen(function* () {
-            yield* Effect.provideService(work, SqlClient.BeginTransaction, undefined)
+            const settled = yield* look(request)
+            if (settled !== undefined) return (yield* settled).position
+            yield* work.pipe(
+              Effect.onError(() =>
+                Effect.sync(() => {
+                  hasWorkFailed = true
+                })
+              ),
+              Effect.provideService(SqlClient.BeginTransaction, undefined)
+            )
             const [answer] = yield* send([request])
             const { position, isRepeated } = yield* answer as Answer
             // what was done before is not to be done twice: the transaction is given up
@@ -111,10 +136,11 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
             return position
           })
         ).pipe(
-          Effect.catchIf(
-            (error): error is Repeated => error instanceof Repeated,
-            ({ position }) => Effect.succeed(position)
-          ),
+          Effect.catchTags({
+            Repeated: ({ position }) => Effect.succeed(position),
+            RecorderFailure: lookAgain,
+            RecorderUnavailable: lookAgain
+          }),
           Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL READ COMMITTED"),
           Effect.provideService(SqlClient.SqlClient, database.client)
         )

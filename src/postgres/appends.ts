@@ -5,8 +5,9 @@ import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
 import type { PostgresDatabase, Row } from "./PostgresDatabase.ts"
 import type { Part, Request } from "./parameters.ts"
-import { fromInteger, ofAppends, ofEvent, toInteger } from "./parameters.ts"
+import { fromInteger, ofAppends, ofEvent, ofStanding, toInteger } from "./parameters.ts"
 import { quote } from "./sql/identifiers.ts"
+import { standing } from "./sql/queries.ts"
 
 /** What became of an append that was accepted. */
 export interface Sent {
@@ -43,6 +44,37 @@ export const sender = ({
             toAnswer(part, row as Row)
           ])
     })
+}
+
+/**
+ * Looks, without the position lock, whether an append would be refused, or was recorded before; `undefined` where it is
+ * still to be done. Only the append itself knows for sure: others may append right behind the look.
+ */
+export const looker = ({
+  query,
+  schema
+}: PostgresDatabase): ((request: Request) => Effect.Effect<Answer | undefined, RecorderError>) => {
+  const sql = standing(schema)
+  return (request) =>
+    Effect.map(query("append", sql, ofStanding(request)), ([row]) =>
+      row === undefined ? undefined : settled(request, row)
+    )
+}
+
+/** What `standing` answers. */
+const settled = ({ parts, move }: Request, row: Row): Answer | undefined => {
+  const [actual, repeated, tracked] = row as readonly [
+    actual: ReadonlyArray<number>,
+    repeated: bigint | null,
+    tracked: bigint | null
+  ]
+  const tracking = tracked === null ? undefined : BigInt(tracked)
+  if (parts.every(({ expected }, i) => toInteger(expected) === actual[i])) {
+    return move === undefined || tracking === move.from ? undefined : trackingConflict(move, tracking ?? -1n)
+  }
+  return repeated !== null && (move === undefined || (tracking !== undefined && tracking >= move.to))
+    ? Effect.succeed({ position: fromStorage(BigInt(repeated)), isRepeated: true })
+    : Effect.fail(wrongVersion(parts, actual))
 }
 
 /** What `append_event` answers. */

@@ -107,6 +107,32 @@ export const ofAppends = (lockTimeout: number, requests: ReadonlyArray<Request>)
   ]
 }
 
+/** The parameters of `standing`: what `append_events` would look at. */
+export const ofStanding = ({ parts, move }: Request): ReadonlyArray<PgTypes.Parameter> => {
+  const stream: Array<string> = []
+  const version: Array<number> = []
+  const id: Array<string> = []
+  for (const part of parts) {
+    let next = toInteger(part.expected) + 1
+    for (const event of part.events) {
+      stream.push(part.stream)
+      version.push(Math.min(next++, MAX_INTEGER))
+      id.push(event.id)
+    }
+  }
+  return [
+    textArray(parts.map((part) => part.stream)),
+    integerArray(parts.map(({ expected }) => toInteger(expected))),
+    textArray(stream),
+    integerArray(version),
+    uuidArray(id),
+    PgTypes.text(move?.key.projection ?? null),
+    PgTypes.int4(move?.key.version ?? null),
+    PgTypes.text(move?.key.upstream ?? null),
+    PgTypes.int4(move?.key.slice ?? null)
+  ]
+}
+
 /** The parameters of `append_event`. */
 export const ofEvent = (
   lockTimeout: number,

@@ -9,6 +9,7 @@ import type { Append, ExpectedVersion } from "../Recorder.ts"
 import { Recorder } from "../Recorder.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
 import type * as Tracking from "../Tracking.ts"
+import type { Request } from "../TransactionalAppend.ts"
 import { TransactionalAppend } from "../TransactionalAppend.ts"
 import type { Backend } from "./Backend.ts"
 import { storedEvents } from "./events.ts"
@@ -18,7 +19,7 @@ import { testsOn } from "./internal/register.ts"
 
 type Services = Recorder | TrackedAppend | TransactionalAppend
 
-const [rex, fido] = [stream("Dog-rex"), stream("Dog-fido")]
+const [rex, fido, max] = [stream("Dog-rex"), stream("Dog-fido"), stream("Dog-max")]
 
 const appendOf = (name: typeof rex, expected: ExpectedVersion, count = 1): Append => ({
   stream: name,
@@ -36,6 +37,20 @@ const run = <A>(text: string) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => Effect.orDie(sql.unsafe<{ readonly text: A }>(text)))
 
 const note = (text: string) => run(`INSERT INTO ${TABLE} VALUES ('${text}')`)
+
+/** From here on no two notes are the same. */
+const withDistinctNotes = Effect.flatMap(TransactionalAppend, ({ append }) =>
+  append({ appends: [] }, run(`CREATE UNIQUE INDEX ${TABLE}_text ON ${TABLE} (text)`))
+)
+
+/** Fails, as an error of the work, where the note is there already. */
+const noteOnce = (text: string) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) =>
+    Effect.mapError(
+      sql.unsafe(`INSERT INTO ${TABLE} VALUES ('${text}')`),
+      (cause) => new RecorderFailure({ operation: "work", reason: "the note is there already", cause })
+    )
+  )
 
 /** Makes the table that the work writes to: in the transaction of an append of nothing. */
 const withNotes = Effect.gen(function* () {
@@ -122,6 +137,109 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
         }
         assert.deepStrictEqual(yield* notes, ["once", "once"])
         assert.strictEqual((yield* readOrderlyLog(recorder)).length, 5)
+      })
+    )
+
+    test(
+      "G7 an append that is sent again does no work, also where the work would fail the second time",
+      Effect.gen(function* () {
+        yield* withDistinctNotes
+        const { append } = yield* TransactionalAppend
+        const { position } = yield* TrackedAppend
+        const key: Tracking.Key = { projection: "notes", version: 1, upstream: "log", slice: 0 }
+        const requests: ReadonlyArray<Request> = [
+          { appends: [appendOf(rex, "NoStream")] },
+          {
+            appends: [appendOf(rex, 0, 3), appendOf(fido, "NoStream")],
+            checks: [{ stream: max, expected: "NoStream" }]
+          },
+          { appends: [appendOf(fido, 0, 2)], move: { key, from: undefined, to: fromStorage(5n) } }
+        ]
+        for (const [n, request] of requests.entries()) {
+          let done = 0
+          const work = Effect.andThen(
+            Effect.sync(() => done++),
+            noteOnce(`n${n}`)
+          )
+          const answer = yield* append(request, work)
+          const again = yield* append(request, work)
+          assert.deepStrictEqual([[...again.versions], again.position], [[...answer.versions], answer.position])
+          assert.strictEqual(done, 1)
+        }
+        assert.deepStrictEqual(yield* notes, ["n0", "n1", "n2"])
+        assert.strictEqual(yield* position(key), 5n)
+        assert.strictEqual((yield* readOrderlyLog(yield* Recorder)).length, 7)
+      })
+    )
+
+    test(
+      "G2 a stale append is refused with the version and does no work",
+      Effect.gen(function* () {
+        const recorder = yield* Recorder
+        const { append } = yield* TransactionalAppend
+        yield* recorder.append(appendOf(rex, "NoStream", 2))
+        let done = 0
+        const work = Effect.suspend(() => {
+          done++
+          return Effect.fail(failed)
+        })
+        const refusals: ReadonlyArray<readonly [Request, ExpectedVersion]> = [
+          [{ appends: [appendOf(rex, "NoStream")] }, "NoStream"],
+          [{ appends: [appendOf(rex, 0)] }, 0],
+          [{ appends: [appendOf(rex, 7, 2)] }, 7],
+          [{ appends: [appendOf(fido, "NoStream"), appendOf(rex, 0, 2)] }, 0],
+          [{ appends: [appendOf(fido, "NoStream")], checks: [{ stream: rex, expected: 0 }] }, 0],
+          [{ appends: [], checks: [{ stream: rex, expected: "NoStream" }] }, "NoStream"]
+        ]
+        for (const [request, expected] of refusals) {
+          const refused = yield* Effect.flip(append(request, work))
+          assertWrongVersion(refused, { stream: rex, expected, actual: 1 })
+        }
+        assert.strictEqual(done, 0)
+        assert.strictEqual(yield* lastVersion(recorder, fido), "NoStream")
+      })
+    )
+
+    test(
+      "G2 work that fails because another has appended meanwhile: refused by the version",
+      Effect.gen(function* () {
+        yield* withDistinctNotes
+        const { append } = yield* TransactionalAppend
+        for (const expected of ["NoStream", 0, 1] as const) {
+          const attempts = yield* Effect.forEach(
+            Arr.range(1, 8),
+            () => Effect.result(append({ appends: [appendOf(rex, expected)] }, noteOnce(`behind ${expected}`))),
+            { concurrency: "unbounded" }
+          )
+          const refusals = attempts.flatMap((attempt) => (attempt._tag === "Failure" ? [attempt.failure] : []))
+          assert.strictEqual(refusals.length, 7)
+          for (const refused of refusals) {
+            assertWrongVersion(refused, { stream: rex, expected, actual: expected === "NoStream" ? 0 : expected + 1 })
+          }
+        }
+        assert.deepStrictEqual(yield* notes, ["behind 0", "behind 1", "behind NoStream"])
+      })
+    )
+
+    test(
+      "G7 work that fails because the same append was sent twice at once: one answer for both",
+      Effect.gen(function* () {
+        yield* withDistinctNotes
+        const { append } = yield* TransactionalAppend
+        for (const expected of ["NoStream", 0, 1] as const) {
+          const request = { appends: [appendOf(rex, expected), appendOf(fido, expected)] }
+          const answers = yield* Effect.forEach(
+            Arr.range(1, 8),
+            () => append(request, noteOnce(`behind ${expected}`)),
+            { concurrency: "unbounded" }
+          )
+          const version = expected === "NoStream" ? 0 : expected + 1
+          for (const answer of answers) {
+            assert.deepStrictEqual([[...answer.versions], answer.position], [[version, version], answers[0]?.position])
+          }
+        }
+        assert.deepStrictEqual(yield* notes, ["behind 0", "behind 1", "behind NoStream"])
+        assert.strictEqual((yield* readOrderlyLog(yield* Recorder)).length, 6)
       })
     )
 

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Context, Effect, Fiber } from "effect"
 import type { Recorder, Tracking } from "effect-eventsourcing"
-import { MultiStreamAppend, Position, StreamName, TrackedAppend } from "effect-eventsourcing"
+import { MultiStreamAppend, Position, StreamName, TrackedAppend, TransactionalAppend } from "effect-eventsourcing"
 import { storedEvents } from "effect-eventsourcing/testing"
 import { newSchema } from "./support/database.ts"
 import type { Log } from "./support/log.ts"
@@ -82,13 +82,17 @@ for (const level of LEVELS) {
         const logs = yield* twoLogs
         const { append } = Context.get(logs.mine.services, MultiStreamAppend.MultiStreamAppend)
         const tracked = Context.get(logs.mine.services, TrackedAppend.TrackedAppend)
+        const behindWork = Context.get(logs.mine.services, TransactionalAppend.TransactionalAppend)
         const one = { stream: b, expected: "NoStream", events: storedEvents(1) } as const
         const kinds: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>> = [
           appendTo(logs.mine, b, "NoStream"),
           appendTo(logs.mine, b, "NoStream", 3),
           // a check would be of the stream as it was
           append([one], [{ stream: a, expected: 0 }]),
-          tracked.append([one], moveTo(undefined, 5n))
+          tracked.append([one], moveTo(undefined, 5n)),
+          behindWork.append({ appends: [one] }, Effect.void),
+          // refused by a version that may be long gone
+          behindWork.append({ appends: [{ ...one, stream: a }] }, Effect.void)
         ]
         const values = yield* behind(
           logs,

@@ -6,7 +6,7 @@ import { StreamName } from "effect-eventsourcing"
 import Pg from "pg"
 import { fromStorage } from "../../src/Position.ts"
 import { pages } from "../../src/postgres/pages.ts"
-import { listStreams, loadSnapshot, trackingPosition } from "../../src/postgres/sql/queries.ts"
+import { listStreams, loadSnapshot, standing, trackingPosition } from "../../src/postgres/sql/queries.ts"
 import { layerLog, url } from "./support/database.ts"
 
 const EVENTS = 1_000_000
@@ -68,7 +68,13 @@ const queries: Readonly<Record<string, readonly [sql: string, ...values: Readonl
   "the head": [head],
   "a list of streams": [listStreams(schema), "''::text", "'Dog-'::text", "'Dog.'::text", "100"],
   "a snapshot": [loadSnapshot(schema), "'Dog-76'::text"],
-  "a tracking position": [trackingPosition(schema), "'p'::text", "1", "'u'::text", "0"]
+  "a tracking position": [trackingPosition(schema), "'p'::text", "1", "'u'::text", "0"],
+  "where a repeated append stands": [
+    standing(schema),
+    ...["ARRAY['Dog-76', 'Dog-77']::text[]", "ARRAY[4, -1]", "ARRAY['Dog-76', 'Dog-77']::text[]", "ARRAY[5, 0]"],
+    "ARRAY['00000000-0000-7000-8000-000000000005', '00000000-0000-7000-8000-000000000006']::uuid[]",
+    ...["'p'::text", "1", "'u'::text", "0"]
+  ]
 }
 
 describe("plans on a log of 1,000,000 events", () => {

@@ -19,6 +19,33 @@ export const trackingPosition = (schema: string): string => `
 SELECT position FROM ${quote(schema)}.stored_tracking
 WHERE projection = $1 AND projection_version = $2 AND upstream = $3 AND slice = $4`
 
+/**
+ * Where an append stands before anything of it is done, as of this statement and without the position lock: the versions
+ * of its parts; where they are not all as expected, the position of the last of its events if these very events are there
+ * already; and the tracking.
+ *
+ * No row in a transaction that sees the log as of its beginning.
+ */
+export const standing = (schema: string): string => {
+  const s = quote(schema)
+  return `
+WITH now AS MATERIALIZED (
+  SELECT ARRAY(
+    SELECT coalesce(
+      (SELECT e.version FROM ${s}.stored_events e WHERE e.stream = part.stream ORDER BY e.version DESC LIMIT 1), -1)
+    FROM unnest($1::text[]) WITH ORDINALITY AS part (stream, i)
+    ORDER BY part.i) AS actual
+)
+SELECT now.actual,
+  CASE WHEN now.actual <> $2::integer[] THEN (
+    SELECT CASE WHEN bool_and(e.position IS NOT NULL) THEN max(e.position) END
+    FROM unnest($3::text[], $4::integer[], $5::uuid[]) AS event (stream, version, id)
+    LEFT JOIN ${s}.stored_events e ON e.stream = event.stream AND e.version = event.version AND e.id = event.id) END,
+  (SELECT t.position FROM ${s}.stored_tracking t
+    WHERE t.projection = $6 AND t.projection_version = $7 AND t.upstream = $8 AND t.slice = $9)
+FROM now WHERE current_setting('transaction_isolation') = 'read committed'`
+}
+
 /** A snapshot takes the place of an older one, never of a newer. */
 export const saveSnapshot = (schema: string): string => `
 INSERT INTO ${quote(schema)}.stored_snapshots AS kept
