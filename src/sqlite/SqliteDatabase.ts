@@ -8,7 +8,7 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { DatabaseSync } from "node:sqlite"
-import type { Scope } from "effect"
+import type { Context, Scope } from "effect"
 import { Clock, Duration, Effect, Semaphore } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
@@ -44,6 +44,8 @@ export interface SqliteDatabase {
   readonly queue: Semaphore.Semaphore
   /** The user's view of the writing connection; passes through the same queue. */
   readonly sql: SqlClient.SqlClient
+  /** The transaction of {@link sql} that whoever has this context is in, or was started in. */
+  readonly transactionOf: (context: Context.Context<never>) => Client.Transaction | undefined
   /** What the recorders of this process follow by, one each: all are told of what any of them commits. */
   readonly growths: Set<Growth>
   /** The inline projections that the next append has done, for triggers that ask; see internal/inline.ts. */
@@ -169,7 +171,7 @@ const connect = Effect.fnUntraced(function* (options: Options, synchronous: "ful
             return connection
           })
     const queue = Semaphore.makeUnsafe(1)
-    const sql = yield* Client.make({ db: writer, queue, attempt })
+    const { sql, transactionOf } = yield* Client.make({ db: writer, queue, attempt })
 
     const write: SqliteDatabase["write"] = (name, f) =>
       queue.withPermit(
@@ -195,6 +197,7 @@ const connect = Effect.fnUntraced(function* (options: Options, synchronous: "ful
       reader,
       queue,
       sql,
+      transactionOf,
       growths: new Set(),
       inlineProjections: "",
       attempt,

@@ -5,6 +5,7 @@ import { SqlClient } from "effect/sql"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
 import type * as Projection from "../Projection.ts"
+import { SqlViewStore } from "../ViewStore.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 import * as SqliteRecorder from "./SqliteRecorder.ts"
 import * as SqliteViews from "./SqliteViews.ts"
@@ -14,6 +15,8 @@ export interface SqliteOptions<E = never, R = never> extends SqliteRecorder.Opti
   /**
    * Projections that are kept up in the transactions that append. When the layer is built, their views are brought to the end
    * of the log; from then on whoever appends to this file without them is refused. Default: none.
+   *
+   * With `:memory:` the layer provides the place of their views, too: nothing else can open it.
    */
   readonly inline?: ReadonlyArray<Projection.Inline> | undefined
 }
@@ -39,23 +42,34 @@ export type SqliteServices = EventSourcing.EventSourcing | SqliteRecorder.Servic
  * })
  * ```
  */
-export const SqliteLayer = <E = never, R = never>(
+export function SqliteLayer<E = never, R = never>(
+  options: SqliteOptions<E, R> & {
+    readonly filename: ":memory:"
+    readonly inline: ReadonlyArray<Projection.Inline>
+  }
+): Layer.Layer<SqliteServices | SqlViewStore, RecorderError | E, R>
+export function SqliteLayer<E = never, R = never>(
   options: SqliteOptions<E, R>
-): Layer.Layer<SqliteServices, RecorderError | E, R> =>
-  Layer.provideMerge(EventSourcing.layer(options), layerRecorders(options))
+): Layer.Layer<SqliteServices, RecorderError | E, R>
+export function SqliteLayer<E, R>(options: SqliteOptions<E, R>): Layer.Layer<SqliteServices, RecorderError | E, R> {
+  return Layer.provideMerge(EventSourcing.layer(options), layerRecorders(options))
+}
 
 const layerRecorders = <E, R>(
   options: SqliteOptions<E, R>
 ): Layer.Layer<SqliteRecorder.Services, RecorderError | E, R> => {
-  const recorders = SqliteRecorder.layer(options)
-  const { inline = [] } = options
-  if (inline.length === 0) return recorders
-  const database = Effect.gen(function* () {
-    const opened = yield* SqliteDatabase.open(options)
-    return SqliteViews.inlineDatabase(opened, yield* SqliteViews.make(opened))
-  })
-  return EventSourcing.layerInline<SqliteRecorder.Services, E, R, RecorderError>(inline, database, options).pipe(
-    Layer.provide(recorders)
+  const { filename, inline } = options
+  const isMemory = filename === ":memory:"
+  if (inline === undefined || (inline.length === 0 && !isMemory)) return SqliteRecorder.layer(options)
+  return Layer.unwrap(
+    Effect.map(SqliteDatabase.open(options), (opened) => {
+      const recorders = EventSourcing.layerInline<SqliteRecorder.Services, E, R, RecorderError>(
+        inline,
+        Effect.map(SqliteViews.make(opened), (store) => SqliteViews.inlineDatabase(opened, store)),
+        options
+      ).pipe(Layer.provide(Layer.effectContext(SqliteRecorder.make(opened, options))))
+      return isMemory ? Layer.merge(recorders, Layer.effect(SqlViewStore, SqliteViews.make(opened))) : recorders
+    })
   )
 }
 

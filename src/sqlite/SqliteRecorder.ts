@@ -28,6 +28,7 @@ import { atLeastNone, selectAll, selectStream } from "./pages.ts"
 import type { Prepare } from "./prepare.ts"
 import { prepareOnce, preparePagesOnce } from "./prepare.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
+import type { Transaction } from "./sqlClient.ts"
 
 /** What the SQLite recorder provides. */
 export type Services =
@@ -46,18 +47,21 @@ export interface Options extends SqliteDatabase.Options {
 
 /** The log in a file, which is made or brought up to date when it is opened. */
 export const layer = (options: Options): Layer.Layer<Services, RecorderError> =>
-  Layer.effectContext(
-    Effect.gen(function* () {
-      const database = yield* SqliteDatabase.open(options)
-      const now = yield* Clock.currentTimeMillis
-      // the write lock, which another process may hold for long, is needed only where something is to be done
-      const found = yield* database.read("open a log", current)
-      const logId = found ?? (yield* database.write("open a log", (db) => migrate(db, now)))
-      const group = yield* GroupCommit.make(database)
-      const growth = yield* watchedGrowth(database, options.pollInterval ?? "100 millis")
-      return services(database, group, growth, logId)
-    })
-  )
+  Layer.effectContext(Effect.flatMap(SqliteDatabase.open(options), (database) => make(database, options)))
+
+/** The log in a file that is open. */
+export const make = Effect.fnUntraced(function* (
+  database: SqliteDatabase.SqliteDatabase,
+  { pollInterval = "100 millis" }: Options
+): Effect.fn.Return<Context.Context<Services>, RecorderError, Scope.Scope> {
+  const now = yield* Clock.currentTimeMillis
+  // the write lock, which another process may hold for long, is needed only where something is to be done
+  const found = yield* database.read("open a log", current)
+  const logId = found ?? (yield* database.write("open a log", (db) => migrate(db, now)))
+  const group = yield* GroupCommit.make(database)
+  const growth = yield* watchedGrowth(database, pollInterval)
+  return services(database, group, growth, logId)
+})
 
 /**
  * The growth that this recorder's followers go by: told of what is committed in this process, and, as long as somebody
@@ -111,7 +115,7 @@ const services = (
   growth: Effect.Effect<Growth, never, Scope.Scope>,
   logId: string
 ): Context.Context<Services> => {
-  const { writer, sql } = database
+  const { writer, sql, transactionOf } = database
   const log = exclusiveLog(writer)
   const statements = {
     committed: { one: prepareOnce(database.reader), pages: preparePagesOnce(database.reader) },
@@ -119,9 +123,18 @@ const services = (
   }
   const writing = statements.own.one
 
-  /** Whether whoever has this context is in a transaction of the file's SqlClient. */
-  const inTransaction = (context: Context.Context<never>): boolean =>
-    context.mapUnsafe.has(sql.transactionService.key) && writer.isTransaction
+  /** The transaction of the file's SqlClient that whoever has this context is in; nobody is in one that is over. */
+  const currentTransaction = (context: Context.Context<never>): Transaction | undefined => {
+    const transaction = transactionOf(context)
+    return transaction === undefined || transaction.isOver() ? undefined : transaction
+  }
+
+  /** Runs something synchronous in the transaction, which SQLite may have ended. */
+  const inTransaction = <A>(transaction: Transaction, operation: string, f: () => A): Effect.Effect<A, RecorderError> =>
+    database.attempt(operation, () => {
+      transaction.assertOpen()
+      return f()
+    })
 
   /** Reads what is committed. */
   const readCommitted = <A>(operation: string, f: (statements: Statements) => A) =>
@@ -129,17 +142,21 @@ const services = (
 
   /** Reads what the caller's own transaction has written, too, where it is in one. */
   const read = <A>(operation: string, f: (statements: Statements) => A): Effect.Effect<A, RecorderError> =>
-    Effect.contextWith((context: Context.Context<never>) =>
-      inTransaction(context) ? database.attempt(operation, () => f(statements.own)) : readCommitted(operation, f)
-    )
+    Effect.contextWith((context: Context.Context<never>) => {
+      const transaction = currentTransaction(context)
+      return transaction === undefined
+        ? readCommitted(operation, f)
+        : inTransaction(transaction, operation, () => f(statements.own))
+    })
 
-  /** A part of the transaction that the caller is in: nothing of it is kept if it fails. */
+  /** A part of the transaction: nothing of it is kept if it fails. */
   const writeInTransaction = <A, E>(
+    transaction: Transaction,
     operation: string,
     work: () => Result.Result<A, E>
   ): Effect.Effect<A, E | RecorderError> =>
     Effect.flatMap(
-      database.attempt(operation, () => {
+      inTransaction(transaction, operation, () => {
         writer.exec("SAVEPOINT part")
         try {
           const result = work()
@@ -163,9 +180,12 @@ const services = (
     events: number,
     work: () => Result.Result<A, E>
   ): Effect.Effect<A, E | RecorderError> =>
-    Effect.contextWith((context: Context.Context<never>) =>
-      inTransaction(context) ? writeInTransaction(operation, work) : group.run(operation, events, work)
-    )
+    Effect.contextWith((context: Context.Context<never>) => {
+      const transaction = currentTransaction(context)
+      return transaction === undefined
+        ? group.run(operation, events, work)
+        : writeInTransaction(transaction, operation, work)
+    })
 
   const headOf = ({ one }: Statements): Position | undefined => {
     const row = one("SELECT max(position) AS position FROM stored_events").get()
@@ -186,7 +206,7 @@ const services = (
     readAll: (all) => read(READ_LOG, ({ pages }) => selectAll(pages, all)),
     follow: (follow) => Stream.unwrap(Effect.map(growth, (told) => followPages(committed, told)(follow))),
     head: read(READ_HEAD, headOf),
-    inTransaction,
+    inTransaction: (context) => currentTransaction(context) !== undefined,
     logId
   })
 
@@ -224,7 +244,7 @@ const services = (
         const settled = yield* database.attempt("append", () => settle(log, appends, checks, tracking))
         if (settled !== undefined) return yield* Effect.fromResult(settled)
         yield* work
-        return yield* writeInTransaction("append", () => appendAll(log, appends, checks, tracking))
+        return yield* write("append", eventCount(appends), () => appendAll(log, appends, checks, tracking))
       }).pipe(
         Effect.ensuring(
           Effect.sync(() => {

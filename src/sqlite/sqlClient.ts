@@ -21,17 +21,77 @@ const isBlank = (sql: string): boolean => /^(?:[\s;]|--.*|\/\*[\s\S]*?\*\/)*$/.t
 
 type Row = Record<string, unknown>
 
+/** A transaction of the client, as whoever has it in the context finds it. */
+export interface Transaction {
+  /** Whether it has come to its end, and all of its savepoints: whoever has it in the context is outside of any. */
+  readonly isOver: () => boolean
+  /** Throws unless it is the one that is open: SQLite ends transactions by itself after some errors. */
+  readonly assertOpen: () => void
+}
+
+/** The client of a file. */
+export interface Client {
+  readonly sql: SqlClient.SqlClient
+  /** The transaction that whoever has this context is in, or was started in. */
+  readonly transactionOf: (context: Context.Context<never>) => Transaction | undefined
+}
+
+const ENDED =
+  "the transaction was ended by SQLite, which undoes all of it after some errors, or by a COMMIT or ROLLBACK among its statements"
+const OVER = "the transaction that this belongs to is over"
+
+/** The connection with the queue held, for a transaction. */
+interface Lease extends Transaction {
+  readonly isOpen: () => boolean
+  readonly begin: () => void
+  readonly end: () => void
+  /** How many there are. Whoever is in one when the transaction ends can't go on outside of it: half would be undone. */
+  savepoints: number
+}
+
+const makeLease = (db: DatabaseSync): Lease => {
+  let begun = false
+  let ended = false
+  const lease: Lease = {
+    savepoints: 0,
+    begin: () => {
+      begun = true
+    },
+    end: () => {
+      ended = true
+    },
+    isOpen: () => !ended && db.isTransaction,
+    isOver: () => ended && lease.savepoints === 0,
+    assertOpen: () => {
+      if (ended) throw new Error(OVER)
+      if (begun && !db.isTransaction) throw new Error(ENDED)
+    }
+  }
+  return lease
+}
+
+/** Rows for as long as their transaction is open. */
+function* whileOpen(rows: IterableIterator<Row>, transaction: Transaction): IterableIterator<Row> {
+  for (;;) {
+    transaction.assertOpen()
+    const next = rows.next()
+    if (next.done === true) return
+    yield next.value
+  }
+}
+
 /**
  * The `SqlClient` of `effect/sql` over a connection of `node:sqlite`, for the user's own SQL.
  *
  * Statements and transactions pass through the queue that the recorder's appends pass through, and wait for the locks of
- * other processes with Effect's clock.
+ * other processes with Effect's clock. In a transaction that SQLite has ended all of them fail. A fiber that outlives its
+ * transaction is outside of any: no other transaction is taken for its own.
  */
 export const make = Effect.fnUntraced(function* (options: {
   readonly db: DatabaseSync
   readonly queue: Semaphore.Semaphore
   readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
-}): Effect.fn.Return<SqlClient.SqlClient> {
+}): Effect.fn.Return<Client> {
   const { db, queue, attempt } = options
   const prepared = new Map<string, StatementSync>()
   const prepareOne = (sql: string): StatementSync => {
@@ -50,15 +110,6 @@ export const make = Effect.fnUntraced(function* (options: {
     if (prepared.size < 500) prepared.set(sql, statement)
     return statement
   }
-
-  const run = <A>(f: (bigints: boolean) => A): Effect.Effect<A, SqlError.SqlError> =>
-    Effect.withFiber((fiber) => {
-      const bigints = Context.get(fiber.context, SqlClient.SafeIntegers)
-      return Effect.mapError(
-        attempt("run the user's SQL", () => f(bigints)),
-        (error) => toSqlError(error.cause ?? error)
-      )
-    })
 
   const all = (
     statement: StatementSync,
@@ -81,8 +132,7 @@ export const make = Effect.fnUntraced(function* (options: {
           try: () => {
             const statement = prepareOne(sql)
             statement.setReadBigInts(Context.get(fiber.context, SqlClient.SafeIntegers))
-            const rows = statement.iterate(...(params as ReadonlyArray<SQLInputValue>)) as IterableIterator<Row>
-            return rows
+            return statement.iterate(...(params as ReadonlyArray<SQLInputValue>)) as IterableIterator<Row>
           },
           catch: toSqlError
         }),
@@ -90,40 +140,138 @@ export const make = Effect.fnUntraced(function* (options: {
       )
     )
 
-  const connection: SqlConnection.Connection = {
-    execute: (sql, params, transform) =>
-      run((bigints) => {
-        const rows = all(prepare(sql), params, bigints)
-        return transform === undefined ? rows : transform(rows)
-      }),
-    executeRaw: (sql, params) => run(() => prepare(sql).run(...(params as ReadonlyArray<SQLInputValue>))),
-    executeValues: (sql, params) => run((bigints) => values(prepare(sql), params, bigints)),
-    executeValuesUnprepared: (sql, params) => run((bigints) => values(prepareOne(sql), params, bigints)),
-    executeUnprepared: (sql, params, transform) =>
-      run((bigints) => {
-        const rows = all(prepareOne(sql), params, bigints)
-        return transform === undefined ? rows : transform(rows)
-      }),
-    executeStream: (sql, params, transform) =>
-      Stream.unwrap(
-        Effect.map(rowsOf(sql, params), (rows) => {
-          const pages = Stream.fromIterable(rows, { chunkSize: 128 })
-          return transform === undefined ? pages : Stream.mapArray(pages, (page) => transform(page) as typeof page)
-        })
-      ).pipe(Stream.catchDefect((cause) => Stream.fail(toSqlError(cause))))
+  /** A connection for single statements, or of a lease. */
+  const makeConnection = (lease?: Transaction): SqlConnection.Connection => {
+    /** The transaction to run in. Where it is over the queue is waited for, as by anyone. */
+    const current = (): Transaction | undefined => (lease?.isOver() === true ? undefined : lease)
+
+    const run = <A>(f: (bigints: boolean) => A): Effect.Effect<A, SqlError.SqlError> =>
+      Effect.withFiber((fiber) => {
+        const bigints = Context.get(fiber.context, SqlClient.SafeIntegers)
+        const transaction = current()
+        const statement = Effect.mapError(
+          attempt("run the user's SQL", () => {
+            transaction?.assertOpen()
+            return f(bigints)
+          }),
+          (error) => toSqlError(error.cause ?? error)
+        )
+        return transaction === lease ? statement : acquirers.borrower(() => statement)
+      })
+
+    return {
+      execute: (sql, params, transform) =>
+        run((bigints) => {
+          const rows = all(prepare(sql), params, bigints)
+          return transform === undefined ? rows : transform(rows)
+        }),
+      executeRaw: (sql, params) => run(() => prepare(sql).run(...(params as ReadonlyArray<SQLInputValue>))),
+      executeValues: (sql, params) => run((bigints) => values(prepare(sql), params, bigints)),
+      executeValuesUnprepared: (sql, params) => run((bigints) => values(prepareOne(sql), params, bigints)),
+      executeUnprepared: (sql, params, transform) =>
+        run((bigints) => {
+          const rows = all(prepareOne(sql), params, bigints)
+          return transform === undefined ? rows : transform(rows)
+        }),
+      executeStream: (sql, params, transform) =>
+        Stream.unwrap(
+          Effect.gen(function* () {
+            const transaction = current()
+            if (transaction !== lease) yield* acquirers.acquirer
+            const rows = yield* rowsOf(sql, params)
+            const pages = Stream.fromIterable(transaction === undefined ? rows : whileOpen(rows, transaction), {
+              chunkSize: 128
+            })
+            return transform === undefined ? pages : Stream.mapArray(pages, (page) => transform(page) as typeof page)
+          })
+        ).pipe(Stream.catchDefect((cause) => Stream.fail(toSqlError(cause))))
+    }
   }
 
   const acquirers = SqlClient.makeSqliteAcquirers({
-    connection: Effect.succeed(connection),
+    connection: Effect.succeed(makeConnection()),
     semaphore: queue,
     isTransaction: () => db.isTransaction
   })
-  return yield* SqlClient.make({
+  /** The leases, by the connections that stand for them. */
+  const leases = new WeakMap<SqlConnection.Connection, Lease>()
+  const makeLeased = (): SqlConnection.Connection => {
+    const lease = makeLease(db)
+    const connection = makeConnection(lease)
+    leases.set(connection, lease)
+    return connection
+  }
+  const endLease = (connection: SqlConnection.Connection) => Effect.sync(() => leases.get(connection)?.end())
+  const spanAttributes = [["db.system.name", "sqlite"]] as const
+  const sql = yield* SqlClient.make({
     ...acquirers,
+    transactionAcquirer: Effect.tap(Effect.map(acquirers.transactionAcquirer, makeLeased), (connection) =>
+      Effect.addFinalizer(() => endLease(connection))
+    ),
     driver: "node-sqlite",
     compiler: Statement.makeCompilerSqlite(),
-    beginTransaction: "BEGIN IMMEDIATE",
-    releaseSavepoint: (name) => `RELEASE SAVEPOINT ${name}`,
-    spanAttributes: [["db.system.name", "sqlite"]]
+    spanAttributes
   }).pipe(Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make))
+
+  const { transactionService } = sql
+  const transactionOf: Client["transactionOf"] = (context) => {
+    const level = Context.getOrUndefined(context, transactionService)
+    return level === undefined ? undefined : leases.get(level[0])
+  }
+
+  /** Begins or ends something on a lease that is not over. */
+  const control = (
+    connection: SqlConnection.Connection,
+    statement: string,
+    done?: (lease: Lease) => void
+  ): Effect.Effect<void, SqlError.SqlError> =>
+    Effect.mapError(
+      attempt("control a transaction", () => {
+        const lease = leases.get(connection)
+        lease?.assertOpen()
+        prepare(statement).run()
+        if (lease !== undefined) done?.(lease)
+      }),
+      (error) => toSqlError(error.cause ?? error)
+    )
+  /** Undoes something where there still is something to undo. */
+  const undo = (connection: SqlConnection.Connection, statement: string) =>
+    Effect.suspend(() => (leases.get(connection)?.isOpen() === true ? control(connection, statement) : Effect.void))
+
+  const transact = SqlClient.makeWithTransaction({
+    transactionService,
+    spanAttributes,
+    acquireConnection: (restore) => Effect.map(restore(acquirers.transactionAcquirer), makeLeased),
+    begin: (connection, statement = "BEGIN IMMEDIATE") => control(connection, statement, (lease) => lease.begin()),
+    // one of these ends each transaction: a finalizer would cost as much as a statement
+    commit: (connection) => control(connection, "COMMIT", (lease) => lease.end()),
+    onCommitFailure: (connection) => Effect.ensuring(acquirers.onCommitFailure(connection), endLease(connection)),
+    rollback: (connection) => Effect.ensuring(undo(connection, "ROLLBACK"), endLease(connection)),
+    savepoint: (connection, id) =>
+      control(connection, `SAVEPOINT effect_sql_${id}`, (lease) => {
+        lease.savepoints++
+      }),
+    rollbackSavepoint: (connection, id) => undo(connection, `ROLLBACK TO SAVEPOINT effect_sql_${id}`),
+    releaseSavepoint: (connection, id) =>
+      Effect.ensuring(
+        undo(connection, `RELEASE SAVEPOINT effect_sql_${id}`),
+        Effect.sync(() => {
+          const lease = leases.get(connection)
+          if (lease !== undefined) lease.savepoints--
+        })
+      )
+  })
+  const withTransaction: SqlClient.SqlClient["withTransaction"] = <R, E, A>(self: Effect.Effect<A, E, R>) =>
+    Effect.contextWith((context: Context.Context<R>) => {
+      const transaction = transactionOf(context)
+      if (transaction === undefined) return transact(self)
+      if (transaction.isOver()) {
+        const outside = (inside: Context.Context<R>) => Context.omit(transactionService)(inside) as Context.Context<R>
+        return Effect.updateContext(transact(self), outside)
+      }
+      // a COMMIT would fail; the end of a savepoint has nothing to say where it is gone
+      const stillOpen = Effect.try({ try: transaction.assertOpen, catch: toSqlError })
+      return transact(Effect.tap(self, () => stillOpen))
+    })
+  return { sql: Object.assign(sql, { withTransaction }), transactionOf }
 })
