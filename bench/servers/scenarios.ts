@@ -13,22 +13,24 @@ import { itemAt, Order } from "../order.ts"
 import type { Orders } from "../scenarios/writing.ts"
 import { addItem } from "../scenarios/writing.ts"
 import type { Timed } from "../timing.ts"
-import { rate, timed } from "../timing.ts"
+import { timed } from "../timing.ts"
 import type { Driver } from "./Driver.ts"
 
 /** The log that all scenarios share, and both sides of it. */
 export interface Bench {
   readonly services: Context.Context<EventSourcing.EventSourcing | Recorder.Recorder>
-  readonly drivers: ReadonlyArray<Driver>
+  readonly drivers: readonly [Driver, Driver?]
   /** What an append of one event takes without the library, in seconds, one after the other. */
   readonly commit: number
   /** A log of its own on the same server. */
   readonly anotherLog: Effect.Effect<Bench, unknown, Scope.Scope>
 }
 
-/** Each driver in turn; the faster one counts. */
-const fastest = (all: ReadonlyArray<Driver>, run: (driver: Driver) => Effect.Effect<Timed, unknown>) =>
-  Effect.map(Effect.forEach(all, run), (times) => times.reduce((a, b) => (rate(b) > rate(a) ? b : a)))
+/** What the library is compared with: one driver, or two, of which the faster counts. */
+const sidesOf = (
+  [one, another]: Bench["drivers"],
+  run: (driver: Driver) => Effect.Effect<Timed, unknown>
+): Omit<Sides, "ours"> => ({ other: run(one), third: another === undefined ? undefined : run(another) })
 
 const newOrders = (count: number): ReadonlyArray<OrderId> =>
   Array.from({ length: count }, () => Order.id(`order ${randomUUID()}`))
@@ -47,7 +49,7 @@ const writing = (
     const orders = yield* openOrders(ids)
     return yield* timed(scenario.count, scenario.ours(orders, ids))
   }).pipe(Effect.provide(services)),
-  other: fastest(drivers, (driver) =>
+  ...sidesOf(drivers, (driver) =>
     Effect.gen(function* () {
       const ids = newOrders(scenario.orders)
       yield* openOrders(ids)
@@ -172,7 +174,7 @@ const rehydrate10000: ServerScenario = {
         5,
         Effect.map(uncached, ({ version }) => version + 1)
       ),
-      other: fastest(drivers, (driver) => checked(events, 5, driver.readStream(Order.stream(id))))
+      ...sidesOf(drivers, (driver) => checked(events, 5, driver.readStream(Order.stream(id))))
     }
   })
 }
@@ -198,7 +200,7 @@ const readAll: ServerScenario = {
     })
     return {
       ours: checked(events, 1, ours),
-      other: fastest(log.drivers, (driver) => checked(events, 1, driver.readAll))
+      ...sidesOf(log.drivers, (driver) => checked(events, 1, driver.readAll))
     }
   })
 }

@@ -23,6 +23,10 @@ export const withSpan =
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.withFiber((fiber) => (isTraced(fiber) ? inSpan(self, name, { attributes }) : self))
 
+/** Runs without making the spans that others make, where nobody would see them. */
+export const withoutUnseenSpans = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => (isTraced(fiber) ? self : Effect.withTracerEnabled(self, false)))
+
 /** The most links of a span: more say nothing more, and cost those who keep them. */
 const MAX_LINKS = 128
 

@@ -68,10 +68,11 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
       const look = looker(database)
       const group = yield* GroupAppend.make((requests) => database.committed(send(requests)))
 
-      const tellFollowers = (position: Position | undefined) =>
-        Effect.sync(() => {
-          if (position !== undefined) wakes.reached(position)
-        })
+      const tellFollowers = (position: Position | undefined) => {
+        if (position !== undefined) wakes.reached(position)
+      }
+      const tellFollowersAfterCommit = (position: Position | undefined) =>
+        database.client.afterCommit(Effect.sync(() => tellFollowers(position)))
       const recordInTransaction = (request: Request) =>
         Effect.tap(
           PostgresDatabase.inSavepoint(
@@ -79,7 +80,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
             "append",
             Effect.flatMap(send([request]), ([answer]) => answer as Answer)
           ),
-          ({ position }) => database.client.afterCommit(tellFollowers(position))
+          ({ position }) => tellFollowersAfterCommit(position)
         )
 
       /** In the caller's own transaction where it has one, otherwise along with others. */
@@ -87,12 +88,12 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         Effect.contextWith((context: Context.Context<never>) => {
           const reason = unstorableRequest(request)
           if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "append", reason }))
-          return Effect.map(
-            database.inTransaction(context)
-              ? recordInTransaction(request)
-              : Effect.tap(group(request), ({ position }) => tellFollowers(position)),
-            ({ position }) => position
-          )
+          return database.inTransaction(context)
+            ? Effect.map(recordInTransaction(request), ({ position }) => position)
+            : Effect.map(group(request), ({ position }) => {
+                tellFollowers(position)
+                return position
+              })
         })
 
       /**
@@ -132,7 +133,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
             const { position, isRepeated } = yield* answer as Answer
             // what was done before is not to be done twice: the transaction is given up
             if (isRepeated) return yield* Effect.fail(new Repeated(position))
-            yield* database.client.afterCommit(tellFollowers(position))
+            yield* tellFollowersAfterCommit(position)
             return position
           })
         ).pipe(

@@ -29,7 +29,7 @@ export const sender = ({
   schema
 }: PostgresDatabase): ((requests: ReadonlyArray<Request>) => Effect.Effect<ReadonlyArray<Answer>, RecorderError>) => {
   const s = quote(schema)
-  const one = `SELECT new_position, actual, repeated FROM ${s}.append_event(${placeholders(11)})`
+  const one = `SELECT ${s}.append_event(${placeholders(11)})`
   const many = `SELECT first_position, actual, refused, repeated, tracked FROM ${s}.append_events(${placeholders(21)})`
   return (requests) =>
     Effect.suspend(() => {
@@ -41,7 +41,7 @@ export const sender = ({
             toAnswers(requests, row as Row)
           )
         : Effect.map(query("append", one, ofEvent(lockTimeout, part.stream, part.expected, event)), ([row]) => [
-            toAnswer(part, row as Row)
+            toAnswer(part, row?.[0] as ReadonlyArray<bigint | null>)
           ])
     })
 }
@@ -78,15 +78,10 @@ const settled = ({ parts, move }: Request, row: Row): Answer | undefined => {
 }
 
 /** What `append_event` answers. */
-const toAnswer = (part: Part, row: Row): Answer => {
-  const [position, actual, repeated] = row as readonly [
-    position: bigint | null,
-    actual: number,
-    repeated: bigint | null
-  ]
+const toAnswer = (part: Part, [position, actual, repeated]: ReadonlyArray<bigint | null>): Answer => {
   const recorded = position ?? repeated
-  return recorded === null
-    ? Effect.fail(wrongVersion([part], [actual]))
+  return recorded == null
+    ? Effect.fail(wrongVersion([part], [Number(actual)]))
     : Effect.succeed({ position: fromStorage(BigInt(recorded)), isRepeated: position === null })
 }
 

@@ -1,7 +1,8 @@
-import { Effect, Exit } from "effect"
+import { Cause, Effect } from "effect"
 import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
+import { withoutUnseenSpans } from "../internal/tracing.ts"
 import type { Answer, Sent } from "./appends.ts"
 import type { Request } from "./parameters.ts"
 
@@ -43,13 +44,18 @@ export const make = Effect.fnUntraced(function* (
   /** The streams of the calls that are under way: what comes for them waits, so that it goes in the order in which it came. */
   const underWay = new Set<string>()
   let calls = 0
-  let sending = 0
+  /** What the calls that are under way were begun with, and how many appends that is. */
+  const batches = new Set<ReadonlyArray<Pending>>()
+  let appendsUnderWay = 0
+  /** A writer is telling answers: what comes of them goes on with it. */
+  let isAnswering = false
   let closed = false
 
   const unavailable = () => new RecorderUnavailable({ operation: "append", reason: "the log was closed" })
 
   /** Whether one of those who wait may go now: nothing that came before it is for one of its streams. */
   const isWorkThere = (): boolean => {
+    if (underWay.size === 0) return pending.length > 0
     const streams = new Set(underWay)
     return pending.some(({ request: { parts }, state }) => {
       if (state !== "waiting") return false
@@ -59,9 +65,16 @@ export const make = Effect.fnUntraced(function* (
     })
   }
 
-  const work = Effect.callback<void>((resume) => {
+  /** How many went with the last call. */
+  let together = 1
+
+  /**
+   * Waits for work, and a turn more: those that are ready to run now get to go along. Who was alone last time mostly is
+   * again, and need not wait.
+   */
+  const waitForWork = Effect.callback<void>((resume) => {
     if (pending.length > 0 && isWorkThere()) return resume(Effect.void)
-    const wake = () => resume(Effect.void)
+    const wake = () => resume(together === 1 ? Effect.void : Effect.yieldNow)
     idle.push(wake)
     return Effect.sync(() => {
       const at = idle.indexOf(wake)
@@ -70,13 +83,13 @@ export const make = Effect.fnUntraced(function* (
   })
 
   /** Takes what goes into the next call. Of appends to one stream the first goes, the others wait for what comes of it. */
-  const takeBatch = (): Array<Pending> => {
+  const takeBatch = (): ReadonlyArray<Pending> => {
     const batch: Array<Pending> = []
     const left: Array<Pending> = []
     const streams = new Set(underWay)
-    // half of what comes in one go is left for the other writer: while one call is under way on the server, the answers
-    // of the other are taken here
-    const most = sending === 0 && pending.length >= SHARED ? Math.ceil(pending.length / 2) : MAX_APPENDS
+    // the other call gets as many as this one: while one is under way on the server, the answers of the other are taken here
+    const all = pending.length + appendsUnderWay
+    const most = all >= SHARED ? Math.ceil(all / WRITERS) : MAX_APPENDS
     let events = 0
     let size = 0
     let full = false
@@ -115,6 +128,7 @@ export const make = Effect.fnUntraced(function* (
     for (const one of some) answer(one, Effect.fail(error))
   }
   const end = (batch: ReadonlyArray<Pending>): void => {
+    appendsUnderWay -= batch.length
     for (const { request } of batch) {
       for (const { stream } of request.parts) underWay.delete(stream)
     }
@@ -129,68 +143,64 @@ export const make = Effect.fnUntraced(function* (
     answerAll(waited, error)
   }
 
-  const sendSafely = (requests: ReadonlyArray<Request>) =>
-    Effect.catchDefect(send(requests), (cause) =>
-      Effect.fail(new RecorderFailure({ operation: "append", reason: messageOf(cause), cause }))
-    )
-
   /** Sends a batch. When the server refuses it, its halves are sent, down to the one append that is at fault. */
-  const sendBatch = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      const call = ++calls
-      return Effect.matchEffect(sendSafely(batch.map(({ request }) => request)), {
-        onSuccess: (answers) =>
-          Effect.sync(() => {
-            end(batch)
-            batch.forEach((one, i) => {
-              answer(one, answers[i] as Answer)
-            })
-          }),
-        onFailure: (error) => {
-          if (error._tag === "RecorderUnavailable" || batch.length === 1) {
-            return Effect.sync(() => {
-              end(batch)
-              fail(batch, error, call)
-            })
-          }
-          const half = batch.length >> 1
-          return Effect.andThen(sendBatch(batch.slice(0, half)), sendBatch(batch.slice(half)))
+  const sendBatch = (batch: ReadonlyArray<Pending>): Effect.Effect<void> => {
+    const call = ++calls
+    return Effect.matchCauseEffect(send(batch.map(({ request }) => request)), {
+      onSuccess: (answers) => {
+        end(batch)
+        isAnswering = true
+        batch.forEach((one, i) => {
+          answer(one, answers[i] as Answer)
+        })
+        isAnswering = false
+        return Effect.void
+      },
+      onFailure: (cause) => {
+        const error = failureOf(cause)
+        if (error._tag === "RecorderUnavailable" || batch.length === 1) {
+          end(batch)
+          fail(batch, error, call)
+          return Effect.void
         }
-      })
+        const half = batch.length >> 1
+        return Effect.andThen(
+          sendBatch(batch.slice(0, half)),
+          Effect.suspend(() => sendBatch(batch.slice(half)))
+        )
+      }
     })
+  }
 
+  /** Sends what waits until nothing does. */
+  const write = Effect.gen(function* () {
+    while (pending.length > 0 && isWorkThere()) {
+      const batch = takeBatch()
+      if (batch.length === 0) break
+      together = batch.length
+      appendsUnderWay += batch.length
+      batches.add(batch)
+      yield* sendBatch(batch)
+      batches.delete(batch)
+      // where all who were answered have come straight back with more, nobody else is about to join them
+      if (pending.length < batch.length) yield* Effect.yieldNow
+    }
+  })
+
+  // the layer is closed: nobody waits for ever
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       closed = true
+      for (const batch of batches) answerAll(batch, unavailable())
       answerAll(pending, unavailable())
       pending = []
     })
   )
-  let together = 1
-  const write = work.pipe(
-    // those that are ready to run now get to go along; who was alone last time mostly is again, and need not wait
-    Effect.andThen(Effect.suspend(() => (together === 1 ? Effect.void : Effect.yieldNow))),
-    Effect.andThen(
-      Effect.suspend(() => {
-        const batch = takeBatch()
-        if (batch.length === 0) return Effect.void
-        together = batch.length
-        sending++
-        return Effect.onExit(sendBatch(batch), (exit) =>
-          Effect.sync(() => {
-            sending--
-            // the layer is closed meanwhile: nobody waits for ever
-            if (Exit.isFailure(exit)) {
-              end(batch)
-              answerAll(batch, unavailable())
-            }
-          })
-        )
-      })
-    )
-  )
   for (let writer = 0; writer < WRITERS; writer++) {
-    yield* Effect.forkScoped(Effect.forever(write), { startImmediately: true })
+    yield* Effect.forever(Effect.andThen(waitForWork, write)).pipe(
+      withoutUnseenSpans,
+      Effect.forkScoped({ startImmediately: true })
+    )
   }
 
   const append: GroupAppend = (request) =>
@@ -204,7 +214,7 @@ export const make = Effect.fnUntraced(function* (
       }
       const one: Pending = { request, events, size, since: calls, answer: resume, state: "waiting" }
       pending.push(one)
-      idle.pop()?.()
+      if (!isAnswering) idle.pop()?.()
       return Effect.suspend(() => {
         if (one.state === "waiting") one.state = "cancelled"
         // what was sent is recorded or not when the interrupted fiber ends, and stays so
@@ -217,3 +227,11 @@ export const make = Effect.fnUntraced(function* (
     })
   return append
 })
+
+/** What a call failed with; a defect of it is a failure of the appends that were in it. */
+const failureOf = (cause: Cause.Cause<RecorderError>): RecorderError => {
+  const failure = Cause.squash(cause)
+  return failure instanceof RecorderUnavailable || failure instanceof RecorderFailure
+    ? failure
+    : new RecorderFailure({ operation: "append", reason: messageOf(failure), cause: failure })
+}

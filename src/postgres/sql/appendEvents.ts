@@ -1,5 +1,5 @@
 import { logTable, positions, quote } from "./identifiers.ts"
-import { refuseOldSnapshots } from "./lockPositions.ts"
+import { lockKey, refuseOldSnapshots } from "./lockPositions.ts"
 
 /**
  * `append_events` records several independent appends in one call: each of them is accepted or refused by itself.
@@ -7,6 +7,9 @@ import { refuseOldSnapshots } from "./lockPositions.ts"
  * An append has parts: a stream that has to be at a version (-1: it has no event), to append to or only to be checked.
  * The events of all parts come in the order in which they are to be recorded, each with its place. No two parts of a call
  * name the same stream.
+ *
+ * Arrays are unnested in select lists, where they go on in step and in their order; as functions in FROM each would first be
+ * written to a tuplestore of its own.
  *
  * What happens under the position lock is checking and inserting, nothing else, and what is checked is read after the
  * lock was taken (a VOLATILE function sees at each statement what is committed by then).
@@ -41,7 +44,9 @@ DECLARE
   tracking bigint;
 BEGIN
   ${refuseOldSnapshots}
-  PERFORM ${s}.lock_positions(lock_timeout);
+  IF NOT pg_try_advisory_xact_lock(${lockKey(schema)}) THEN
+    PERFORM ${s}.lock_positions(lock_timeout);
+  END IF;
 
   actual := ARRAY(
     SELECT coalesce(
@@ -51,8 +56,7 @@ BEGIN
       CASE WHEN part.expected >= 0 THEN
         (SELECT e.version FROM ${s}.stored_events e WHERE e.stream = part.stream ORDER BY e.version DESC LIMIT 1) END,
       -1)
-    FROM unnest(part_stream, part_version) WITH ORDINALITY AS part (stream, expected, i)
-    ORDER BY part.i);
+    FROM (SELECT unnest(part_stream) AS stream, unnest(part_version) AS expected) AS part);
 
   IF move_to IS NOT NULL THEN
     SELECT t.position INTO tracking FROM ${s}.stored_tracking t
@@ -97,16 +101,19 @@ BEGIN
     RETURN;
   END IF;
   first_position := min(p)
-  FROM (SELECT nextval(${positions(schema)}::regclass) AS p FROM generate_series(1, events)) AS drawn;
+  FROM (SELECT nextval(${positions(schema)}::regclass) AS p FROM (SELECT generate_series(1, events)) AS n) AS drawn;
   INSERT INTO ${s}.stored_events
     (position, stream, version, id, type, schema_version, encoding, payload_text, payload_bytes, metadata, recorded_at)
-  SELECT first_position + event.i - 1, event.stream, event.version, event.id, event.type, event.schema_version,
+  SELECT event.position, event.stream, event.version, event.id, event.type, event.schema_version,
     event.encoding, event.payload_text, event.payload_bytes, event.metadata, event.recorded_at
-  FROM unnest(
-    event_append, event_stream, event_version, event_id, event_type, event_schema_version, event_encoding,
-    event_payload_text, event_payload_bytes, event_metadata, event_recorded_at
-  ) WITH ORDINALITY AS event (
-    append, stream, version, id, type, schema_version, encoding, payload_text, payload_bytes, metadata, recorded_at, i)
+  FROM (
+    SELECT generate_series(first_position, first_position + events - 1) AS position,
+      unnest(event_append) AS append, unnest(event_stream) AS stream, unnest(event_version) AS version,
+      unnest(event_id) AS id, unnest(event_type) AS type, unnest(event_schema_version) AS schema_version,
+      unnest(event_encoding) AS encoding, unnest(event_payload_text) AS payload_text,
+      unnest(event_payload_bytes) AS payload_bytes, unnest(event_metadata) AS metadata,
+      unnest(event_recorded_at) AS recorded_at
+  ) AS event
   WHERE refused IS NULL OR event.append <> ALL (refused);
 
   PERFORM pg_notify('stored_events_' || ${logTable(schema)}::regclass::oid, (first_position + events - 1)::text);

@@ -33,8 +33,7 @@ WITH now AS MATERIALIZED (
   SELECT ARRAY(
     SELECT coalesce(
       (SELECT e.version FROM ${s}.stored_events e WHERE e.stream = part.stream ORDER BY e.version DESC LIMIT 1), -1)
-    FROM unnest($1::text[]) WITH ORDINALITY AS part (stream, i)
-    ORDER BY part.i) AS actual
+    FROM (SELECT unnest($1::text[]) AS stream) AS part) AS actual
 )
 SELECT now.actual,
   CASE WHEN now.actual <> $2::integer[] THEN (
