@@ -91,6 +91,22 @@ describe("the calls that it takes", () => {
     })
   )
 
+  it.live("an append alone that is refused leaves no gap", () =>
+    Effect.gen(function* () {
+      const { recorder } = yield* countingLog(yield* newSchema)
+      const append = newAppend("a")
+      assert.strictEqual((yield* recorder.append(append)).position, Position.Position.make(1n))
+      assert.strictEqual((yield* Effect.flip(recorder.append(newAppend("a"))))._tag, "WrongExpectedVersion")
+      assert.strictEqual(
+        (yield* Effect.flip(recorder.append({ ...newAppend("a"), expected: 7 })))._tag,
+        "WrongExpectedVersion"
+      )
+      // sent again it is answered with where it is
+      assert.strictEqual((yield* recorder.append(append)).position, Position.Position.make(1n))
+      assert.strictEqual((yield* recorder.append(newAppend("b"))).position, Position.Position.make(2n))
+    })
+  )
+
   it.live("what comes while others are under way goes along in one", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
