@@ -39,23 +39,22 @@
  * ```
  */
 import type { Duration } from "effect"
-import { Cause, Clock, Effect } from "effect"
+import { Effect } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { SqlClient } from "effect/sql"
 import type * as Aggregate from "./Aggregate.ts"
-import type { RecorderError } from "./EventSourcingError.ts"
-import { ProjectionBehind, RecorderFailure, RecorderUnavailable } from "./EventSourcingError.ts"
+import type { ProjectionBehind, RecorderError } from "./EventSourcingError.ts"
+import { RecorderFailure } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
-import { causeText } from "./internal/causeText.ts"
-import { messageOf } from "./internal/messageOf.ts"
+import { build, effectOf, handlersOf } from "./internal/defineProjection.ts"
+import { keyOf } from "./internal/keyOf.ts"
 import { milliseconds } from "./internal/options.ts"
-import { passesByItself } from "./internal/passing.ts"
+import { replay as again } from "./internal/replay.ts"
+import { untilReached } from "./internal/untilReached.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
 import { Recorder } from "./Recorder.ts"
-import { fromStorage } from "./StreamName.ts"
-import type * as Tracking from "./Tracking.ts"
 import type * as View from "./View.ts"
 import type { DeadLetter, Mode, Progress, ViewStore } from "./ViewStore.ts"
 import * as ViewStores from "./ViewStore.ts"
@@ -165,7 +164,8 @@ export type Followed<K extends View.Any, D extends Delivery, R> = Projection<K, 
  */
 export type Inline = Projection<View.Sql<SqlClient.SqlClient>, "inline", "exactly-once", SqlClient.SqlClient>
 
-type AnyRecorded = Positioned<string, Aggregate.AnyEvent>
+/** Any event that a projection handles. @internal */
+export type AnyRecorded = Positioned<string, Aggregate.AnyEvent>
 
 /** What the runner needs of a projection. @internal */
 export interface Compiled {
@@ -266,103 +266,6 @@ export const atLeastOnce = <const As extends OneOrMore, K extends View.Any, cons
   }) as never
 }
 
-/** What a handler gives, which without types may be anything. */
-const effectOf = (name: string, given: unknown): Effect.Effect<unknown, unknown, unknown> => {
-  if (Effect.isEffect(given)) return given
-  throw new Error(`projection "${name}": a handler or setup gives an Effect, and this one gave ${typeof given}`)
-}
-
-type AnyHandler = (event: AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, unknown>
-
-/** Finds handlers by aggregate and event. */
-const handlersOf = (name: string, aggregates: ReadonlyArray<Aggregate.Any>, given: object) => {
-  const byAggregate = new Map<string, ReadonlyMap<string, AnyHandler>>()
-  for (const aggregate of aggregates) {
-    const of = new Map<string, AnyHandler>()
-    const own = (given as Readonly<Record<string, Readonly<Record<string, AnyHandler | Ignore | undefined>>>>)[
-      aggregate.name
-    ]
-    for (const tag of aggregate.compiled.byTag.keys()) {
-      const handler = own?.[tag]
-      if (handler === undefined) {
-        throw new Error(
-          `projection "${name}" has no handler for ${aggregate.name}.${tag}: write one, or Projection.ignore`
-        )
-      }
-      if (typeof handler === "function") of.set(tag, handler)
-    }
-    const unknown = Object.keys(own ?? {}).find((tag) => !aggregate.compiled.byTag.has(tag))
-    if (unknown !== undefined) {
-      throw new Error(`projection "${name}" handles ${aggregate.name}.${unknown}, and there is no such event`)
-    }
-    byAggregate.set(aggregate.name, of)
-  }
-  const other = Object.keys(given).find((aggregate) => !byAggregate.has(aggregate))
-  if (other !== undefined) {
-    throw new Error(`projection "${name}" handles events of ${other}, which is none of its aggregates`)
-  }
-  return {
-    handles: (aggregate: string, tag: string) => byAggregate.get(aggregate)?.has(tag) === true,
-    of: ({ aggregate, event }: AnyRecorded) => byAggregate.get(aggregate)?.get(event._tag) as AnyHandler
-  }
-}
-
-const build = (
-  name: string,
-  { version = 1, aggregates, view }: Definition<ReadonlyArray<Aggregate.Any>, View.Any>,
-  mode: Mode,
-  delivery: Delivery,
-  compiled: Omit<Compiled, "setup">
-): Omit<Any, "~types"> => {
-  if (!/^[a-z][a-z0-9_]{0,39}$/.test(name)) {
-    throw new Error(`projection "${name}": a name is 1 to 40 lower-case letters, digits and "_", a letter first`)
-  }
-  if (/_v[0-9]+(_|$)/.test(name)) {
-    throw new Error(`projection "${name}": a name has no "_v" with a number: that is how its versions are told apart`)
-  }
-  if (!(Number.isInteger(version) && version > 0 && version < 1_000_000)) {
-    throw new Error(`projection "${name}": version is a whole number from 1 on, not ${version}`)
-  }
-  const names = new Set(aggregates.map((aggregate) => aggregate.name))
-  if (names.size < aggregates.length) throw new Error(`projection "${name}" names an aggregate twice`)
-  const setup =
-    view._tag === "Memory"
-      ? (memoryView: unknown) => (memoryView as View.MemoryView<unknown>).set(view.initial())
-      : (sqlView: unknown) => effectOf(name, view.setup(sqlView as View.SqlView))
-  return {
-    ...{ name, version, aggregates, view, mode, delivery },
-    compiled: {
-      ...compiled,
-      // what is thrown is a failure as any other
-      handle: (events, memoryOrSql) => Effect.suspend(() => compiled.handle(events, memoryOrSql)),
-      setup: (memoryOrSql) =>
-        Effect.catchCause(
-          Effect.suspend((): Effect.Effect<unknown, unknown, unknown> => setup(memoryOrSql)),
-          (cause) =>
-            Cause.hasInterruptsOnly(cause)
-              ? Effect.failCause(cause as Cause.Cause<never>)
-              : Effect.fail(setupFailed(name, Cause.squash(cause)))
-        )
-    }
-  }
-}
-
-const setupFailed = (name: string, cause: unknown): RecorderError => {
-  const failure = { operation: `set up the view of projection "${name}"`, reason: messageOf(cause), cause }
-  return passesByItself(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
-}
-
-/** What tracking calls the log: a view is made from one. */
-const UPSTREAM = "log"
-
-/** The key of a projection's tracking. @internal */
-export const keyOf = ({ name, version }: Any): Tracking.Key => ({
-  projection: name,
-  version,
-  upstream: UPSTREAM,
-  slice: 0
-})
-
 /** The store of a projection's view. @internal */
 export const storeOf = <K extends View.Any>(
   projection: Projection<K, Mode, Delivery, unknown>
@@ -370,8 +273,6 @@ export const storeOf = <K extends View.Any>(
   Effect.service(
     (projection.view._tag === "Memory" ? ViewStores.MemoryViewStore : ViewStores.SqlViewStore) as never
   ) as never
-
-const currentOf = (versions: ReadonlyArray<Progress>) => versions.find(({ status }) => status === "current")
 
 /**
  * Reads the view: that of the current version, which is not always the one that is defined here: while a new version catches
@@ -384,7 +285,7 @@ export const read = <K extends View.Any, A, E, R>(
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
     const key = keyOf(projection)
-    const current = currentOf(yield* store.versions(key))
+    const current = (yield* store.versions(key)).find(({ status }) => status === "current")
     if (current === undefined) {
       return yield* new RecorderFailure({
         operation: `read projection "${projection.name}"`,
@@ -402,12 +303,6 @@ export const versions = <K extends View.Any>(
   projection: Projection<K, Mode, Delivery, unknown>
 ): Effect.Effect<ReadonlyArray<Progress>, RecorderError, ViewStores.Of<K>> =>
   Effect.flatMap(storeOf(projection), (store) => store.versions(keyOf(projection)))
-
-/** How often a waiter looks for what another process has done, in milliseconds. */
-const POLL = 50
-
-/** How long a waiter gives others, where the runner in its process has stopped, in milliseconds. */
-const OTHERS = 1000
 
 /**
  * Waits until the current version has processed everything up to a position, that of a command's last event: whoever reads
@@ -427,45 +322,9 @@ export const wait = <K extends View.Any>(
       `wait for projection "${projection.name}"`,
       "timeout",
       options.timeout ?? "5 seconds",
-      {
-        least: 0,
-        endless: true
-      }
+      { least: 0, endless: true }
     )
-    const store = yield* storeOf(projection)
-    const key = keyOf(projection)
-    const local = store.local(projection.name)
-    const isThere = (progress: Progress | undefined) =>
-      progress !== undefined &&
-      (progress.mode === "inline" || (progress.position !== undefined && progress.position >= position))
-    const began = yield* Clock.currentTimeMillis
-    let current: Progress | undefined
-    let looked = Number.NEGATIVE_INFINITY
-    while (true) {
-      const seen = local.growth.current()
-      const now = yield* Clock.currentTimeMillis
-      const known = current === undefined ? undefined : local.position(current.version)
-      // asked where it is time to, and where it will be so; the version that is read may be another one by then
-      if (now - looked >= POLL || (known !== undefined && known >= position)) {
-        current = currentOf(yield* store.versions(key))
-        looked = now
-        if (isThere(current)) return
-      }
-      const version = current?.version ?? projection.version
-      const stopped = local.stopped.get(version)
-      const waited = stopped === undefined ? timeout : Math.min(timeout, OTHERS)
-      const left = waited - (now - began)
-      if (left <= 0) {
-        return yield* new ProjectionBehind({
-          ...{ projection: projection.name, position, reached: current?.position, waited, stopped },
-          blocked: stopped === undefined ? local.blocked.get(version) : undefined
-        })
-      }
-      yield* Effect.raceFirst(
-        Effect.ignore(local.growth.after(seen)),
-        Effect.sleep(Math.min(looked + POLL - now, left))
-      )
-    }
+    yield* untilReached(yield* storeOf(projection), projection, position, timeout)
   })
 
 /**
@@ -508,47 +367,5 @@ export const replay = <K extends View.Any, R>(
   options: { readonly stream?: string } = {}
 ): Effect.Effect<Replayed, RecorderError, ViewStores.Of<K> | HandlerServices<K, R> | Recorder | EventStore> =>
   Effect.gen(function* () {
-    const store = yield* storeOf(projection)
-    const recorder = yield* Recorder
-    const decode = (yield* EventStore).decode(projection.aggregates)
-    const key = keyOf(projection)
-    let replayed = 0
-    const handle = Effect.fnUntraced(function* ({ stream, streamVersion, position }: DeadLetter) {
-      const found = yield* recorder.readStream({
-        stream: fromStorage(stream),
-        after: streamVersion - 1,
-        upTo: streamVersion,
-        limit: 1
-      })
-      if (found[0]?.position !== position) return yield* Effect.fail("the log has no such event (any more)")
-      const events = yield* decode(found)
-      const handled = events.filter(({ aggregate, event }) => projection.compiled.handles(aggregate, event._tag))
-      return yield* store.takeBack(key, position, (view) =>
-        handled.length === 0 ? Effect.void : projection.compiled.handle(handled, view)
-      )
-    })
-    const failing = new Set<string>()
-    while (true) {
-      const letters = yield* store.deadLetters(key, options.stream)
-      const open = letters.filter(({ stream }) => !failing.has(stream))
-      if (open.length === 0) return { replayed, left: letters }
-      for (const letter of open) {
-        if (failing.has(letter.stream)) continue
-        const exit = yield* Effect.exit(handle(letter))
-        if (exit._tag === "Success") {
-          if (exit.value) replayed++
-          continue
-        }
-        const cause = causeText(exit.cause)
-        if (cause === undefined) return yield* Effect.interrupt
-        const failure = Cause.squash(exit.cause)
-        // nothing that the event is to blame for
-        if (passesByItself(failure)) {
-          const operation = `replay what projection "${projection.name}" has set aside`
-          return yield* new RecorderUnavailable({ operation, reason: cause, cause: failure })
-        }
-        failing.add(letter.stream)
-        yield* store.triedAgain(key, letter.position, cause)
-      }
-    }
+    return yield* again(yield* storeOf(projection), yield* Recorder, yield* EventStore, projection, options.stream)
   }) as never

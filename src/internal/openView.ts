@@ -2,9 +2,9 @@ import { Effect } from "effect"
 import type { ProjectionModeChanged, ProjectionSuperseded, RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, UpstreamChanged } from "../EventSourcingError.ts"
 import type * as Projection from "../Projection.ts"
-import { keyOf } from "../Projection.ts"
 import type { Recorder } from "../Recorder.ts"
 import type { Mode, Progress, ViewStore } from "../ViewStore.ts"
+import { keyOf } from "./keyOf.ts"
 
 /**
  * Opens the view of a projection, or makes it. What was made from other aggregates, or from another log, is refused: the

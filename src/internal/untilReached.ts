@@ -1,0 +1,55 @@
+import { Clock, Effect } from "effect"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { ProjectionBehind } from "../EventSourcingError.ts"
+import type { Position } from "../Position.ts"
+import type * as Projection from "../Projection.ts"
+import type { Progress, ViewStore } from "../ViewStore.ts"
+import { keyOf } from "./keyOf.ts"
+
+/** How often a waiter looks for what another process has done, in milliseconds. */
+const POLL = 50
+
+/** How long a waiter gives others, where the runner in its process has stopped, in milliseconds. */
+const OTHERS = 1000
+
+/**
+ * Waits until the current version has processed everything up to a position: told at once of what this process does, looking
+ * for what others do. `timeout` is in milliseconds.
+ */
+export const untilReached = Effect.fnUntraced(function* (
+  store: ViewStore<unknown, never>,
+  projection: Projection.Any,
+  position: Position,
+  timeout: number
+): Effect.fn.Return<void, ProjectionBehind | RecorderError> {
+  const key = keyOf(projection)
+  const local = store.local(projection.name)
+  const isThere = (progress: Progress | undefined) =>
+    progress !== undefined &&
+    (progress.mode === "inline" || (progress.position !== undefined && progress.position >= position))
+  const began = yield* Clock.currentTimeMillis
+  let current: Progress | undefined
+  let looked = Number.NEGATIVE_INFINITY
+  while (true) {
+    const seen = local.growth.current()
+    const now = yield* Clock.currentTimeMillis
+    const known = current === undefined ? undefined : local.position(current.version)
+    // asked where it is time to, and where it will be so; the version that is read may be another one by then
+    if (now - looked >= POLL || (known !== undefined && known >= position)) {
+      current = (yield* store.versions(key)).find(({ status }) => status === "current")
+      looked = now
+      if (isThere(current)) return
+    }
+    const version = current?.version ?? projection.version
+    const stopped = local.stopped.get(version)
+    const waited = stopped === undefined ? timeout : Math.min(timeout, OTHERS)
+    const left = waited - (now - began)
+    if (left <= 0) {
+      return yield* new ProjectionBehind({
+        ...{ projection: projection.name, position, reached: current?.position, waited, stopped },
+        blocked: stopped === undefined ? local.blocked.get(version) : undefined
+      })
+    }
+    yield* Effect.raceFirst(Effect.ignore(local.growth.after(seen)), Effect.sleep(Math.min(looked + POLL - now, left)))
+  }
+})
