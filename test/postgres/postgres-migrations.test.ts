@@ -191,7 +191,7 @@ describe("the name of a schema", () => {
   it.live("can be any that PostgreSQL has: everything works in it, and what schemaSql prints for it makes it", () =>
     Effect.gen(function* () {
       const [made, byHand] = [yield* newDatabase(), yield* newDatabase()]
-      for (const name of names) {
+      const useSchema = Effect.fnUntraced(function* (name: string) {
         yield* runByHand(byHand, schemaSql(name))
         const logs = [
           yield* openLog(name, opened(made)),
@@ -208,7 +208,9 @@ describe("the name of a schema", () => {
         const errors = yield* Effect.forEach([1, 2], (count) => Effect.flip(other.append("Dog-a", count)))
         for (const error of errors) assert.include(String(error), `process ${held.pid} has held the position lock`)
         yield* held.commit
-      }
+      }, Effect.scoped)
+      // each closes its connections: a server has 100 by default
+      yield* Effect.forEach(names, useSchema, { discard: true })
     })
   )
 
