@@ -2,7 +2,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { describe, expect, onTestFinished } from "vitest"
-import { makeCertificates } from "./certificates.ts"
+import { makeCertificates } from "../../support/certificates.ts"
 import { collect, connect, failure, happened, listen, onlyFake, startOwn, streamName, until } from "./support.ts"
 
 const credentials = { user: "admin", password: "changeit" }

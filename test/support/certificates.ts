@@ -12,7 +12,7 @@ export interface Certificates {
 export const makeCertificates = (): Certificates => {
   const pair = () => Crypto.generateKeyPairSync("ec", { namedCurve: "P-256" })
   const [authority, server] = [pair(), pair()]
-  const issuer = name("Protocol fake's authority")
+  const issuer = name("Authority of the tests")
   const caOnly = extension("551d13", true, sequence(boolean(true)))
   const hosts = extension(
     "551d11",
