@@ -3,6 +3,7 @@ import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
 import type { Follow, FollowBatch, FollowState, Recorder } from "../Recorder.ts"
+import { resumeSafely } from "./resumeSafely.ts"
 
 /** Tells followers in this process that a log has grown, or was closed. */
 export interface Growth {
@@ -21,7 +22,7 @@ export const makeGrowth = (): Growth => {
   const wakeAll = () => {
     const woken = [...waiting]
     waiting.clear()
-    for (const wake of woken) wake()
+    for (const wake of woken) resumeSafely(wake)
   }
   const closed = Effect.suspend(() =>
     Effect.fail(new RecorderFailure({ operation: "follow the log", reason: "the log was closed" }))

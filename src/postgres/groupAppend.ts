@@ -2,6 +2,7 @@ import { Cause, Effect } from "effect"
 import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
+import { resumeSafely } from "../internal/resumeSafely.ts"
 import { withoutUnseenSpans } from "../internal/tracing.ts"
 import type { Answer, Sent } from "./appends.ts"
 import type { Request } from "./parameters.ts"
@@ -122,7 +123,7 @@ export const make = Effect.fnUntraced(function* (
   const answer = (one: Pending, outcome: Effect.Effect<Sent, Failure>): void => {
     if (one.state === "answered") return
     one.state = "answered"
-    one.answer(outcome)
+    resumeSafely(() => one.answer(outcome))
   }
   const answerAll = (some: ReadonlyArray<Pending>, error: RecorderError): void => {
     for (const one of some) answer(one, Effect.fail(error))
@@ -166,7 +167,11 @@ export const make = Effect.fnUntraced(function* (
         const half = batch.length >> 1
         return Effect.andThen(
           sendBatch(batch.slice(0, half)),
-          Effect.suspend(() => sendBatch(batch.slice(half)))
+          Effect.suspend(() => {
+            // who came back meanwhile need not wait for the other half
+            if (pending.length > 0) idle.pop()?.()
+            return sendBatch(batch.slice(half))
+          })
         )
       }
     })
@@ -215,14 +220,12 @@ export const make = Effect.fnUntraced(function* (
       const one: Pending = { request, events, size, since: calls, answer: resume, state: "waiting" }
       pending.push(one)
       if (!isAnswering) idle.pop()?.()
-      return Effect.suspend(() => {
+      // looked at and waited for in one step: an answer that comes between two is for nobody
+      return Effect.callback<void>((settled) => {
         if (one.state === "waiting") one.state = "cancelled"
         // what was sent is recorded or not when the interrupted fiber ends, and stays so
-        return one.state !== "sent"
-          ? Effect.void
-          : Effect.callback<void>((settled) => {
-              one.answer = () => settled(Effect.void)
-            })
+        if (one.state !== "sent") return settled(Effect.void)
+        one.answer = () => settled(Effect.void)
       })
     })
   return append
@@ -230,6 +233,10 @@ export const make = Effect.fnUntraced(function* (
 
 /** What a call failed with; a defect of it is a failure of the appends that were in it. */
 const failureOf = (cause: Cause.Cause<RecorderError>): RecorderError => {
+  if (Cause.hasInterruptsOnly(cause)) {
+    const reason = "the client was closed before it had an answer; the append may be recorded"
+    return new RecorderUnavailable({ operation: "append", reason, cause })
+  }
   const failure = Cause.squash(cause)
   return failure instanceof RecorderUnavailable || failure instanceof RecorderFailure
     ? failure

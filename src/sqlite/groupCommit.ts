@@ -2,6 +2,7 @@ import type { Result } from "effect"
 import { Effect } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderUnavailable } from "../EventSourcingError.ts"
+import { resumeSafely } from "../internal/resumeSafely.ts"
 import { toRecorderError } from "./errors.ts"
 import type { SqliteDatabase } from "./SqliteDatabase.ts"
 import { rollback } from "./SqliteDatabase.ts"
@@ -152,7 +153,8 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   const run: GroupCommit["run"] = (operation, events, work) =>
     Effect.callback((resume) => {
       if (closed) return resume(Effect.fail(unavailable(operation)))
-      const one: Pending = { work, events, resume: resume as Pending["resume"], cancelled: false, alone: false }
+      const answer = (exit: Parameters<typeof resume>[0]) => resumeSafely(() => resume(exit))
+      const one: Pending = { work, events, resume: answer as Pending["resume"], cancelled: false, alone: false }
       pending.push(one)
       wake?.()
       return Effect.sync(() => {

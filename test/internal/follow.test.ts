@@ -6,6 +6,7 @@ import * as Memory from "effect-eventsourcing/memory"
 import * as Sqlite from "effect-eventsourcing/sqlite"
 import { followPages, makeGrowth } from "../../src/internal/follow.ts"
 import * as Temporary from "../sqlite/support/temporary.ts"
+import { uncaught } from "../support/uncaught.ts"
 
 /** SQLite, with the file open elsewhere in the process before and after. */
 const sharedSqlite = Effect.gen(function* () {
@@ -67,5 +68,22 @@ it.effect("G12 a follower that can't read says since when it tries again, and go
       ...[retrying(1), retrying(2), retrying(3)],
       { _tag: "Live", position: undefined }
     ] as ReadonlyArray<Recorder.FollowState>)
+  })
+)
+
+it.effect("a follower whose observer throws keeps nobody from being woken", () =>
+  Effect.gen(function* () {
+    const growth = makeGrowth()
+    const thrown = new Error("an observer's own")
+    const told = yield* Effect.forkChild(uncaught, { startImmediately: true })
+    Effect.runCallback(growth.after(0), {
+      onExit: () => {
+        throw thrown
+      }
+    })
+    const other = yield* Effect.forkChild(growth.after(0), { startImmediately: true })
+    growth.notify()
+    yield* Fiber.join(other)
+    assert.strictEqual(yield* Fiber.join(told), thrown)
   })
 )

@@ -4,6 +4,7 @@ import { Deferred, Effect, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { MultiStreamAppend, Recorder } from "effect-eventsourcing"
 import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
+import { uncaught } from "../support/uncaught.ts"
 import { append, event } from "./support/appends.ts"
 import * as Stored from "./support/stored.ts"
 import * as Temporary from "./support/temporary.ts"
@@ -186,6 +187,27 @@ describe("group commit", () => {
         yield* Fiber.joinAll(waiting.filter((_, n) => n % 2 === 0))
         const even = numbers(64).filter((n) => n % 2 === 0)
         assert.deepStrictEqual(yield* streams(filename), even.map((n) => `Test-${n}`).sort())
+      }).pipe(Effect.provide(open(filename)))
+    })
+  )
+
+  it.effect("a caller whose observer throws keeps nobody from an answer", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const recorder = yield* Recorder.Recorder
+        const thrown = new Error("an observer's own")
+        const told = yield* Effect.forkChild(uncaught, { startImmediately: true })
+        Effect.runCallback(recorder.append(append("Test-throws")), {
+          onExit: () => {
+            throw thrown
+          }
+        })
+        const others = numbers(8).map((n) => recorder.append(append(`Test-${n}`)))
+        yield* Effect.all(others, { concurrency: "unbounded" })
+        assert.strictEqual(yield* Fiber.join(told), thrown)
+        yield* recorder.append(append("Test-later"))
+        assert.strictEqual((yield* streams(filename)).length, 10)
       }).pipe(Effect.provide(open(filename)))
     })
   )

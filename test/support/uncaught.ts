@@ -1,0 +1,16 @@
+import { Effect } from "effect"
+
+/** The next error that nobody catches, which vitest would fail the run for. */
+export const uncaught = Effect.callback<unknown>((resume) => {
+  const others = process.listeners("uncaughtException")
+  process.removeAllListeners("uncaughtException")
+  const restore = () => {
+    process.removeAllListeners("uncaughtException")
+    for (const listener of others) process.on("uncaughtException", listener)
+  }
+  process.once("uncaughtException", (error) => {
+    restore()
+    resume(Effect.succeed(error))
+  })
+  return Effect.sync(restore)
+})
