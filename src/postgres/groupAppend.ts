@@ -116,6 +116,11 @@ export const make = Effect.fnUntraced(function* (
       full = move !== undefined
     }
     pending = left
+    if (batch.length > 0) {
+      together = batch.length
+      appendsUnderWay += batch.length
+      batches.add(batch)
+    }
     if (left.length > 0) idle.pop()?.()
     return batch
   }
@@ -182,9 +187,6 @@ export const make = Effect.fnUntraced(function* (
     while (pending.length > 0 && isWorkThere()) {
       const batch = takeBatch()
       if (batch.length === 0) break
-      together = batch.length
-      appendsUnderWay += batch.length
-      batches.add(batch)
       yield* sendBatch(batch)
       batches.delete(batch)
       // where all who were answered have come straight back with more, nobody else is about to join them
