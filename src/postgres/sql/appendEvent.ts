@@ -4,10 +4,8 @@ import { lockKey, refuseOldSnapshots } from "./lockPositions.ts"
 /**
  * `append_event` records one event of one stream: what `append_events` does, in half the time for what is asked most.
  *
- * Answers:
- * - new_position: of the event, if it was recorded.
- * - actual: the version of the stream before, -1 where it had no event.
- * - repeated: where it was not recorded, the position of the very event, if it stands in its place already.
+ * Answers an array: the position of the event; or, where it was not recorded, NULL, the version of the stream (-1 where it has
+ * no event), and the position of the very event if it stands in its place already.
  */
 export const appendEvent = (schema: string): string => {
   const s = quote(schema)
