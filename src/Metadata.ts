@@ -18,6 +18,7 @@
  * ```
  */
 import { Context, Tracer } from "effect"
+import * as Json from "./internal/json.ts"
 
 /** The metadata of a recorded event. */
 export interface Metadata {
@@ -45,10 +46,7 @@ export const CausationId: Context.Reference<string | undefined> = Context.Refere
 
 const none: Readonly<Record<string, string>> = {}
 
-/**
- * The user's own metadata of events recorded in this scope: a flat record of strings, keys not beginning with `$` and without
- * backslash.
- */
+/** The user's own metadata of events recorded in this scope: a flat record of strings, whose keys don't begin with `$`. */
 export const Attributes: Context.Reference<Readonly<Record<string, string>>> = Context.Reference(
   "effect-eventsourcing/Metadata/Attributes",
   { defaultValue: () => none }
@@ -74,30 +72,47 @@ export const current = (context: Context.Context<never>): Metadata => {
 /**
  * Writes metadata as the flat JSON object that recorders keep.
  *
- * Throws on an attribute that is no string, or whose key begins with `$` or has a backslash: `JSON.parse` of Node 24 (V8
- * 13.6) can take such a key for another that it has parsed before.
+ * Throws on a correlation or causation id that is not a string, and on attributes that are not a record of strings or
+ * have a key that begins with `$`.
  */
 export const toStored = (metadata: Metadata): string => {
-  if (metadata.attributes === none && metadata.correlationId === undefined && metadata.causationId === undefined) {
-    return metadata.traceParent === undefined ? "{}" : JSON.stringify({ [TRACE_PARENT]: metadata.traceParent })
+  const { attributes, causationId, correlationId, traceParent } = metadata
+  if (attributes === none && correlationId === undefined && causationId === undefined) {
+    return traceParent === undefined ? "{}" : JSON.stringify({ [TRACE_PARENT]: traceParent })
+  }
+  if (!isRecord(attributes)) {
+    throw new Error(`metadata attributes are a record of strings, not ${kindOf(attributes)}`)
   }
   const stored: Record<string, string> = Object.create(null)
-  for (const [key, value] of Object.entries(metadata.attributes)) {
+  for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("$")) throw new Error(`metadata attribute "${key}": keys that begin with $ are reserved`)
-    if (key.includes("\\")) throw new Error(`metadata attribute ${JSON.stringify(key)}: keys have no backslash`)
-    if (typeof value !== "string") throw new Error(`metadata attribute "${key}" is no string`)
-    stored[key] = value
+    stored[key] = text(`attribute ${JSON.stringify(key)}`, value)
   }
-  if (metadata.correlationId !== undefined) stored[CORRELATION] = metadata.correlationId
-  if (metadata.causationId !== undefined) stored[CAUSATION] = metadata.causationId
-  if (metadata.traceParent !== undefined) stored[TRACE_PARENT] = metadata.traceParent
+  if (correlationId !== undefined) stored[CORRELATION] = text("correlation id", correlationId)
+  if (causationId !== undefined) stored[CAUSATION] = text("causation id", causationId)
+  if (traceParent !== undefined) stored[TRACE_PARENT] = traceParent
   return JSON.stringify(stored)
+}
+
+/** What would be recorded as something else could not be read again, nor could anything after it. */
+const text = (name: string, value: unknown): string => {
+  if (typeof value !== "string") throw new Error(`the metadata's ${name} is a string, not ${kindOf(value)}`)
+  return value
+}
+
+/** A plain object: of others, such as a `Map`, the entries are no properties and would be lost. */
+const isRecord = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value))
+
+const kindOf = (value: unknown): string => {
+  if (typeof value === "object" && value !== null) return `a value of the class ${value.constructor.name}`
+  return value === null || value === undefined ? `${value}` : `a value of type ${typeof value}`
 }
 
 /** Reads what {@link toStored} wrote; throws on text that is no JSON object of strings. */
 export const fromStored = (text: string): Metadata => {
   if (text === "{}") return empty
-  const stored: unknown = JSON.parse(text)
+  const stored = Json.parse(text)
   if (typeof stored !== "object" || stored === null || Array.isArray(stored)) throw new Error("no JSON object")
   const [key] = Object.entries(stored).find(([, value]) => typeof value !== "string") ?? []
   if (key !== undefined) throw new Error(`the value of "${key}" is no string`)

@@ -20,6 +20,7 @@
  */
 import { Context, Layer } from "effect"
 import { byName } from "./internal/formats.ts"
+import * as Json from "./internal/json.ts"
 
 /** A format for JSON values. */
 export interface Format {
@@ -47,7 +48,7 @@ export class Transcoder extends Context.Service<
 export const json: Format = {
   name: "json",
   encode: (value) => JSON.stringify(value),
-  decode: (payload) => JSON.parse(typeof payload === "string" ? payload : decodeText(payload))
+  decode: (payload) => Json.parse(typeof payload === "string" ? payload : decodeText(payload))
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })

@@ -39,15 +39,35 @@ describe("Metadata", () => {
     assert.throws(() => Metadata.toStored(metadata), '"$correlationId": keys that begin with $ are reserved')
   })
 
-  it("refuses attributes whose key has a backslash, which can be read back as another", () => {
-    const metadata = { ...Metadata.empty, attributes: { "a\\": "b" } }
-    assert.throws(() => Metadata.toStored(metadata), "keys have no backslash")
+  it("reads back keys that are written with an escape as they are", () => {
+    for (const key of ["a\\t", "a\\\\", 'a"', "a\n", "a\t"]) {
+      const metadata = { ...Metadata.empty, attributes: { [key]: "x", b: "y" } }
+      assert.deepStrictEqual(Metadata.fromStored(Metadata.toStored(metadata)).attributes, metadata.attributes)
+    }
   })
 
-  it("refuses attributes that are no strings", () => {
-    // @ts-expect-error a number
-    const metadata: Metadata.Metadata = { ...Metadata.empty, attributes: { age: 7 } }
-    assert.throws(() => Metadata.toStored(metadata), '"age" is no string')
+  it.each([
+    ["a number", 7, "a value of type number"],
+    ["null", null, "null"],
+    ["a header that was repeated", ["a", "b"], "a value of the class Array"],
+    ["an object", { id: 1 }, "a value of the class Object"],
+    ["a bigint", 5n, "a value of type bigint"]
+  ])("refuses ids and attributes that are %s", (_, value, found) => {
+    for (const [given, name] of [
+      [{ correlationId: value }, "correlation id"],
+      [{ causationId: value }, "causation id"],
+      [{ attributes: { age: value } }, 'attribute "age"']
+    ] as const) {
+      // @ts-expect-error no string
+      const metadata: Metadata.Metadata = { ...Metadata.empty, ...given }
+      assert.throws(() => Metadata.toStored(metadata), `the metadata's ${name} is a string, not ${found}`)
+    }
+  })
+
+  it.each([null, ["a"], new Map([["a", "b"]]), "a"])("refuses attributes that are %o", (attributes) => {
+    // @ts-expect-error no record
+    const metadata: Metadata.Metadata = { ...Metadata.empty, attributes }
+    assert.throws(() => Metadata.toStored(metadata), "metadata attributes are a record of strings")
   })
 
   it.each(["", "null", "7", '"text"', "{", '["a"]'])("refuses %j, which is no JSON object", (text) => {
