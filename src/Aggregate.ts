@@ -57,14 +57,22 @@ export type EventOf<Tag, D> =
 /** All events of some declarations, as a union. */
 export type EventsOf<D extends Declarations> = { readonly [K in keyof D & string]: EventOf<K, D[K]> }[keyof D & string]
 
-type Payload<E extends AnyEvent> = Simplify<Omit<E, "_tag">>
+/** The fields of an event; of one that is a union, those of each member. */
+type Payload<E extends AnyEvent> = E extends unknown ? Simplify<Omit<E, "_tag">> : never
 
-/** Makes an event; without argument where the event has no fields. */
-export type Constructor<E extends AnyEvent> =
-  {} extends Omit<E, "_tag"> ? (payload?: Payload<E>) => E : (payload: Payload<E>) => E
+type FieldOf<E extends AnyEvent> = E extends unknown ? Exclude<keyof E, "_tag"> : never
+
+/** Makes an event: without an argument if the event has no fields, with an optional one if all of them are optional. */
+export type Constructor<E extends AnyEvent> = [FieldOf<E>] extends [never]
+  ? () => E
+  : {} extends Payload<E>
+    ? (payload?: Payload<E>) => E
+    : (payload: Payload<E>) => E
 
 /** One constructor for each event, by its name. */
-export type Constructors<E extends AnyEvent> = { readonly [K in E as K["_tag"]]: Constructor<K> }
+export type Constructors<E extends AnyEvent> = {
+  readonly [Tag in E["_tag"]]: Constructor<Extract<E, { readonly _tag: Tag }>>
+}
 
 /** What a decision's function may return: one event, several, none, or an Effect of those that may fail. */
 export type Outcome<Event> = Decision.Outcome<Event> | Effect.Effect<Decision.Outcome<Event>, unknown>
@@ -165,6 +173,7 @@ export interface CompiledEvent {
   readonly type: string
   readonly creates: boolean
   readonly codec: Evolution.Codec<object>
+  readonly construct: (payload?: object) => AnyEvent
 }
 
 /** What the event store needs of an aggregate. @internal */
@@ -173,6 +182,8 @@ export interface Compiled {
   /** By stored type, aliases among them. */
   readonly byType: ReadonlyMap<string, CompiledEvent>
   readonly state: Evolution.Codec<unknown>
+  /** A copy of a state that could be changed in place; the state itself where nothing can change it. */
+  readonly copyState: (state: unknown) => unknown
   readonly apply: (state: unknown, event: AnyEvent) => unknown
 }
 
@@ -256,13 +267,15 @@ export const make = <
     snapshotEvery,
     compiled
   }
-  const constructors = Object.fromEntries(
-    [...compiled.byTag.keys()].map((tag) => [tag, (payload?: object) => ({ ...payload, _tag: tag })])
-  )
-  for (const tag of Object.keys(constructors)) {
+  for (const tag of compiled.byTag.keys()) {
     if (tag in aggregate)
       throw new Error(`${plainName}: an event can't be called "${tag}", the aggregate has that itself`)
+    // whoever returns the aggregate from an async function would wait for ever
+    if (tag === "then") throw new Error(`${plainName}: an event can't be called "then", a promise has that`)
   }
+  const constructors = Object.fromEntries(
+    [...compiled.byTag].map(([tag, { construct }]) => [tag, (payload?: object) => construct(payload)])
+  )
   return Object.assign(aggregate, constructors) as unknown as Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> &
     Constructors<EventsOf<C> | EventsOf<V>>
 }
@@ -298,7 +311,8 @@ const compile = (
       )
     }
     if (byTag.has(tag)) throw new Error(`${name}.${tag} is declared twice`)
-    const event = { tag, type, creates, codec: DomainEvent.compile(tag, evolution) }
+    const construct = DomainEvent.constructorOf(`${name}.${tag}`, tag, evolution)
+    const event = { tag, type, creates, codec: DomainEvent.compile(tag, evolution), construct }
     byTag.set(tag, event)
     for (const stored of new Set([type, ...aliases])) {
       const other = byType.get(stored)
@@ -328,6 +342,7 @@ const compile = (
     byTag,
     byType,
     state: Evolution.compile(versions),
+    copyState: Evolution.copier(versions),
     apply: (state, event) => {
       const declared = byTag.get(event._tag)
       const reduce = reducers.get(event._tag)

@@ -4,7 +4,7 @@
  * Type, stream, version and metadata stay in clear. With random nonces one key is good for 2^32 events; rotate before.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto"
-import { Cache, Context, Duration, Effect, Exit, Layer, Redacted } from "effect"
+import { Cache, Clock, Context, Duration, Effect, Exit, Layer, Option, Redacted } from "effect"
 import * as KeyService from "./KeyService.ts"
 import type { StreamName } from "./StreamName.ts"
 
@@ -38,8 +38,33 @@ export class Cipher extends Context.Service<
       keyId: string,
       place: Place
     ) => Effect.Effect<Uint8Array, { readonly reason: Refusal; readonly cause?: unknown }>
+    /**
+     * For how long after a key is gone what was decrypted with it may still be used, in milliseconds: states are not cached
+     * for longer. Default one minute.
+     */
+    readonly keysTrustedFor?: number | undefined
   }
 >()("effect-eventsourcing/Cipher") {}
+
+/** One minute; see {@link Cipher}. @internal */
+export const KEYS_TRUSTED_FOR = 60_000
+
+/**
+ * Where a cipher notes when it asked for the oldest of the keys that it used in this scope, in milliseconds since the epoch.
+ * @internal
+ */
+export const KeyAge: Context.Reference<{ oldest: number } | undefined> = Context.Reference(
+  "effect-eventsourcing/Cipher/KeyAge",
+  { defaultValue: (): { oldest: number } | undefined => undefined }
+)
+
+/**
+ * Whether keys are asked for within a transaction of the user's, which may be rolled back and take a new key with it: what
+ * it was given is not cached. @internal
+ */
+export const Provisional: Context.Reference<boolean> = Context.Reference("effect-eventsourcing/Cipher/Provisional", {
+  defaultValue: () => false
+})
 
 /** Encrypts nothing. What was encrypted before can't be read: that needs the keys. */
 export const layerNone: Layer.Layer<Cipher> = Layer.succeed(Cipher, {
@@ -103,30 +128,27 @@ export const layerAesGcm = (options: Options = {}): Layer.Layer<Cipher, never, K
     Cipher,
     Effect.gen(function* () {
       const keys = yield* KeyService.KeyService
-      const capacity = options.keysCached ?? 1024
-      const cacheFor = Duration.fromInputUnsafe(options.cacheFor ?? "1 minute")
-      const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? cacheFor : Duration.zero)
-      const forEncryption = yield* Cache.makeWith(
-        (subject: string) => {
-          const [stream, type] = JSON.parse(subject) as [StreamName, string]
-          return keys.encryptionKey({ stream, type })
-        },
-        { capacity, timeToLive }
-      )
-      const forDecryption = yield* Cache.makeWith((id: string) => keys.decryptionKey(id), { capacity, timeToLive })
+      const cacheFor = Duration.fromInputUnsafe(options.cacheFor ?? KEYS_TRUSTED_FOR)
+      const cached = cachedBy({ capacity: options.keysCached ?? 1024, cacheFor })
+      const encryptionKey = yield* cached((subject: string) => {
+        const [stream, type] = JSON.parse(subject) as [StreamName, string]
+        return keys.encryptionKey({ stream, type })
+      })
+      const decryptionKey = yield* cached((id: string) => keys.decryptionKey(id))
 
       return Cipher.of({
         name: "aes-gcm",
         readsPlaintext: options.plaintext !== "refuse",
+        keysTrustedFor: Duration.toMillis(cacheFor),
         encrypt: Effect.fnUntraced(function* (plaintext, place) {
-          const { id, key } = yield* Cache.get(forEncryption, JSON.stringify([place.stream, place.type]))
+          const { id, key } = yield* encryptionKey(JSON.stringify([place.stream, place.type]))
           const found = KeyService.idProblem(id)
           if (found !== undefined) return yield* new KeyService.KeyServiceError({ reason: found })
           return { keyId: id, ciphertext: seal(plaintext, yield* usable(key), associatedData(id, place)) }
         }),
         decrypt: Effect.fnUntraced(function* (ciphertext, keyId, place) {
           const refuse = (reason: Refusal) => (cause: unknown) => ({ reason, cause })
-          const key = yield* Effect.mapError(Cache.get(forDecryption, keyId), refuse("KeyServiceFailed"))
+          const key = yield* Effect.mapError(decryptionKey(keyId), refuse("KeyServiceFailed"))
           if (key === undefined) return yield* Effect.fail({ reason: "UnknownKey" as const })
           const bytes = yield* Effect.mapError(usable(key), refuse("KeyServiceFailed"))
           return yield* Effect.try({
@@ -137,6 +159,31 @@ export const layerAesGcm = (options: Options = {}): Layer.Layer<Cipher, never, K
       })
     })
   )
+
+/**
+ * Asks for keys and caches what is answered, except within a transaction: a key that was made in one may be gone with it.
+ * Notes how old the answer is.
+ */
+const cachedBy = ({ capacity, cacheFor }: { readonly capacity: number; readonly cacheFor: Duration.Duration }) =>
+  Effect.fnUntraced(function* <A, E>(ask: (of: string) => Effect.Effect<A, E>) {
+    const dated = (of: string) =>
+      Effect.flatMap(Clock.currentTimeMillis, (askedAt) => Effect.map(ask(of), (answer) => ({ answer, askedAt })))
+    const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? cacheFor : Duration.zero)
+    const cache = yield* Cache.makeWith(dated, { capacity, timeToLive })
+    return (of: string): Effect.Effect<A, E> =>
+      Effect.withFiber((fiber) => {
+        const found = fiber.getRef(Provisional)
+          ? Effect.flatMap(Cache.getSuccess(cache, of), (known) =>
+              Option.isSome(known) ? Effect.succeed(known.value) : dated(of)
+            )
+          : Cache.get(cache, of)
+        const age = fiber.getRef(KeyAge)
+        return Effect.map(found, ({ answer, askedAt }) => {
+          if (age !== undefined && askedAt < age.oldest) age.oldest = askedAt
+          return answer
+        })
+      })
+  })
 
 /** AES-GCM with a fixed set of keys, the last of which encrypts. */
 export const layerKeys = (

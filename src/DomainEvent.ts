@@ -92,8 +92,47 @@ export const compile = (tag: string, evolution: Evolution.Any<object>): Evolutio
   const codec = Evolution.compile(evolution)
   const schema = evolution.steps[evolution.steps.length - 1]?.schema
   if (schema === undefined || !Schema.isSchema(schema)) return codec
+  if (hasNoFields(schema)) return { ...codec, encode: () => ({}), differenceFinder: () => undefined }
   const toValue = valueOf(tag, schema)
-  return { ...codec, encode: (event) => codec.encode(toValue(event)) }
+  return {
+    ...codec,
+    encode: (event) => codec.encode(toValue(event)),
+    differenceFinder: () => {
+      const find = codec.differenceFinder()
+      return find && ((event, readBack) => find(toValue(event as object), readBack))
+    }
+  }
+}
+
+/** Makes events of their fields. */
+export const constructorOf = (
+  name: string,
+  tag: string,
+  evolution: Evolution.Any<object>
+): ((payload?: object) => { readonly _tag: string }) => {
+  const schema = evolution.steps[evolution.steps.length - 1]?.schema
+  if (schema !== undefined && hasNoFields(schema)) return () => ({ _tag: tag })
+  const isRecord = schema !== undefined && SchemaAST.isObjects(schema.ast) && schema.ast.indexSignatures.length > 0
+  return (payload) => {
+    if (isRecord && payload !== undefined && "_tag" in payload && payload._tag !== tag) {
+      throw new Error(`${name} is a record, and "_tag" can't be a key of it: that is where the event has its name`)
+    }
+    return { ...payload, _tag: tag }
+  }
+}
+
+/** Whether an event's schema has nothing to record: what somebody adds to such an event is no part of it. */
+const hasNoFields = (schema: Evolution.AnySchema): boolean => {
+  const { ast } = schema
+  const isClass = SchemaAST.isDeclaration(ast) && "fields" in schema
+  if (ast.encoding !== undefined && !isClass) return false
+  const fields = isClass ? ast.typeParameters[0] : ast
+  return (
+    fields !== undefined &&
+    SchemaAST.isObjects(fields) &&
+    fields.propertySignatures.length === 0 &&
+    fields.indexSignatures.length === 0
+  )
 }
 
 const withoutTag = ({ _tag, ...payload }: { readonly _tag?: unknown }): object => payload

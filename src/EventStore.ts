@@ -29,6 +29,7 @@ import { Clock, Context, Effect, Fiber, Layer, Option, Result, Schedule, Stream 
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
+import { Provisional } from "./Cipher.ts"
 import type {
   AppendError,
   EventNotEncodable,
@@ -36,11 +37,12 @@ import type {
   RecorderError,
   WrongExpectedVersion
 } from "./EventSourcingError.ts"
-import { EventNotDecodable, UnknownEventType } from "./EventSourcingError.ts"
-import { aggregateFinder, decode, notEncodable, toPlain } from "./internal/codecs.ts"
+import { EventNotDecodable, RecorderFailure, UnknownEventType } from "./EventSourcingError.ts"
+import { aggregateFinder, decode, notEncodable, readBack, toPlain } from "./internal/codecs.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import * as Metrics from "./internal/metrics.ts"
 import { moment } from "./internal/moment.ts"
+import { expectedProblem } from "./internal/options.ts"
 import { refuseHoles } from "./internal/refuseHoles.ts"
 import { retryRarely } from "./internal/retry.ts"
 import { withSpan } from "./internal/tracing.ts"
@@ -180,6 +182,9 @@ export class EventStore extends Context.Service<
 
     /** Whether whoever has this context is within a transaction of its own, if the backend has such; see {@link Recorder}. */
     readonly inTransaction: ((context: Context.Context<never>) => boolean) | undefined
+
+    /** For how long what was decrypted may be kept, in milliseconds; `undefined` where nothing is encrypted. */
+    readonly keysTrustedFor: number | undefined
   }
 >()("effect-eventsourcing/EventStore") {}
 
@@ -199,6 +204,12 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     const mapper = yield* Mapper
     const counts = yield* Metrics.counts
 
+    /** Within a transaction of the caller's the keys are the transaction's. */
+    const withKeysOf = <A, E>(context: Context.Context<never>, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      mapper.keysTrustedFor !== undefined && recorder.inTransaction?.(context) === true
+        ? Effect.provideService(self, Provisional, true)
+        : self
+
     const prepare = (
       aggregate: Aggregate.Any,
       aggregateId: Aggregate.Id<string>,
@@ -209,22 +220,25 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     ): Effect.Effect<Prepared<string, Aggregate.AnyEvent>, EventNotEncodable> =>
       Effect.withFiber((fiber) => {
         const first = expected === "NoStream" ? 0 : expected + 1
-        const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+        // whole milliseconds: a clock may be finer
+        const now = Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
         const metadata = Metadata.current(fiber.context)
         const plain = toPlain(aggregate, stream, first, events)
         if (Result.isFailure(plain)) return Effect.fail(plain.failure)
-        return Effect.flatMapEager(mapper.encode(plain.success), (encoded) => {
-          const recordedAt = moment(now)
+        return Effect.flatMapEager(withKeysOf(fiber.context, mapper.encode(plain.success)), (encoded) => {
           const stored: Array<StoredEvent> = []
           const recorded: Array<RecordedEvent<string, Aggregate.AnyEvent>> = []
           let version = first
           try {
+            const recordedAt = moment(now)
             const storedMetadata = Metadata.toStored(metadata)
-            for (const { type, schemaVersion } of plain.success) {
+            for (const place of plain.success) {
+              const { type, schemaVersion } = place
               const one = encoded[version - first] as Encoded
               const { encoding, payload } = one
               const id = ids?.[version - first] ?? Uuid.v7(now)
-              const event = decode(aggregate, type, schemaVersion, mapper.readBack(one))
+              const given = events[version - first] as Aggregate.AnyEvent
+              const event = readBack(aggregate, place, given, mapper.readBack(one))
               stored.push({ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: now })
               recorded.push({
                 id,
@@ -261,6 +275,8 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     ) {
       if (!isReadonlyArrayNonEmpty(events)) return undefined
       if (expected !== "Any") {
+        const reason = expectedProblem(expected)
+        if (reason !== undefined) return yield* new RecorderFailure({ operation: "append", reason })
         const prepared = yield* prepare(aggregate, id, stream, expected, events)
         return { ...(yield* commit(prepared)), events: prepared.events }
       }
@@ -277,7 +293,9 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       aggregateOf: (stream: StreamName.StreamName) => Aggregate.Any,
       notifications: ReadonlyArray<Notification>
     ): Effect.fn.Return<ReadonlyArray<Aggregate.AnyEvent>, ReadError> {
-      const json = yield* mapper.decode(notifications)
+      const json = yield* Effect.contextWith((context: Context.Context<never>) =>
+        withKeysOf(context, mapper.decode(notifications))
+      )
       return yield* Effect.suspend((): Effect.Effect<ReadonlyArray<Aggregate.AnyEvent>, ReadError> => {
         const events: Array<Aggregate.AnyEvent> = []
         for (const notification of notifications) {
@@ -416,8 +434,13 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
           append(aggregate, id, stream, expected, events)
         ) as never
       },
-      prepare: (aggregate, id, expected, events) =>
-        prepare(aggregate, id, StreamName.of(aggregate.name, id), expected, events) as never,
+      prepare: (aggregate, id, expected, events) => {
+        const stream = StreamName.of(aggregate.name, id)
+        const reason = expectedProblem(expected)
+        return reason === undefined
+          ? (prepare(aggregate, id, stream, expected, events) as never)
+          : Effect.fail(notEncodable(stream, Number.NaN, events[0]._tag, new Error(reason)))
+      },
       commit: (prepared) => {
         const { stream, stored } = prepared
         // what was prepared in no span is not committed in one either: nothing is looked up where nobody traces
@@ -438,7 +461,8 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       decode: decodeOf,
       version,
       head: recorder.head,
-      inTransaction: recorder.inTransaction
+      inTransaction: recorder.inTransaction,
+      keysTrustedFor: mapper.keysTrustedFor
     })
   })
 )

@@ -24,8 +24,12 @@
  * console.log(Account.name) // prints: Account
  * ```
  */
-import { Schema } from "effect"
+import { Cause, Schema } from "effect"
+import { copierOf } from "./internal/ownCopy.ts"
 import { plainJson } from "./internal/plainJson.ts"
+import type { FindDifference } from "./internal/readBack.ts"
+import { differenceFinder } from "./internal/readBack.ts"
+import { withoutUndefined } from "./internal/withoutUndefined.ts"
 
 /** A schema that needs no service to decode or encode. */
 export type AnySchema = Schema.ConstraintCodec<unknown, unknown>
@@ -109,6 +113,13 @@ export const accepts = (evolution: Any<unknown>, value: unknown): boolean => {
   return newest !== undefined && Schema.is(newest.schema)(value)
 }
 
+/** How values of the newest version are copied that could be changed in place; see {@link copierOf}. */
+export const copier = (evolution: Any<unknown>): ((value: unknown) => unknown) => {
+  const { schema } = evolution.steps[evolution.steps.length - 1] as Step
+  const copy = lazy(() => copierOf(schema))
+  return (value) => copy()(value)
+}
+
 /** A value of any version, brought up, or why it could not be. */
 export interface Codec<Type> {
   /** The version that is written. */
@@ -117,6 +128,10 @@ export interface Codec<Type> {
   readonly encode: (value: Type) => unknown
   /** From the JSON values of a version, brought up to the newest; throws if they do not fit. */
   readonly decode: (version: number, json: unknown) => Type
+  /** Finds where a value that was encoded and decoded again is another; `undefined` where the schema has no such values. */
+  readonly differenceFinder: () => FindDifference | undefined
+  /** The schema of a version, if there is one. */
+  readonly schemaOf: (version: number) => AnySchema | undefined
 }
 
 /** Whether a value is an evolution. */
@@ -126,15 +141,17 @@ export const isEvolution = (u: unknown): u is Any<unknown> => u instanceof Evolu
 export const compile = <Type>(evolution: Any<Type>): Codec<Type> => {
   const versions = evolution.steps.map((step) => ({
     decode: lazy(() => decoder(step.schema)),
-    check: lazy(() => Schema.decodeUnknownSync(Schema.toType(step.schema))),
+    check: lazy(() => withOwnErrors(Schema.decodeUnknownSync(Schema.toType(step.schema)))),
     up: step.up as ((previous: unknown) => unknown) | undefined
   }))
   const newest = versions.length
-  const last = evolution.steps[newest - 1]
-  const encode = lazy(() => Schema.encodeUnknownSync(Schema.toCodecJson((last as Step).schema)))
+  const { schema } = evolution.steps[newest - 1] as Step
+  const encode = lazy(() => withOwnErrors(Schema.encodeUnknownSync(withoutUndefined(Schema.toCodecJson(schema)))))
   return {
     version: newest,
     encode: (value) => encode()(value),
+    differenceFinder: () => differenceFinder(schema.ast),
+    schemaOf: (version) => evolution.steps[version - 1]?.schema,
     decode: (version, json) => {
       const from = versions[version - 1]
       if (from === undefined) {
@@ -152,9 +169,26 @@ export const compile = <Type>(evolution: Any<Type>): Codec<Type> => {
   }
 }
 
+/** What a schema's own transformation throws is thrown as it is, where `effect/Schema` would hide it in another error. */
+const withOwnErrors =
+  (parse: (value: unknown) => unknown): ((value: unknown) => unknown) =>
+  (value) => {
+    try {
+      return parse(value)
+    } catch (error) {
+      const cause = error instanceof Error ? error.cause : undefined
+      throw Cause.isCause(cause) && Cause.hasDies(cause) ? ownError(Cause.squash(cause)) : error
+    }
+  }
+
+const ownError = (defect: unknown): unknown =>
+  Cause.isAsyncFiberError(defect)
+    ? new Error("a transformation of its schema does not end at once; events are encoded and decoded synchronously")
+    : defect
+
 /** Decodes from JSON values. What the schema would copy as it is, is not copied. */
 const decoder = (schema: AnySchema): ((json: unknown) => unknown) => {
-  const decode = Schema.decodeUnknownSync(Schema.toCodecJson(schema))
+  const decode = withOwnErrors(Schema.decodeUnknownSync(withoutUndefined(Schema.toCodecJson(schema))))
   const isPlain = plainJson(schema.ast)
   return isPlain === undefined ? decode : (json) => (isPlain(json) ? json : decode(json))
 }

@@ -53,6 +53,8 @@ export class Mapper extends Context.Service<
     /** The value as a reader will get it, which the format may have changed (JSON knows no -0). May throw. */
     readonly readBack: (encoded: Encoded) => unknown
     readonly decode: (recorded: ReadonlyArray<Recorded>) => Effect.Effect<ReadonlyArray<unknown>, DecodeError>
+    /** For how long what was decrypted may be kept, in milliseconds; `undefined` where nothing is encrypted. */
+    readonly keysTrustedFor?: number | undefined
   }
 >()("effect-eventsourcing/Mapper") {}
 
@@ -190,7 +192,8 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
               }
             }
             return Effect.succeed(decoded)
-          })
+          }),
+        keysTrustedFor: cipher.name === undefined ? undefined : (cipher.keysTrustedFor ?? Cipher.KEYS_TRUSTED_FOR)
       })
 
       function decodeOne(one: Recorded): Effect.Effect<unknown, DecodeError> {

@@ -29,6 +29,7 @@
 import type { Stream } from "effect"
 import { Context, Effect, FiberSet, Layer, Schedule } from "effect"
 import type * as Aggregate from "./Aggregate.ts"
+import { Provisional } from "./Cipher.ts"
 import type * as Decision from "./Decision.ts"
 import type {
   AggregateAlreadyExists,
@@ -110,6 +111,12 @@ export interface AggregateRepository<A extends Aggregate.Any> {
     Executed<Aggregate.NameOf<A>, Aggregate.StateOf<A>, Aggregate.Event<A>>,
     CommandError<A, C> | AppendError | ReadError
   >
+
+  /**
+   * Forgets what the cache has of the aggregate: the next command or read rebuilds its state from what is recorded. For
+   * instance after a key was shredded or a stream was removed, where that is to take effect at once.
+   */
+  readonly forget: (id: Aggregate.Id<Aggregate.NameOf<A>>) => Effect.Effect<void>
 
   /** The aggregate's events, read in pages. Empty where there is no such aggregate. */
   readonly history: (
@@ -328,23 +335,29 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         withLock: () => (self) => self,
         beside: () => Effect.void
       })
-      const pick = (context: Context.Context<never>) => (inTransaction(context) ? provisional : shared)
+      const pick = <A, E, R, Of>(
+        here: Of,
+        within: Of,
+        f: (one: Of) => Effect.Effect<A, E, R>
+      ): Effect.Effect<A, E, R> =>
+        Effect.contextWith((context: Context.Context<never>) =>
+          inTransaction(context) ? Effect.provideService(f(within), Provisional, true) : f(here)
+        )
       return Repository.of({
         of: (aggregate) => {
           const [one, other] = [shared.of(aggregate), provisional.of(aggregate)]
-          const here = (context: Context.Context<never>) => (inTransaction(context) ? other : one)
-          const on = <A, E>(f: (repository: typeof one) => Effect.Effect<A, E>) =>
-            Effect.contextWith((context: Context.Context<never>) => f(here(context)))
+          const on = <A, E>(f: (repository: typeof one) => Effect.Effect<A, E>) => pick(one, other, f)
           return {
             get: (id, options) => on((repository) => repository.get(id, options)),
             exists: (id) => on((repository) => repository.exists(id)),
             execute: (id, command, options) => on((repository) => repository.execute(id, command, options)),
+            forget: one.forget,
             history: one.history,
             snapshot: (id) => on((repository) => repository.snapshot(id))
           }
         },
         transaction: (participants, decide) =>
-          Effect.contextWith((context: Context.Context<never>) => pick(context).transaction(participants, decide))
+          pick(shared, provisional, (repository) => repository.transaction(participants, decide))
       })
     })
   )

@@ -1,6 +1,7 @@
 /**
  * Keeps an aggregate's state, so that rebuilding it need not begin at its first event.
  *
+ * A snapshot of a state whose schema was another, though of the same version, is passed over: its reducer was another, too.
  * A snapshot that can't be read (another version of the state's schema without a step to it, damaged bytes, a lost key)
  * is reported and passed over: it is a copy, and the events are there.
  */
@@ -8,6 +9,8 @@ import { Context, DateTime, Effect, Layer } from "effect"
 import type * as Aggregate from "./Aggregate.ts"
 import type { RecorderError } from "./EventSourcingError.ts"
 import { EventNotDecodable, EventNotEncodable, SNAPSHOT } from "./EventSourcingError.ts"
+import { otherValue } from "./internal/codecs.ts"
+import { fingerprint } from "./internal/fingerprint.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import { Mapper } from "./Mapper.ts"
 import { SnapshotRecorder } from "./SnapshotRecorder.ts"
@@ -30,6 +33,24 @@ export class SnapshotStore extends Context.Service<
   }
 >()("effect-eventsourcing/SnapshotStore") {}
 
+/**
+ * What a snapshot's encoding begins with: which schema its state had. It is kept there, and not beside it, so that a program
+ * which knows nothing of it can't leave it as it was when it writes a state of its own.
+ */
+const withSchema = (schema: string | undefined, encoding: string): string =>
+  schema === undefined ? encoding : `${schema} ${encoding}`
+
+const fingerprintOf = (aggregate: Aggregate.Any, version: number): string | undefined => {
+  const schema = aggregate.compiled.state.schemaOf(version)
+  return schema && fingerprint(schema)
+}
+
+/** Reads what {@link withSchema} wrote; earlier snapshots have no schema. */
+const splitEncoding = (text: string): { readonly schema: string | undefined; readonly encoding: string } => {
+  const [, schema, encoding] = /^([0-9a-f]{16}) (.*)$/s.exec(text) ?? []
+  return schema === undefined || encoding === undefined ? { schema: undefined, encoding: text } : { schema, encoding }
+}
+
 /** The type by which errors and ciphers know a snapshot: no event has it. */
 const typeOf = (aggregate: Aggregate.Any) => `${aggregate.name} ${SNAPSHOT}`
 
@@ -47,25 +68,23 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
       const stream = StreamName.of(aggregate.name, id)
       const type = typeOf(aggregate)
       const codec = aggregate.compiled.state
-      const json = yield* Effect.try({
-        try: () => codec.encode(state),
-        catch: (cause) =>
-          new EventNotEncodable({
-            stream,
-            version,
-            type,
-            reason: messageOf(cause),
-            cause
-          })
-      })
+      const notEncodable = (cause: unknown) =>
+        new EventNotEncodable({ stream, version, type, reason: messageOf(cause), cause })
+      const json = yield* Effect.try({ try: () => codec.encode(state), catch: notEncodable })
       const encoded = yield* mapper.encode([{ stream, version, type, schemaVersion: codec.version, json }])
-      for (const { encoding, payload } of encoded) {
+      const find = codec.differenceFinder()
+      for (const one of encoded) {
+        const path = yield* Effect.try({
+          try: () => find?.(state, codec.decode(codec.version, mapper.readBack(one))),
+          catch: notEncodable
+        })
+        if (path !== undefined) return yield* notEncodable(new Error(otherValue(path)))
         yield* recorder.save({
           stream,
           version,
           schemaVersion: codec.version,
-          encoding,
-          payload,
+          encoding: withSchema(fingerprintOf(aggregate, codec.version), one.encoding),
+          payload: one.payload,
           createdAt: createdAt.epochMilliseconds,
           modifiedAt: modifiedAt.epochMilliseconds
         })
@@ -77,13 +96,22 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
       const read = Effect.fnUntraced(function* () {
         const stored = yield* recorder.load(stream)
         if (stored === undefined) return undefined
-        const [json] = yield* mapper.decode([{ ...stored, type: typeOf(aggregate) }])
+        const { schema, encoding } = splitEncoding(stored.encoding)
+        const codec = aggregate.compiled.state
+        const current = fingerprintOf(aggregate, stored.schemaVersion)
+        if (schema !== undefined && current !== undefined && schema !== current) {
+          yield* Effect.logInfo(
+            `the snapshot of "${stream}" is of a state with another schema, its events are read instead`
+          )
+          return undefined
+        }
+        const [json] = yield* mapper.decode([{ ...stored, encoding, type: typeOf(aggregate) }])
         const { version } = stored
         return yield* Effect.try({
           try: () => ({
             id,
             version,
-            state: aggregate.compiled.state.decode(stored.schemaVersion, json),
+            state: codec.decode(stored.schemaVersion, json),
             createdAt: DateTime.makeUnsafe(stored.createdAt),
             modifiedAt: DateTime.makeUnsafe(stored.modifiedAt)
           }),

@@ -101,14 +101,14 @@ describe("EventStore.readAll", () => {
     reduce: { Born: () => ({}), Purred: (cat) => cat }
   })
   const mixed = Effect.fnUntraced(function* ({ store }: Process, rounds: number) {
-    const dog = [Dog.TrickAdded({ trick: "sit" }), Dog.Rested()]
     for (const i of numbers(rounds)) {
+      const dog = [i < 3 ? Dog.Registered({ name: "Rex" }) : Dog.TrickAdded({ trick: "sit" }), Dog.Rested()]
       yield* store.append(Dog, Dog.Id.make(`${i % 3}`), { expected: "Any", events: dog })
       yield* store.append(Counter, Counter.Id.make(`${i % 2}`), {
         expected: "Any",
-        events: [Counter.Increased({ to: i })]
+        events: [i < 2 ? Counter.Started() : Counter.Increased({ to: i })]
       })
-      yield* store.append(Cat, Cat.Id.make("tom"), { expected: "Any", events: [Cat.Purred()] })
+      yield* store.append(Cat, Cat.Id.make("tom"), { expected: "Any", events: [i < 1 ? Cat.Born() : Cat.Purred()] })
     }
   })
 
@@ -119,7 +119,7 @@ describe("EventStore.readAll", () => {
       const read = yield* Stream.runCollect(process.store.readAll([Dog, Counter]))
       assert.deepStrictEqual(
         read.map(({ event }) => event._tag),
-        numbers(4).flatMap(() => ["TrickAdded", "Rested", "Increased"])
+        numbers(4).flatMap((i) => [i < 3 ? "Registered" : "TrickAdded", "Rested", i < 2 ? "Started" : "Increased"])
       )
       const positions = read.map(({ position }) => position)
       assert.deepStrictEqual(

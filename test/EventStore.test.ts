@@ -72,7 +72,7 @@ describe("EventStore.append", () => {
     Effect.gen(function* () {
       const process = yield* open(yield* makeLog)
       const append = (expected: number | "NoStream") =>
-        process.store.append(Dog, rex, { expected, events: [trick("sit")] })
+        process.store.append(Dog, rex, { expected, events: [expected === "NoStream" ? registered : trick("sit")] })
       const early = yield* Effect.flip(append(0))
       assert.deepInclude(early, { _tag: "WrongExpectedVersion", stream: "Dog-rex", expected: 0, actual: "NoStream" })
       yield* process.store.append(Dog, rex, { expected: "NoStream", events: [registered, trick("roll")] })
@@ -98,6 +98,7 @@ describe("EventStore.append", () => {
     Effect.gen(function* () {
       const log = yielding(yield* makeLog)
       const processes = yield* Effect.all([open(log), open(log)])
+      yield* processes[0].store.append(Dog, rex, { expected: "Any", events: [registered] })
       const writers = processes.flatMap(({ store }, p) =>
         Array.from({ length: 20 }, (_, i) =>
           store.append(Dog, rex, { expected: "Any", events: [trick(`${p}.${i}`), trick(`${p}.${i}!`)] })
@@ -106,11 +107,11 @@ describe("EventStore.append", () => {
       const answers = yield* Effect.all(writers, { concurrency: "unbounded" })
       assert.deepStrictEqual(
         answers.map((answer) => answer?.version ?? -1).sort((a, b) => a - b),
-        Array.from({ length: 40 }, (_, i) => 2 * i + 1)
+        Array.from({ length: 40 }, (_, i) => 2 * i + 2)
       )
       const ids = yield* idsOf(processes[0])
-      assert.strictEqual(new Set(ids).size, 80)
-      assert.deepStrictEqual(ids.length, 80)
+      assert.strictEqual(new Set(ids).size, 81)
+      assert.deepStrictEqual(ids.length, 81)
     })
   )
 })
@@ -119,6 +120,7 @@ it.effect('G7: "Any" sends the same ids again after a conflict, should one have 
   Effect.gen(function* () {
     const base = yield* makeLog
     const other = yield* open(base)
+    yield* other.store.append(Dog, rex, { expected: "NoStream", events: [registered] })
     const sent: Array<ReadonlyArray<string>> = []
     const log = withRecorder(base, ({ append }) => ({
       append: (one) =>
@@ -131,7 +133,7 @@ it.effect('G7: "Any" sends the same ids again after a conflict, should one have 
     }))
     const { store } = yield* open(log)
     const answer = yield* store.append(Dog, rex, { expected: "Any", events: [trick("sit"), trick("beg")] })
-    assert.strictEqual(answer?.version, 3)
+    assert.strictEqual(answer?.version, 4)
     assert.strictEqual(sent.length, 3)
     const ids = answer?.events.map(({ id }) => id) ?? []
     assert.deepStrictEqual(sent, [ids, ids, ids])
@@ -154,14 +156,55 @@ describe("EventNotEncodable", () => {
     })
   )
 
-  it.effect.each([{ _tag: "Barked" }, {}, null, undefined, "Registered"])(
-    "names what is no event of the aggregate: %j",
-    (event) =>
-      Effect.gen(function* () {
-        const error = yield* failing([registered, event])
-        assert.deepInclude(error, { _tag: "EventNotEncodable", stream: "Dog-rex", version: 1 })
-        assert.include(error.message, "Dog declares no event")
-      })
+  it.effect.each([
+    [{ _tag: "Barked" }, 'Dog declares no event "Barked", only Registered, TrickAdded, Rested'],
+    [{ _tag: "__proto__" }, 'Dog declares no event "__proto__", only'],
+    [{ trick: "sit" }, "an object without a _tag: make events with its constructors, such as Dog.Registered(...)"],
+    [new Set([trick("sit")]), "an object without a _tag: make events with its constructors"],
+    [Promise.resolve(trick("sit")), "a promise: a decision that has to wait returns an Effect"],
+    [null, "null: a decision without events returns undefined or []"],
+    [undefined, "of type undefined: make events with its constructors"],
+    ["Registered", "of type string: make events with its constructors"],
+    [Dog.Registered, "of type function: make events with its constructors"]
+  ] as const)("names what is no event of the aggregate, and says what is one: %o", ([event, message]) =>
+    Effect.gen(function* () {
+      const error = yield* failing([registered, event])
+      assert.deepInclude(error, { _tag: "EventNotEncodable", stream: "Dog-rex", version: 1 })
+      assert.include(error.message, "Dog declares no event")
+      assert.include(error.message, message)
+    })
+  )
+
+  it.effect("refuses an event that can't stand where it would: nobody could read the aggregate again", () =>
+    Effect.gen(function* () {
+      const { store, repository } = yield* open(yield* makeLog)
+      yield* store.append(Dog, rex, { expected: "Any", events: [registered] })
+      const max = Dog.Id.make("max")
+      for (const [id, expected, events, version, message] of [
+        [rex, "Any", [registered], 1, "it creates the aggregate, which exists already"],
+        [rex, 0, [trick("sit"), registered], 2, "it creates the aggregate, which exists already"],
+        [max, "NoStream", [registered, registered], 1, "it creates the aggregate, which exists already"],
+        [max, "NoStream", [trick("sit")], 0, "it changes the aggregate, which does not exist yet"],
+        [max, "Any", [trick("sit")], 0, "it changes the aggregate, which does not exist yet"]
+      ] as const) {
+        const error = yield* Effect.flip(store.append(Dog, id, { expected, events }))
+        assert.deepInclude(error, { _tag: "EventNotEncodable", version })
+        assert.include(error.message, message)
+      }
+      assert.deepInclude(yield* repository.of(Dog).get(rex), { version: 0 })
+      assert.isFalse(yield* repository.of(Dog).exists(max))
+    })
+  )
+
+  it.effect.each(["0", null, { version: 0 }])("refuses %j as an expected version", (expected) =>
+    Effect.gen(function* () {
+      const { store } = yield* open(yield* makeLog)
+      yield* store.append(Dog, rex, { expected: "NoStream", events: [registered] })
+      // @ts-expect-error no version
+      const error = yield* Effect.flip(store.append(Dog, rex, { expected, events: [trick("sit")] }))
+      assert.strictEqual(error._tag, "RecorderFailure")
+      assert.include(error.message, `not ${JSON.stringify(expected)}`)
+    })
   )
 
   it.effect.each([{ $user: "ada" }, { age: 7 }])("says which metadata attribute is none: %j", (attributes) =>

@@ -117,20 +117,42 @@ describe("a transaction", () => {
             throw new Error("no idea")
           })
         ),
-        Effect.exit(
-          repository.transaction(participants, () => ({
-            bob: Purse.Put({ coins: 1 }),
-            // @ts-expect-error what exists can't be created
-            ada: Purse.Opened({ coins: 1 })
-          }))
-        ),
+        Effect.exit(repository.transaction(participants, () => ({ ada: Purse.Torn({ coins: 1 }) }))),
         Effect.exit(repository.transaction(participants, () => withStranger))
       ]).pipe(Effect.provideContext(log))
       for (const exit of exits) assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+      const misplaced = yield* repository
+        .transaction(participants, () => ({
+          bob: Purse.Put({ coins: 1 }),
+          // @ts-expect-error what exists can't be created
+          ada: Purse.Opened({ coins: 1 })
+        }))
+        .pipe(Effect.flip, Effect.provideContext(log))
+      assert.deepInclude(misplaced, { _tag: "EventNotEncodable", stream: "Purse-ada", version: 1 })
       assert.strictEqual(yield* headOf(log), head)
       // and it lets its participants go
       yield* Effect.provideContext(transfer(repository, ada, bob, 1), log)
     })
+  )
+
+  it.effect.each(["alice", "constructor", "toString", "__proto__", "hasOwnProperty", "then"])(
+    "has a participant called %s, with an event or without one",
+    (name) =>
+      Effect.gen(function* () {
+        const { log, repository } = yield* purses()
+        const participants = Object.fromEntries([
+          [name, Repository.existing(Purse, ada)],
+          ["bob", Repository.existing(Purse, bob)]
+        ])
+        const only = (who: string) => (states: Readonly<Record<string, number>>) =>
+          Object.fromEntries([[who, Purse.Put({ coins: states[name] ?? 0 })]])
+        const others = yield* Effect.provideContext(repository.transaction(participants, only("bob")), log)
+        assert.isTrue(Object.hasOwn(others, name))
+        assert.deepInclude(others[name], { state: 10, version: 0, events: [] })
+        assert.deepInclude(others.bob, { state: 10, version: 1 })
+        const own = yield* Effect.provideContext(repository.transaction(participants, only(name)), log)
+        assert.deepInclude(own[name], { state: 20, version: 1 })
+      })
   )
 
   it.effect("G1: records nothing where one of its events does not fit its schema", () =>

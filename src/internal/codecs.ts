@@ -4,8 +4,10 @@ import { EventNotEncodable } from "../EventSourcingError.ts"
 import type { Plain } from "../Mapper.ts"
 import * as StreamName from "../StreamName.ts"
 import { messageOf } from "./messageOf.ts"
+import type { Path } from "./readBack.ts"
+import { showPath } from "./readBack.ts"
 
-/** Checks events against their schemas and turns them into JSON values. */
+/** Checks events against their schemas and their places, and turns them into JSON values. */
 export const toPlain = (
   aggregate: Aggregate.Any,
   stream: StreamName.StreamName,
@@ -17,10 +19,17 @@ export const toPlain = (
     const version = first + plain.length
     const declared = aggregate.compiled.byTag.get(event?._tag)
     if (declared === undefined) {
-      const cause = new Error(`${aggregate.name} declares no event "${event?._tag}"`)
-      return Result.fail(notEncodable(stream, version, String(event?._tag), cause))
+      const found = event as unknown
+      const type = isTagged(found) ? found._tag : typeof found
+      return Result.fail(notEncodable(stream, version, type, new Error(notAnEvent(aggregate, found))))
     }
-    const { type, codec } = declared
+    const { type, codec, creates } = declared
+    if (creates !== (version === 0)) {
+      const reason = creates
+        ? "it creates the aggregate, which exists already: only the first event of a stream can"
+        : "it changes the aggregate, which does not exist yet: the first event of a stream has to create it"
+      return Result.fail(notEncodable(stream, version, type, new Error(reason)))
+    }
     try {
       plain.push({ stream, version, type, schemaVersion: codec.version, json: codec.encode(event) })
     } catch (cause) {
@@ -30,6 +39,48 @@ export const toPlain = (
   return Result.succeed(plain)
 }
 
+const isTagged = (found: unknown): found is { readonly _tag: string } =>
+  typeof found === "object" && found !== null && "_tag" in found && typeof found._tag === "string"
+
+/** What somebody gave in the place of an event, and what to give instead. */
+const notAnEvent = ({ name, compiled }: Aggregate.Any, found: unknown): string => {
+  const tags = [...compiled.byTag.keys()]
+  if (isTagged(found)) return `${name} declares no event "${found._tag}", only ${tags.join(", ")}`
+  if (found === null) return `${name} declares no event null: a decision without events returns undefined or []`
+  if (typeof (found as PromiseLike<unknown> | undefined)?.then === "function") {
+    return `${name} declares no event that is a promise: a decision that has to wait returns an Effect, such as Effect.promise(...)`
+  }
+  const what = typeof found === "object" ? "an object without a _tag" : `of type ${typeof found}`
+  return `${name} declares no event that is ${what}: make events with its constructors, such as ${name}.${tags[0]}(...), and return several as an array`
+}
+
+/** An event as every later reader will get it; throws where that is another event than the one that was given. */
+export const readBack = (
+  aggregate: Aggregate.Any,
+  { schemaVersion }: Plain,
+  event: Aggregate.AnyEvent,
+  json: unknown
+): Aggregate.AnyEvent => {
+  const { codec, tag } = aggregate.compiled.byTag.get(event._tag) as Aggregate.CompiledEvent
+  const decoded = codec.decode(schemaVersion, json)
+  const path = codec.differenceFinder()?.(event, decoded)
+  if (path !== undefined) throw new Error(otherValue(path))
+  return named(decoded, tag)
+}
+
+/** A decoded event is nobody's yet: its name is added to it. */
+const named = (decoded: object, tag: string): Aggregate.AnyEvent => {
+  const event = decoded as { _tag: string }
+  event._tag = tag
+  return event
+}
+
+/** Says where a value would be another once it is read. */
+export const otherValue = (path: Path): string => {
+  const where = path.length === 0 ? "" : ` at ${showPath(path)}`
+  return `it would be read back as another value${where}: the schema writes different values as the same JSON, or loses a part`
+}
+
 /** The event of a stored type, brought up to its newest version; throws. */
 export const decode = (
   aggregate: Aggregate.Any,
@@ -37,10 +88,8 @@ export const decode = (
   schemaVersion: number,
   json: unknown
 ): Aggregate.AnyEvent => {
-  const declared = aggregate.compiled.byType.get(type) as Aggregate.CompiledEvent
-  const event = declared.codec.decode(schemaVersion, json) as { _tag: string }
-  event._tag = declared.tag
-  return event
+  const { codec, tag } = aggregate.compiled.byType.get(type) as Aggregate.CompiledEvent
+  return named(codec.decode(schemaVersion, json), tag)
 }
 
 /** Finds the aggregate of a stream, among those whose events were asked for. */

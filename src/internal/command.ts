@@ -8,8 +8,9 @@ import type { Position } from "../Position.ts"
 import type { RecordedEvent } from "../RecordedEvent.ts"
 import type { ExpectedVersion } from "../Recorder.ts"
 import type * as StreamName from "../StreamName.ts"
+import { deciding } from "./deciding.ts"
 import type { Rebuilt, States } from "./states.ts"
-import { foldPrepared, versionOf } from "./states.ts"
+import { foldPrepared, ownCopy, versionOf } from "./states.ts"
 
 export const notFound = (aggregate: Aggregate.Any, id: string, version?: number) =>
   new AggregateNotFound({ aggregate: aggregate.name, id, version })
@@ -73,10 +74,10 @@ export const attempt = (store: EventStore["Service"], states: States) => {
   const encode = ({ aggregate, id }: Command, before: Rebuilt | undefined, events: ReadonlyArray<unknown>) =>
     isReadonlyArrayNonEmpty(events)
       ? Effect.map(
-          store.prepare(aggregate, id, versionOf(before), events as never),
-          (prepared: Prepared<string, Aggregate.AnyEvent>) => ({
+          states.withKeyAge(store.prepare(aggregate, id, versionOf(before), events as never)),
+          ([prepared, keysSince]: readonly [Prepared<string, Aggregate.AnyEvent>, number]) => ({
             prepared,
-            after: foldPrepared(aggregate, before, prepared)
+            after: foldPrepared(aggregate, before, prepared, keysSince)
           })
         )
       : Effect.undefined
@@ -92,7 +93,8 @@ export const attempt = (store: EventStore["Service"], states: States) => {
       const refused = requirementError(aggregate, id, decision.requires, before)
       if (refused !== undefined) return Effect.fail(refused)
       // most decisions are plain functions: their events are there at once
-      return Effect.flatMapEager(Decision.take(decision, before?.state), (events) => encode(command, before, events))
+      const taken = deciding(states, [stream], Decision.take(decision, aggregate.compiled.copyState(before?.state)))
+      return Effect.flatMapEager(taken, (events) => encode(command, before, events))
     })
 
   /** Records what was decided. */
@@ -104,7 +106,7 @@ export const attempt = (store: EventStore["Service"], states: States) => {
     if (decided === undefined) {
       return before === undefined
         ? Effect.fail(notFound(aggregate, id))
-        : Effect.succeed({ before, after: before, events: [], position: undefined })
+        : Effect.succeed({ before, after: ownCopy(aggregate, before), events: [], position: undefined })
     }
     const { prepared, after } = decided
     return Effect.map(store.commit(prepared), ({ position }) => {
@@ -133,8 +135,8 @@ export const attempt = (store: EventStore["Service"], states: States) => {
     })
 
   return (command: Command, mistrustCache: boolean): Effect.Effect<Attempted, unknown> =>
-    Effect.suspend(() => {
-      const known = mistrustCache ? undefined : states.cached(command.aggregate, command.stream)
+    Effect.withFiber((fiber) => {
+      const known = mistrustCache ? undefined : states.cached(command.aggregate, command.stream, fiber)
       return known === undefined ? onFresh(command) : onKnown(command, known)
     })
 }

@@ -30,6 +30,12 @@ const toMillis = (input: Duration.Input): number | undefined => {
   }
 }
 
+/** Says what is wrong with an expected version that a program without types has given, or `undefined`. */
+export const expectedProblem = (expected: unknown): string | undefined =>
+  expected === "NoStream" || typeof expected === "number"
+    ? undefined
+    : `the expected version is 0, 1, 2… or "NoStream", not ${JSON.stringify(expected)} of type ${typeof expected}; make a number of an HTTP header's text`
+
 /** Checks an option that is a number of something. */
 export const checkCount = (
   operation: string,

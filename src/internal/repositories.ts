@@ -1,16 +1,19 @@
 import type { Schedule } from "effect"
 import { Effect } from "effect"
 import type * as Aggregate from "../Aggregate.ts"
-import { DuplicateParticipant, WrongExpectedVersion } from "../EventSourcingError.ts"
+import { DuplicateParticipant, RecorderFailure, WrongExpectedVersion } from "../EventSourcingError.ts"
 import type { EventStore } from "../EventStore.ts"
 import type { AggregateRepository, Participants, Repository } from "../Repository.ts"
 import type { SnapshotStore } from "../SnapshotStore.ts"
 import * as StreamName from "../StreamName.ts"
 import type { Command as Execution } from "./command.ts"
 import { attempt, notFound, toDecision } from "./command.ts"
+import { inTurn } from "./deciding.ts"
 import type * as KeyedLock from "./keyedLock.ts"
+import { expectedProblem } from "./options.ts"
 import { retryRarely } from "./retry.ts"
 import type { Rebuilt, States } from "./states.ts"
+import { ownCopy } from "./states.ts"
 import { withSpan } from "./tracing.ts"
 import { transact } from "./transact.ts"
 
@@ -64,7 +67,8 @@ export const makeRepositories = ({
   ): Effect.Effect<unknown> => {
     const every = aggregate.snapshotEvery
     if (every === undefined || multiples(before, every) === multiples(after, every)) return Effect.void
-    return snapshots.save(aggregate, toInstance(id, after)).pipe(
+    // whoever gets the answer may change it
+    return snapshots.save(aggregate, toInstance(id, ownCopy(aggregate, after))).pipe(
       Effect.catchCause((cause) =>
         Effect.logWarning(`no snapshot of "${StreamName.of(aggregate.name, id)}" could be kept`, cause)
       ),
@@ -79,12 +83,16 @@ export const makeRepositories = ({
       const { allowStale = false, version } = options
       if (version !== undefined) {
         const then = yield* states.at(aggregate, id, version)
-        return then?.version === version ? toInstance(id, then) : yield* notFound(aggregate, id, version)
+        return then?.version === version
+          ? toInstance(id, ownCopy(aggregate, then))
+          : yield* notFound(aggregate, id, version)
       }
-      const known = allowStale ? states.cached(aggregate, streamOf(id)) : undefined
+      const known = allowStale
+        ? yield* Effect.withFiber((fiber) => Effect.succeed(states.cached(aggregate, streamOf(id), fiber)))
+        : undefined
       if (known !== undefined) states.used()
       const rebuilt = known ?? (yield* states.fresh(aggregate, id))
-      return rebuilt === undefined ? yield* notFound(aggregate, id) : toInstance(id, rebuilt)
+      return rebuilt === undefined ? yield* notFound(aggregate, id) : toInstance(id, ownCopy(aggregate, rebuilt))
     })
 
     return {
@@ -104,8 +112,12 @@ export const makeRepositories = ({
             ? answer
             : Effect.andThen(snapshotBeside(aggregate, id, before, after), answer)
         })
-        return withSpan("Repository.execute", { stream })(withLock(stream)(executed)) as never
+        const reason = expected === undefined ? undefined : expectedProblem(expected)
+        const accepted =
+          reason === undefined ? executed : Effect.fail(new RecorderFailure({ operation: "execute", reason }))
+        return withSpan("Repository.execute", { stream })(inTurn(states, [stream], withLock(stream), accepted)) as never
       },
+      forget: (id) => Effect.sync(() => states.forget(streamOf(id))),
       history: (id, options) => store.read(aggregate, id, options),
       snapshot: Effect.fnUntraced(function* (id) {
         const instance = yield* get(id)
@@ -124,15 +136,18 @@ export const makeRepositories = ({
     }
     const attempt = onConflictAgain(streams, () => attemptTransaction(named, decide as never))
     // always in the same order, so that two transactions never wait for each other
-    const inTurn = [...streams].sort().reduce((self, stream) => withLock(stream)(self), attempt)
-    const transacted = yield* withSpan("Repository.transaction", { streams })(inTurn)
-    const answer: Record<string, unknown> = {}
+    const takeTurns = (self: typeof attempt) =>
+      [...streams].sort().reduce((inner, stream) => withLock(stream)(inner), self)
+    const transacted = yield* withSpan("Repository.transaction", { streams })(
+      inTurn(states, streams, takeTurns, attempt)
+    )
+    const answers: Array<readonly [name: string, answer: unknown]> = []
     for (const { participant, before, after, events, position } of transacted) {
       const { name, aggregate, id } = participant
       if (after !== undefined) yield* snapshotBeside(aggregate, id, before, after)
-      answer[name] = after === undefined ? undefined : { id, ...after, events, position }
+      answers.push([name, after === undefined ? undefined : { ...toInstance(id, after), events, position }])
     }
-    return answer
+    return Object.fromEntries(answers)
   })
 
   return {
@@ -145,8 +160,10 @@ export const makeRepositories = ({
 const isConflict = (error: unknown, streams: ReadonlyArray<string>): error is WrongExpectedVersion =>
   error instanceof WrongExpectedVersion && streams.includes(error.stream)
 
-const toInstance = (id: Aggregate.Id<string>, rebuilt: Rebuilt): Aggregate.Instance<string, never> =>
-  ({ id, ...rebuilt }) as Aggregate.Instance<string, never>
+const toInstance = (id: Aggregate.Id<string>, rebuilt: Rebuilt): Aggregate.Instance<string, never> => {
+  const { state, version, createdAt, modifiedAt } = rebuilt
+  return { id, state: state as never, version, createdAt, modifiedAt }
+}
 
 /** How many times the interval has been passed at a version. */
 const multiples = (rebuilt: Rebuilt | undefined, every: number): number =>

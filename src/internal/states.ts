@@ -1,5 +1,7 @@
-import { DateTime, Effect } from "effect"
+import type { Fiber } from "effect"
+import { Clock, DateTime, Effect } from "effect"
 import type * as Aggregate from "../Aggregate.ts"
+import { KeyAge } from "../Cipher.ts"
 import type { ReadError, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { EventNotDecodable } from "../EventSourcingError.ts"
 import type { EventStore, Page, Prepared } from "../EventStore.ts"
@@ -16,17 +18,32 @@ import { withSpan } from "./tracing.ts"
 export interface Rebuilt {
   readonly state: unknown
   readonly version: number
+  /** The id of the event at this version; `undefined` of a snapshot's, which does not have it. */
+  readonly eventId: string | undefined
+  /**
+   * When the oldest of the keys was asked for that its events were decrypted with, in milliseconds since the epoch;
+   * `Infinity` where nothing was encrypted.
+   */
+  readonly keysSince: number
   readonly createdAt: DateTime.Utc
   readonly modifiedAt: DateTime.Utc
 }
 
 /** The states of aggregates: rebuilt from snapshots and events, and remembered. */
 export interface States {
-  /** What is remembered, however old. */
-  readonly cached: (aggregate: Aggregate.Any, stream: StreamName.StreamName) => Rebuilt | undefined
+  /** The remembered state, however old: nobody but this may have or change it, so others get a {@link ownCopy}. */
+  readonly cached: (
+    aggregate: Aggregate.Any,
+    stream: StreamName.StreamName,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ) => Rebuilt | undefined
   /** Says that a remembered state was used as it is. */
   readonly used: () => void
+  /** Remembers a copy of a state that others have, too. */
   readonly remember: (aggregate: Aggregate.Any, stream: StreamName.StreamName, rebuilt: Rebuilt) => void
+  /** Runs something that may use keys, and tells when the oldest of them was asked for; see {@link Rebuilt}. */
+  readonly withKeyAge: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<readonly [value: A, keysSince: number], E>
+  readonly forget: (stream: StreamName.StreamName) => void
   /** Forgets a state that is ahead of its stream: the log was put back to an earlier one. */
   readonly learnFrom: (conflict: WrongExpectedVersion) => void
   /** The state as it stands now: never older than what was recorded before the call. */
@@ -45,27 +62,35 @@ export const make = (
   capacity: number,
   counts: Counts
 ): States => {
+  const { keysTrustedFor } = store
   const cache = new Lru<{ readonly aggregate: Aggregate.Any; readonly rebuilt: Rebuilt }>(capacity)
 
-  const cached: States["cached"] = (aggregate, stream) => {
+  /** Whether a key that a state was decrypted with was asked for so long ago that it may be gone. */
+  const isExpired = ({ keysSince }: Rebuilt, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+    keysTrustedFor !== undefined && fiber.getRef(Clock.Clock).currentTimeMillisUnsafe() - keysSince >= keysTrustedFor
+
+  const cached: States["cached"] = (aggregate, stream, fiber) => {
     const entry = cache.get(stream)
-    return entry?.aggregate === aggregate ? entry.rebuilt : undefined
+    if (entry?.aggregate !== aggregate) return undefined
+    if (!isExpired(entry.rebuilt, fiber)) return entry.rebuilt
+    cache.delete(stream)
+    return undefined
   }
 
-  const remember: States["remember"] = (aggregate, stream, rebuilt) => {
-    const known = cached(aggregate, stream)
-    if (known === undefined || known.version < rebuilt.version) cache.set(stream, { aggregate, rebuilt })
+  const remember = (aggregate: Aggregate.Any, stream: StreamName.StreamName, rebuilt: Rebuilt): void => {
+    const known = cache.get(stream)
+    if (known?.aggregate !== aggregate || known.rebuilt.version < rebuilt.version) {
+      cache.set(stream, { aggregate, rebuilt })
+    }
   }
 
-  /** Reads and folds what comes behind a state, or behind nothing. */
-  const fastForward = Effect.fnUntraced(function* (
-    aggregate: Aggregate.Any,
-    stream: StreamName.StreamName,
-    from: Rebuilt | undefined,
-    upTo?: number
-  ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
-    return yield* foldPages(aggregate, from, yield* store.readPage(aggregate, stream, { after: from?.version, upTo }))
-  })
+  const withKeyAge: States["withKeyAge"] = (self) =>
+    keysTrustedFor === undefined
+      ? Effect.map(self, (value) => [value, Number.POSITIVE_INFINITY] as const)
+      : Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          const age = { oldest: now }
+          return Effect.map(Effect.provideService(self, KeyAge, age), (value) => [value, age.oldest] as const)
+        })
 
   /** Folds a page and those behind it. */
   const foldPages = Effect.fnUntraced(function* (
@@ -82,25 +107,26 @@ export const make = (
     return rebuilt
   })
 
+  /** Reads a stream from its first event on and folds it. */
+  const fold = (aggregate: Aggregate.Any, stream: StreamName.StreamName, upTo: number | undefined) =>
+    Effect.flatMap(store.readPage(aggregate, stream, { after: undefined, upTo }), (page) =>
+      foldPages(aggregate, undefined, page)
+    )
+
   /**
-   * Goes on from a snapshot, if the event that it ends with is there: the log may have been put back to an earlier state.
+   * Goes on from a state of a snapshot or the cache, if the event that it ends with is there; answers with `undefined` if
+   * not: the stream was removed, or the log was restored from a backup.
    */
-  const fromSnapshot = Effect.fnUntraced(function* (
+  const goOn = Effect.fnUntraced(function* (
     aggregate: Aggregate.Any,
     stream: StreamName.StreamName,
-    snapshot: Rebuilt,
+    from: Rebuilt,
     upTo: number | undefined
   ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
-    const { notifications, events, next } = yield* store.readPage(aggregate, stream, {
-      after: snapshot.version - 1,
-      upTo
-    })
-    if (notifications.length === 0) return yield* fastForward(aggregate, stream, undefined, upTo)
-    return yield* foldPages(aggregate, snapshot, {
-      notifications: notifications.slice(1),
-      events: events.slice(1),
-      next
-    })
+    const page = yield* store.readPage(aggregate, stream, { after: from.version - 1, upTo })
+    const [last, ...notifications] = page.notifications
+    if (last === undefined || (from.eventId ?? last.id) !== last.id) return undefined
+    return yield* foldPages(aggregate, from, { notifications, events: page.events.slice(1), next: page.next })
   })
 
   /** Rebuilds from the snapshot, if there is one that helps, and the events behind it. */
@@ -111,9 +137,32 @@ export const make = (
   ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
     const stream = StreamName.of(aggregate.name, id)
     const snapshot = yield* snapshots.load(aggregate, id)
-    return snapshot !== undefined && (upTo === undefined || snapshot.version <= upTo)
-      ? yield* fromSnapshot(aggregate, stream, snapshot, upTo)
-      : yield* fastForward(aggregate, stream, undefined, upTo)
+    if (snapshot !== undefined && (upTo === undefined || snapshot.version <= upTo)) {
+      const from = { ...snapshot, eventId: undefined, keysSince: Number.POSITIVE_INFINITY }
+      const rebuilt = yield* goOn(aggregate, stream, from, upTo)
+      if (rebuilt !== undefined) return rebuilt
+    }
+    return yield* fold(aggregate, stream, upTo)
+  })
+
+  /** The state as it stands, from what is remembered of it if that is still so. */
+  const current = Effect.fnUntraced(function* (
+    aggregate: Aggregate.Any,
+    id: Aggregate.Id<string>,
+    known: Rebuilt | undefined,
+    upTo?: number
+  ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
+    const stream = StreamName.of(aggregate.name, id)
+    const [rebuilt, keysSince] = yield* withKeyAge(
+      known === undefined ? load(aggregate, id, upTo) : goOn(aggregate, stream, known, upTo)
+    )
+    if (rebuilt === undefined && known !== undefined) {
+      cache.delete(stream)
+      return yield* current(aggregate, id, undefined, upTo)
+    }
+    return rebuilt === undefined || rebuilt === known || keysSince >= rebuilt.keysSince
+      ? rebuilt
+      : { ...rebuilt, keysSince }
   })
 
   /** Whether a state is remembered, so that only what came behind it has to be read. */
@@ -128,27 +177,37 @@ export const make = (
     used: () => {
       counts.cacheHits++
     },
-    remember,
+    withKeyAge,
+    remember: (aggregate, stream, rebuilt) => remember(aggregate, stream, ownCopy(aggregate, rebuilt)),
+    forget: (stream) => cache.delete(stream),
     learnFrom: ({ stream, actual }) => {
       const known = cache.get(stream)?.rebuilt.version
       if (known !== undefined && (actual === "NoStream" || actual < known)) cache.delete(stream)
     },
-    fresh: Effect.fnUntraced(function* (aggregate, id) {
-      const stream = StreamName.of(aggregate.name, id)
-      const known = cached(aggregate, stream)
-      const current = known === undefined ? load(aggregate, id) : fastForward(aggregate, stream, known)
-      const rebuilt = yield* withSpan("Repository.load", { stream, cached: count(known) })(current)
-      if (rebuilt !== undefined) remember(aggregate, stream, rebuilt)
-      return rebuilt
-    }),
-    at: (aggregate, id, version) => {
-      const stream = StreamName.of(aggregate.name, id)
-      const known = cached(aggregate, stream)
-      return known?.version === version
-        ? Effect.succeed(known)
-        : withSpan("Repository.load", { stream, version })(load(aggregate, id, Math.max(version, 0)))
-    }
+    fresh: (aggregate, id) =>
+      Effect.withFiber((fiber) => {
+        const stream = StreamName.of(aggregate.name, id)
+        const known = cached(aggregate, stream, fiber)
+        const span = withSpan("Repository.load", { stream, cached: count(known) })
+        return Effect.map(span(current(aggregate, id, known)), (rebuilt) => {
+          if (rebuilt !== undefined) remember(aggregate, stream, rebuilt)
+          return rebuilt
+        })
+      }),
+    at: (aggregate, id, version) =>
+      Effect.withFiber((fiber) => {
+        const stream = StreamName.of(aggregate.name, id)
+        const known = cached(aggregate, stream, fiber)
+        const from = known?.version === version ? known : undefined
+        return withSpan("Repository.load", { stream, version })(current(aggregate, id, from, Math.max(version, 0)))
+      })
   }
+}
+
+/** A state that its holder may change: whatever becomes of it, it is not the one that is remembered. */
+export const ownCopy = (aggregate: Aggregate.Any, rebuilt: Rebuilt): Rebuilt => {
+  const state = aggregate.compiled.copyState(rebuilt.state)
+  return state === rebuilt.state ? rebuilt : { ...rebuilt, state }
 }
 
 /** Where a stream stands whose state this is. */
@@ -162,7 +221,8 @@ const foldPage = (
 ): Effect.Effect<Rebuilt | undefined, EventNotDecodable> =>
   Effect.suspend((): Effect.Effect<Rebuilt | undefined, EventNotDecodable> => {
     let exists = from !== undefined
-    let state = from?.state
+    // a reducer gets a state that is nobody else's
+    let state = events.length === 0 ? from?.state : aggregate.compiled.copyState(from?.state)
     let index = 0
     for (const event of events) {
       const notification = notifications[index++] as Notification
@@ -183,6 +243,8 @@ const foldPage = (
     return Effect.succeed({
       state,
       version: last.version,
+      eventId: last.id,
+      keysSince: from?.keysSince ?? Number.POSITIVE_INFINITY,
       createdAt: from?.createdAt ?? DateTime.makeUnsafe(first.recordedAt),
       modifiedAt: DateTime.makeUnsafe(last.recordedAt)
     })
@@ -198,14 +260,22 @@ const misplaced = ({ stream, version, position, type }: Notification, reason: st
 export const foldPrepared = (
   aggregate: Aggregate.Any,
   from: Rebuilt | undefined,
-  prepared: Prepared<string, Aggregate.AnyEvent>
+  prepared: Prepared<string, Aggregate.AnyEvent>,
+  keysSince: number
 ): Rebuilt => {
-  let state = from?.state
+  let state = aggregate.compiled.copyState(from?.state)
   let last: RecordedEvent<string, Aggregate.AnyEvent> | undefined
   for (const recorded of prepared.events) {
     state = aggregate.compiled.apply(state, recorded.event)
     last = recorded
   }
-  const { version, recordedAt } = last as RecordedEvent<string, Aggregate.AnyEvent>
-  return { state, version, createdAt: from?.createdAt ?? recordedAt, modifiedAt: recordedAt }
+  const { id: eventId, version, recordedAt } = last as RecordedEvent<string, Aggregate.AnyEvent>
+  return {
+    state,
+    version,
+    eventId,
+    keysSince: Math.min(from?.keysSince ?? keysSince, keysSince),
+    createdAt: from?.createdAt ?? recordedAt,
+    modifiedAt: recordedAt
+  }
 }

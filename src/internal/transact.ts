@@ -9,8 +9,9 @@ import type { Position } from "../Position.ts"
 import type { RecordedEvent } from "../RecordedEvent.ts"
 import * as StreamName from "../StreamName.ts"
 import { requirementError } from "./command.ts"
+import { deciding } from "./deciding.ts"
 import type { Rebuilt, States } from "./states.ts"
-import { foldPrepared, versionOf } from "./states.ts"
+import { foldPrepared, ownCopy, versionOf } from "./states.ts"
 
 /** One aggregate of a transaction. */
 export interface Participant {
@@ -34,6 +35,7 @@ interface Underway {
   readonly participant: Participant
   readonly before: Rebuilt | undefined
   readonly prepared: Prepared<string, Aggregate.AnyEvent> | undefined
+  readonly keysSince: number
 }
 
 const streamOf = ({ aggregate, id }: Participant): StreamName.StreamName => StreamName.of(aggregate.name, id)
@@ -44,7 +46,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
     Effect.forEach(participants, (participant) =>
       Effect.map(
         states.fresh(participant.aggregate, participant.id),
-        (before): Underway => ({ participant, before, prepared: undefined })
+        (before): Underway => ({ participant, before, prepared: undefined, keysSince: Number.POSITIVE_INFINITY })
       )
     )
 
@@ -53,8 +55,8 @@ export const transact = (store: EventStore["Service"], states: States) => {
     const events = Decision.toEvents(outcome)
     if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed(underway)
     return Effect.map(
-      store.prepare(participant.aggregate, participant.id, versionOf(before), events as never),
-      (prepared) => ({ participant, before, prepared })
+      states.withKeyAge(store.prepare(participant.aggregate, participant.id, versionOf(before), events as never)),
+      ([prepared, keysSince]) => ({ participant, before, prepared, keysSince })
     )
   }
 
@@ -63,12 +65,9 @@ export const transact = (store: EventStore["Service"], states: States) => {
     loaded: ReadonlyArray<Underway>,
     decide: (states: Readonly<Record<string, unknown>>) => unknown
   ) {
-    const decided = yield* take(loaded, decide)
-    const prepared = yield* Effect.forEach(loaded, (one) => prepare(one, decided[one.participant.name]))
-    return prepared.map((one) => ({
-      ...one,
-      after: one.prepared === undefined ? one.before : foldPrepared(one.participant.aggregate, one.before, one.prepared)
-    }))
+    const decided = yield* take(states, loaded, decide)
+    const prepared = yield* Effect.forEach(loaded, (one) => prepare(one, decided(one.participant.name)))
+    return prepared.map((one) => ({ ...one, after: foldUnderway(one) }))
   })
 
   /** No append checks that the states belong together, so they are compared with what is there now. */
@@ -113,23 +112,33 @@ export const transact = (store: EventStore["Service"], states: States) => {
   })
 }
 
-/** Takes the decision, if all participants are what they have to be. */
+const foldUnderway = ({ participant, before, prepared, keysSince }: Underway): Rebuilt | undefined => {
+  if (prepared !== undefined) return foldPrepared(participant.aggregate, before, prepared, keysSince)
+  return before === undefined ? undefined : ownCopy(participant.aggregate, before)
+}
+
+/** Takes the decision, if all participants are what they have to be: the outcome for each of them, by its name. */
 const take = (
+  repositories: object,
   loaded: ReadonlyArray<Underway>,
   decide: (states: Readonly<Record<string, unknown>>) => unknown
-): Effect.Effect<Readonly<Record<string, unknown>>, unknown> =>
+): Effect.Effect<(name: string) => unknown, unknown> =>
   Effect.suspend(() => {
     for (const { participant, before } of loaded) {
       const refused = requirementError(participant.aggregate, participant.id, participant.requires, before)
       if (refused !== undefined) return Effect.fail(refused)
     }
-    const states = Object.fromEntries(loaded.map(({ participant, before }) => [participant.name, before?.state]))
+    const states = Object.fromEntries(
+      loaded.map(({ participant: { name, aggregate }, before }) => [name, aggregate.compiled.copyState(before?.state)])
+    )
     const decision = decide(states)
     const decided = Effect.isEffect(decision) ? (decision as Effect.Effect<unknown, unknown>) : Effect.succeed(decision)
-    return Effect.map(decided, (events) => {
+    const streams = loaded.map(({ participant }) => streamOf(participant))
+    return Effect.map(deciding(repositories, streams, decided), (events) => {
       const byName = (events ?? {}) as Readonly<Record<string, unknown>>
       const stranger = Object.keys(byName).find((name) => !Object.hasOwn(states, name))
       if (stranger !== undefined) throw new Error(`the transaction has no participant "${stranger}"`)
-      return byName
+      // a participant may be called as a member of every object is
+      return (name: string) => (Object.hasOwn(byName, name) ? byName[name] : undefined)
     })
   })

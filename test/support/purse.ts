@@ -9,11 +9,14 @@ export class Overdraft extends Schema.TaggedError<Overdraft>()("Overdraft", { sh
 export const Purse = Aggregate.make("Purse", {
   state: Schema.Int,
   creation: { Opened: { coins: Schema.Int } },
-  events: { Taken: { coins: Schema.Natural }, Put: { coins: Schema.Natural } },
+  events: { Taken: { coins: Schema.Natural }, Put: { coins: Schema.Natural }, Torn: { coins: Schema.Natural } },
   reduce: {
     Opened: ({ coins }) => coins,
     Taken: (purse, { coins }) => purse - coins,
-    Put: (purse, { coins }) => purse + coins
+    Put: (purse, { coins }) => purse + coins,
+    Torn: () => {
+      throw new Error("no reducer can do this")
+    }
   }
 })
 export const [ada, bob, cleo] = [Purse.Id.make("ada"), Purse.Id.make("bob"), Purse.Id.make("cleo")]

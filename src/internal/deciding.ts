@@ -1,0 +1,68 @@
+import type { Fiber } from "effect"
+import { Context, Effect, Exit } from "effect"
+
+/** A decision that is an Effect, and so can execute other commands while it is taken. */
+interface Deciding {
+  /** Whose commands take turns with its own: the repositories of one layer. */
+  readonly repositories: object
+  readonly streams: ReadonlyArray<string>
+  /** The decision that this one is part of. */
+  readonly outer: Deciding | undefined
+  isOver: boolean
+}
+
+/** The decision that a fiber, or the one that started it, is taking. */
+const Deciding: Context.Reference<Deciding | undefined> = Context.Reference("effect-eventsourcing/internal/Deciding", {
+  defaultValue: (): Deciding | undefined => undefined
+})
+
+/** The streams of the decisions on such aggregates that a fiber is taking; `undefined` where it is taking none. */
+const decidedOn = (fiber: Fiber.Fiber<unknown, unknown>, repositories: object): ReadonlyArray<string> | undefined => {
+  let streams: ReadonlyArray<string> | undefined
+  for (let one = fiber.getRef(Deciding); one !== undefined; one = one.outer) {
+    if (one.repositories === repositories && !one.isOver) streams = [...one.streams, ...(streams ?? [])]
+  }
+  return streams
+}
+
+/** Takes a decision on streams; one that is there at once executes nothing. */
+export const deciding = <A, E, R>(
+  repositories: object,
+  streams: ReadonlyArray<string>,
+  decision: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Exit.isExit(decision)
+    ? decision
+    : Effect.withFiber((fiber) => {
+        const mark: Deciding = { repositories, streams, outer: fiber.getRef(Deciding), isOver: false }
+        return Effect.onExit(Effect.provideService(decision, Deciding, mark), () =>
+          Effect.sync(() => {
+            mark.isOver = true
+          })
+        )
+      })
+
+/**
+ * Runs a command on streams in its turn: after those that came before it.
+ *
+ * A command within a decision takes no turn, since the turn of another may wait for the end of that decision; if it is on
+ * what the decision is on, it could never succeed, which is a defect at once.
+ */
+export const inTurn = <A, E, R>(
+  repositories: object,
+  streams: ReadonlyArray<string>,
+  takeTurn: (self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>,
+  command: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
+    const taken = decidedOn(fiber, repositories)
+    if (taken === undefined) return takeTurn(command)
+    const own = streams.find((stream) => taken.includes(stream))
+    return own === undefined
+      ? command
+      : Effect.die(
+          new Error(
+            `a decision on "${own}" executes a command on "${own}", which would wait for the decision's end; return its events from the decision, or execute it afterwards`
+          )
+        )
+  })

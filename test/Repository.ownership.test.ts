@@ -1,0 +1,197 @@
+/** G11: whoever holds a state may change it, and nobody else's is changed by that. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Option, Schema } from "effect"
+import { Aggregate, Repository } from "effect-eventsourcing"
+import { copierOf } from "../src/internal/ownCopy.ts"
+import { Dog } from "./support/dog.ts"
+import { makeLog, open } from "./support/log.ts"
+
+class Place extends Schema.Class<Place>("Place")({ name: Schema.mutableKey(Schema.String) }) {}
+
+const Lease = Aggregate.make("Lease", {
+  state: {
+    until: Schema.Date,
+    token: Schema.Uint8Array,
+    tags: Schema.mutable(Schema.Array(Schema.String)),
+    place: Place,
+    sizes: Schema.ReadonlyMap(Schema.String, Schema.mutable(Schema.Array(Schema.Int))),
+    note: Schema.Option(Schema.Unknown)
+  },
+  creation: { Taken: { until: Schema.Date } },
+  events: { Extended: { until: Schema.Date } },
+  reduce: {
+    Taken: ({ until }) => ({
+      until,
+      token: Uint8Array.of(1, 2),
+      tags: ["a"],
+      place: new Place({ name: "here" }),
+      sizes: new Map([["s", [1]]]),
+      note: Option.some({ by: ["me"] })
+    }),
+    Extended: (lease, { until }) => ({ ...lease, until })
+  },
+  snapshotEvery: 3
+})
+type State = Aggregate.StateOf<typeof Lease>
+const id = Lease.Id.make("1")
+
+/** Changes all that a state has. */
+const spoil = (state: State): void => {
+  state.until.setTime(7)
+  state.token[0] = 99
+  state.tags.push("spoilt")
+  state.place.name = "spoilt"
+  state.sizes.get("s")?.push(99)
+  const note = Option.getOrUndefined(state.note) as { by: Array<string> }
+  note.by.push("spoilt")
+}
+const until = (year: number) => new Date(Date.UTC(year))
+/** As it is without anybody's changes. */
+const clean = (year: number): State => ({
+  until: until(year),
+  token: Uint8Array.of(1, 2),
+  tags: ["a"],
+  place: new Place({ name: "here" }),
+  sizes: new Map([["s", [1]]]),
+  note: Option.some({ by: ["me"] })
+})
+
+describe("a state that can be changed in place", () => {
+  it.effect("is its holder's own, whoever that is", () =>
+    Effect.gen(function* () {
+      const log = yield* makeLog
+      const { repository } = yield* open(log)
+      const leases = repository.of(Lease)
+      const spoilt = (state: State) => Effect.sync(() => spoil(state))
+      const created = yield* leases.execute(id, Lease.Taken({ until: until(2030) }))
+      const [event] = created.events
+      yield* spoilt(created.state)
+      if (event?.event._tag === "Taken") event.event.until.setTime(9)
+      assert.deepStrictEqual((yield* leases.get(id)).state, clean(2030))
+      for (const options of [{}, { allowStale: true }, { version: 0 }]) {
+        yield* spoilt((yield* leases.get(id, options)).state)
+        assert.deepStrictEqual((yield* leases.get(id, options)).state, clean(2030))
+      }
+      // a decision without events, one that fails, one with events
+      yield* spoilt(
+        (yield* leases.execute(
+          id,
+          Lease.decide(() => [])
+        )).state
+      )
+      const failing = Lease.decide((lease) => {
+        spoil(lease)
+        return Effect.fail("no" as const)
+      })
+      assert.strictEqual(yield* Effect.flip(leases.execute(id, failing)), "no")
+      const { state } = yield* leases.execute(
+        id,
+        Lease.decide((lease) => {
+          assert.deepStrictEqual(lease, clean(2030))
+          spoil(lease)
+          return Lease.Extended({ until: until(2031) })
+        })
+      )
+      assert.deepStrictEqual(state, clean(2031))
+      // the third event takes a snapshot, after its command has answered
+      yield* spoilt((yield* leases.execute(id, Lease.Extended({ until: until(2032) }))).state)
+      assert.deepStrictEqual((yield* leases.snapshot(id)).state, clean(2032))
+      yield* spoilt((yield* leases.snapshot(id)).state)
+      const other = (yield* open(log)).repository.of(Lease)
+      assert.deepStrictEqual((yield* other.get(id)).state, clean(2032))
+    })
+  )
+
+  it.effect("is its holder's own in a transaction", () =>
+    Effect.gen(function* () {
+      const log = yield* makeLog
+      const { repository } = yield* open(log)
+      const leases = repository.of(Lease)
+      const other = Lease.Id.make("2")
+      for (const one of [id, other]) yield* leases.execute(one, Lease.Taken({ until: until(2030) }))
+      const participants = { one: Repository.existing(Lease, id), two: Repository.existing(Lease, other) }
+      const { one, two } = yield* Effect.provideContext(
+        repository.transaction(participants, (states) => {
+          spoil(states.one)
+          spoil(states.two)
+          return { one: Lease.Extended({ until: until(2031) }) }
+        }),
+        log
+      )
+      assert.deepStrictEqual([one.state, two.state], [clean(2031), clean(2030)])
+      spoil(one.state)
+      spoil(two.state)
+      assert.deepStrictEqual((yield* leases.get(id)).state, clean(2031))
+      assert.deepStrictEqual((yield* leases.get(other)).state, clean(2030))
+    })
+  )
+
+  it.effect("may be changed by a reducer, which gets one that nobody else has", () =>
+    Effect.gen(function* () {
+      const List = Aggregate.make("List", {
+        state: Schema.mutable(Schema.Array(Schema.String)),
+        creation: { Began: {} },
+        events: { Added: { item: Schema.NonEmptyString } },
+        reduce: {
+          Began: () => [],
+          Added: (list, { item }) => {
+            list.push(item)
+            return list
+          }
+        }
+      })
+      const list = List.Id.make("1")
+      const log = yield* makeLog
+      const lists = (yield* open(log)).repository.of(List)
+      const there = (yield* open(log)).repository.of(List)
+      yield* lists.execute(list, [List.Began(), List.Added({ item: "a" })])
+      // the second event does not fit: what the first did to a state is not kept
+      yield* Effect.exit(lists.execute(list, [List.Added({ item: "b" }), List.Added({ item: "" })]))
+      assert.deepStrictEqual((yield* lists.get(list)).state, ["a"])
+      yield* there.execute(list, List.Added({ item: "c" }))
+      const conflict = yield* Effect.exit(lists.execute(list, List.Added({ item: "d" }), { expectedVersion: 1 }))
+      assert.strictEqual(conflict._tag, "Failure")
+      assert.deepStrictEqual((yield* lists.execute(list, List.Added({ item: "e" }))).state, ["a", "c", "e"])
+      assert.deepStrictEqual((yield* there.get(list)).state, ["a", "c", "e"])
+    })
+  )
+})
+
+describe("a state that nothing can change", () => {
+  it.effect("is one for all who have it", () =>
+    Effect.gen(function* () {
+      const { repository } = yield* open(yield* makeLog)
+      const dogs = repository.of(Dog)
+      const rex = Dog.Id.make("rex")
+      const { state } = yield* dogs.execute(rex, Dog.Registered({ name: "Rex" }))
+      assert.strictEqual((yield* dogs.get(rex)).state, state)
+    })
+  )
+
+  it.each([
+    ["a struct", Schema.Struct({ a: Schema.String, b: Schema.optional(Schema.Array(Schema.Int)) }), { a: "", b: [1] }],
+    ["a record of times", Schema.Record(Schema.String, Schema.DateTimeUtc), {}],
+    ["an option", Schema.Struct({ a: Schema.Option(Schema.BigDecimal) }), { a: Option.none() }]
+  ] as const)("is not copied: %s", (_, schema, state) => {
+    assert.strictEqual(copierOf(schema)(state), state)
+  })
+
+  it("keeps classes, shared parts and what has private members as they are", () => {
+    class Secret {
+      readonly #key = 7
+      readonly open = "yes"
+      get key() {
+        return this.#key
+      }
+    }
+    const part = { list: [1] }
+    const state = { secret: new Secret(), one: part, other: part, bytes: Buffer.from("abc"), url: new URL("a:b") }
+    const copy = copierOf(Schema.Unknown)(state) as typeof state
+    assert.notStrictEqual(copy, state)
+    assert.strictEqual(copy.secret.key, 7)
+    assert.strictEqual(copy.one, copy.other)
+    assert.notStrictEqual(copy.one.list, part.list)
+    assert.isTrue(Buffer.isBuffer(copy.bytes) && copy.bytes !== state.bytes && copy.bytes.equals(state.bytes))
+    assert.strictEqual(copy.url.href, "a:b")
+  })
+})
