@@ -1,6 +1,7 @@
 /**
  * Checks the package as its users get it: packs it, installs the tarball into an empty project, imports every entry
- * point, type-checks a consumer against the published declarations, and runs an example against the compiled code.
+ * point, type-checks a consumer against the published declarations, runs an example against the compiled code, and a domain
+ * model that is bundled for browsers.
  *
  * Needs a registry to install the peer dependencies from. `npm pack` builds the package first.
  */
@@ -8,6 +9,7 @@ import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
+import { bundle, call, importingOneByOne } from "../test/browser/bundle.ts"
 
 const root = path.resolve(import.meta.dirname, "..")
 const readJson = (file: string) => JSON.parse(fs.readFileSync(file, "utf8"))
@@ -170,7 +172,7 @@ check("the tarball installs into an empty project, without vitest and drivers", 
     ensure(!fs.existsSync(path.join(consumer, "node_modules", absent)), `${absent} was installed too`)
   }
   const dependencies = Object.keys(readJson(path.join(installed, "package.json")).dependencies ?? {})
-  ensure(dependencies.length === 0, `the package depends on ${dependencies.join(", ")}`)
+  ensure(dependencies.join(", ") === "@noble/hashes", `the package depends on ${dependencies.join(", ")}`)
   return spec("effect")
 })
 
@@ -209,6 +211,18 @@ for (const system of moduleSystems) {
     optional,
     () => typeCheck(["consumer.ts"], system)
   )
+}
+
+const model = fs.readFileSync(path.join(root, "test", "browser", "model.ts"), "utf8")
+for (const [how, contents] of Object.entries({ "": model, ", imported one by one": importingOneByOne(model) })) {
+  check(`a domain model does the same when esbuild has bundled it for a browser${how}`, optional, () => {
+    fs.writeFileSync(path.join(consumer, "model.ts"), contents)
+    const script = `console.log(JSON.stringify((await import("./model.ts")).results()))`
+    const here = run(consumer, process.execPath, "--input-type=module", "--eval", script).trim()
+    const bundled = bundle(contents, consumer, { minify: true })
+    ensure(JSON.stringify(call(bundled, "results")) === here, "it does something else")
+    return `${Math.ceil(bundled.length / 1024)} KiB, with what it takes of effect`
+  })
 }
 
 const examples = path.join(root, "examples")

@@ -3,8 +3,8 @@
  *
  * Type, stream, version and metadata stay in clear. With random nonces one key is good for 2^32 events; rotate before.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto"
 import { Cache, Clock, Context, Duration, Effect, Exit, Layer, Option, Redacted } from "effect"
+import * as Node from "./internal/nodeModules.ts"
 import * as KeyService from "./KeyService.ts"
 import type { StreamName } from "./StreamName.ts"
 
@@ -85,6 +85,7 @@ const associatedData = (keyId: string, place: Place): Uint8Array =>
 
 /** Nonce, tag, ciphertext. */
 const seal = (plaintext: Uint8Array, key: Uint8Array, aad: Uint8Array): Uint8Array => {
+  const { createCipheriv, randomBytes } = Node.crypto()
   const nonce = randomBytes(NONCE_BYTES)
   const cipher = createCipheriv(algorithm(key), key, nonce, { authTagLength: TAG_BYTES }).setAAD(aad)
   const body = cipher.update(plaintext)
@@ -96,7 +97,8 @@ const open = (sealed: Uint8Array, key: Uint8Array, aad: Uint8Array): Uint8Array 
   const nonce = sealed.subarray(0, NONCE_BYTES)
   const tag = sealed.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES)
   if (tag.length < TAG_BYTES) throw new Error("too short for a nonce and a tag")
-  const decipher = createDecipheriv(algorithm(key), key, nonce, { authTagLength: TAG_BYTES })
+  const decipher = Node.crypto()
+    .createDecipheriv(algorithm(key), key, nonce, { authTagLength: TAG_BYTES })
     .setAAD(aad)
     .setAuthTag(tag)
   return Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()])

@@ -3,9 +3,9 @@
  *
  * Compressed payloads can't be read with the database's own tools.
  */
-import * as Zlib from "node:zlib"
 import { Context, Layer } from "effect"
 import { byName } from "./internal/formats.ts"
+import * as Node from "./internal/nodeModules.ts"
 
 /** A compression format. */
 export interface Format {
@@ -36,15 +36,15 @@ const unlessTooLarge = (bytes: Uint8Array, compress: (bytes: Uint8Array) => Uint
 /** DEFLATE with a zlib header: understood everywhere. */
 export const zlib: Format = {
   name: "zlib",
-  compress: (bytes) => unlessTooLarge(bytes, Zlib.deflateSync),
-  decompress: (bytes) => Zlib.inflateSync(bytes, { maxOutputLength })
+  compress: (bytes) => unlessTooLarge(bytes, Node.zlib().deflateSync),
+  decompress: (bytes) => Node.zlib().inflateSync(bytes, { maxOutputLength })
 }
 
 /** Zstandard: faster than zlib, and smaller. */
 export const zstd: Format = {
   name: "zstd",
-  compress: (bytes) => unlessTooLarge(bytes, Zlib.zstdCompressSync),
-  decompress: (bytes) => Zlib.zstdDecompressSync(bytes, { maxOutputLength })
+  compress: (bytes) => unlessTooLarge(bytes, Node.zlib().zstdCompressSync),
+  decompress: (bytes) => Node.zlib().zstdDecompressSync(bytes, { maxOutputLength })
 }
 
 /** Writes one format; reads it, zlib, zstd, and any others that are given. */

@@ -14,7 +14,6 @@
  * console.log(typeof Effect.runSync(program)) // prints: object
  * ```
  */
-import { randomBytes } from "node:crypto"
 import { Context, Effect, Layer, Redacted, Schema } from "effect"
 import { Base64 } from "effect/encoding"
 import type { StreamName } from "./StreamName.ts"
@@ -58,7 +57,7 @@ export class KeyService extends Context.Service<
 
 /** Makes a random key of 16, 24 or 32 bytes (AES-128, AES-192, AES-256). */
 export const randomKey = (bytes: 16 | 24 | 32): Effect.Effect<Key> =>
-  Effect.sync(() => Redacted.make(new Uint8Array(randomBytes(bytes)), { label: "key" }))
+  Effect.sync(() => Redacted.make(crypto.getRandomValues(new Uint8Array(bytes)), { label: "key" }))
 
 /** Reads a key from base64, as it is kept in a configuration; fails on text that is no base64 of 16, 24 or 32 bytes. */
 export const keyFromBase64 = (text: Redacted.Redacted<string>): Effect.Effect<Key, KeyServiceError> =>
@@ -74,7 +73,7 @@ export const keyFromBase64 = (text: Redacted.Redacted<string>): Effect.Effect<Ke
 
 /** Writes a key as base64, to be kept in a configuration. */
 export const keyToBase64 = (key: Key): Redacted.Redacted<string> =>
-  Redacted.make(Buffer.from(Redacted.value(key)).toString("base64"), { label: "key" })
+  Redacted.make(Base64.encode(Redacted.value(key)), { label: "key" })
 
 /** Says what is wrong with the bytes of a key, or `undefined`. */
 export const problem = (bytes: Uint8Array): string | undefined =>

@@ -19,11 +19,12 @@ export const problem = (name: string): string | undefined => {
   if (name.includes("\0")) return "contains a NUL character"
   if (!name.isWellFormed()) return "is not well-formed Unicode (it contains a lone surrogate)"
   // a UTF-16 unit is at most three bytes of UTF-8
-  if (name.length * 3 > MAX_BYTES && Buffer.byteLength(name) > MAX_BYTES) {
-    return `is longer than ${MAX_BYTES} bytes (${Buffer.byteLength(name)})`
-  }
-  return undefined
+  if (name.length * 3 <= MAX_BYTES) return undefined
+  const bytes = utf8.encode(name).length
+  return bytes > MAX_BYTES ? `is longer than ${MAX_BYTES} bytes (${bytes})` : undefined
 }
+
+const utf8 = new TextEncoder()
 
 /**
  * The schema of stream names. `StreamName.StreamName.make(text)` throws on a bad name, decoding fails with a typed error.

@@ -1,57 +1,70 @@
-import { createHash, randomFillSync } from "node:crypto"
-
-/** The namespace for URLs of RFC 9562, appendix A. */
-const NAMESPACE_URL = Buffer.from("6ba7b8119dad11d180b400c04fd430c8", "hex")
+/** The ids that the library makes. Nothing here is of Node: a domain model makes ids in a browser too. */
+import { sha1 } from "@noble/hashes/legacy.js"
+import { bytesToHex, concatBytes } from "@noble/hashes/utils.js"
 
 /**
- * A UUIDv7 (RFC 9562, 5.7): 48 bits of time, 74 random bits.
+ * A UUIDv7 (RFC 9562, 5.7): 48 bits of time, 74 random bits. For a time before 1970 or after 10889 it is
+ * the nearest that they can hold.
  *
- * Written digit by digit into one buffer, from random bytes that are fetched for many ids at once, because it is called
- * once for each recorded event: 0.1 µs, where `SecureRandom.uuidV7` of `effect/crypto` takes 3 µs.
+ * Made in one call, from random bytes that are fetched for many ids at once, because it is called once for each recorded
+ * event: 0.1 µs, where `SecureRandom.uuidV7` of `effect/crypto` takes 3 µs.
  */
 export const v7 = (epochMillis: number): string => {
   if (epochMillis !== moment) {
-    const time = epochMillis.toString(16).padStart(12, "0")
-    text.write(`${time.slice(0, 8)}-${time.slice(8)}-7`, "latin1")
+    const millis = Math.min(Math.max(Math.floor(epochMillis), 0), LAST)
+    const time = millis.toString(16).padStart(12, "0")
+    beginning = `${time.slice(0, 8)}-${time.slice(8)}-7`
     moment = epochMillis
   }
-  if (used === random.length) {
-    randomFillSync(random)
-    used = 0
+  if (next === random.length) {
+    crypto.getRandomValues(random)
+    next = 0
   }
-  text[15] = lowDigit(nextByte())
-  writeByte(16, nextByte())
-  writeByte(19, (nextByte() & 0x3f) | 0x80)
-  writeByte(21, nextByte())
-  for (let at = 24; at < 36; at += 2) writeByte(at, nextByte())
-  return text.toString("latin1")
+  const a = next
+  const b = a + 2
+  const c = a + 4
+  next += 10
+  // the variant
+  random[b] = ((random[b] ?? 0) & 0x3f) | 0x80
+  // biome-ignore format: as the id is read
+  return beginning + String.fromCharCode(
+    low(a), high(a + 1), low(a + 1), DASH,
+    high(b), low(b), high(b + 1), low(b + 1), DASH,
+    high(c), low(c), high(c + 1), low(c + 1), high(c + 2), low(c + 2),
+    high(c + 3), low(c + 3), high(c + 4), low(c + 4), high(c + 5), low(c + 5)
+  )
 }
 
-/** Random bytes of an id. */
-const BYTES = 10
+/** The last time that there is. */
+const LAST = 2 ** 48 - 1
 
-const random = new Uint8Array(BYTES * 512)
-let used = random.length
+/** The random bytes of 512 ids. */
+const random = new Uint8Array(10 * 512)
+let next = random.length
 
-/** The id that was made last, whose time stays for as long as it is the same. */
-const text = Buffer.from("00000000-0000-7000-8000-000000000000", "latin1")
-let moment = 0
+/** The characters of a random byte's digits. */
+const high = (at: number): number => DIGITS[(random[at] as number) >> 4] as number
+const low = (at: number): number => DIGITS[(random[at] as number) & 0xf] as number
+const DIGITS = Uint8Array.from("0123456789abcdef", (digit) => digit.charCodeAt(0))
+const DASH = 0x2d
 
-const nextByte = (): number => random[used++] as number
-
-const DIGITS = Buffer.from("0123456789abcdef", "latin1")
-const lowDigit = (byte: number): number => DIGITS[byte & 0xf] as number
-
-const writeByte = (at: number, byte: number): void => {
-  text[at] = lowDigit(byte >> 4)
-  text[at + 1] = lowDigit(byte)
-}
+/** How the id that was made last begins, which stays for as long as the time is the same. */
+let beginning = ""
+let moment: number | undefined
 
 /** A name-based UUIDv5 (RFC 9562, 5.5) in the namespace for URLs. */
 export const v5 = (name: string): string => {
-  const bytes = createHash("sha1").update(NAMESPACE_URL).update(name, "utf8").digest().subarray(0, 16)
+  const bytes = sha1(concatBytes(NAMESPACE_URL, utf8.encode(name))).subarray(0, 16)
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x50
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80
-  const hex = bytes.toString("hex")
+  const hex = bytesToHex(bytes)
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
+
+/** The namespace for URLs of RFC 9562, appendix A: 6ba7b811-9dad-11d1-80b4-00c04fd430c8. */
+const NAMESPACE_URL = Uint8Array.of(
+  ...[0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1],
+  ...[0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8]
+)
+
+const utf8 = new TextEncoder()
