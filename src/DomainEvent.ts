@@ -18,7 +18,7 @@
  * console.log(Registered.type) // prints: Dog.Registered
  * ```
  */
-import { Schema, SchemaAST } from "effect"
+import { Predicate, Schema, SchemaAST } from "effect"
 import * as Evolution from "./Evolution.ts"
 import { isType } from "./StoredEvent.ts"
 
@@ -27,8 +27,12 @@ export type Source = Evolution.Fields | ObjectSchema | Evolution.Any<object>
 
 type ObjectSchema = Evolution.AnySchema & { readonly Type: object }
 
+/** Marks the declarations of every copy of this package: `instanceof` is true for one copy's alone. */
+const TypeId = "~effect-eventsourcing/DomainEvent"
+
 /** A declared event. */
 export class DomainEvent<out Payload> {
+  readonly [TypeId] = TypeId
   declare readonly Payload: Payload
   /** The stored name; `undefined` stands for `<Aggregate>.<Event>`. */
   readonly type: string | undefined
@@ -77,11 +81,12 @@ const toEvolution = <S extends Source>(source: S) =>
     PayloadOf<S>
   >
 
+/** Whether a value is a declaration that `make` returned. */
+export const isDomainEvent = (u: unknown): u is DomainEvent<unknown> => Predicate.hasProperty(u, TypeId)
+
 /** Reads any form of declaration. */
 export const fromDeclaration = <D extends Declaration>(declaration: D): DomainEvent<PayloadOf<D>> =>
-  (declaration instanceof DomainEvent ? declaration : make({ schema: declaration as Source })) as DomainEvent<
-    PayloadOf<D>
-  >
+  (isDomainEvent(declaration) ? declaration : make({ schema: declaration as Source })) as DomainEvent<PayloadOf<D>>
 
 /**
  * The codec of an event: of its fields, without the `_tag` that it has as a value, unless the schema has one itself.

@@ -3,9 +3,15 @@
  *
  * A domain's own errors are never wrapped: they stay in `E` as they are.
  */
-import { Schema } from "effect"
+import { Predicate, Schema } from "effect"
 import { messageOf } from "./internal/messageOf.ts"
 import * as Position from "./Position.ts"
+
+/**
+ * Marks the errors that the library itself has to recognise, whichever copy of this package they are from: `instanceof` is
+ * true for one copy's alone, and the `_tag` by itself may be that of a domain's own error.
+ */
+const TypeId = "~effect-eventsourcing/EventSourcingError"
 
 /** Not narrower than a number: an error also carries what a caller asked for by mistake. */
 const Version = Schema.Number
@@ -37,6 +43,9 @@ export class WrongExpectedVersion extends Schema.TaggedError<WrongExpectedVersio
   expected: Expected,
   actual: Expected
 }) {
+  get [TypeId](): typeof TypeId {
+    return TypeId
+  }
   override get message(): string {
     const said = (version: number | "NoStream") => (version === "NoStream" ? "no event" : `version ${version}`)
     return `stream "${this.stream}" was expected at ${said(this.expected)} and is at ${said(this.actual)}`
@@ -161,6 +170,9 @@ export class RecorderUnavailable extends Schema.TaggedError<RecorderUnavailable>
   waited: Schema.optionalKey(Schema.Number),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
+  get [TypeId](): typeof TypeId {
+    return TypeId
+  }
   override get message(): string {
     return `${this.operation}: ${this.reason}`
   }
@@ -172,6 +184,9 @@ export class RecorderFailure extends Schema.TaggedError<RecorderFailure>()("Reco
   reason: Schema.String,
   cause: Schema.optionalKey(Schema.Defect())
 }) {
+  get [TypeId](): typeof TypeId {
+    return TypeId
+  }
   override get message(): string {
     return `${this.operation}: ${this.reason}`
   }
@@ -264,6 +279,20 @@ export class ProjectionModeChanged extends Schema.TaggedError<ProjectionModeChan
 
 /** What any use of a recorder can fail with. */
 export type RecorderError = RecorderUnavailable | RecorderFailure
+
+const isTagged = (u: unknown, tag: string): boolean => Predicate.hasProperty(u, TypeId) && Predicate.isTagged(u, tag)
+
+/** Whether a value is this error, of any copy of this package. */
+export const isWrongExpectedVersion = (u: unknown): u is WrongExpectedVersion => isTagged(u, "WrongExpectedVersion")
+
+/** Whether a value is this error, of any copy of this package. */
+export const isRecorderUnavailable = (u: unknown): u is RecorderUnavailable => isTagged(u, "RecorderUnavailable")
+
+/** Whether a value is this error, of any copy of this package. */
+export const isRecorderFailure = (u: unknown): u is RecorderFailure => isTagged(u, "RecorderFailure")
+
+/** Whether a value is one of these errors, of any copy of this package. */
+export const isRecorderError = (u: unknown): u is RecorderError => isRecorderUnavailable(u) || isRecorderFailure(u)
 
 /** What reading and decoding can fail with. */
 export type ReadError = RecorderError | EventNotDecodable | EventNotDecryptable | UnknownEventType

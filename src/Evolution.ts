@@ -24,7 +24,7 @@
  * console.log(Account.name) // prints: Account
  * ```
  */
-import { Cause, Schema } from "effect"
+import { Cause, Predicate, Schema } from "effect"
 import { copierOf } from "./internal/ownCopy.ts"
 import { plainJson } from "./internal/plainJson.ts"
 import type { FindDifference } from "./internal/readBack.ts"
@@ -72,8 +72,12 @@ export interface Any<out Type> {
   readonly steps: ReadonlyArray<Step>
 }
 
+/** Marks the evolutions of every copy of this package: `instanceof` is true for one copy's alone. */
+const TypeId = "~effect-eventsourcing/Evolution"
+
 /** A schema with all its versions: `Type` is the newest one's. */
 export class Evolution<out Type, in out Version extends number> implements Any<Type> {
+  readonly [TypeId] = TypeId
   declare readonly Type: Type
   readonly current: Version
   /** The versions 1, 2, 3… in order. */
@@ -135,7 +139,7 @@ export interface Codec<Type> {
 }
 
 /** Whether a value is an evolution. */
-export const isEvolution = (u: unknown): u is Any<unknown> => u instanceof Evolution
+export const isEvolution = (u: unknown): u is Any<unknown> => Predicate.hasProperty(u, TypeId)
 
 /** Compiles the codecs of all versions, once. */
 export const compile = <Type>(evolution: Any<Type>): Codec<Type> => {

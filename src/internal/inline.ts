@@ -2,7 +2,7 @@
 import { Cause, Context, Effect, Metric } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { ReadError, RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+import { isRecorderError, RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import type * as Projection from "../Projection.ts"
@@ -155,7 +155,7 @@ const goLive = Effect.fnUntraced(function* (
 const toRecorderError =
   (name: string) =>
   (error: RecorderError | { readonly message: string }): RecorderError =>
-    error instanceof RecorderFailure || error instanceof RecorderUnavailable
+    isRecorderError(error)
       ? error
       : new RecorderFailure({ operation: `open inline projection "${name}"`, reason: error.message, cause: error })
 

@@ -15,7 +15,7 @@ import { messageOf } from "./messageOf.ts"
 import * as Metrics from "./metrics.ts"
 import { passesByItself } from "./passing.ts"
 import { linked } from "./tracing.ts"
-import { WorkAborted } from "./workAborted.ts"
+import { isWorkAborted } from "./workAborted.ts"
 
 type AnyRecorded = Positioned<string, { readonly _tag: string }>
 
@@ -108,7 +108,7 @@ export const make = Effect.fnUntraced(function* (
     Effect.flatMap(handled(decode(events)), (decoded) => {
       const handle = (view: unknown) => handled(compiled.handle(decoded, view)) as Effect.Effect<unknown, HandlerFailed>
       const aborted = Effect.mapError((error: HandlerFailed | ProcessError) =>
-        error instanceof WorkAborted ? new HandlerFailed(Cause.fail(error)) : error
+        isWorkAborted(error) ? new HandlerFailed(Cause.fail(error)) : error
       )
       const moved =
         delivery === "at-least-once"

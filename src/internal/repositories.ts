@@ -1,7 +1,8 @@
 import type { Schedule } from "effect"
 import { Effect } from "effect"
 import type * as Aggregate from "../Aggregate.ts"
-import { DuplicateParticipant, RecorderFailure, WrongExpectedVersion } from "../EventSourcingError.ts"
+import type { WrongExpectedVersion } from "../EventSourcingError.ts"
+import { DuplicateParticipant, isWrongExpectedVersion, RecorderFailure } from "../EventSourcingError.ts"
 import type { EventStore } from "../EventStore.ts"
 import type { AggregateRepository, Participants, Repository } from "../Repository.ts"
 import type { SnapshotStore } from "../SnapshotStore.ts"
@@ -158,7 +159,7 @@ export const makeRepositories = ({
 
 /** Whether it is a conflict on these streams, and not one that a decision fails with of its own. */
 const isConflict = (error: unknown, streams: ReadonlyArray<string>): error is WrongExpectedVersion =>
-  error instanceof WrongExpectedVersion && streams.includes(error.stream)
+  isWrongExpectedVersion(error) && streams.includes(error.stream)
 
 const toInstance = (id: Aggregate.Id<string>, rebuilt: Rebuilt): Aggregate.Instance<string, never> => {
   const { state, version, createdAt, modifiedAt } = rebuilt

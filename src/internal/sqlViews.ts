@@ -1,12 +1,11 @@
 /** Views that are tables of a SQL database, with their tracking, their leases and what is set aside. */
 import { Effect } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
-import type { RecorderError } from "../EventSourcingError.ts"
+import type { RecorderError, RecorderFailure } from "../EventSourcingError.ts"
 import {
+  isRecorderError,
   ProjectionModeChanged,
   ProjectionSuperseded,
-  RecorderFailure,
-  RecorderUnavailable,
   TrackingConflict
 } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
@@ -206,9 +205,7 @@ RETURNING holder`
       Effect.catchDefect((defect) => {
         if (SqlError.isSqlError(defect)) return Effect.fail(dialect.toRecorderError(operation, defect))
         if (defect instanceof WorkFailed) return Effect.fail(defect.error)
-        return defect instanceof RecorderUnavailable || defect instanceof RecorderFailure
-          ? Effect.fail(defect)
-          : Effect.die(defect)
+        return isRecorderError(defect) ? Effect.fail(defect) : Effect.die(defect)
       }),
       Effect.provideService(SqlClient.BeginTransaction, dialect.begin)
     )

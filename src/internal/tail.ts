@@ -2,7 +2,7 @@
 import type { Scope } from "effect"
 import { Cause, Effect, Queue, Stream } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure } from "../EventSourcingError.ts"
+import { isRecorderFailure, RecorderFailure } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
 import type { FollowState, Recorder } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
@@ -62,10 +62,9 @@ export const make = (
       ),
       Effect.catchCause((cause) => {
         const error = Cause.squash(cause)
-        failure =
-          error instanceof RecorderFailure
-            ? error
-            : new RecorderFailure({ operation: "follow the log", reason: messageOf(error), cause: error })
+        failure = isRecorderFailure(error)
+          ? error
+          : new RecorderFailure({ operation: "follow the log", reason: messageOf(error), cause: error })
         growth.close()
         return onFailed
       }),

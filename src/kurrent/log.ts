@@ -1,7 +1,7 @@
 /** A log on a server: its pages, and how they are read again where the server was unavailable. */
 import { Effect } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure } from "../EventSourcingError.ts"
+import { isRecorderFailure, RecorderFailure } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
@@ -87,7 +87,7 @@ const ofLog = (
 ): Effect.Effect<ReadonlyArray<Notification>, RecorderFailure> => {
   const notifications: Array<Notification> = []
   for (const one of found) {
-    if (one instanceof RecorderFailure) return Effect.fail(one)
+    if (isRecorderFailure(one)) return Effect.fail(one)
     if (one?.stream !== undefined) notifications.push(one)
   }
   return Effect.succeed(notifications)
@@ -161,7 +161,7 @@ export const make = (connection: Connection, names: Names) => {
         if (page.length === limit) return page
       }
       const end = read[read.length - 1]
-      if (read.length < asked || end === undefined || end instanceof RecorderFailure) break
+      if (read.length < asked || end === undefined || isRecorderFailure(end)) break
       last = end.position
     }
     return page as ReadonlyArray<Notification>

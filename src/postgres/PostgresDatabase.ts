@@ -4,7 +4,7 @@ import type { Duration } from "effect"
 import { Context, Effect, Schedule } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+import { isRecorderError, RecorderFailure } from "../EventSourcingError.ts"
 import { toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
 import { invalidSchema, lockSchema, migrationsFrom, SCHEMA_VERSION } from "./schema.ts"
@@ -181,9 +181,6 @@ export const inTransactionOf = <A, E extends { readonly _tag: string }, R>(
       return isRecorderError(defect) ? Effect.fail(defect) : Effect.die(defect)
     })
   )
-
-const isRecorderError = (failure: unknown): failure is RecorderError =>
-  failure instanceof RecorderUnavailable || failure instanceof RecorderFailure
 
 /** A transaction that sees what others have committed while it waited; again, if what it fails with may pass. */
 const readCommitted = <A>(

@@ -1,6 +1,6 @@
 import { Cause, Effect } from "effect"
 import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
-import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+import { isRecorderError, RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
 import { resumeSafely } from "../internal/resumeSafely.ts"
 import { withoutUnseenSpans } from "../internal/tracing.ts"
@@ -240,7 +240,7 @@ const failureOf = (cause: Cause.Cause<RecorderError>): RecorderError => {
     return new RecorderUnavailable({ operation: "append", reason, cause })
   }
   const failure = Cause.squash(cause)
-  return failure instanceof RecorderUnavailable || failure instanceof RecorderFailure
+  return isRecorderError(failure)
     ? failure
     : new RecorderFailure({ operation: "append", reason: messageOf(failure), cause: failure })
 }
