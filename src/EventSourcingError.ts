@@ -2,6 +2,9 @@
  * Every failure of the library, as tagged errors that carry what a person needs to act on them.
  *
  * A domain's own errors are never wrapped: they stay in `E` as they are.
+ *
+ * Tell them apart by their `_tag`, as `Effect.catchTag` does, or with `isRecorderError` and its like: `instanceof` is false
+ * for the errors of another copy of this package.
  */
 import { Predicate, Schema } from "effect"
 import { messageOf } from "./internal/messageOf.ts"
