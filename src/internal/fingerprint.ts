@@ -1,5 +1,6 @@
 /** Tells whether a schema is the one that it was: what it is made of, as a short text that is the same in every process. */
-import { createHash } from "node:crypto"
+import { sha256 } from "@noble/hashes/sha2.js"
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
 import type { Schema } from "effect"
 import { SchemaAST } from "effect"
 
@@ -9,10 +10,7 @@ const known = new WeakMap<SchemaAST.AST, string>()
 export const fingerprint = ({ ast }: Schema.Constraint): string => {
   const found = known.get(ast)
   if (found !== undefined) return found
-  const made = createHash("sha256")
-    .update(JSON.stringify(describe(ast, new Map())))
-    .digest("hex")
-    .slice(0, 16)
+  const made = bytesToHex(sha256(utf8ToBytes(JSON.stringify(describe(ast, new Map()))))).slice(0, 16)
   known.set(ast, made)
   return made
 }
