@@ -104,7 +104,7 @@ export const compile = (tag: string, evolution: Evolution.Any<object>): Evolutio
     encode: (event) => codec.encode(toValue(event)),
     differenceFinder: () => {
       const find = codec.differenceFinder()
-      return find && ((event, readBack) => find(toValue(event as object), readBack))
+      return find === undefined ? undefined : (event, readBack) => find(toValue(event as object), readBack)
     }
   }
 }

@@ -154,11 +154,15 @@ export class EventStore extends Context.Service<
       options?: ReadOptions
     ) => Stream.Stream<Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>, ReadError>
 
-    /** Reads one page of stored events of a stream and decodes only the events: what rebuilding a state takes. */
+    /**
+     * Reads one page of stored events of a stream and decodes only the events: what rebuilding a state takes.
+     *
+     * With `known` it begins after the event at that version, which is read too, to see that it is there.
+     */
     readonly readPage: (
       aggregate: Aggregate.Any,
       stream: StreamName.StreamName,
-      options: { readonly after: number | undefined; readonly upTo: number | undefined }
+      options: { readonly known: number | undefined; readonly upTo: number | undefined }
     ) => Effect.Effect<Page, ReadError>
 
     /** Reads the events of these aggregates in the total order, in pages. */
@@ -190,6 +194,8 @@ export class EventStore extends Context.Service<
 
 /** A page of a stream: events with what a state's version and times are made of. @internal */
 export interface Page {
+  /** The event at the version that is known, if it is there; of the first page. */
+  readonly known: Notification | undefined
   readonly notifications: ReadonlyArray<Notification>
   readonly events: ReadonlyArray<Aggregate.AnyEvent>
   /** The page behind it, unless it is the last. */
@@ -366,23 +372,31 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
     const readPage = (
       aggregate: Aggregate.Any,
       stream: StreamName.StreamName,
-      { after, upTo }: { readonly after: number | undefined; readonly upTo: number | undefined }
+      { known, upTo }: { readonly known: number | undefined; readonly upTo: number | undefined }
     ) => {
       const aggregateOf = () => aggregate
-      const decode = (notifications: ReadonlyArray<Notification>, next: Page["next"]) =>
-        Effect.map(decodePage(aggregateOf, notifications), (events): Page => ({ notifications, events, next }))
+      const decode = (page: ReadonlyArray<Notification>, isFirst: boolean, next: Page["next"]) => {
+        const overlap = isFirst && known !== undefined
+        const notifications = overlap ? page.slice(1) : page
+        return Effect.map(
+          notifications.length === 0 ? Effect.succeed([]) : decodePage(aggregateOf, notifications),
+          (events): Page => ({ known: overlap ? page[0] : undefined, notifications, events, next })
+        )
+      }
       const decoded = (
-        page: Effect.Effect<ReadonlyArray<Notification>, RecorderError>
+        page: Effect.Effect<ReadonlyArray<Notification>, RecorderError>,
+        isFirst: boolean
       ): Effect.Effect<Page, ReadError> =>
         Effect.flatMap(page, (notifications) => {
           const last = notifications[notifications.length - 1]
           return last === undefined || notifications.length < size
-            ? decode(notifications, undefined)
+            ? decode(notifications, isFirst, undefined)
             : Effect.flatMap(begin(streamPage({ stream, after: last.version, upTo }, false)), (next) =>
-                decode(notifications, decoded(next))
+                decode(notifications, isFirst, decoded(next, false))
               )
         })
-      return decoded(streamPage({ stream, after, upTo }, true))
+      const after = known === undefined ? undefined : known - 1
+      return decoded(streamPage({ stream, after, upTo }, true), true)
     }
 
     /** A stream of pages: each begins behind the last of the one before. */

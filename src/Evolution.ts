@@ -26,7 +26,7 @@
  */
 import { Cause, Predicate, Schema } from "effect"
 import { copierOf } from "./internal/ownCopy.ts"
-import { plainJson } from "./internal/plainJson.ts"
+import { plainEncoder, plainJson } from "./internal/plainJson.ts"
 import type { FindDifference } from "./internal/readBack.ts"
 import { differenceFinder } from "./internal/readBack.ts"
 import { withoutUndefined } from "./internal/withoutUndefined.ts"
@@ -150,11 +150,12 @@ export const compile = <Type>(evolution: Any<Type>): Codec<Type> => {
   }))
   const newest = versions.length
   const { schema } = evolution.steps[newest - 1] as Step
-  const encode = lazy(() => withOwnErrors(Schema.encodeUnknownSync(withoutUndefined(Schema.toCodecJson(schema)))))
+  const encode = lazy(() => encoder(schema))
+  const finder = lazy(() => ({ find: differenceFinder(schema.ast) }))
   return {
     version: newest,
     encode: (value) => encode()(value),
-    differenceFinder: () => differenceFinder(schema.ast),
+    differenceFinder: () => finder().find,
     schemaOf: (version) => evolution.steps[version - 1]?.schema,
     decode: (version, json) => {
       const from = versions[version - 1]
@@ -189,6 +190,13 @@ const ownError = (defect: unknown): unknown =>
   Cause.isAsyncFiberError(defect)
     ? new Error("a transformation of its schema does not end at once; events are encoded and decoded synchronously")
     : defect
+
+/** Encodes to JSON values. What the schema would only copy, is copied without it. */
+const encoder = (schema: AnySchema): ((value: unknown) => unknown) => {
+  const encode = withOwnErrors(Schema.encodeUnknownSync(withoutUndefined(Schema.toCodecJson(schema))))
+  const encodePlain = plainEncoder(schema.ast)
+  return encodePlain === undefined ? encode : (value) => encodePlain(value) ?? encode(value)
+}
 
 /** Decodes from JSON values. What the schema would copy as it is, is not copied. */
 const decoder = (schema: AnySchema): ((json: unknown) => unknown) => {

@@ -332,7 +332,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         snapshots,
         schedule,
         states: makeStates(store, snapshots, 0, Metrics.uncounted()),
-        withLock: () => (self) => self,
+        withLock: () => (self, instead) => Effect.suspend(() => instead?.() ?? self),
         beside: () => Effect.void
       })
       const pick = <A, E, R, Of>(

@@ -73,9 +73,9 @@ export const attempt = (store: EventStore["Service"], states: States) => {
   /** Encodes the events of a decision and folds them; `undefined` where it has none. */
   const encode = ({ aggregate, id }: Command, before: Rebuilt | undefined, events: ReadonlyArray<unknown>) =>
     isReadonlyArrayNonEmpty(events)
-      ? Effect.map(
-          states.withKeyAge(store.prepare(aggregate, id, versionOf(before), events as never)),
-          ([prepared, keysSince]: readonly [Prepared<string, Aggregate.AnyEvent>, number]) => ({
+      ? states.mapWithKeyAge(
+          store.prepare(aggregate, id, versionOf(before), events as never),
+          (prepared: Prepared<string, Aggregate.AnyEvent>, keysSince) => ({
             prepared,
             after: foldPrepared(aggregate, before, prepared, keysSince)
           })

@@ -1,5 +1,4 @@
-import type { Fiber } from "effect"
-import { Context, Effect, Exit } from "effect"
+import { Context, Effect, Exit, Fiber } from "effect"
 
 /** A decision that is an Effect, and so can execute other commands while it is taken. */
 interface Deciding {
@@ -15,6 +14,9 @@ interface Deciding {
 const Deciding: Context.Reference<Deciding | undefined> = Context.Reference("effect-eventsourcing/internal/Deciding", {
   defaultValue: (): Deciding | undefined => undefined
 })
+
+/** Decisions of this process that are Effects, and under way. */
+let underWay = 0
 
 /** The streams of the decisions on such aggregates that a fiber is taking; `undefined` where it is taking none. */
 const decidedOn = (fiber: Fiber.Fiber<unknown, unknown>, repositories: object): ReadonlyArray<string> | undefined => {
@@ -35,34 +37,36 @@ export const deciding = <A, E, R>(
     ? decision
     : Effect.withFiber((fiber) => {
         const mark: Deciding = { repositories, streams, outer: fiber.getRef(Deciding), isOver: false }
+        underWay++
         return Effect.onExit(Effect.provideService(decision, Deciding, mark), () =>
           Effect.sync(() => {
+            underWay--
             mark.isOver = true
           })
         )
       })
 
 /**
- * Runs a command on streams in its turn: after those that came before it.
+ * What a command on streams does instead of waiting for its turn; `undefined` where it takes its turn as others do.
  *
  * A command within a decision takes no turn, since the turn of another may wait for the end of that decision; if it is on
- * what the decision is on, it could never succeed, which is a defect at once.
+ * what the decision is on, it could never succeed, which is a defect at once. Asked for every command: while no decision is
+ * an Effect that is under way, that costs nothing.
  */
-export const inTurn = <A, E, R>(
+export const insteadOfTurn = <A, E, R>(
   repositories: object,
   streams: ReadonlyArray<string>,
-  takeTurn: (self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>,
   command: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const taken = decidedOn(fiber, repositories)
-    if (taken === undefined) return takeTurn(command)
-    const own = streams.find((stream) => taken.includes(stream))
-    return own === undefined
-      ? command
-      : Effect.die(
-          new Error(
-            `a decision on "${own}" executes a command on "${own}", which would wait for the decision's end; return its events from the decision, or execute it afterwards`
-          )
+): Effect.Effect<A, E, R> | undefined => {
+  const fiber = underWay === 0 ? undefined : Fiber.getCurrent()
+  const taken = fiber && decidedOn(fiber, repositories)
+  if (taken === undefined) return undefined
+  const own = streams.find((stream) => taken.includes(stream))
+  return own === undefined
+    ? command
+    : Effect.die(
+        new Error(
+          `a decision on "${own}" executes a command on "${own}", which would wait for the decision's end; return its events from the decision, or execute it afterwards`
         )
-  })
+      )
+}

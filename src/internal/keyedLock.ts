@@ -7,7 +7,13 @@ import { Effect } from "effect"
  * once. (A `Semaphore` goes over all its waiters at each release.)
  */
 export interface KeyedLock {
-  readonly withLock: (key: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** With `instead`, what it gives when the lock is to be taken is run without the lock, if anything. */
+  readonly withLock: (
+    key: string
+  ) => <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    instead?: () => Effect.Effect<A, E, R> | undefined
+  ) => Effect.Effect<A, E, R>
 }
 
 /** One who wants the lock. */
@@ -48,8 +54,10 @@ export const make = (): KeyedLock => {
   }
 
   return {
-    withLock: (key) => (self) =>
+    withLock: (key) => (self, instead) =>
       Effect.suspend(() => {
+        const other = instead?.()
+        if (other !== undefined) return other
         const turn: Turn = { owns: false, resume: undefined }
         const inTurn = Effect.suspend(() => {
           if (locks.has(key)) return Effect.andThen(inLine(key, turn), self)

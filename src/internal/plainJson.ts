@@ -94,14 +94,50 @@ const ofArray = ({ elements, rest: [item, ...others] }: SchemaAST.Arrays): IsPla
   return isPlain && ((value) => Array.isArray(value) && value.every(isPlain))
 }
 
-const ofStruct = ({ indexSignatures, propertySignatures }: SchemaAST.Objects): IsPlain | undefined => {
+interface Field {
+  readonly name: string
+  readonly isOptional: boolean
+  readonly isPlain: IsPlain
+}
+
+const fieldsOf = ({ indexSignatures, propertySignatures }: SchemaAST.Objects): ReadonlyArray<Field> | undefined => {
   if (indexSignatures.length > 0) return undefined
-  const fields: Array<{ readonly name: string; readonly isOptional: boolean; readonly isPlain: IsPlain }> = []
+  const fields: Array<Field> = []
   for (const { name, type } of propertySignatures) {
     const isPlain = plainJson(type)
     if (isPlain === undefined || typeof name !== "string" || name === "__proto__") return undefined
     fields.push({ name, isOptional: SchemaAST.isOptional(type), isPlain })
   }
+  return fields
+}
+
+/**
+ * Encodes a struct of plain fields: those that it declares. `undefined` for a value that is left to the schema, and in place
+ * of the function for a schema that converts values.
+ */
+export const plainEncoder = (ast: SchemaAST.AST): ((value: unknown) => object | undefined) | undefined => {
+  if (!SchemaAST.isObjects(ast)) return undefined
+  if (ast.encoding !== undefined || ast.checks !== undefined || ast.encodingChecks !== undefined) return undefined
+  const fields = fieldsOf(ast)
+  if (fields === undefined || fields.length === 0) return undefined
+  return (value) => {
+    if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) {
+      return undefined
+    }
+    const encoded: Record<string, unknown> = {}
+    for (const { isOptional, isPlain, name } of fields) {
+      const field = (value as Readonly<Record<string, unknown>>)[name]
+      if (field === undefined && isOptional) continue
+      if (!isPlain(field)) return undefined
+      encoded[name] = field
+    }
+    return encoded
+  }
+}
+
+const ofStruct = (ast: SchemaAST.Objects): IsPlain | undefined => {
+  const fields = fieldsOf(ast)
+  if (fields === undefined) return undefined
   return (value) => {
     if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return false
     let others = 0

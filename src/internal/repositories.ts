@@ -9,7 +9,7 @@ import type { SnapshotStore } from "../SnapshotStore.ts"
 import * as StreamName from "../StreamName.ts"
 import type { Command as Execution } from "./command.ts"
 import { attempt, notFound, toDecision } from "./command.ts"
-import { inTurn } from "./deciding.ts"
+import { insteadOfTurn } from "./deciding.ts"
 import type * as KeyedLock from "./keyedLock.ts"
 import { expectedProblem } from "./options.ts"
 import { retryRarely } from "./retry.ts"
@@ -116,7 +116,9 @@ export const makeRepositories = ({
         const reason = expected === undefined ? undefined : expectedProblem(expected)
         const accepted =
           reason === undefined ? executed : Effect.fail(new RecorderFailure({ operation: "execute", reason }))
-        return withSpan("Repository.execute", { stream })(inTurn(states, [stream], withLock(stream), accepted)) as never
+        return withSpan("Repository.execute", { stream })(
+          withLock(stream)(accepted, () => insteadOfTurn(states, [stream], accepted))
+        ) as never
       },
       forget: (id) => Effect.sync(() => states.forget(streamOf(id))),
       history: (id, options) => store.read(aggregate, id, options),
@@ -137,11 +139,13 @@ export const makeRepositories = ({
     }
     const attempt = onConflictAgain(streams, () => attemptTransaction(named, decide as never))
     // always in the same order, so that two transactions never wait for each other
-    const takeTurns = (self: typeof attempt) =>
-      [...streams].sort().reduce((inner, stream) => withLock(stream)(inner), self)
-    const transacted = yield* withSpan("Repository.transaction", { streams })(
-      inTurn(states, streams, takeTurns, attempt)
-    )
+    const [last, ...others] = [...streams].sort().toReversed()
+    const instead = () => insteadOfTurn(states, streams, attempt)
+    const inTurn =
+      last === undefined
+        ? attempt
+        : others.reduce((inner, stream) => withLock(stream)(inner, instead), withLock(last)(attempt, instead))
+    const transacted = yield* withSpan("Repository.transaction", { streams })(inTurn)
     const answers: Array<readonly [name: string, answer: unknown]> = []
     for (const { participant, before, after, events, position } of transacted) {
       const { name, aggregate, id } = participant

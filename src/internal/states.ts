@@ -41,8 +41,11 @@ export interface States {
   readonly used: () => void
   /** Remembers a copy of a state that others have, too. */
   readonly remember: (aggregate: Aggregate.Any, stream: StreamName.StreamName, rebuilt: Rebuilt) => void
-  /** Runs something that may use keys, and tells when the oldest of them was asked for; see {@link Rebuilt}. */
-  readonly withKeyAge: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<readonly [value: A, keysSince: number], E>
+  /** Maps what something answers that may use keys, and when the oldest of them was asked for; see {@link Rebuilt}. */
+  readonly mapWithKeyAge: <A, E, B>(
+    self: Effect.Effect<A, E>,
+    f: (value: A, keysSince: number) => B
+  ) => Effect.Effect<B, E>
   readonly forget: (stream: StreamName.StreamName) => void
   /** Forgets a state that is ahead of its stream: the log was put back to an earlier one. */
   readonly learnFrom: (conflict: WrongExpectedVersion) => void
@@ -84,12 +87,12 @@ export const make = (
     }
   }
 
-  const withKeyAge: States["withKeyAge"] = (self) =>
+  const mapWithKeyAge: States["mapWithKeyAge"] = (self, f) =>
     keysTrustedFor === undefined
-      ? Effect.map(self, (value) => [value, Number.POSITIVE_INFINITY] as const)
+      ? Effect.map(self, (value) => f(value, Number.POSITIVE_INFINITY))
       : Effect.flatMap(Clock.currentTimeMillis, (now) => {
           const age = { oldest: now }
-          return Effect.map(Effect.provideService(self, KeyAge, age), (value) => [value, age.oldest] as const)
+          return Effect.map(Effect.provideService(self, KeyAge, age), (value) => f(value, age.oldest))
         })
 
   /** Folds a page and those behind it. */
@@ -109,7 +112,7 @@ export const make = (
 
   /** Reads a stream from its first event on and folds it. */
   const fold = (aggregate: Aggregate.Any, stream: StreamName.StreamName, upTo: number | undefined) =>
-    Effect.flatMap(store.readPage(aggregate, stream, { after: undefined, upTo }), (page) =>
+    Effect.flatMap(store.readPage(aggregate, stream, { known: undefined, upTo }), (page) =>
       foldPages(aggregate, undefined, page)
     )
 
@@ -123,10 +126,9 @@ export const make = (
     from: Rebuilt,
     upTo: number | undefined
   ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
-    const page = yield* store.readPage(aggregate, stream, { after: from.version - 1, upTo })
-    const [last, ...notifications] = page.notifications
-    if (last === undefined || (from.eventId ?? last.id) !== last.id) return undefined
-    return yield* foldPages(aggregate, from, { notifications, events: page.events.slice(1), next: page.next })
+    const page = yield* store.readPage(aggregate, stream, { known: from.version, upTo })
+    if (page.known === undefined || (from.eventId ?? page.known.id) !== page.known.id) return undefined
+    return page.events.length === 0 ? from : yield* foldPages(aggregate, from, page)
   })
 
   /** Rebuilds from the snapshot, if there is one that helps, and the events behind it. */
@@ -153,16 +155,16 @@ export const make = (
     upTo?: number
   ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
     const stream = StreamName.of(aggregate.name, id)
-    const [rebuilt, keysSince] = yield* withKeyAge(
-      known === undefined ? load(aggregate, id, upTo) : goOn(aggregate, stream, known, upTo)
+    const rebuilt = yield* mapWithKeyAge(
+      known === undefined ? load(aggregate, id, upTo) : goOn(aggregate, stream, known, upTo),
+      (rebuilt, keysSince) =>
+        rebuilt === undefined || rebuilt === known || keysSince >= rebuilt.keysSince
+          ? rebuilt
+          : { ...rebuilt, keysSince }
     )
-    if (rebuilt === undefined && known !== undefined) {
-      cache.delete(stream)
-      return yield* current(aggregate, id, undefined, upTo)
-    }
-    return rebuilt === undefined || rebuilt === known || keysSince >= rebuilt.keysSince
-      ? rebuilt
-      : { ...rebuilt, keysSince }
+    if (rebuilt !== undefined || known === undefined) return rebuilt
+    cache.delete(stream)
+    return yield* current(aggregate, id, undefined, upTo)
   })
 
   /** Whether a state is remembered, so that only what came behind it has to be read. */
@@ -177,7 +179,7 @@ export const make = (
     used: () => {
       counts.cacheHits++
     },
-    withKeyAge,
+    mapWithKeyAge,
     remember: (aggregate, stream, rebuilt) => remember(aggregate, stream, ownCopy(aggregate, rebuilt)),
     forget: (stream) => cache.delete(stream),
     learnFrom: ({ stream, actual }) => {

@@ -54,9 +54,9 @@ export const transact = (store: EventStore["Service"], states: States) => {
     const { participant, before } = underway
     const events = Decision.toEvents(outcome)
     if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed(underway)
-    return Effect.map(
-      states.withKeyAge(store.prepare(participant.aggregate, participant.id, versionOf(before), events as never)),
-      ([prepared, keysSince]) => ({ participant, before, prepared, keysSince })
+    return states.mapWithKeyAge(
+      store.prepare(participant.aggregate, participant.id, versionOf(before), events as never),
+      (prepared, keysSince) => ({ participant, before, prepared, keysSince })
     )
   }
 
