@@ -16,7 +16,8 @@ export interface Key {
 /**
  * Moves a tracking position from where the work began to where it ended.
  *
- * The move is a compare-and-swap: if the position is not `from`, it fails with `TrackingConflict` and nothing is done.
+ * The move is a compare-and-swap: if the position is not `from`, it fails with `TrackingConflict` and nothing is done. It
+ * goes forward: one that would stand still or go back is refused with `RecorderFailure`.
  */
 export interface Move {
   readonly key: Key
@@ -24,3 +25,12 @@ export interface Move {
   readonly from: Position | undefined
   readonly to: Position
 }
+
+/**
+ * Why a move is refused, if it is: what was processed would be processed again. For backends, which refuse it before they do
+ * anything.
+ */
+export const refusal = ({ key, from, to }: Move): string | undefined =>
+  from === undefined || to > from
+    ? undefined
+    : `the tracking of upstream "${key.upstream}" (slice ${key.slice}) by version ${key.version} of projection "${key.projection}" can't move from position ${from} to position ${to}: it only goes forward`

@@ -1,11 +1,12 @@
 import { Result } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { TrackingConflict } from "../EventSourcingError.ts"
-import { WrongExpectedVersion } from "../EventSourcingError.ts"
+import { RecorderFailure, WrongExpectedVersion } from "../EventSourcingError.ts"
 import type { AppendedToStreams, Check } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import type { Append, Appended, ExpectedVersion } from "../Recorder.ts"
 import type { Tracked } from "../TrackedAppend.ts"
+import * as Tracking from "../Tracking.ts"
 
 /** A log that nobody else changes while these are called. */
 export interface ExclusiveLog {
@@ -24,6 +25,8 @@ const firstVersion = (expected: ExpectedVersion): number => (expected === "NoStr
 
 /** A tracking move that nobody else gets in between. */
 export interface ExclusiveTracking {
+  /** What is asked for. */
+  readonly requested: Tracking.Move
   /** Whether the tracking has come to where the move goes, or further. */
   readonly isDone: () => boolean
   readonly move: () => TrackingConflict | undefined
@@ -39,6 +42,20 @@ const recordedBefore = (log: ExclusiveLog, { stream, expected, events }: Append)
     : undefined
 }
 
+/** Why an append can't be recorded, wherever its streams are; a part of a millisecond has no place in any database. */
+const refuse = (appends: ReadonlyArray<Append>, tracking?: ExclusiveTracking): RecorderFailure | undefined => {
+  const backward = tracking === undefined ? undefined : Tracking.refusal(tracking.requested)
+  if (backward !== undefined) return new RecorderFailure({ operation: "append", reason: backward })
+  for (const { events } of appends) {
+    for (const { id, recordedAt } of events) {
+      if (Number.isSafeInteger(recordedAt)) continue
+      const reason = `the time ${recordedAt} of event ${id} is not a whole number of milliseconds`
+      return new RecorderFailure({ operation: "append", reason })
+    }
+  }
+  return undefined
+}
+
 const mismatch = (log: ExclusiveLog, { stream, expected }: Check): WrongExpectedVersion | undefined => {
   const actual = log.lastVersion(stream)
   return actual === expected ? undefined : new WrongExpectedVersion({ stream, expected, actual })
@@ -50,7 +67,12 @@ const insert = (log: ExclusiveLog, append: Append): Appended => {
 }
 
 /** Appends to one stream, if it is where it is expected; recognises what was recorded before. */
-export const appendOne = (log: ExclusiveLog, append: Append): Result.Result<Appended, WrongExpectedVersion> => {
+export const appendOne = (
+  log: ExclusiveLog,
+  append: Append
+): Result.Result<Appended, WrongExpectedVersion | RecorderFailure> => {
+  const refused = refuse([append])
+  if (refused !== undefined) return Result.fail(refused)
   const wrong = mismatch(log, append)
   if (wrong === undefined) return Result.succeed(insert(log, append))
   const before = recordedBefore(log, append)
@@ -68,8 +90,8 @@ export const appendSome = (
   log: ExclusiveLog,
   appends: NonEmptyReadonlyArray<Append>,
   checks: ReadonlyArray<Check>
-): Result.Result<AppendedToStreams, WrongExpectedVersion> =>
-  appendAll(log, appends, checks) as Result.Result<AppendedToStreams, WrongExpectedVersion>
+): Result.Result<AppendedToStreams, WrongExpectedVersion | RecorderFailure> =>
+  appendAll(log, appends, checks) as Result.Result<AppendedToStreams, WrongExpectedVersion | RecorderFailure>
 
 /**
  * Appends to several streams, all or nothing: everything is checked before anything is inserted.
@@ -81,7 +103,7 @@ export const appendAll = (
   appends: ReadonlyArray<Append>,
   checks: ReadonlyArray<Check>,
   tracking?: ExclusiveTracking
-): Result.Result<Tracked, WrongExpectedVersion | TrackingConflict> => {
+): Result.Result<Tracked, WrongExpectedVersion | TrackingConflict | RecorderFailure> => {
   const settled = settle(log, appends, checks, tracking)
   if (settled !== undefined) return settled
   const refused = tracking?.move()
@@ -96,7 +118,9 @@ export const settle = (
   appends: ReadonlyArray<Append>,
   checks: ReadonlyArray<Check>,
   tracking?: ExclusiveTracking
-): Result.Result<Tracked, WrongExpectedVersion> | undefined => {
+): Result.Result<Tracked, WrongExpectedVersion | RecorderFailure> | undefined => {
+  const refused = refuse(appends, tracking)
+  if (refused !== undefined) return Result.fail(refused)
   const wrong = [...appends, ...checks].map((one) => mismatch(log, one)).find((error) => error !== undefined)
   if (wrong === undefined) return undefined
   const before = appends.map((append) => recordedBefore(log, append))

@@ -1,16 +1,17 @@
 /** Views that are tables of a SQL database, with their tracking, their leases and what is set aside. */
 import { Effect } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
-import type { RecorderError, RecorderFailure } from "../EventSourcingError.ts"
+import type { RecorderError } from "../EventSourcingError.ts"
 import {
   isRecorderError,
   ProjectionModeChanged,
   ProjectionSuperseded,
+  RecorderFailure,
   TrackingConflict
 } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
-import type * as Tracking from "../Tracking.ts"
+import * as Tracking from "../Tracking.ts"
 import type { SqlView } from "../View.ts"
 import type { DeadLetter, Mode, Progress, Status, Transaction, ViewStore } from "../ViewStore.ts"
 import { makeLocals } from "./locals.ts"
@@ -273,6 +274,10 @@ RETURNING holder`
 
     transact: (move, f) => {
       const { key, from, to } = move
+      const refusal = Tracking.refusal(move)
+      if (refusal !== undefined) {
+        return Effect.fail(new RecorderFailure({ operation: "move a tracking position", reason: refusal }))
+      }
       const tracked = local(key.projection)
       return Effect.tap(
         inTransaction(

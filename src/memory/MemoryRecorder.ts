@@ -163,9 +163,11 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
 const ownCopy = (payload: string | Uint8Array): string | Uint8Array =>
   typeof payload === "string" ? payload : new Uint8Array(payload)
 
-const exclusiveTracking = (tracked: Map<string, Position>, { key, from, to }: Tracking.Move): ExclusiveTracking => ({
-  isDone: () => (tracked.get(keyOf(key)) ?? -1n) >= to,
+const exclusiveTracking = (tracked: Map<string, Position>, requested: Tracking.Move): ExclusiveTracking => ({
+  requested,
+  isDone: () => (tracked.get(keyOf(requested.key)) ?? -1n) >= requested.to,
   move: () => {
+    const { key, from, to } = requested
     const actual = tracked.get(keyOf(key))
     const { projection, upstream } = key
     if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })

@@ -1,9 +1,14 @@
 /** Views as values in memory. */
 import { Clock, Effect, Layer, Semaphore } from "effect"
-import { ProjectionModeChanged, ProjectionSuperseded, TrackingConflict } from "../EventSourcingError.ts"
+import {
+  ProjectionModeChanged,
+  ProjectionSuperseded,
+  RecorderFailure,
+  TrackingConflict
+} from "../EventSourcingError.ts"
 import { makeLocals } from "../internal/locals.ts"
 import type { Position } from "../Position.ts"
-import type * as Tracking from "../Tracking.ts"
+import * as Tracking from "../Tracking.ts"
 import type { MemoryReader, MemoryView } from "../View.ts"
 import type { DeadLetter, Mode, Progress, Status, Transaction, ViewStore } from "../ViewStore.ts"
 import { MemoryViewStore } from "../ViewStore.ts"
@@ -124,6 +129,10 @@ const makeStore = () => {
     transact: ({ key, from, to }, work) =>
       exclusively(
         Effect.suspend((): Effect.Effect<unknown, unknown, unknown> => {
+          const refused = Tracking.refusal({ key, from, to })
+          if (refused !== undefined) {
+            return Effect.fail(new RecorderFailure({ operation: "move a tracking position", reason: refused }))
+          }
           const entry = entries.get(nameOf(key))
           if (entry?.status === "retired") {
             return Effect.fail(superseded(key, currentOf(key)?.key.version ?? key.version))

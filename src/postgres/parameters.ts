@@ -3,7 +3,7 @@ import { Result } from "effect"
 import type { ExpectedVersion } from "../Recorder.ts"
 import type { StoredEvent } from "../StoredEvent.ts"
 import type { StreamName } from "../StreamName.ts"
-import type * as Tracking from "../Tracking.ts"
+import * as Tracking from "../Tracking.ts"
 
 const arrayOf =
   (elementOid: number) =>
@@ -206,8 +206,8 @@ const sizeOf = (parts: ReadonlyArray<Part>): number => {
 
 /** Why an append can't be stored, if it can't: found here, it does not fail the appends that go along with it. */
 export const unstorableRequest = ({ parts, move }: Request): string | undefined => {
-  const key = move === undefined ? undefined : unstorableKey(move.key)
-  if (key !== undefined) return key
+  const tracking = move === undefined ? undefined : (Tracking.refusal(move) ?? unstorableKey(move.key))
+  if (tracking !== undefined) return tracking
   const size = tooLarge("the append", sizeOf(parts), "append fewer events at once, or smaller ones")
   if (size !== undefined) return size
   for (const { events } of parts) {

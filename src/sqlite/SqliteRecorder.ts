@@ -392,9 +392,11 @@ const checkKey = ({ projection, upstream }: Tracking.Key): Effect.Effect<void, R
       )
 
 /** The tracking of a key, for the holder of the write lock. */
-const exclusiveTracking = (statement: Prepare, { key, from, to }: Tracking.Move): ExclusiveTracking => ({
-  isDone: () => (trackingPosition(statement, key) ?? -1n) >= to,
+const exclusiveTracking = (statement: Prepare, requested: Tracking.Move): ExclusiveTracking => ({
+  requested,
+  isDone: () => (trackingPosition(statement, requested.key) ?? -1n) >= requested.to,
   move: () => {
+    const { key, from, to } = requested
     const actual = trackingPosition(statement, key)
     const { projection, version, upstream, slice } = key
     if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })

@@ -146,6 +146,39 @@ const movingTests = (backend: Backend<Services>): void => {
       }
     }))
 
+  test("a move that stands still or goes back is refused, and records nothing", () =>
+    Effect.gen(function* () {
+      const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
+      yield* append([appendOf(rex, "NoStream")], move(undefined, 30))
+      for (const [from, to] of [
+        [30, 30],
+        [30, 29],
+        [30, 20],
+        [30, 0],
+        // also one that another has made stale
+        [40, 40],
+        [40, 35]
+      ] as const) {
+        for (const appends of [[], [appendOf(fido, "NoStream")], [appendOf(fido, "NoStream"), appendOf(rex, 0)]]) {
+          const error = yield* Effect.flip(append(appends, move(from, to)))
+          assert.strictEqual(error._tag, "RecorderFailure")
+          for (const said of [key.projection, key.upstream, `${from}`, `${to}`]) assert.include(error.message, said)
+        }
+      }
+      // from where the tracking is not, it is a conflict, also where it would go back
+      for (const [from, to] of [
+        [undefined, 20],
+        [undefined, 30],
+        [10, 20]
+      ] as const) {
+        assertConflict(yield* Effect.flip(append([appendOf(fido, "NoStream")], move(from, to))), move(from, to), at(30))
+      }
+      assert.strictEqual(yield* position(key), at(30))
+      assert.strictEqual((yield* readOrderlyLog(recorder)).length, 1)
+      yield* append([appendOf(fido, "NoStream")], move(30, 31))
+      assert.strictEqual(yield* position(key), at(31))
+    }))
+
   test("naming a stream twice is a defect, and does nothing", () =>
     Effect.gen(function* () {
       const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]

@@ -264,6 +264,30 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
+      "a tracking move that stands still or goes back is refused, before any work",
+      Effect.gen(function* () {
+        const recorder = yield* Recorder
+        const { append } = yield* TransactionalAppend
+        const { position } = yield* TrackedAppend
+        const key: Tracking.Key = { projection: "notes", version: 1, upstream: "log", slice: 0 }
+        const at = (n: number) => fromStorage(BigInt(n))
+        yield* append({ appends: [], move: { key, from: undefined, to: at(30) } }, note("a"))
+        let done = 0
+        const work = Effect.sync(() => done++)
+        for (const to of [30, 29, 20, 0]) {
+          for (const appends of [[], [appendOf(rex, "NoStream")]]) {
+            const refused = yield* Effect.flip(append({ appends, move: { key, from: at(30), to: at(to) } }, work))
+            assert.strictEqual(refused._tag, "RecorderFailure")
+            assert.match(refused.message, new RegExp(`"log".*"notes".*from position 30 to position ${to}`))
+          }
+        }
+        assert.strictEqual(done, 0)
+        assert.strictEqual(yield* position(key), 30n)
+        assert.strictEqual(yield* lastVersion(recorder, rex), "NoStream")
+      })
+    )
+
+    test(
       "G2 of many at once for one stream one succeeds, and only its work is kept",
       Effect.gen(function* () {
         const { append } = yield* TransactionalAppend

@@ -49,6 +49,23 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
   const test = (title: string, run: (store: AnyStore) => Effect.Effect<unknown, unknown, Scope.Scope>): void =>
     it.live(title, () => Effect.flatMap(kind.make, (layer) => Effect.provide(Effect.flatMap(kind.store, run), layer)))
 
+  test("G6 a move that stands still or goes back is refused, and nothing is done", (store) =>
+    Effect.gen(function* () {
+      yield* open(store)
+      yield* move(store, undefined, 30)
+      for (const [from, to] of [
+        [30, 30],
+        [30, 20],
+        [40, 35]
+      ] as const) {
+        const error = yield* Effect.flip(move(store, from, to))
+        assert.strictEqual((error as { readonly _tag: string })._tag, "RecorderFailure")
+        assert.match(String(error), new RegExp(`"log".*"journal".*from position ${from} to position ${to}`))
+      }
+      assert.deepStrictEqual(yield* read(store), ["to 30"])
+      assert.deepStrictEqual(yield* progress(store), ["1 current 30"])
+    }))
+
   test("G6 a move from another position than that of the tracking is a conflict, and nothing is done", (store) =>
     Effect.gen(function* () {
       yield* open(store)

@@ -101,6 +101,29 @@ export const fidelityTests = (backend: Backend<Recorder>): void => {
 
   test("G8 type, schema version, encoding and time come back", () => comesBack(Arr.map(fields, storedEvent)))
 
+  test("a time that is not a whole number of milliseconds is refused, and fails its append alone", () =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      const times = [0.5, 1764417600000.25, -0.5, Number.NaN, Infinity, -Infinity, 2 ** 53]
+      const appends = times.flatMap((recordedAt, i) => [
+        {
+          stream: stream(`Dog-bad ${i}`),
+          expected: "NoStream" as const,
+          events: [storedEvent(), storedEvent({ recordedAt })] as const
+        },
+        { stream: stream(`Dog-good ${i}`), expected: "NoStream" as const, events: [storedEvent()] as const }
+      ])
+      const answers = yield* Effect.forEach(appends, (append) => Effect.result(recorder.append(append)), {
+        concurrency: "unbounded"
+      })
+      for (const [i, answer] of answers.entries()) {
+        if (i % 2 === 1) assert.strictEqual(answer._tag, "Success")
+        else assert.strictEqual(answer._tag === "Failure" && answer.failure._tag, "RecorderFailure", `${times[i / 2]}`)
+      }
+      const log = yield* recorder.readAll({ limit: 100 })
+      assert.strictEqual(log.length, times.length)
+    }))
+
   test("G8 a recorded payload does not change with the buffer that it was appended from", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
