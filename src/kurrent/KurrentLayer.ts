@@ -1,8 +1,9 @@
 /** Event sourcing on a KurrentDB server. */
 import type { Redacted } from "effect"
-import { Config, Duration, Effect, Layer, Option } from "effect"
+import { Config, Effect, Layer } from "effect"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
+import { optional, seconds } from "../internal/settings.ts"
 import type { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import { Connected, layerConnected } from "./Connected.ts"
 import type { ConnectionOptions } from "./connect.ts"
@@ -80,13 +81,6 @@ const connected = (options: ConnectionOptions): Layer.Layer<Connected, RecorderE
       )
     )
   )
-
-const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
-  Config.map(Config.option(config), Option.getOrUndefined)
-
-/** A duration; a plain number is seconds. */
-const seconds = (name: string): Config.Config<Duration.Duration | undefined> =>
-  optional(Config.orElse(Config.map(Config.Finite(name), Duration.seconds), () => Config.Duration(name)))
 
 const kurrentConfig: Config.Config<ConnectionOptions & Pick<KurrentRecorder.Options, "prefix">> = Config.all({
   // without either, the error is that of the newer name

@@ -1,11 +1,12 @@
 /** Event sourcing in a PostgreSQL database. */
 import { PgClient } from "@effect/sql-pg"
-import { Config, Duration, Effect, Layer } from "effect"
+import { Config, Effect, Layer } from "effect"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
+import { lockTimeout, optional, seconds } from "../internal/settings.ts"
 import type * as Projection from "../Projection.ts"
 import type { ConnectionOptions } from "./connect.ts"
-import { connectionConfig, layerClient, optional, seconds } from "./connect.ts"
+import { connectionConfig, layerClient } from "./connect.ts"
 import { milliseconds } from "./options.ts"
 import * as PostgresRecorder from "./PostgresRecorder.ts"
 import * as PostgresViews from "./PostgresViews.ts"
@@ -98,20 +99,15 @@ PostgresLayer.config = <E = never, R = never>(
   options: EventSourcing.Options<E, R> = {}
 ): Layer.Layer<PostgresServices, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(
-    Effect.map(Config.all([connectionConfig, logConfig]), ([connection, { lockTimeout, ...log }]) =>
-      PostgresLayer({
-        ...options,
-        ...connection,
-        ...log,
-        lockTimeout: lockTimeout !== undefined && Duration.isZero(lockTimeout) ? Duration.infinity : lockTimeout
-      })
+    Effect.map(Config.all([connectionConfig, logConfig]), ([connection, log]) =>
+      PostgresLayer({ ...options, ...connection, ...log })
     )
   )
 
 const logConfig = Config.all({
   schema: optional(Config.String("POSTGRES_SCHEMA")),
   createTables: optional(Config.Boolean("POSTGRES_CREATE_TABLE")),
-  lockTimeout: seconds("POSTGRES_LOCK_TIMEOUT"),
+  lockTimeout: lockTimeout("POSTGRES_LOCK_TIMEOUT"),
   pollInterval: seconds("POSTGRES_POLL_INTERVAL"),
   listen: optional(Config.Boolean("POSTGRES_LISTEN"))
 })

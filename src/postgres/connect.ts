@@ -1,8 +1,10 @@
 /** How a PostgreSQL database is connected to: options, configuration, client. */
 import { PgClient } from "@effect/sql-pg"
-import { Config, Duration, Effect, Layer, Option, Redacted } from "effect"
+import type { Duration } from "effect"
+import { Config, Effect, Layer, Redacted } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
+import { optional, seconds } from "../internal/settings.ts"
 import { toRecorderError } from "./errors.ts"
 import { checkCount, milliseconds } from "./options.ts"
 
@@ -42,14 +44,6 @@ export interface ConnectionOptions {
   /** Whether statements are prepared once for each connection. Default true; see docs/postgres.md for poolers. */
   readonly prepare?: boolean | undefined
 }
-
-/** A setting that may be left out. */
-export const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
-  Config.map(Config.option(config), Option.getOrUndefined)
-
-/** A duration; a plain number is seconds. */
-export const seconds = (name: string): Config.Config<Duration.Duration | undefined> =>
-  optional(Config.orElse(Config.map(Config.Finite(name), Duration.seconds), () => Config.Duration(name)))
 
 /** The variables that say how to connect. */
 export const connectionConfig = Config.all({

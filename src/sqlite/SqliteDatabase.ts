@@ -8,14 +8,18 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { DatabaseSync } from "node:sqlite"
-import type { Context, Scope } from "effect"
-import { Clock, Duration, Effect, Semaphore } from "effect"
+import type { Context, Duration, Scope } from "effect"
+import { Clock, Config, Effect, Exit, identity } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import type { Growth } from "../internal/follow.ts"
 import * as KeyedLock from "../internal/keyedLock.ts"
+import { milliseconds } from "../internal/options.ts"
+import * as Settings from "../internal/settings.ts"
 import { isBusy, toRecorderError } from "./errors.ts"
+import * as OpenFile from "./openFile.ts"
+import * as Queue from "./queue.ts"
 import * as Client from "./sqlClient.ts"
 
 /** How a file is opened. */
@@ -28,11 +32,18 @@ export interface Options {
    */
   readonly synchronous?: "full" | "normal"
   /**
-   * How long to wait for a lock that another process holds, before `RecorderUnavailable`. Default 5 seconds. Of those who
-   * share a file in a process, the first one's counts.
+   * How long to wait for a lock that another process holds, or for a transaction of this process that holds the queue of
+   * the file's writers, before `RecorderUnavailable`: from 1 ms on, or `Infinity`. Default 5 seconds. Of those who share a
+   * file in a process, the first one's counts.
    */
-  readonly lockTimeout?: Duration.Input
+  readonly lockTimeout?: Duration.Input | undefined
 }
+
+/** How a file is opened, from the configuration. */
+export const config = Config.all({
+  synchronous: Config.Literals(["full", "normal"], "SQLITE_SYNCHRONOUS").pipe(Config.withDefault("full" as const)),
+  lockTimeout: Settings.lockTimeout("SQLITE_LOCK_TIMEOUT")
+})
 
 /** An open file. */
 export interface SqliteDatabase {
@@ -41,7 +52,9 @@ export interface SqliteDatabase {
   /** A connection of its own, which never sees what is not committed; for `:memory:` the writer. */
   readonly reader: DatabaseSync
   /** Held by whoever writes. */
-  readonly queue: Semaphore.Semaphore
+  readonly queue: Queue.Queue
+  /** For how long a lock is waited for, in milliseconds. */
+  readonly lockTimeout: number
   /** The user's view of the writing connection; passes through the same queue. */
   readonly sql: SqlClient.SqlClient
   /** The transaction of {@link sql} that whoever has this context is in, or was started in. */
@@ -50,6 +63,12 @@ export interface SqliteDatabase {
   readonly growths: Set<Growth>
   /** The inline projections that the next append has done, for triggers that ask; see internal/inline.ts. */
   inlineProjections: string
+  /**
+   * Throws where the file is not the one at its name any more; from then on everything fails that is tried here. Whoever
+   * writes looks before, so that nothing more gets into a file that is lost, and after the commit, so that nothing is
+   * answered that is in one (G5).
+   */
+  readonly check: () => void
   /** Runs something synchronous; again, if another process holds a lock that it needs, asleep in between. */
   readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
   /** Reads synchronously. */
@@ -59,11 +78,18 @@ export interface SqliteDatabase {
 }
 
 interface Shared {
-  readonly database: SqliteDatabase
+  readonly opened: Opened
   readonly synchronous: string
   users: number
 }
 
+interface Opened {
+  readonly database: SqliteDatabase
+  readonly file: OpenFile.OpenFile | undefined
+  readonly close: () => void
+}
+
+/** Those that are open, by their files' names; one whose file is lost only until the name is opened again. */
 const shared = new Map<string, Shared>()
 /** One at a time opens or closes a file; other files are not held up by one that has to wait. */
 const opening = KeyedLock.make()
@@ -90,96 +116,186 @@ export const open = Effect.fnUntraced(function* (
   const { filename, synchronous = "full" } = options
   if (filename.length === 0 || filename.includes("\0") || filename.startsWith("file:")) {
     return yield* new RecorderFailure({
-      operation: "open a SQLite file",
+      operation: OPERATION,
       reason: `"${filename}" is no path of a file: it is empty, contains NUL, or is a URI`
     })
   }
   if (synchronous !== "full" && synchronous !== "normal") {
     return yield* new RecorderFailure({
-      operation: "open a SQLite file",
+      operation: OPERATION,
       reason: `the option synchronous is "full" or "normal", not "${synchronous}"`
     })
   }
-  if (filename === ":memory:") return yield* Effect.acquireRelease(connect(options, synchronous), close)
+  const lockTimeout = yield* milliseconds(OPERATION, "lockTimeout", options.lockTimeout ?? "5 seconds", {
+    least: 1,
+    endless: true
+  })
+  if (filename === ":memory:") {
+    const opened = Effect.acquireRelease(connect(filename, filename, synchronous, lockTimeout), ({ close }) =>
+      Effect.sync(close)
+    )
+    return (yield* opened).database
+  }
   const key = yield* Effect.try({
     try: () => canonical(filename),
-    catch: (cause) => toRecorderError("open a SQLite file", filename, cause)
+    catch: (cause) => toRecorderError(OPERATION, filename, cause)
   })
-  return yield* Effect.acquireRelease(
+  const joined = yield* Effect.acquireRelease(
     opening.withLock(key)(
       Effect.gen(function* () {
         const other = shared.get(key)
-        if (other === undefined) {
-          const database = yield* connect(options, synchronous)
-          shared.set(key, { database, synchronous, users: 1 })
-          return database
+        if (other === undefined || isLost(other)) {
+          yield* refuseOtherName(filename, key)
+          const opened = yield* connect(filename, key, synchronous, lockTimeout)
+          // another may have opened it meanwhile
+          yield* Effect.onError(refuseOtherName(filename, key), () => Effect.sync(opened.close))
+          const made = { opened, synchronous, users: 1 }
+          shared.set(key, made)
+          return made
         }
         if (other.synchronous !== synchronous) {
           return yield* new RecorderFailure({
-            operation: "open a SQLite file",
+            operation: OPERATION,
             reason: `"${filename}" is open in this process with synchronous: "${other.synchronous}", not "${synchronous}"`
           })
         }
         other.users++
-        return other.database
+        return other
       })
     ),
-    (database) =>
+    (mine) =>
       opening.withLock(key)(
-        Effect.suspend(() => {
-          const mine = shared.get(key)
-          if (mine === undefined || --mine.users > 0) return Effect.void
-          shared.delete(key)
-          return close(database)
+        Effect.sync(() => {
+          if (--mine.users > 0) return
+          if (shared.get(key) === mine) shared.delete(key)
+          mine.opened.close()
         })
       )
   )
+  yield* Effect.acquireRelease(
+    Effect.sync(() => joined.opened.file?.addName(Path.resolve(filename))),
+    (forget) => Effect.sync(() => forget?.())
+  )
+  return joined.opened.database
 })
 
-const close = ({ reader, writer }: SqliteDatabase): Effect.Effect<void> =>
-  Effect.sync(() => {
-    if (reader !== writer) reader.close()
-    writer.close()
-  })
+const OPERATION = "open a SQLite file"
 
-const connect = Effect.fnUntraced(function* (options: Options, synchronous: "full" | "normal") {
-  const { filename } = options
-  const operation = "open a SQLite file"
-  const timeout = yield* Effect.try({
-    try: () => Duration.toMillis(Duration.fromInputUnsafe(options.lockTimeout ?? "5 seconds")),
-    catch: () => {
-      const reason = `the option lockTimeout is a duration, such as "5 seconds", not "${String(options.lockTimeout)}"`
-      return new RecorderFailure({ operation, reason })
+const isLost = ({ opened }: Shared): boolean => {
+  try {
+    opened.database.check()
+    return false
+  } catch {
+    return true
+  }
+}
+
+/** SQLite keeps a `-wal` for each name of a file: two of them would be two logs that write over each other. */
+const refuseOtherName = (filename: string, key: string): Effect.Effect<void, RecorderFailure> =>
+  Effect.suspend(() => {
+    const identity = OpenFile.identify(key)
+    if (identity === undefined) return Effect.void
+    for (const [name, other] of shared) {
+      if (name === key || other.opened.file?.is(identity) !== true || isLost(other)) continue
+      return Effect.fail(
+        new RecorderFailure({
+          operation: OPERATION,
+          reason: `"${filename}" is another name (a hard link, or a mount) of "${name}", which is open in this process: SQLite can't share a file by two names; open it by that one`
+        })
+      )
     }
+    return Effect.void
   })
-  const attempt: SqliteDatabase["attempt"] = (name, f) => waitingForLock(name, filename, timeout, f)
 
-  const writer = yield* attempt(operation, () => new DatabaseSync(filename))
+const connect = Effect.fnUntraced(function* (
+  filename: string,
+  path: string,
+  synchronous: "full" | "normal",
+  lockTimeout: number
+): Effect.fn.Return<Opened, RecorderError> {
+  const isMemory = path === ":memory:"
+  /** Why nothing can be done here any more. */
+  let lost: OpenFile.FileLost | undefined
+  const attempt: SqliteDatabase["attempt"] = (name, f) =>
+    waitingForLock(name, filename, lockTimeout, () => {
+      if (lost !== undefined) throw lost
+      return f()
+    })
+  const connections: Array<DatabaseSync> = []
+  /** The one that writes last, since it is the one that moves the `-wal` into the file and removes it. */
+  const closeAll = () => {
+    for (const connection of connections.reverse()) if (connection.isOpen) connection.close()
+  }
+
   return yield* Effect.gen(function* () {
+    const [writer, inode] = yield* attempt(OPERATION, () => {
+      const before = isMemory ? undefined : OpenFile.identify(path)
+      const connection = new DatabaseSync(path)
+      connections.push(connection)
+      const after = isMemory ? undefined : OpenFile.identify(path)
+      if (before !== undefined && (before.ino !== after?.ino || before.dev !== after.dev)) {
+        throw new Error("another file was put in its place while it was opened; open it again")
+      }
+      return [connection, after] as const
+    })
     // two processes that open a new file at once both switch it to WAL: one of them has to wait
-    yield* attempt(operation, () => {
+    const file = yield* attempt(OPERATION, () => {
       const mode = writer.prepare("PRAGMA journal_mode = WAL").get()?.journal_mode
       if (mode !== "wal" && mode !== "memory") throw new Error(`its file system can't do WAL (the mode stays ${mode})`)
       writer.exec(`PRAGMA synchronous = ${synchronous}`)
+      // has the -wal and the -shm made where the mode was that already
+      writer.exec("SELECT 1 FROM sqlite_schema LIMIT 1")
+      return inode === undefined ? undefined : OpenFile.watch(path, inode)
     })
-    const reader =
-      filename === ":memory:"
-        ? writer
-        : yield* attempt(operation, () => {
-            const connection = new DatabaseSync(filename)
-            connection.exec("PRAGMA query_only = ON")
-            return connection
-          })
-    const queue = Semaphore.makeUnsafe(1)
-    const { sql, transactionOf } = yield* Client.make({ db: writer, queue, attempt })
+    const reader = isMemory
+      ? writer
+      : yield* attempt(OPERATION, () => {
+          // one that can't write can't remove a -wal that is another's by now, when it is closed last; see `lose`
+          const connection = new DatabaseSync(path, { readOnly: true })
+          connections.push(connection)
+          return connection
+        })
+    // takes hold of the same -wal
+    yield* attempt(OPERATION, () => reader.exec("SELECT 1 FROM sqlite_schema LIMIT 1"))
+
+    /**
+     * Gives up a file that is not the one at its name. Closed at once: what SQLite does with these connections from now on
+     * it could do to the files of others. The one that can write is closed while the other holds its lock, and so neither
+     * checkpoints into a file nor removes a `-wal` that others use.
+     */
+    const lose = (found: OpenFile.FileLost) => {
+      lost = found
+      ignoringErrors(() => rollback(writer))
+      // what is in the -wal belongs to the file that was here before, also under its new name, and not to the next one
+      if (found.isDatabase) ignoringErrors(() => writer.exec("PRAGMA wal_checkpoint(TRUNCATE)"))
+      for (const connection of connections) ignoringErrors(() => connection.close())
+      for (const growth of database.growths) growth.notify()
+    }
+    const check = () => {
+      if (lost !== undefined) throw lost
+      try {
+        file?.check()
+      } catch (cause) {
+        if (cause instanceof OpenFile.FileLost) lose(cause)
+        throw cause
+      }
+    }
+
+    const queue = Queue.make(filename, lockTimeout)
+    const { sql, transactionOf } = yield* Client.make({ db: writer, queue, attempt, check })
 
     const write: SqliteDatabase["write"] = (name, f) =>
-      queue.withPermit(
+      queue.withTurn(
+        name,
+        identity
+      )(
         attempt(name, () => {
+          check()
           writer.exec("BEGIN IMMEDIATE")
           try {
             const result = f(writer)
             writer.exec("COMMIT")
+            check()
             return result
           } catch (cause) {
             rollback(writer)
@@ -189,29 +305,44 @@ const connect = Effect.fnUntraced(function* (options: Options, synchronous: "ful
       )
     const read: SqliteDatabase["read"] = (name, f) => {
       const reading = attempt(name, () => f(reader))
-      return reader === writer ? queue.withPermit(reading) : reading
+      return isMemory ? queue.withTurn(name, identity)(reading) : reading
     }
     const database: SqliteDatabase = {
       filename,
       writer,
       reader,
       queue,
+      lockTimeout,
       sql,
       transactionOf,
       growths: new Set(),
       inlineProjections: "",
+      check,
       attempt,
       read,
       write
     }
     writer.function("inline_projections", () => database.inlineProjections)
-    return database
-  }).pipe(Effect.onError(() => Effect.sync(() => writer.close())))
+    const close = () => {
+      ignoringErrors(check)
+      if (lost === undefined) closeAll()
+    }
+    yield* attempt(OPERATION, check)
+    return { database, file, close }
+  }).pipe(Effect.onExit((exit) => (Exit.isSuccess(exit) ? Effect.void : Effect.sync(closeAll))))
 })
 
-/** Ends a transaction that failed; SQLite has ended it itself after some failures. */
+const ignoringErrors = (f: () => void): void => {
+  try {
+    f()
+  } catch {
+    // there is nothing more to be done about it
+  }
+}
+
+/** Ends a transaction that failed, where there still is one: after some failures SQLite has ended it itself. */
 export const rollback = (writer: DatabaseSync): void => {
-  if (writer.isTransaction) writer.exec("ROLLBACK")
+  if (writer.isOpen && writer.isTransaction) writer.exec("ROLLBACK")
 }
 
 /** The pause between two looks at a lock, in milliseconds: the locks of other processes are held for about a commit. */
@@ -243,7 +374,8 @@ const waitingForLock = <A>(
             )
           }
           // also where an acquisition or a transaction is made uninterruptible: nothing is held while it sleeps
-          return Effect.andThen(Effect.interruptible(Effect.sleep(pause(attempt))), again(began, attempt + 1))
+          const sleep = Effect.sleep(Math.min(pause(attempt), began + timeout - now))
+          return Effect.andThen(Effect.interruptible(sleep), again(began, attempt + 1))
         })
       }
     })

@@ -1,9 +1,9 @@
 /** Event sourcing in a SQLite file. */
-import type { Duration } from "effect"
 import { Config, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
+import { seconds } from "../internal/settings.ts"
 import type * as Projection from "../Projection.ts"
 import { SqlViewStore } from "../ViewStore.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
@@ -75,22 +75,22 @@ const layerRecorders = <E, R>(
 
 /**
  * {@link SqliteLayer} from the configuration: `SQLITE_FILENAME`, and where they are set `SQLITE_SYNCHRONOUS` (`full`,
- * `normal`), `SQLITE_LOCK_TIMEOUT` (a duration, such as `5 seconds`) and `SQLITE_POLL_INTERVAL` (a duration).
+ * `normal`), `SQLITE_LOCK_TIMEOUT` and `SQLITE_POLL_INTERVAL` (durations such as `5 seconds`; a plain number is seconds). A
+ * lock timeout of 0 waits without end.
  */
 SqliteLayer.config = <E = never, R = never>(
   options: EventSourcing.Options<E, R> = {}
 ): Layer.Layer<SqliteServices, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(
-    Effect.map(sqliteConfig, ({ filename, synchronous, lockTimeout, pollInterval }) =>
-      SqliteLayer({ ...options, filename, synchronous, lockTimeout, pollInterval })
+    Effect.map(sqliteConfig, ({ filename, file, pollInterval }) =>
+      SqliteLayer({ ...options, ...file, filename, pollInterval })
     )
   )
 
 const sqliteConfig = Config.all({
   filename: Config.String("SQLITE_FILENAME"),
-  synchronous: Config.Literals(["full", "normal"], "SQLITE_SYNCHRONOUS").pipe(Config.withDefault("full" as const)),
-  lockTimeout: Config.Duration("SQLITE_LOCK_TIMEOUT").pipe(Config.withDefault("5 seconds" as Duration.Input)),
-  pollInterval: Config.Duration("SQLITE_POLL_INTERVAL").pipe(Config.withDefault("100 millis" as Duration.Input))
+  file: SqliteDatabase.config,
+  pollInterval: seconds("SQLITE_POLL_INTERVAL")
 })
 
 /**

@@ -9,6 +9,7 @@ import type { ExclusiveLog, ExclusiveTracking } from "../internal/appendAll.ts"
 import { appendAll, appendOne, appendSome, assertDistinctStreams, settle } from "../internal/appendAll.ts"
 import type { Growth } from "../internal/follow.ts"
 import { followPages, makeGrowth } from "../internal/follow.ts"
+import { milliseconds } from "../internal/options.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
@@ -41,8 +42,11 @@ export type Services =
 
 /** How a SQLite log is opened. */
 export interface Options extends SqliteDatabase.Options {
-  /** How often followers look for events that other processes have recorded. Default 100 milliseconds. */
-  readonly pollInterval?: Duration.Input
+  /**
+   * How often followers look for events that other processes have recorded: from 1 ms to 24 days. Default 100
+   * milliseconds.
+   */
+  readonly pollInterval?: Duration.Input | undefined
 }
 
 /** The log in a file, which is made or brought up to date when it is opened. */
@@ -52,8 +56,11 @@ export const layer = (options: Options): Layer.Layer<Services, RecorderError> =>
 /** The log in a file that is open. */
 export const make = Effect.fnUntraced(function* (
   database: SqliteDatabase.SqliteDatabase,
-  { pollInterval = "100 millis" }: Options
+  options: Options
 ): Effect.fn.Return<Context.Context<Services>, RecorderError, Scope.Scope> {
+  const pollInterval = yield* milliseconds("open a log", "pollInterval", options.pollInterval ?? "100 millis", {
+    least: 1
+  })
   const now = yield* Clock.currentTimeMillis
   // the write lock, which another process may hold for long, is needed only where something is to be done
   const found = yield* database.read("open a log", current)
@@ -67,8 +74,8 @@ export const make = Effect.fnUntraced(function* (
  * The growth that this recorder's followers go by: told of what is committed in this process, and, as long as somebody
  * follows, of what other processes commit. Closed with the recorder, also if others have the file open.
  */
-const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.SqliteDatabase, interval: Duration.Input) {
-  const { growths, reader, writer } = database
+const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.SqliteDatabase, interval: number) {
+  const { growths, reader, writer, check } = database
   const growth = yield* Effect.acquireRelease(
     Effect.sync(() => {
       const made = makeGrowth()
@@ -83,7 +90,14 @@ const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.Sqli
   )
   if (reader === writer) return Effect.succeed(growth)
   const dataVersion = reader.prepare("PRAGMA data_version")
-  const read = Effect.try({ try: () => dataVersion.get()?.data_version, catch: () => undefined })
+  const read = Effect.try({
+    try: () => {
+      // whoever follows a file that is lost is told of it, and would wait for ever otherwise
+      check()
+      return dataVersion.get()?.data_version
+    },
+    catch: () => undefined
+  })
   const watcher = yield* RcRef.make({
     acquire: Effect.gen(function* () {
       let seen: unknown = yield* Effect.orElseSucceed(read, () => undefined)

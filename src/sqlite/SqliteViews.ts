@@ -99,11 +99,17 @@ BEGIN SELECT RAISE(ABORT, '${refusal(key)}'); END`)
   }
 }
 
-/** {@link SqliteViews} from the configuration: `SQLITE_VIEWS_FILENAME`, or where it is not set `SQLITE_FILENAME`. */
+/**
+ * {@link SqliteViews} from the configuration: `SQLITE_VIEWS_FILENAME`, or where it is not set `SQLITE_FILENAME`; and as for
+ * `SqliteLayer` `SQLITE_SYNCHRONOUS` and `SQLITE_LOCK_TIMEOUT`.
+ */
 SqliteViews.config = (): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
   Layer.unwrap(
     Effect.map(
-      Config.orElse(Config.String("SQLITE_VIEWS_FILENAME"), () => Config.String("SQLITE_FILENAME")),
-      (filename) => SqliteViews({ filename })
+      Config.all({
+        filename: Config.orElse(Config.String("SQLITE_VIEWS_FILENAME"), () => Config.String("SQLITE_FILENAME")),
+        file: SqliteDatabase.config
+      }),
+      ({ filename, file }) => SqliteViews({ ...file, filename })
     )
   )

@@ -1,6 +1,7 @@
 import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+import { isRecorderUnavailable, RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
+import { FileLost } from "./openFile.ts"
 
 /** SQLite's primary result codes (https://www.sqlite.org/rescode.html) that a person can do something about. */
 const BUSY = 5
@@ -21,14 +22,18 @@ const resultCode = (cause: unknown): number | undefined =>
     ? cause.errcode & 0xff
     : undefined
 
-/** What SQLite said of a failed statement of the SqlClient: it is what has the code. */
+/** Why a statement of the SqlClient failed: what SQLite said, which has the code, or that a lock was waited for in vain. */
 export const rootOf = (error: unknown): unknown => {
   let root = error
-  while (typeof root === "object" && root !== null && !("errcode" in root) && "cause" in root && root.cause != null) {
+  while (typeof root === "object" && root !== null && !("errcode" in root) && !isWaited(root)) {
+    if (!("cause" in root) || root.cause == null) break
     root = root.cause
   }
   return root
 }
+
+const isWaited = (error: unknown): error is RecorderUnavailable =>
+  isRecorderUnavailable(error) && error.waited !== undefined
 
 /** Whether another process (or connection) holds a lock that is needed. */
 export const isBusy = (cause: unknown): boolean => {
@@ -38,12 +43,22 @@ export const isBusy = (cause: unknown): boolean => {
 
 /** Says what happened and what to do. */
 export const toRecorderError = (operation: string, filename: string, cause: unknown): RecorderError => {
+  if (isWaited(cause)) {
+    const { reason, waited } = cause
+    return new RecorderUnavailable({
+      operation,
+      reason,
+      cause: cause.cause,
+      ...(waited === undefined ? {} : { waited })
+    })
+  }
   const code = resultCode(cause)
   const message = messageOf(cause)
   const what = `SQLite file "${filename}"`
   if (isBusy(cause)) {
     return new RecorderUnavailable({ operation, reason: `${what}: another process holds the lock (${message})`, cause })
   }
+  if (cause instanceof FileLost) return new RecorderFailure({ operation, reason: message, cause })
   const help = code === undefined ? undefined : advice[code]
   return new RecorderFailure({
     operation,

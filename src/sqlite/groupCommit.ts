@@ -1,5 +1,5 @@
 import type { Result } from "effect"
-import { Effect } from "effect"
+import { Clock, Effect, identity } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderUnavailable } from "../EventSourcingError.ts"
 import { resumeSafely } from "../internal/resumeSafely.ts"
@@ -13,6 +13,8 @@ type Work = () => Result.Result<unknown, unknown>
 interface Pending {
   readonly work: Work
   readonly events: number
+  /** Since when it has waited for the queue, in milliseconds; `undefined` where that is not waited for. */
+  since: number | undefined
   readonly resume: (exit: Effect.Effect<unknown, unknown>) => void
   /** Set when its fiber was interrupted before its turn came. */
   cancelled: boolean
@@ -38,12 +40,15 @@ export interface GroupCommit {
 
 /** Starts the writer, which stops with the scope. */
 export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
-  const { writer, filename, queue } = database
+  const { writer, filename, queue, check, lockTimeout } = database
+  const clock = yield* Clock.Clock
   const begin = writer.prepare("BEGIN IMMEDIATE")
   const commit = writer.prepare("COMMIT")
   let pending: Array<Pending> = []
   let wake: (() => void) | undefined
   let closed = false
+  /** Whether another holds the queue, as far as is known: only then it matters since when each has waited. */
+  let isWaiting = false
 
   const unavailable = (operation: string) =>
     new RecorderUnavailable({ operation, reason: `SQLite file "${filename}" was closed` })
@@ -82,7 +87,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
 
   /**
    * Runs the next batch in the transaction that is open; tells how many were in it. Never throws: each of the batch gets
-   * its answer.
+   * its answer, none before it is known that the file is still the one that was opened.
    */
   const runBatch = (): number => {
     const batch = takeBatch()
@@ -90,10 +95,12 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     try {
       for (const one of batch) answers.push(Effect.fromResult(one.work()))
       commit.run()
+      check()
     } catch (cause) {
       const error = toRecorderError("append", filename, cause)
       try {
         rollback(writer)
+        check()
       } catch {
         // the connection is beyond use: every one of them has to hear of it
         fail(batch, error)
@@ -123,6 +130,8 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     const end = performance.now() + MAX_MILLIS_AT_ONCE
     let answered: number
     do {
+      // also in between: those who are answered run before the next
+      check()
       begin.run()
       answered = runBatch()
     } while (pending.length > 0 && pending.length >= answered && performance.now() < end)
@@ -136,6 +145,28 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     })
   )
 
+  /** Fails those who have waited for the queue for as long as that may be; who came later goes on waiting. */
+  const expire = (error: RecorderUnavailable) =>
+    Effect.sync(() => {
+      const now = clock.currentTimeMillisUnsafe()
+      const waited = (one: Pending) => now - (one.since ?? now)
+      const expired = pending.filter((one) => waited(one) >= lockTimeout)
+      pending = pending.filter((one) => waited(one) < lockTimeout)
+      for (const one of expired) fail([one], new RecorderUnavailable({ ...error, waited: waited(one) }))
+    })
+
+  /** Since when the first has waited. */
+  const beginsToWait = (): number | undefined => {
+    isWaiting = true
+    for (const one of pending) one.since ??= clock.currentTimeMillisUnsafe()
+    return pending[0]?.since
+  }
+
+  const inTurn = Effect.suspend(() => {
+    isWaiting = false
+    return drain
+  }).pipe(queue.withTurn("append", identity, beginsToWait), Effect.catch(expire))
+
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       closed = true
@@ -144,7 +175,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     })
   )
   yield* turn.pipe(
-    Effect.andThen(queue.withPermit(drain)),
+    Effect.andThen(inTurn),
     // each turn is a step of the event loop already
     Effect.forever({ disableYield: true }),
     Effect.forkScoped({ startImmediately: true })
@@ -154,7 +185,8 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     Effect.callback((resume) => {
       if (closed) return resume(Effect.fail(unavailable(operation)))
       const answer = (exit: Parameters<typeof resume>[0]) => resumeSafely(() => resume(exit))
-      const one: Pending = { work, events, resume: answer as Pending["resume"], cancelled: false, alone: false }
+      const since = isWaiting ? clock.currentTimeMillisUnsafe() : undefined
+      const one: Pending = { work, events, since, resume: answer as Pending["resume"], cancelled: false, alone: false }
       pending.push(one)
       wake?.()
       return Effect.sync(() => {

@@ -1,11 +1,14 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
-import type { Semaphore } from "effect"
 import { Context, Effect, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import type { SqlConnection } from "effect/sql"
 import { SqlClient, SqlError, Statement } from "effect/sql"
-import type { RecorderError } from "../EventSourcingError.ts"
+import type { RecorderError, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
+import type { Queue } from "./queue.ts"
+
+/** The result code of a transaction that holds what is needed. */
+const BUSY = 5
 
 /** `node:sqlite` has the result code in `errcode`; the classifier of `effect/sql` looks for `errno`. */
 const toSqlError = (cause: unknown): SqlError.SqlError => {
@@ -15,6 +18,22 @@ const toSqlError = (cause: unknown): SqlError.SqlError => {
     reason: SqlError.classifySqliteError(Object.assign(new Error(message, { cause }), { errno }), { message })
   })
 }
+
+/** A lock that was waited for in vain is told with how long that was; of others what SQLite said is enough. */
+const failed = (error: RecorderError): SqlError.SqlError =>
+  error._tag === "RecorderUnavailable" && error.waited !== undefined
+    ? waitedInVain(error)
+    : toSqlError(error.cause ?? error)
+
+const waitedInVain = (error: RecorderUnavailable): SqlError.SqlError =>
+  new SqlError.SqlError({
+    reason: SqlError.classifySqliteError(Object.assign(new Error(error.reason, { cause: error }), { errno: BUSY }), {
+      message: error.reason
+    })
+  })
+
+/** What surely writes nothing. */
+const READS = /^\s*SELECT\b/i
 
 /** Whether there is nothing but space and comments. */
 const isBlank = (sql: string): boolean => /^(?:[\s;]|--.*|\/\*[\s\S]*?\*\/)*$/.test(sql)
@@ -36,6 +55,7 @@ export interface Client {
   readonly transactionOf: (context: Context.Context<never>) => Transaction | undefined
 }
 
+const RUN = "run the user's SQL"
 const ENDED =
   "the transaction was ended by SQLite, which undoes all of it after some errors, or by a COMMIT or ROLLBACK among its statements"
 const OVER = "the transaction that this belongs to is over"
@@ -60,11 +80,11 @@ const makeLease = (db: DatabaseSync): Lease => {
     end: () => {
       ended = true
     },
-    isOpen: () => !ended && db.isTransaction,
+    isOpen: () => !ended && db.isOpen && db.isTransaction,
     isOver: () => ended && lease.savepoints === 0,
     assertOpen: () => {
       if (ended) throw new Error(OVER)
-      if (begun && !db.isTransaction) throw new Error(ENDED)
+      if (begun && !(db.isOpen && db.isTransaction)) throw new Error(ENDED)
     }
   }
   return lease
@@ -89,10 +109,12 @@ function* whileOpen(rows: IterableIterator<Row>, transaction: Transaction): Iter
  */
 export const make = Effect.fnUntraced(function* (options: {
   readonly db: DatabaseSync
-  readonly queue: Semaphore.Semaphore
+  readonly queue: Queue
   readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
+  /** Throws where the file is lost; see `SqliteDatabase`. */
+  readonly check: () => void
 }): Effect.fn.Return<Client> {
-  const { db, queue, attempt } = options
+  const { db, queue, attempt, check } = options
   const prepared = new Map<string, StatementSync>()
   const prepareOne = (sql: string): StatementSync => {
     const statement = db.prepare(sql)
@@ -130,13 +152,15 @@ export const make = Effect.fnUntraced(function* (options: {
       Effect.acquireRelease(
         Effect.try({
           try: () => {
+            check()
             const statement = prepareOne(sql)
             statement.setReadBigInts(Context.get(fiber.context, SqlClient.SafeIntegers))
             return statement.iterate(...(params as ReadonlyArray<SQLInputValue>)) as IterableIterator<Row>
           },
           catch: toSqlError
         }),
-        (rows) => Effect.sync(() => rows.return?.())
+        // of a connection that is closed there is nothing left to end
+        (rows) => Effect.sync(() => (db.isOpen ? rows.return?.() : undefined))
       )
     )
 
@@ -145,31 +169,36 @@ export const make = Effect.fnUntraced(function* (options: {
     /** The transaction to run in. Where it is over the queue is waited for, as by anyone. */
     const current = (): Transaction | undefined => (lease?.isOver() === true ? undefined : lease)
 
-    const run = <A>(f: (bigints: boolean) => A): Effect.Effect<A, SqlError.SqlError> =>
+    const run = <A>(sql: string, f: (bigints: boolean) => A): Effect.Effect<A, SqlError.SqlError> =>
       Effect.withFiber((fiber) => {
         const bigints = Context.get(fiber.context, SqlClient.SafeIntegers)
         const transaction = current()
         const statement = Effect.mapError(
-          attempt("run the user's SQL", () => {
+          attempt(RUN, () => {
             transaction?.assertOpen()
-            return f(bigints)
+            // where it writes by itself it is a transaction of its own
+            if (db.isTransaction || READS.test(sql)) return f(bigints)
+            check()
+            const result = f(bigints)
+            check()
+            return result
           }),
-          (error) => toSqlError(error.cause ?? error)
+          failed
         )
-        return transaction === lease ? statement : acquirers.borrower(() => statement)
+        return transaction === lease ? statement : borrower(() => statement)
       })
 
     return {
       execute: (sql, params, transform) =>
-        run((bigints) => {
+        run(sql, (bigints) => {
           const rows = all(prepare(sql), params, bigints)
           return transform === undefined ? rows : transform(rows)
         }),
-      executeRaw: (sql, params) => run(() => prepare(sql).run(...(params as ReadonlyArray<SQLInputValue>))),
-      executeValues: (sql, params) => run((bigints) => values(prepare(sql), params, bigints)),
-      executeValuesUnprepared: (sql, params) => run((bigints) => values(prepareOne(sql), params, bigints)),
+      executeRaw: (sql, params) => run(sql, () => prepare(sql).run(...(params as ReadonlyArray<SQLInputValue>))),
+      executeValues: (sql, params) => run(sql, (bigints) => values(prepare(sql), params, bigints)),
+      executeValuesUnprepared: (sql, params) => run(sql, (bigints) => values(prepareOne(sql), params, bigints)),
       executeUnprepared: (sql, params, transform) =>
-        run((bigints) => {
+        run(sql, (bigints) => {
           const rows = all(prepareOne(sql), params, bigints)
           return transform === undefined ? rows : transform(rows)
         }),
@@ -177,7 +206,7 @@ export const make = Effect.fnUntraced(function* (options: {
         Stream.unwrap(
           Effect.gen(function* () {
             const transaction = current()
-            if (transaction !== lease) yield* acquirers.acquirer
+            if (transaction !== lease) yield* acquirer
             const rows = yield* rowsOf(sql, params)
             const pages = Stream.fromIterable(transaction === undefined ? rows : whileOpen(rows, transaction), {
               chunkSize: 128
@@ -188,11 +217,23 @@ export const make = Effect.fnUntraced(function* (options: {
     }
   }
 
-  const acquirers = SqlClient.makeSqliteAcquirers({
-    connection: Effect.succeed(makeConnection()),
-    semaphore: queue,
-    isTransaction: () => db.isTransaction
-  })
+  const isTransaction = () => db.isOpen && db.isTransaction
+  /** Ends a transaction whose end failed: nobody who comes after it is in it. */
+  const endLeftover = Effect.suspend(() =>
+    isTransaction()
+      ? Effect.mapError(
+          attempt(RUN, () => db.exec("ROLLBACK")),
+          failed
+        )
+      : Effect.void
+  )
+  const unleased = makeConnection()
+  const available = Effect.suspend(() =>
+    isTransaction() ? Effect.as(endLeftover, unleased) : Effect.succeed(unleased)
+  )
+  const acquirer: SqlConnection.Acquirer = Effect.andThen(Effect.mapError(queue.takeScoped(RUN), failed), available)
+  const inTurn = queue.withTurn(RUN, failed)
+  const borrower: SqlConnection.Borrower = (f) => inTurn(Effect.flatMap(available, f))
   /** The leases, by the connections that stand for them. */
   const leases = new WeakMap<SqlConnection.Connection, Lease>()
   const makeLeased = (): SqlConnection.Connection => {
@@ -204,8 +245,11 @@ export const make = Effect.fnUntraced(function* (options: {
   const endLease = (connection: SqlConnection.Connection) => Effect.sync(() => leases.get(connection)?.end())
   const spanAttributes = [["db.system.name", "sqlite"]] as const
   const sql = yield* SqlClient.make({
-    ...acquirers,
-    transactionAcquirer: Effect.tap(Effect.map(acquirers.transactionAcquirer, makeLeased), (connection) =>
+    acquirer,
+    borrower,
+    onCommitFailure: () => endLeftover,
+    isTransaction,
+    transactionAcquirer: Effect.tap(Effect.map(acquirer, makeLeased), (connection) =>
       Effect.addFinalizer(() => endLease(connection))
     ),
     driver: "node-sqlite",
@@ -229,10 +273,13 @@ export const make = Effect.fnUntraced(function* (options: {
       attempt("control a transaction", () => {
         const lease = leases.get(connection)
         lease?.assertOpen()
+        // a transaction is begun, and committed, in a file that is there
+        if (statement.startsWith("BEGIN")) check()
         prepare(statement).run()
+        if (statement === "COMMIT") check()
         if (lease !== undefined) done?.(lease)
       }),
-      (error) => toSqlError(error.cause ?? error)
+      failed
     )
   /** Undoes something where there still is something to undo. */
   const undo = (connection: SqlConnection.Connection, statement: string) =>
@@ -241,11 +288,11 @@ export const make = Effect.fnUntraced(function* (options: {
   const transact = SqlClient.makeWithTransaction({
     transactionService,
     spanAttributes,
-    acquireConnection: (restore) => Effect.map(restore(acquirers.transactionAcquirer), makeLeased),
+    acquireConnection: (restore) => Effect.map(restore(acquirer), makeLeased),
     begin: (connection, statement = "BEGIN IMMEDIATE") => control(connection, statement, (lease) => lease.begin()),
     // one of these ends each transaction: a finalizer would cost as much as a statement
     commit: (connection) => control(connection, "COMMIT", (lease) => lease.end()),
-    onCommitFailure: (connection) => Effect.ensuring(acquirers.onCommitFailure(connection), endLease(connection)),
+    onCommitFailure: (connection) => Effect.ensuring(endLeftover, endLease(connection)),
     rollback: (connection) => Effect.ensuring(undo(connection, "ROLLBACK"), endLease(connection)),
     savepoint: (connection, id) =>
       control(connection, `SAVEPOINT effect_sql_${id}`, (lease) => {

@@ -2,19 +2,23 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer } from "effect"
-import { SqlClient } from "effect/sql"
+import type { Duration } from "effect"
+import { Clock, Context, Deferred, Effect, Fiber, Layer, ManagedRuntime, Stream } from "effect"
+import { SqlClient, SqlError } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
+  EventSourcingError,
   MultiStreamAppend,
   Position,
   Recorder,
   Repository,
   SnapshotRecorder,
   StreamName,
-  TrackedAppend
+  TrackedAppend,
+  TransactionalAppend,
+  ViewStore
 } from "effect-eventsourcing"
-import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
+import { layerSqlClient, SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
 import * as Protocol from "../support/protocol.ts"
 import { Account } from "./support/account.ts"
 import { append } from "./support/appends.ts"
@@ -23,8 +27,8 @@ import * as Stored from "./support/stored.ts"
 import * as Temporary from "./support/temporary.ts"
 
 /** The library and the user's own SQL on one file, which the two may spell differently. */
-const open = (filename: string, spelling = filename) =>
-  Layer.provideMerge(layerSqlClient({ filename: spelling }), SqliteLayer({ filename }))
+const open = (filename: string, spelling = filename, lockTimeout: Duration.Input = "5 seconds") =>
+  Layer.provideMerge(layerSqlClient({ filename: spelling, lockTimeout }), SqliteLayer({ filename, lockTimeout }))
 
 /** Opens a transaction of the user's that has written, and stays open until it is told to go on. */
 const holdTransaction = Effect.gen(function* () {
@@ -127,7 +131,7 @@ describe("one queue for all writers of a process", () => {
           yield* Fiber.joinAll(appends)
           assert.deepStrictEqual(yield* transaction.notes, ["before", "after"])
           assert.strictEqual((yield* recorder.readAll({ limit: 100 })).length, 5 + 16)
-        }).pipe(Effect.provide(open(spell(filename), filename)))
+        }).pipe(Effect.provide(open(spell(filename), filename, "2 minutes")))
       })
     )
   }
@@ -177,6 +181,181 @@ describe("one queue for all writers of a process", () => {
         return yield* sql.withTransaction(recorder.append(append("Test-one")))
       }).pipe(Effect.provide(Layer.merge(SqliteLayer({ filename: one }), layerSqlClient({ filename: other }))))
       assert.strictEqual(appended.version, 0)
+    })
+  )
+})
+
+describe("a transaction of this process that holds the queue", () => {
+  const held = /another transaction of this process has held the queue of its writers for 5000 ms.*lockTimeout/
+
+  const assertHeld = (error: unknown, what: string) => {
+    if (!(error instanceof EventSourcingError.RecorderUnavailable)) {
+      assert.isTrue(SqlError.isSqlError(error), what)
+      assert.match(String((error as SqlError.SqlError).message), held, what)
+      return
+    }
+    assert.match(error.message, held, what)
+    assert.strictEqual(error.waited, 5000, what)
+  }
+
+  it.effect("is waited for as long as lockTimeout, by every way to write", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const recorder = yield* Recorder.Recorder
+        const transactional = yield* TransactionalAppend.TransactionalAppend
+        const views = yield* ViewStore.SqlViewStore
+        const transaction = yield* holdTransaction
+        const insert = sql`INSERT INTO notes VALUES ('other')`
+        const ways: Readonly<Record<string, Effect.Effect<unknown, unknown>>> = {
+          ...(yield* writes),
+          "append with work": transactional.append({ appends: [append("Test-work")] }, Effect.void),
+          view: views.transact(move, () => Effect.void),
+          statement: insert,
+          transaction: sql.withTransaction(insert),
+          stream: Stream.runDrain(sql`SELECT * FROM notes`.stream)
+        }
+        const waiting = yield* Effect.forEach(Object.entries(ways), ([way, write]) =>
+          Effect.map(Effect.forkChild(Effect.flip(write)), (fiber) => ({ way, fiber }))
+        )
+        yield* TestClock.adjust(4999)
+        assert.isTrue(waiting.every(({ fiber }) => isRunning(fiber)))
+        yield* TestClock.adjust(1)
+        for (const { way, fiber } of waiting) assertHeld(yield* Fiber.join(fiber), way)
+
+        // nothing of them is done later, and everything goes on
+        yield* transaction.goOn
+        yield* Fiber.join(transaction.fiber)
+        assert.deepStrictEqual(yield* transaction.notes, ["before", "after"])
+        assert.strictEqual((yield* recorder.append(append("Test-one"))).version, 0)
+        assert.strictEqual((yield* recorder.readAll({ limit: 100 })).length, 1)
+      }).pipe(Effect.provide(Layer.provideMerge(SqliteViews({ filename }), open(filename))))
+    })
+  )
+
+  it.effect("is waited for by each for as long, whenever it came", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const recorder = yield* Recorder.Recorder
+        const sql = yield* SqlClient.SqlClient
+        const transaction = yield* holdTransaction
+        const start = (n: number) =>
+          Effect.all([
+            Effect.forkChild(Effect.flip(recorder.append(append(`Test-${n}`)))),
+            Effect.forkChild(Effect.flip(sql`INSERT INTO notes VALUES ('other')`))
+          ])
+        const first = yield* start(1)
+        yield* TestClock.adjust("2 seconds")
+        const second = yield* start(2)
+        yield* TestClock.adjust("3 seconds")
+        for (const fiber of first) assertHeld(yield* Fiber.join<unknown, unknown>(fiber), "the first")
+        assert.isTrue(second.every(isRunning))
+        yield* TestClock.adjust("1 second")
+        const third = yield* Effect.forkChild(recorder.append(append("Test-3")))
+        yield* TestClock.adjust("1 second")
+        for (const fiber of second) assertHeld(yield* Fiber.join<unknown, unknown>(fiber), "the second")
+        assert.isTrue(isRunning(third))
+        yield* transaction.goOn
+        assert.strictEqual((yield* Fiber.join(third)).version, 0)
+      }).pipe(Effect.provide(open(filename)))
+    })
+  )
+
+  it.effect("is not held for too long where the queue moves on, however many are in it", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const recorder = yield* Recorder.Recorder
+        const sql = yield* SqlClient.SqlClient
+        const all = yield* Effect.forEach(Array.from({ length: 10 }).keys(), (n) =>
+          Effect.forkChild(
+            sql.withTransaction(Effect.andThen(recorder.append(append(`Test-${n}`)), Effect.sleep("3 seconds")))
+          )
+        )
+        yield* TestClock.adjust("1 second")
+        const last = yield* Effect.forkChild(recorder.append(append("Test-last")))
+        yield* TestClock.adjust("1 minute")
+        yield* Fiber.joinAll(all)
+        assert.strictEqual((yield* Fiber.join(last)).version, 0)
+        assert.strictEqual((yield* recorder.readAll({ limit: 100 })).length, 11)
+      }).pipe(Effect.provide(open(filename)))
+    })
+  )
+
+  it.effect("and awaits who waits for it, in another runtime: that ends, and so does the transaction", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const other = yield* Effect.acquireRelease(
+          Effect.map(Clock.Clock, (clock) =>
+            ManagedRuntime.make(Layer.provide(SqliteLayer({ filename }), Layer.succeed(Clock.Clock, clock)))
+          ),
+          (runtime) => runtime.disposeEffect
+        )
+        const clock = yield* Clock.Clock
+        const appended = Recorder.Recorder.use((recorder) => recorder.append(append("Test-one"))).pipe(
+          Effect.provideService(Clock.Clock, clock)
+        )
+        const waiting = yield* Effect.andThen(
+          sql`CREATE TABLE notes (text TEXT NOT NULL) STRICT`,
+          Effect.tryPromise({ try: () => other.runPromise(appended), catch: (error) => error })
+        ).pipe(sql.withTransaction, Effect.flip, Effect.forkChild)
+        // the other runtime has steps of its own
+        while (isRunning(waiting)) {
+          yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+          yield* TestClock.adjust("1 second")
+        }
+        assertHeld(yield* Fiber.join(waiting), "an append of another runtime")
+        assert.deepStrictEqual(yield* sql`SELECT name FROM sqlite_schema WHERE name = 'notes'`, [])
+      }).pipe(Effect.provide(open(filename)))
+    })
+  )
+
+  it.effect("holds up the reads of :memory:, too, which has one connection", () =>
+    Effect.gen(function* () {
+      const database = yield* Layer.build(SqliteLayer({ filename: ":memory:" }))
+      const [recorder, transactional] = [
+        Context.get(database, Recorder.Recorder),
+        Context.get(database, TransactionalAppend.TransactionalAppend)
+      ]
+      const goOn = yield* Deferred.make<void>()
+      const begun = yield* Deferred.make<void>()
+      const work = Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(goOn))
+      const holding = yield* Effect.forkChild(transactional.append({ appends: [append("Test-one")] }, work))
+      yield* Deferred.await(begun)
+      const reads = yield* Effect.forEach(
+        [recorder.head, recorder.readAll({ limit: 1 }), recorder.append(append("Test-two"))],
+        (one) => Effect.forkChild(Effect.flip(Effect.asVoid<unknown, unknown, never>(one)))
+      )
+      yield* TestClock.adjust("5 seconds")
+      for (const fiber of reads) assertHeld(yield* Fiber.join(fiber), ":memory:")
+      yield* Deferred.succeed(goOn, undefined)
+      yield* Fiber.join(holding)
+      assert.strictEqual(yield* recorder.head, 1n)
+    })
+  )
+
+  it.effect("G10: who is interrupted while it waits leaves the queue to the others, whenever that is", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        for (let steps = 0; steps < 12; steps++) {
+          const goOn = yield* Deferred.make<void>()
+          const first = yield* Effect.forkChild(sql.withTransaction(Deferred.await(goOn)))
+          const second = yield* Effect.forkChild(sql.withTransaction(Effect.yieldNow))
+          const third = yield* Effect.forkChild(sql`SELECT 1`)
+          yield* Effect.repeat(Effect.yieldNow, { times: 5 })
+          yield* Deferred.succeed(goOn, undefined)
+          yield* Effect.repeat(Effect.yieldNow, { times: steps })
+          yield* Fiber.interrupt(second)
+          yield* Fiber.join(first)
+          yield* Fiber.join(third)
+        }
+      }).pipe(Effect.provide(open(filename)))
     })
   )
 })

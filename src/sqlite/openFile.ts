@@ -1,0 +1,120 @@
+/**
+ * Whether the files that SQLite has open are still those at their names.
+ *
+ * SQLite opens a file by its name once. Somebody may remove it later, rename it or put another in its place (a backup, by
+ * `mv`), and do the same to the `-wal` and the `-shm` beside it: also another SQLite library in this process, which knows
+ * nothing of our locks (https://www.sqlite.org/howtocorrupt.html, 2.2.1), takes itself for the last to close the file and
+ * removes its `-wal`. SQLite goes on writing to what it has open, and whoever opens the name finds nothing of it. So files
+ * are compared by device and inode, as SQLite itself does where it has a rollback journal.
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+
+/** The files at the names are not those that are open. */
+export class FileLost extends Error {
+  /** Whether it is the database itself, and not only what is beside it. */
+  readonly isDatabase: boolean
+  constructor(message: string, isDatabase: boolean) {
+    super(message)
+    this.isDatabase = isDatabase
+  }
+}
+
+/** Identifies a file as long as somebody has it open. */
+export interface Identity {
+  readonly dev: bigint
+  readonly ino: bigint
+}
+
+/** Looks for changes to the files of a database. */
+export interface OpenFile {
+  /** Whether this is the database's file, under whatever name. */
+  readonly is: (identity: Identity) => boolean
+  /** Another name that the file was opened by, as long as somebody has it open by that; answers how to forget it. */
+  readonly addName: (name: string) => () => void
+  /** Throws {@link FileLost} where a file is not the one that is open. About two microseconds: one `stat` of the directory. */
+  readonly check: () => void
+}
+
+/** What is at a path; nothing also where it can't be looked at. */
+export const identify = (path: string): Identity | undefined => statOf(path)
+
+const statOf = (path: string): Fs.BigIntStats | undefined => {
+  try {
+    return Fs.statSync(path, { bigint: true, throwIfNoEntry: false })
+  } catch {
+    return undefined
+  }
+}
+
+const areSame = (a: Identity | undefined, b: Identity | undefined): boolean =>
+  a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev
+
+/**
+ * How long a directory has to have been as it is, so that the next change gives it another time, in milliseconds: file
+ * systems keep times to 2 seconds at the coarsest.
+ */
+const SETTLED = 5000
+
+/** How long an unchanged directory is taken for unchanged files at the longest, in milliseconds. */
+const TRUSTED = 1000
+
+/** The files of a database that a connection has open at this path, which is absolute and goes through no link. */
+export const watch = (path: string, database: Identity): OpenFile => {
+  const beside = [`${path}-wal`, `${path}-shm`].flatMap((name) => {
+    const identity = identify(name)
+    return identity === undefined ? [] : [{ name, identity }]
+  })
+  const directory = Path.dirname(path)
+  const names = new Set<{ readonly name: string }>()
+  let trusted: Fs.BigIntStats | undefined
+  let lookedAt = 0
+
+  const lookAtAll = () => {
+    if (!areSame(identify(path), database)) throw new FileLost(databaseLost(path), true)
+    const lost = beside.find(({ name, identity }) => !areSame(identify(name), identity))
+    if (lost !== undefined) throw new FileLost(besideLost(lost.name), false)
+  }
+
+  const lookAtNames = () => {
+    for (const { name } of names) {
+      const found = identify(name)
+      // a link that is gone leads nobody astray
+      if (found !== undefined && !areSame(found, database)) throw new FileLost(databaseLost(name), true)
+    }
+  }
+
+  return {
+    is: (identity) => areSame(identity, database),
+    addName: (name) => {
+      const added = { name }
+      if (name !== path) names.add(added)
+      return () => names.delete(added)
+    },
+    check: () => {
+      if (names.size > 0) lookAtNames()
+      const found = statOf(directory)
+      // the time of the file system, which is no program's to set
+      const now = Date.now()
+      const isUnchanged =
+        trusted !== undefined &&
+        found?.mtimeNs === trusted.mtimeNs &&
+        areSame(found, trusted) &&
+        now - lookedAt < TRUSTED &&
+        now >= lookedAt
+      if (isUnchanged) return
+      lookAtAll()
+      trusted = found !== undefined && now - Number(found.mtimeMs) > SETTLED ? found : undefined
+      lookedAt = now
+    }
+  }
+}
+
+const NO_MORE =
+  "so nothing more is recorded or read here. Close everything that has it open, in every process; see that the right file is in its place, with no -wal and -shm of another beside it; and open it again"
+
+const databaseLost = (name: string) =>
+  `SQLite file "${name}" was removed or renamed, or another file was put in its place, while it was open, ${NO_MORE}`
+
+const besideLost = (name: string) =>
+  `SQLite file "${name}" was removed or replaced while its database was open, as a second SQLite library in this process does (better-sqlite3, an ORM) when it closes the database, ${NO_MORE}. Use layerSqlClient for your own SQL, or another process for the other library`
