@@ -13,6 +13,7 @@ export interface ConnectionOptions {
   /**
    * A URL as of libpq: `postgresql://user:password@host:port/database?sslmode=require`. Parameters that are understood:
    * `host`, `port`, `user`, `password`, `dbname`, `application_name`, `options`, `connect_timeout` (seconds), `sslmode`.
+   * Others are refused, by name.
    */
   readonly url?: Redacted.Redacted | string | undefined
   /** A host name, an address, or the directory of a Unix socket (`/run/postgresql`). Default `localhost`. */
@@ -75,6 +76,10 @@ export const layerClient = ({
         const reason = "the option url is no URL of the form postgresql://user:password@host:port/database"
         return Effect.fail(new RecorderFailure({ operation: "connect to PostgreSQL", reason }))
       }
+      const refused = text === undefined ? undefined : refusedParameter(new URL(text))
+      if (refused !== undefined) {
+        return Effect.fail(new RecorderFailure({ operation: "connect to PostgreSQL", reason: refused }))
+      }
       return Effect.as(
         checkConnection(rest),
         PgClient.layerFrom(
@@ -108,6 +113,60 @@ const checkConnection = (options: ConnectionOptions) =>
   ])
 
 const isPostgresUrl = (text: string): boolean => /^postgres(ql)?:\/\//.test(text) && URL.canParse(text)
+
+/** The parameters of a URL that the client goes by. */
+const PARAMETERS: ReadonlySet<string> = new Set([
+  ...["host", "port", "user", "password", "dbname", "application_name", "options", "connect_timeout", "sslmode"]
+])
+
+/** What to do instead of a parameter that other clients go by. */
+const instead: ReadonlyArray<readonly [name: RegExp, advice: string]> = [
+  [/^(schema|currentschema|search_path)$/, "give the option schema (POSTGRES_SCHEMA)"],
+  [
+    /^(target_session_attrs|targetservertype|load_balance_hosts)$/,
+    "give the host that is meant: of the primary, to append"
+  ],
+  [/^hostaddr$/, "give the address as host"],
+  [/^(database|db)$/, "give dbname, or the path of the URL"],
+  [/^username$/, "give user, or it in the URL before the @"],
+  [
+    /^(ssl|sslrootcert|sslcert|sslkey|sslpassword|sslcrl|sslsni|uselibpqcompat)/,
+    "give sslmode, or the option ssl (as of node:tls)"
+  ],
+  [
+    /^channel_binding$/,
+    "leave it out: passwords are sent as SCRAM without it, and sslmode=require verifies the server"
+  ],
+  [/^(keepalives|keepalives_\w+|tcp_user_timeout)$/, "give the option keepAlive"],
+  [
+    /^(max|pool_?size|pool_?max|pool_max_conns|connection_limit|max_?connections)$/,
+    "give the option maxConnections (POSTGRES_POOL_SIZE)"
+  ],
+  [
+    /^(connecttimeout|connection_timeout|pool_timeout)$/,
+    "give connect_timeout, or the option connectTimeout (POSTGRES_CONNECT_TIMEOUT)"
+  ],
+  [/^(pgbouncer|prepared_?statements|prepare\w*|statement_cache_size)$/, "give the option prepare: false"],
+  [
+    /_timeout$|^(timezone|datestyle|synchronous_commit|role|client_encoding|work_mem)$/,
+    "give options=-c%20NAME%3DVALUE, as a setting of the session"
+  ]
+]
+
+/** Why a URL can't be gone by, if it can't: what was ignored would be missed much later, or never. */
+const refusedParameter = (url: URL): string | undefined => {
+  for (const [name, value] of url.searchParams) {
+    const lower = name.toLowerCase()
+    if (name === "host" && value.includes(",")) {
+      return "the option url has several hosts in its parameter host; give one, of the primary"
+    }
+    if (PARAMETERS.has(name)) continue
+    const advice = instead.find(([which]) => which.test(lower))?.[1].replace("NAME", lower)
+    const known = PARAMETERS.has(lower) ? `it is written "${lower}"` : `known are ${[...PARAMETERS].join(", ")}`
+    return `the option url has the parameter "${name}", which would have no effect; ${advice ?? known}`
+  }
+  return undefined
+}
 
 /** Only what is of the connection: the options of the log are none of the client's business. */
 const connectionOf = (options: Omit<ConnectionOptions, "url" | "applicationName">): PgClient.PgPoolConfig => {

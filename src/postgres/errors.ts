@@ -1,4 +1,4 @@
-import type { SqlError } from "effect/sql"
+import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
@@ -9,6 +9,8 @@ interface ServerError {
   readonly message: string
   readonly detail: string | undefined
   readonly hint: string | undefined
+  /** Whether it is about a row: then its other fields may have values of it. */
+  readonly isOfRow: boolean
 }
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined)
@@ -29,7 +31,41 @@ const adviceFor = (message: string): string | undefined => {
 const toServerError = (error: SqlError.SqlError): ServerError => {
   const cause = error.reason.cause
   const fields: Readonly<Record<string, unknown>> = typeof cause === "object" && cause !== null ? { ...cause } : {}
-  return { code: text(fields.code), message: messageOf(cause), detail: text(fields.detail), hint: text(fields.hint) }
+  const code = text(fields.code)
+  const isRaised = fields.routine === "exec_stmt_raise"
+  const isOfKey = code === "23505" && keys.has(fields.constraint)
+  const isOfRow = code !== undefined && (isRaised || (ofRows.has(code.slice(0, 2)) && !isOfKey))
+  const message = messageOf(cause)
+  return {
+    code,
+    message: code?.startsWith("22") === true ? message.replaceAll(/".*"/gs, '"…"') : message,
+    detail: isOfRow ? undefined : text(fields.detail),
+    hint: text(fields.hint),
+    isOfRow
+  }
+}
+
+/**
+ * Errors about a row: data, constraints, WITH CHECK OPTION, what a trigger raises. The server adds the whole row to them
+ * ("Failing row contains …"), the key that is there twice, the text that is no number; that is an event's payload, which
+ * belongs neither in a message nor in a log.
+ */
+const ofRows = new Set(["22", "23", "44", "P0"])
+
+/** The log's own keys: what the server says of one that is there twice is an id, a position, a stream and its version. */
+const keys: ReadonlySet<unknown> = new Set([
+  ...["stored_events_id_key", "stored_events_pkey", "stored_events_stream_version_key"]
+])
+
+/** The fields of an error that have no values in them. */
+const FIELDS = ["severity", "code", "hint", "schema", "table", "column", "dataType", "constraint", "routine"] as const
+
+/** What an error comes from, without the values of a row. */
+const causeOf = (error: SqlError.SqlError, { isOfRow, message }: ServerError): unknown => {
+  if (!isOfRow) return error
+  const fields: Readonly<Record<string, unknown>> = Object(error.reason.cause)
+  const kept = FIELDS.map((name) => [name, fields[name]] as const).filter(([, value]) => value !== undefined)
+  return Object.assign(new Error(message), Object.fromEntries(kept))
 }
 
 /**
@@ -62,7 +98,9 @@ const passingMessages = new Set(["Connection timed out", "Connection closed unex
 
 /** What a person can do about an error, by its code. */
 const advice: Readonly<Record<string, string>> = {
-  "25006": "the server or the session is read-only: connect to the primary (target_session_attrs=read-write)",
+  "2200H":
+    "the sequence that positions are drawn from is at its end; as its owner run, in the log's schema: ALTER SEQUENCE stored_events_position AS bigint NO MAXVALUE NO CYCLE;",
+  "25006": "the server or the session is read-only: give the host of the primary in the URL, or as the option host",
   "25P02": "the transaction that this belongs to has failed before; begin another",
   "28000": "the role may not log in so: check the user and pg_hba.conf",
   "28P01": "the password is wrong",
@@ -85,6 +123,7 @@ const isPassing = ({ reason }: SqlError.SqlError, { code, message }: ServerError
 export const toRecorderError = (operation: string, error: SqlError.SqlError, lockTimeout = 0): RecorderError => {
   const server = toServerError(error)
   const help = server.code === undefined ? adviceFor(server.message) : advice[server.code]
+  const cause = causeOf(error, server)
   const reason = [
     `PostgreSQL: ${help === undefined ? server.message : `${help} (${server.message})`}`,
     server.detail,
@@ -92,8 +131,12 @@ export const toRecorderError = (operation: string, error: SqlError.SqlError, loc
   ]
     .filter((part) => part !== undefined)
     .join(". ")
-  if (!isPassing(error, server)) return new RecorderFailure({ operation, reason, cause: error })
+  if (!isPassing(error, server)) return new RecorderFailure({ operation, reason, cause })
   return error.reason._tag === "LockTimeoutError"
-    ? new RecorderUnavailable({ operation, reason, waited: lockTimeout, cause: error })
-    : new RecorderUnavailable({ operation, reason, cause: error })
+    ? new RecorderUnavailable({ operation, reason, waited: lockTimeout, cause })
+    : new RecorderUnavailable({ operation, reason, cause })
 }
+
+/** Whether what failed is that the role may not do it. */
+export const lacksRight = ({ cause }: RecorderFailure): boolean =>
+  SqlError.isSqlError(cause) && cause.reason._tag === "AuthorizationError"

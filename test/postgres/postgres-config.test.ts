@@ -24,7 +24,7 @@ import {
 import type { EventSourcingError } from "effect-eventsourcing"
 import { Recorder, StreamName } from "effect-eventsourcing"
 import type { PostgresOptions, PostgresServices } from "effect-eventsourcing/postgres"
-import { PostgresLayer } from "effect-eventsourcing/postgres"
+import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
 import { storedEvents } from "effect-eventsourcing/testing"
 import { startServer } from "../support/postgres-server.ts"
 import { connect, newDatabase, newSchema, url } from "./support/database.ts"
@@ -299,7 +299,7 @@ describe("the URL", () => {
         ...{ host: database.hostname, port: database.port, dbname: database.pathname.slice(1) },
         ...{ user: decodeURIComponent(database.username), password: decodeURIComponent(database.password) },
         ...{ application_name: "the dogs' home", options: "-c statement_timeout=1234s -c TimeZone=Asia/Kolkata" },
-        ...{ connect_timeout: "7", sslmode: "prefer", unknown_parameter: "1" }
+        ...{ connect_timeout: "7", sslmode: "prefer" }
       }
       for (const [key, value] of Object.entries(parameters)) given.searchParams.set(key, value)
       yield* append(yield* fromEnvironment({ POSTGRES_URL: given.href }), "Dog-a")
@@ -308,6 +308,45 @@ describe("the URL", () => {
       const services = yield* build(PostgresLayer({ url: given.href, applicationName: "of the option" }))
       yield* append(Context.get(services, Recorder.Recorder), "Dog-b")
       assert.lengthOf(yield* sessionsOf(database.href, "application_name = 'of the option'"), 1)
+    })
+  )
+
+  it.live("with a parameter that would have no effect is refused, with what to give instead", () =>
+    Effect.gen(function* () {
+      const cases: ReadonlyArray<readonly [name: string, value: string, advice: string]> = [
+        ["schema", "orders", "the option schema"],
+        ["currentSchema", "orders", "the option schema"],
+        ["search_path", "orders", "the option schema"],
+        ["target_session_attrs", "read-write", "of the primary"],
+        ["sslrootcert", "/ca.pem", "the option ssl"],
+        ["channel_binding", "require", "leave it out"],
+        ["keepalives_idle", "30", "keepAlive"],
+        ["connection_limit", "5", "maxConnections"],
+        ["pgbouncer", "true", "prepare: false"],
+        ["statement_timeout", "1000", "options=-c%20statement_timeout%3DVALUE"],
+        ["SSLMode", "require", "the option ssl"],
+        ["Host", "localhost", 'it is written "host"'],
+        ["constructor", "1", "known are host, port"],
+        ["", "1", "known are host, port"],
+        ["host", "one,two", "several hosts"]
+      ]
+      for (const [name, value, advice] of cases) {
+        const given = new URL(url())
+        given.searchParams.set(name, value)
+        given.password = "hunter2"
+        for (const failed of [
+          fromEnvironment({ POSTGRES_URL: given.href }),
+          build(PostgresLayer({ url: given.href })),
+          build(PostgresLayer({ url: Redacted.make(given.href) })),
+          Layer.build(Layer.fresh(PostgresViews({ url: given.href })))
+        ]) {
+          const error = yield* Effect.flip(failed as Effect.Effect<unknown, Failure, Scope.Scope>)
+          assert.deepInclude(error, { _tag: "RecorderFailure" }, name)
+          assert.include(error.message, `parameter ${name === "host" ? "host" : `"${name}"`}`)
+          assert.include(error.message, advice)
+          assert.notInclude(error.message, given.password)
+        }
+      }
     })
   )
 

@@ -1,5 +1,6 @@
 /** What PostgreSQL and its driver make of values: large ones, odd ones, refused ones, and settings that stand in the way. */
 import { createHash, randomBytes, randomUUID } from "node:crypto"
+import * as Fs from "node:fs"
 import { PgTypes } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Context, Effect, Exit, Layer, Result } from "effect"
@@ -255,6 +256,37 @@ describe("values that are refused", () => {
 })
 
 describe("payloads in SQL", () => {
+  it.live(
+    "the query of the documentation finds what is in payloads, also beside NUL and half of a surrogate pair",
+    () =>
+      Effect.gen(function* () {
+        const schema = yield* newSchema
+        const log = yield* openLog(schema)
+        const tricks = [
+          "roll over",
+          "a\0b",
+          "half \ud83e",
+          "\udd95 other",
+          "whole 🦕",
+          "text \\u0000 \\ud83e",
+          'quote " \\'
+        ]
+        yield* log.recorder.append({
+          stream: name("a"),
+          expected: "NoStream",
+          events: Arr.map(tricks as [string, ...Array<string>], (trick) =>
+            storedEvent({ payload: JSON.stringify({ "\0": "\ud83e", trick }) })
+          )
+        })
+        const text = Fs.readFileSync(new URL("../../docs/postgres.md", import.meta.url), "utf8")
+        const [, sql = ""] = /```sql\n(SELECT[^`]*payload_text[^`]*)```/.exec(text) ?? []
+        const rows = yield* log.sql.unsafe<{ trick: string }>(sql.replaceAll(/\borders\b/g, `"${schema}"`))
+        assert.deepStrictEqual(rows.map(({ trick }) => trick).reverse(), [
+          ...["roll over", "a\ufffdb", "half \ufffd", "\ufffd other", "whole 🦕", "text \\ufffd \\ufffd", 'quote " \\']
+        ])
+      })
+  )
+
   it.live("a payload that is JSON is queried as JSON, and is what was written, byte for byte", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
