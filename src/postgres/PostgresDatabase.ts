@@ -5,9 +5,16 @@ import { Context, Effect, Schedule } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { isRecorderError, RecorderFailure } from "../EventSourcingError.ts"
-import { toRecorderError } from "./errors.ts"
+import { lacksRight, toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
-import { invalidSchema, lockSchema, migrationsFrom, SCHEMA_VERSION } from "./schema.ts"
+import {
+  COMPATIBLE_VERSION,
+  invalidSchema,
+  lockSchema,
+  migrationsFrom,
+  SCHEMA_VERSION,
+  selectVersions
+} from "./schema.ts"
 import { literal, logTable, quote } from "./sql/identifiers.ts"
 
 /** How a log is kept in a database. */
@@ -96,23 +103,14 @@ export const open = Effect.fnUntraced(function* (
     )
 
   yield* checkEncoding(query)
-  const version = yield* versionOf(query, schema)
-  if (version > SCHEMA_VERSION) {
+  const { required, version } = yield* versionsOf(query, schema)
+  if (required > SCHEMA_VERSION) {
     return yield* new RecorderFailure({
       operation: OPERATION,
-      reason: `the schema "${schema}" has version ${version} and this version of effect-eventsourcing knows ${SCHEMA_VERSION}; update effect-eventsourcing`
+      reason: `the schema "${schema}" has version ${required} and this version of effect-eventsourcing knows ${SCHEMA_VERSION}; update effect-eventsourcing`
     })
   }
-  if (version < SCHEMA_VERSION) {
-    if (!createTables) {
-      const call = version === 0 ? JSON.stringify(schema) : `${JSON.stringify(schema)}, ${version}`
-      return yield* new RecorderFailure({
-        operation: OPERATION,
-        reason: `the schema "${schema}" ${version === 0 ? "has no log" : `has version ${version}, and ${SCHEMA_VERSION} is needed`}; run the SQL of schemaSql(${call}), or leave createTables on`
-      })
-    }
-    yield* migrate(client, schema)
-  }
+  if (version < SCHEMA_VERSION) yield* bringUp(client, schema, version, createTables)
   const [row] = yield* query(
     OPERATION,
     `SELECT log_id, ${logTable(schema)}::regclass::oid::text, current_setting('default_transaction_isolation') FROM ${quote(schema)}.stored_log`,
@@ -142,13 +140,37 @@ const checkEncoding = Effect.fnUntraced(function* (query: PostgresDatabase["quer
   })
 })
 
-/** The version of a schema; 0 where there is no log in it. */
-const versionOf = Effect.fnUntraced(function* (query: PostgresDatabase["query"], schema: string) {
+/** The version that a schema has, and the one that has to be known to work with it; 0 where there is no log in it. */
+const versionsOf = Effect.fnUntraced(function* (query: PostgresDatabase["query"], schema: string) {
+  const none = { required: 0, version: 0 }
   const table = `to_regclass(${literal(`${quote(schema)}.stored_log`)})`
   const [found] = yield* query(OPERATION, `SELECT ${table} IS NOT NULL`, [])
-  if (found?.[0] !== true) return 0
-  const [row] = yield* query(OPERATION, `SELECT schema_version FROM ${quote(schema)}.stored_log`, [])
-  return row === undefined ? 0 : Number(row[0])
+  if (found?.[0] !== true) return none
+  const [row] = yield* query(OPERATION, selectVersions(schema), [])
+  return row === undefined ? none : { required: Number(row[0]), version: Number(row[1]) }
+})
+
+/**
+ * Brings a schema up. An older one that can be worked with is left as it is, with a warning, where somebody else has to
+ * bring it up: a new version of the application is not to wait for that.
+ */
+const bringUp = Effect.fnUntraced(function* (
+  client: PgClient.PgClient,
+  schema: string,
+  version: number,
+  createTables: boolean
+) {
+  const call = version === 0 ? JSON.stringify(schema) : `${JSON.stringify(schema)}, ${version}`
+  const is = version === 0 ? "has no log" : `has version ${version}, and ${SCHEMA_VERSION} is the newest`
+  const reason = `the schema "${schema}" ${is}; run the SQL of schemaSql(${call})`
+  if (version < COMPATIBLE_VERSION && !createTables) {
+    return yield* new RecorderFailure({ operation: OPERATION, reason: `${reason}, or leave createTables on` })
+  }
+  const warn = Effect.logWarning(`${reason} as the owner of its tables: appends lack until then what is checked since`)
+  if (!createTables) return yield* warn
+  yield* Effect.catchTag(migrate(client, schema), "RecorderFailure", (failure) =>
+    version >= COMPATIBLE_VERSION && lacksRight(failure) ? warn : Effect.fail(failure)
+  )
 })
 
 /** Brings a schema up. Of those who begin at once, one does and the others wait. */
@@ -161,7 +183,7 @@ const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void,
     const there = yield* run(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(schema)}`)
     // asked for only where it has to be: CREATE SCHEMA IF NOT EXISTS takes the right to create also if it exists
     if (there.length === 0) yield* run(`CREATE SCHEMA ${quote(schema)}`)
-    const version = yield* versionOf((_operation, sql) => failed(client.unsafe(sql).values), schema)
+    const { version } = yield* versionsOf((_operation, sql) => failed(client.unsafe(sql).values), schema)
     for (const statement of migrationsFrom(schema, version)) yield* run(statement)
   })
   return readCommitted(client, operation, migration)

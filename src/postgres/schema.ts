@@ -1,17 +1,37 @@
 /** The SQL of a log: what makes its tables and functions, and what brings an older log up. */
+import { advancePositions } from "./sql/advancePositions.ts"
 import { appendEvent } from "./sql/appendEvent.ts"
 import { appendEvents } from "./sql/appendEvents.ts"
 import { literal, quote } from "./sql/identifiers.ts"
 import { lockPositions } from "./sql/lockPositions.ts"
 import { tables } from "./sql/tables.ts"
 
-/** The steps that bring a schema up, one for each version; what has been released is never changed. */
-const migrations: ReadonlyArray<(schema: string) => ReadonlyArray<string>> = [
-  (schema) => [...tables(schema), lockPositions(schema), appendEvents(schema), appendEvent(schema)]
+/** The steps that bring the tables up, one for each version; what has been released is never changed. */
+const steps: ReadonlyArray<(schema: string) => ReadonlyArray<string>> = [
+  tables,
+  // 2: the functions see to where the sequence is, and to what triggers and rules do
+  (schema) => [
+    `ALTER TABLE ${quote(schema)}.stored_log ADD COLUMN IF NOT EXISTS revision integer`,
+    `COMMENT ON COLUMN ${quote(schema)}.stored_log.revision IS 'the version of the schema; schema_version is the one that an application has to know at least'`
+  ]
 ]
 
-/** The version of the schema that this version of the library works with. */
-export const SCHEMA_VERSION = migrations.length
+/** The functions, replaced as a whole by each version: those who run on an older one call them by the same names. */
+const functions = (schema: string): ReadonlyArray<string> => [
+  lockPositions(schema),
+  advancePositions(schema),
+  appendEvents(schema),
+  appendEvent(schema)
+]
+
+/** The version of the schema that this version of the library makes. */
+export const SCHEMA_VERSION = steps.length
+
+/**
+ * The version that an application has to know to work with what this one makes: older ones go on meanwhile, and can be started
+ * again. And the oldest that this one works with, without what came later.
+ */
+export const COMPATIBLE_VERSION = 1
 
 /** What the schema is, in a table of one row. */
 const createLog = (schema: string): string => `CREATE TABLE IF NOT EXISTS ${quote(schema)}.stored_log (
@@ -20,9 +40,15 @@ const createLog = (schema: string): string => `CREATE TABLE IF NOT EXISTS ${quot
   schema_version integer NOT NULL
 )`
 
-const setVersion = (schema: string): string => `INSERT INTO ${quote(schema)}.stored_log (log_id, schema_version)
-VALUES (gen_random_uuid()::text, ${SCHEMA_VERSION})
-ON CONFLICT (only_row) DO UPDATE SET schema_version = excluded.schema_version`
+const setVersion = (
+  schema: string
+): string => `INSERT INTO ${quote(schema)}.stored_log (log_id, schema_version, revision)
+VALUES (gen_random_uuid()::text, ${COMPATIBLE_VERSION}, ${SCHEMA_VERSION})
+ON CONFLICT (only_row) DO UPDATE SET schema_version = excluded.schema_version, revision = excluded.revision`
+
+/** Reads the version that an application has to know, and the one that the schema has. */
+export const selectVersions = (schema: string): string =>
+  `SELECT schema_version, coalesce((to_jsonb(l) ->> 'revision')::integer, schema_version) FROM ${quote(schema)}.stored_log l`
 
 /** The statements that bring a schema from a version (0: there is nothing yet) to the newest. */
 export const migrationsFrom = (schema: string, version: number): ReadonlyArray<string> =>
@@ -30,7 +56,8 @@ export const migrationsFrom = (schema: string, version: number): ReadonlyArray<s
     ? []
     : [
         ...(version === 0 ? [createLog(schema)] : []),
-        ...migrations.slice(version).flatMap((migration) => migration(schema)),
+        ...steps.slice(version).flatMap((step) => step(schema)),
+        ...functions(schema),
         setVersion(schema)
       ]
 
@@ -53,7 +80,7 @@ export const invalidSchema = (schema: string): string | undefined => {
  * Run it as the role that is to own them, in one transaction: where there is a log already, it fails and changes nothing.
  *
  * @param schema - Default `public`. Made if it isn't there.
- * @param fromVersion - The version that the schema has (`SELECT schema_version FROM stored_log`). Default 0: none yet. There is nothing to run from the newest ({@link SCHEMA_VERSION}).
+ * @param fromVersion - The version that the schema has (`SELECT revision FROM stored_log`; 1 where there is no such column). Default 0: none yet. There is nothing to run from the newest ({@link SCHEMA_VERSION}).
  *
  * @example
  * ```ts

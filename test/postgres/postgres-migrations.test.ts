@@ -1,9 +1,11 @@
 /** How a log comes into a database: made by the first of many, under any name, or by somebody else's hand. */
 import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
+import type { PgClient } from "@effect/sql-pg"
+import { PgTypes } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
-import { Context, Effect, Fiber, Redacted } from "effect"
+import { Context, Effect, Fiber, Logger, Redacted } from "effect"
 import {
   MultiStreamAppend,
   Position,
@@ -75,6 +77,22 @@ const useAll = (log: Log) =>
     assert.lengthOf(yield* recorder.readStream({ stream: one, limit: 10 }), 3)
     assert.strictEqual(yield* recorder.head, recorded.at(-1)?.position)
   })
+
+/** All that a log has made in a schema, in words. */
+const describeSchema = (sql: PgClient.PgClient, schema: string) =>
+  Effect.map(
+    sql<{ what: string }>`
+      SELECT 'column ' || table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable
+        || ' ' || coalesce(column_default, '') || ' ' || coalesce(collation_name, '') AS what
+      FROM information_schema.columns WHERE table_schema = ${schema}
+      UNION ALL SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = ${schema}
+      UNION ALL SELECT 'function ' || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = ${schema}::regnamespace
+      UNION ALL SELECT 'constraint ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE connamespace = ${schema}::regnamespace
+      UNION ALL SELECT 'sequence ' || sequencename || ' ' || cache_size FROM pg_sequences WHERE schemaname = ${schema}
+      ORDER BY what`,
+    (rows) => rows.map(({ what }) => what.replaceAll(schema, "SCHEMA"))
+  )
 
 describe("opening a log", () => {
   it.live("ten layers and two processes that open a new schema at the same moment all succeed, on one log", () =>
@@ -257,11 +275,6 @@ describe("tables that somebody else makes", () => {
         `the schema "${name}" has no log`
       )
       assert.deepStrictEqual(yield* sql`SELECT 1 FROM pg_tables WHERE schemaname = ${schema}`, [])
-      // an older one
-      yield* runByHand(url(), schemaSql(schema))
-      yield* sql`UPDATE ${sql(schema)}.stored_log SET schema_version = ${SCHEMA_VERSION - 1}`
-      const error = yield* Effect.flip(openLog(schema, { createTables: false }))
-      assert.include(String(error), `run the SQL of schemaSql("${schema}"`)
     })
   )
 
@@ -285,23 +298,9 @@ describe("tables that somebody else makes", () => {
       yield* openLog(made)
       yield* runByHand(url(), schemaSql(byHand))
       const sql = yield* connect()
-      const describeSchema = (schema: string) =>
-        Effect.map(
-          sql<{ what: string }>`
-            SELECT 'column ' || table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable
-              || ' ' || coalesce(column_default, '') || ' ' || coalesce(collation_name, '') AS what
-            FROM information_schema.columns WHERE table_schema = ${schema}
-            UNION ALL SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = ${schema}
-            UNION ALL SELECT 'function ' || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = ${schema}::regnamespace
-            UNION ALL SELECT 'constraint ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
-              WHERE connamespace = ${schema}::regnamespace
-            UNION ALL SELECT 'sequence ' || sequencename || ' ' || cache_size FROM pg_sequences WHERE schemaname = ${schema}
-            ORDER BY what`,
-          (rows) => rows.map(({ what }) => what.replaceAll(schema, "SCHEMA"))
-        )
-      const expected = yield* describeSchema(made)
+      const expected = yield* describeSchema(sql, made)
       assert.isAbove(expected.length, 30)
-      assert.deepStrictEqual(yield* describeSchema(byHand), expected)
+      assert.deepStrictEqual(yield* describeSchema(sql, byHand), expected)
     })
   )
 
@@ -315,6 +314,107 @@ describe("tables that somebody else makes", () => {
       assert.strictEqual((yield* Effect.exit(runByHand(url(), schemaSql(schema))))._tag, "Failure")
       assert.strictEqual((yield* openLog(schema, { createTables: false })).recorder.logId, log.recorder.logId)
       assert.lengthOf(yield* log.recorder.readAll({ limit: 10 }), 1)
+    })
+  )
+})
+
+describe("a log of version 1", () => {
+  /** What commit 6e72552 made, with two events that were appended then. */
+  const make = (schema: string) => {
+    const sql = Fs.readFileSync(new URL("support/schema-1.sql", import.meta.url), "utf8")
+    const event = (stream: string) =>
+      `SELECT version_1.append_event(1000, '${stream}', -1, gen_random_uuid(), 'Old', 1, 'json', '{}', NULL, '{}', 0);`
+    return runByHand(url(), `${sql}\n${event("Dog-a")}\n${event("Dog-b")}`.replaceAll("version_1", schema))
+  }
+
+  /** The statements that a process of then goes on sending. */
+  const appendAsBefore = ({ sql }: Log, schema: string, stream: string) =>
+    sql.unsafe<{ answer: ReadonlyArray<bigint> }>(
+      `SELECT "${schema}".append_event($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS answer`,
+      [
+        ...[PgTypes.int4(1000), PgTypes.text(stream), PgTypes.int4(-1), PgTypes.uuid(randomUUID())],
+        ...[PgTypes.text("Old"), PgTypes.int4(1), PgTypes.text("json"), PgTypes.text("{}"), PgTypes.bytea(null)],
+        ...[PgTypes.text("{}"), PgTypes.int8(0n)]
+      ]
+    )
+
+  /** Rows that were loaded: version 1 appends where no reader looks. */
+  const loadAhead = ({ sql }: Log, schema: string) =>
+    sql.unsafe(
+      `INSERT INTO "${schema}".stored_events VALUES (50, 'Cat-a', 0, gen_random_uuid(), 'Loaded', 1, 'json', '{}', NULL, '{}', 0)`
+    )
+
+  it.live("is brought up, and those who have it open or open it now as version 1 go on", () =>
+    Effect.gen(function* () {
+      const [schema, newest] = [yield* newSchema, yield* newSchema]
+      yield* make(schema)
+      const before = yield* openLog(schema, { createTables: false })
+      yield* appendAsBefore(before, schema, "Dog-c")
+      const log = yield* openLog(schema)
+      assert.strictEqual(log.recorder.logId, before.recorder.logId)
+      assert.deepStrictEqual(
+        (yield* log.recorder.readAll({ limit: 10 })).map(({ position }) => position),
+        [1n, 2n, 3n]
+      )
+      yield* loadAhead(log, schema)
+      const [answer] = yield* appendAsBefore(before, schema, "Dog-d")
+      assert.deepStrictEqual(answer?.answer.map(BigInt), [51n])
+      assert.strictEqual((yield* before.append("Dog-d", 2)).position, 53n)
+      yield* useAll(log)
+      // what a process of then looks at when it starts
+      const [row] = yield* log.sql.unsafe(`SELECT schema_version FROM "${schema}".stored_log`)
+      assert.deepStrictEqual(row, { schema_version: 1 })
+      // no other than one that is new
+      yield* openLog(newest)
+      assert.deepStrictEqual(yield* describeSchema(log.sql, schema), yield* describeSchema(log.sql, newest))
+    })
+  )
+
+  it.live("is brought up by the SQL of schemaSql, too", () =>
+    Effect.gen(function* () {
+      const [schema, newest] = [yield* newSchema, yield* newSchema]
+      yield* make(schema)
+      yield* runByHand(url(), schemaSql(schema, 1))
+      yield* openLog(newest)
+      const log = yield* openLog(schema, { createTables: false })
+      assert.deepStrictEqual(yield* describeSchema(log.sql, schema), yield* describeSchema(log.sql, newest))
+      yield* useAll(log)
+    })
+  )
+
+  it.live("is worked with as it is, with a warning, where somebody else has to bring it up", () =>
+    Effect.gen(function* () {
+      const role = `role_${randomUUID().replaceAll("-", "")}`
+      const sql = yield* connect({ maxConnections: 1 })
+      yield* Effect.acquireRelease(sql.unsafe(`CREATE ROLE ${role}`), () =>
+        Effect.orDie(Effect.andThen(sql.unsafe(`DROP OWNED BY ${role}`), sql.unsafe(`DROP ROLE ${role}`)))
+      )
+      const client = { startupOptions: `-c role=${role}` }
+      for (const options of [{ createTables: false }, { client }, { client, createTables: false }]) {
+        const schema = yield* newSchema
+        yield* make(schema)
+        for (const grant of [`USAGE ON SCHEMA ${schema}`, `ALL ON ALL TABLES IN SCHEMA ${schema}`]) {
+          yield* sql.unsafe(`GRANT ${grant} TO ${role}`)
+        }
+        yield* sql.unsafe(`GRANT USAGE ON SEQUENCE ${schema}.stored_events_position TO ${role}`)
+        const logged: Array<string> = []
+        const logger = Logger.make(({ message }) => void logged.push(String(message)))
+        const log = yield* openLog(schema, options).pipe(Effect.provide(Logger.layer([logger])))
+        assert.lengthOf(logged, 1)
+        assert.include(logged[0], `run the SQL of schemaSql("${schema}", 1) as the owner`)
+        yield* useAll(log)
+      }
+    })
+  )
+
+  it.live("of a version that comes, and that this one can work with, is left as it is", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const log = yield* openLog(schema)
+      yield* log.sql`UPDATE ${log.sql(schema)}.stored_log SET revision = ${SCHEMA_VERSION + 1}`
+      yield* useAll(yield* openLog(schema))
+      const [row] = yield* log.sql`SELECT revision FROM ${log.sql(schema)}.stored_log`
+      assert.deepStrictEqual(row, { revision: SCHEMA_VERSION + 1 })
     })
   )
 })

@@ -1,5 +1,7 @@
-import { logTable, positions, quote } from "./identifiers.ts"
+import { highestPosition } from "./advancePositions.ts"
+import { literal, logTable, positions, quote } from "./identifiers.ts"
 import { lockKey, refuseOldSnapshots } from "./lockPositions.ts"
+import { isAlterable, refuseAltered, sameEvent } from "./refuseAltered.ts"
 
 /**
  * `append_events` records several independent appends in one call: each of them is accepted or refused by itself.
@@ -25,7 +27,16 @@ import { lockKey, refuseOldSnapshots } from "./lockPositions.ts"
  */
 export const appendEvents = (schema: string): string => {
   const s = quote(schema)
-  return `CREATE FUNCTION ${s}.append_events(
+  const recorded = `(
+    SELECT generate_series(first_position, first_position + events - 1) AS position,
+      unnest(event_append) AS append, unnest(event_stream) AS stream, unnest(event_version) AS version,
+      unnest(event_id) AS id, unnest(event_type) AS type, unnest(event_schema_version) AS schema_version,
+      unnest(event_encoding) AS encoding, unnest(event_payload_text) AS payload_text,
+      unnest(event_payload_bytes) AS payload_bytes, unnest(event_metadata) AS metadata,
+      unnest(event_recorded_at) AS recorded_at
+  ) AS event
+  WHERE (refused IS NULL OR event.append <> ALL (refused))`
+  return `CREATE OR REPLACE FUNCTION ${s}.append_events(
   lock_timeout integer,
   part_append integer[], part_stream text[], part_version integer[],
   event_append integer[], event_stream text[], event_version integer[], event_id uuid[], event_type text[],
@@ -42,6 +53,10 @@ AS $function$
 DECLARE
   events integer := cardinality(event_id);
   tracking bigint;
+  highest bigint;
+  last_drawn bigint;
+  alterable boolean;
+  altered record;
 BEGIN
   ${refuseOldSnapshots}
   IF NOT pg_try_advisory_xact_lock(${lockKey(schema)}) THEN
@@ -73,7 +88,14 @@ BEGIN
       END IF;
       INSERT INTO ${s}.stored_tracking AS t (projection, projection_version, upstream, slice, position)
       VALUES (move_projection, move_projection_version, move_upstream, move_slice, move_to)
-      ON CONFLICT (projection, projection_version, upstream, slice) DO UPDATE SET position = excluded.position;
+      ON CONFLICT (projection, projection_version, upstream, slice) DO UPDATE SET position = excluded.position
+      RETURNING t.position INTO tracking;
+      IF tracking IS DISTINCT FROM move_to THEN
+        RAISE EXCEPTION USING
+          ERRCODE = 'integrity_constraint_violation',
+          MESSAGE = format('a trigger or row-level security of %s has kept the tracking of %s from being moved',
+            ${literal(`${s}.stored_tracking`)}, move_projection);
+      END IF;
     END IF;
   ELSE
     refused := ARRAY(
@@ -100,21 +122,33 @@ BEGIN
   IF events = 0 THEN
     RETURN;
   END IF;
-  first_position := min(p)
-  FROM (SELECT nextval(${positions(schema)}::regclass) AS p FROM (SELECT generate_series(1, events)) AS n) AS drawn;
+  LOOP
+    SELECT ${highestPosition(schema)}, ${isAlterable} INTO highest, alterable
+    FROM pg_catalog.pg_class c WHERE c.oid = ${logTable(schema)}::regclass;
+    SELECT min(p), max(p) INTO first_position, last_drawn
+    FROM (SELECT nextval(${positions(schema)}::regclass) AS p FROM (SELECT generate_series(1, events)) AS n) AS drawn;
+    EXIT WHEN first_position > highest AND last_drawn - first_position >= events - 1;
+    PERFORM ${s}.advance_positions(greatest(highest, last_drawn));
+  END LOOP;
+
   INSERT INTO ${s}.stored_events
     (position, stream, version, id, type, schema_version, encoding, payload_text, payload_bytes, metadata, recorded_at)
   SELECT event.position, event.stream, event.version, event.id, event.type, event.schema_version,
     event.encoding, event.payload_text, event.payload_bytes, event.metadata, event.recorded_at
-  FROM (
-    SELECT generate_series(first_position, first_position + events - 1) AS position,
-      unnest(event_append) AS append, unnest(event_stream) AS stream, unnest(event_version) AS version,
-      unnest(event_id) AS id, unnest(event_type) AS type, unnest(event_schema_version) AS schema_version,
-      unnest(event_encoding) AS encoding, unnest(event_payload_text) AS payload_text,
-      unnest(event_payload_bytes) AS payload_bytes, unnest(event_metadata) AS metadata,
-      unnest(event_recorded_at) AS recorded_at
-  ) AS event
-  WHERE refused IS NULL OR event.append <> ALL (refused);
+  FROM ${recorded};
+
+  IF alterable THEN
+    SELECT event.id, event.stream INTO altered
+    FROM ${recorded} AND NOT EXISTS (
+      SELECT FROM ${s}.stored_events e
+      WHERE e.position = event.position AND e.stream = event.stream AND e.version = event.version AND e.id = event.id
+        AND ${sameEvent("event.type", "event.schema_version", "event.encoding", "event.payload_text", "event.payload_bytes")}
+    )
+    LIMIT 1;
+    IF FOUND THEN
+      ${refuseAltered(schema, "altered.id", "altered.stream")}
+    END IF;
+  END IF;
 
   PERFORM pg_notify('stored_events_' || ${logTable(schema)}::regclass::oid, (first_position + events - 1)::text);
 END;

@@ -27,7 +27,7 @@ export const refuseOldSnapshots = `IF current_setting('transaction_isolation') <
  */
 export const lockPositions = (
   schema: string
-): string => `CREATE FUNCTION ${quote(schema)}.lock_positions(timeout integer)
+): string => `CREATE OR REPLACE FUNCTION ${quote(schema)}.lock_positions(timeout integer)
 RETURNS void
 LANGUAGE plpgsql
 AS $function$
