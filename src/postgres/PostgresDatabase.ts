@@ -16,6 +16,7 @@ import {
   selectVersions
 } from "./schema.ts"
 import { literal, logTable, quote } from "./sql/identifiers.ts"
+import * as Unserved from "./unserved.ts"
 
 /** How a log is kept in a database. */
 export interface Options {
@@ -61,6 +62,8 @@ export interface PostgresDatabase {
   readonly outside: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** Whether whoever has this context is in a transaction of the client. */
   readonly inTransaction: (context: Context.Context<never>) => boolean
+  /** Bounds the waits of what runs outside of `query`. */
+  readonly patience: Unserved.Patience
 }
 
 const again = Schedule.exponential("20 millis").pipe(
@@ -89,18 +92,18 @@ export const open = Effect.fnUntraced(function* (
   const inTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(client.transactionService.key)
   const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
     Effect.mapError(client.unsafe(sql, parameters).values, (error) => toRecorderError(operation, error, lockTimeout))
+  const patience = Unserved.make(client)
+  // a transaction has failed with its first statement that fails, and its connection is served
   const query: PostgresDatabase["query"] = (operation, sql, parameters) =>
-    Effect.catchTag(once(operation, sql, parameters), "RecorderUnavailable", (error) =>
-      Effect.contextWith((context: Context.Context<never>) =>
-        // a transaction has failed with its first statement that fails, and a wait that was bounded is not to begin anew
-        inTransaction(context) || error.waited !== undefined
-          ? Effect.fail(error)
-          : Effect.retry(once(operation, sql, parameters), {
-              schedule: again,
-              while: mayPass
-            })
+    Effect.contextWith((context: Context.Context<never>) => {
+      const statement = once(operation, sql, parameters)
+      if (inTransaction(context)) return statement
+      const bounded = patience.bound(operation, () => statement)
+      return Effect.catchTag(bounded, "RecorderUnavailable", (error) =>
+        // a wait that was bounded is not to begin anew
+        error.waited !== undefined ? Effect.fail(error) : Effect.retry(bounded, { schedule: again, while: mayPass })
       )
-    )
+    })
 
   yield* checkEncoding(query)
   const { required, version } = yield* versionsOf(query, schema)
@@ -123,11 +126,15 @@ export const open = Effect.fnUntraced(function* (
     logId: String(row?.[0]),
     channel: `stored_events_${row?.[1]}`,
     query,
-    committed: row?.[2] === "read committed" ? (self) => self : (self) => readCommitted(client, "append", self),
+    committed:
+      row?.[2] === "read committed"
+        ? (self) => self
+        : (self) => patience.bound("append", () => readCommitted(client, "append", self)),
     outside: Effect.updateContext((context: Context.Context<never>) =>
       Context.omit(client.transactionService)(context)
     ),
-    inTransaction
+    inTransaction,
+    patience
   }
 })
 

@@ -115,28 +115,31 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
                 Effect.map(({ position }) => position)
               )
             : Effect.fail(failure)
-        return PostgresDatabase.inTransactionOf(
-          database.client,
-          "append",
-          Effect.gen(function* () {
-            const settled = yield* look(request)
-            if (settled !== undefined) return (yield* settled).position
-            yield* work.pipe(
-              Effect.onError(() =>
-                Effect.sync(() => {
-                  hasWorkFailed = true
-                })
-              ),
-              Effect.provideService(SqlClient.BeginTransaction, undefined)
-            )
-            const [answer] = yield* send([request])
-            const { position, isRepeated } = yield* answer as Answer
-            // what was done before is not to be done twice: the transaction is given up
-            if (isRepeated) return yield* Effect.fail(new Repeated(position))
-            yield* tellFollowersAfterCommit(position)
-            return position
-          })
-        ).pipe(
+        const transaction = (begun: () => void) =>
+          PostgresDatabase.inTransactionOf(
+            database.client,
+            "append",
+            Effect.gen(function* () {
+              const settled = yield* look(request)
+              begun()
+              if (settled !== undefined) return (yield* settled).position
+              yield* work.pipe(
+                Effect.onError(() =>
+                  Effect.sync(() => {
+                    hasWorkFailed = true
+                  })
+                ),
+                Effect.provideService(SqlClient.BeginTransaction, undefined)
+              )
+              const [answer] = yield* send([request])
+              const { position, isRepeated } = yield* answer as Answer
+              // what was done before is not to be done twice: the transaction is given up
+              if (isRepeated) return yield* Effect.fail(new Repeated(position))
+              yield* tellFollowersAfterCommit(position)
+              return position
+            })
+          )
+        return database.patience.bound("append", transaction).pipe(
           Effect.catchTags({
             Repeated: ({ position }) => Effect.succeed(position),
             RecorderFailure: lookAgain,

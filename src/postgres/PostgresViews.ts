@@ -16,6 +16,7 @@ import { toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
 import { invalidSchema, lockSchema } from "./schema.ts"
 import { literal, quote } from "./sql/identifiers.ts"
+import * as Unserved from "./unserved.ts"
 
 /** Where views are in a database. */
 export interface ViewsOptions {
@@ -94,10 +95,8 @@ LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid WHERE n.nspname = ${li
       })
     )
     .pipe(Effect.provideService(SqlClient.BeginTransaction, begin))
-  yield* Effect.mapError(
-    Effect.flatMap(areThere, (there): Effect.Effect<void, SqlError.SqlError> => (there ? Effect.void : makeTables)),
-    (error) => toRecorderError(operation, error)
-  )
+  const failed = Effect.mapError((error: SqlError.SqlError) => toRecorderError(operation, error))
+  if (!(yield* Unserved.make(sql).bound(operation, () => failed(areThere)))) yield* failed(makeTables)
 
   const place = (key: Tracking.Key): string => placeOf(schema, key)
   return SqlViews.make(sql, {

@@ -2,6 +2,7 @@ import { PgClient } from "@effect/sql-pg"
 import type { Duration, Scope } from "effect"
 import { Effect, Queue, RcRef, Schedule } from "effect"
 import { Reactivity } from "effect/reactivity"
+import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import type { Growth } from "../internal/follow.ts"
 import { makeGrowth } from "../internal/follow.ts"
@@ -43,6 +44,8 @@ export const make = Effect.fnUntraced(function* (
       const client = yield* PgClient.makeClient(database.client.config).pipe(
         Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make)
       )
+      // LISTEN itself can't be given up while it waits for its answer
+      yield* database.patience.limit("listen", client.unsafe("SELECT 1").unprepared)
       const heard = yield* client.listen(database.channel)
       // what was told while nobody listened
       growth.notify()
@@ -59,7 +62,7 @@ export const make = Effect.fnUntraced(function* (
   const listening = listenOnce.pipe(
     Effect.tapError((error) =>
       Effect.logWarning(
-        `followers are not told of appends for now, and poll: ${toRecorderError("listen", error).message}`
+        `followers are not told of appends for now, and poll: ${(SqlError.isSqlError(error) ? toRecorderError("listen", error) : error).message}`
       )
     ),
     Effect.retry(relisten),

@@ -23,7 +23,11 @@ export interface Proxy {
   readonly loseStatements: (statements?: number) => void
   /** How many answers and statements were lost. */
   readonly lost: () => number
-  /** Lets everything through again. */
+  /** Serves so many sessions at a time, as a pooler does in session mode: the others begin, and their statements wait. */
+  readonly serve: (sessions: number) => void
+  /** Has nothing more come through, and nobody told: as a server whose machine is frozen. */
+  readonly freeze: () => void
+  /** Lets everything through again, but for what was frozen. */
   readonly letThrough: () => void
 }
 
@@ -54,6 +58,19 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
     let losesStatements = false
     let refused = 0
     let lost = 0
+    let isFrozen = false
+    let toServe = Number.POSITIVE_INFINITY
+    const served = new Set<Net.Socket>()
+    /** What is to be sent when there is room for a session. */
+    const queued = new Map<Net.Socket, Array<() => void>>()
+    const serveNext = () => {
+      for (const [client, sends] of queued) {
+        if (served.size >= toServe) return
+        served.add(client)
+        queued.delete(client)
+        for (const send of sends) send()
+      }
+    }
 
     const serve = (client: Net.Socket) => {
       if (toRefuse > 0) {
@@ -68,10 +85,19 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
         client.destroy()
         server.destroy()
         sockets.delete(server)
+        queued.delete(client)
+        if (served.delete(client)) serveNext()
       }
       let isReady = false
       let isLosing = false
       client.on("data", (data) => {
+        if (isFrozen) return
+        const isServed = !isReady || served.has(client) || (queued.size === 0 && served.size < toServe)
+        if (!isServed) {
+          queued.set(client, [...(queued.get(client) ?? []), () => server.write(data)])
+          return
+        }
+        if (isReady) served.add(client)
         // the session's beginning is no statement, nor is its end
         if (isReady && toLose > 0 && data[0] !== 0x58) {
           toLose--
@@ -82,6 +108,7 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
         server.write(data)
       })
       server.on("data", (data) => {
+        if (isFrozen) return
         const isEnd = data.subarray(-READY.length).equals(READY)
         isReady ||= isEnd
         if (!isLosing) client.write(data)
@@ -126,7 +153,17 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
       loseAnswers: (count = Number.POSITIVE_INFINITY) => lose("answers", count),
       loseStatements: (count = Number.POSITIVE_INFINITY) => lose("statements", count),
       lost: () => lost,
+      serve: (sessions) => {
+        toServe = sessions
+        serveNext()
+      },
+      freeze: () => {
+        isFrozen = true
+      },
       letThrough: () => {
+        isFrozen = false
+        toServe = Number.POSITIVE_INFINITY
+        serveNext()
         toRefuse = 0
         toLose = 0
       }

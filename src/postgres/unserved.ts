@@ -1,0 +1,162 @@
+/** Notices statements that wait because nobody serves their connection. */
+import { PgClient } from "@effect/sql-pg"
+import { Duration, Effect, Exit, Fiber, Redacted } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { SqlError } from "effect/sql"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { RecorderUnavailable } from "../EventSourcingError.ts"
+
+/** Ends a wait for an answer that will not come for now. */
+export interface Patience {
+  /** How long connecting may take, and how long a statement has no answer before it is asked why; in milliseconds. */
+  readonly wait: number
+  /**
+   * Runs statements, up to the moment when `answered` is called or to their end. Where there is no answer in time, and a new
+   * connection is not served either, they are interrupted and fail; where one is, the statement itself takes its time (it
+   * waits for a lock, it reads much), and goes on.
+   */
+  readonly bound: <A, E, R>(
+    operation: string,
+    statements: (answered: () => void) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | RecorderError, R>
+  /** Fails where the statements have no answer in time, with no further question. */
+  readonly limit: <A, E, R>(
+    operation: string,
+    statements: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | RecorderError, R>
+}
+
+interface Waiting {
+  /** How often it was looked before it began. */
+  readonly since: number
+  readonly give: () => void
+}
+
+const HELP =
+  "the server is silent, or a pooler before it has no server connection left: PgBouncer in session mode needs a pool_size of at least maxConnections + 1 for each process"
+
+/** Watches the statements of a client that are run through it. */
+export const make = (client: PgClient.PgClient): Patience => {
+  const wait = waitOf(client.config)
+  const waiting = new Set<Waiting>()
+  let looks = 0
+  let isLooking = false
+
+  const unavailable = (operation: string, what: string): RecorderError =>
+    new RecorderUnavailable({
+      operation,
+      reason: `PostgreSQL: no answer for ${wait} ms, ${what}; ${HELP}`,
+      waited: wait
+    })
+
+  /** Not Effect's clock, whose timer would keep a process that has ended its work from ending. */
+  const lookLater = (): void => {
+    isLooking = true
+    setTimeout(look, wait).unref()
+  }
+  const look = (): void => {
+    isLooking = false
+    looks++
+    if (waiting.size === 0) return
+    // those that were there at the last look already
+    const late = [...waiting].filter(({ since }) => since < looks - 1)
+    if (late.length === 0) {
+      lookLater()
+      return
+    }
+    isLooking = true
+    Effect.runFork(isServed(client, wait)).addObserver((exit) => {
+      if (!(Exit.isSuccess(exit) && exit.value)) for (const { give } of late) give()
+      if (waiting.size === 0) isLooking = false
+      else lookLater()
+    })
+  }
+
+  const bound: Patience["bound"] = (operation, statements) =>
+    Effect.suspend(() => {
+      let one: Waiting | undefined
+      const answered = () => {
+        if (one !== undefined) waiting.delete(one)
+      }
+      return Effect.flatMap(Effect.forkChild(statements(answered), { startImmediately: true }), (fiber) =>
+        Effect.callback((resume) => {
+          one = {
+            since: looks,
+            give: () => {
+              answered()
+              resume(Effect.fail(unavailable(operation, "and a new connection has none either")))
+              // what it takes to cancel the statement is nobody's wait
+              fiber.interruptUnsafe()
+            }
+          }
+          waiting.add(one)
+          if (!isLooking) lookLater()
+          fiber.addObserver((exit) => {
+            answered()
+            resume(exit)
+          })
+          return Effect.suspend(() => {
+            answered()
+            return Fiber.interrupt(fiber)
+          })
+        })
+      )
+    })
+
+  const limit: Patience["limit"] = (operation, statements) =>
+    Effect.flatMap(Effect.forkChild(statements, { startImmediately: true }), (fiber) =>
+      Effect.timeoutOrElse(Fiber.join(fiber), {
+        duration: wait,
+        orElse: () => {
+          fiber.interruptUnsafe()
+          return Effect.fail(unavailable(operation, "though the connection was made"))
+        }
+      })
+    )
+  return { wait, bound, limit }
+}
+
+/** What the client goes by, too: the option, the URL, 5 seconds. */
+const waitOf = ({ connectTimeout, url }: PgClient.PgClientConfig): number => {
+  if (connectTimeout !== undefined) return Math.min(Duration.toMillis(connectTimeout), MOST)
+  const seconds = url === undefined ? undefined : inUrl(url)
+  return seconds === undefined || !(seconds >= 0) ? 5000 : Math.min(seconds === 0 ? MOST : seconds * 1000, MOST)
+}
+
+/** The longest that a timer takes. */
+const MOST = 2 ** 31 - 1
+
+const inUrl = (url: NonNullable<PgClient.PgClientConfig["url"]>): number | undefined => {
+  const text = Redacted.value(url)
+  const found = URL.canParse(text) ? new URL(text).searchParams.get("connect_timeout") : null
+  return found === null ? undefined : Number(found)
+}
+
+/** Whether a statement on a connection of its own is answered in time, be it with the server's error. */
+const isServed = (client: PgClient.PgClient, wait: number): Effect.Effect<boolean> =>
+  Effect.flatMap(
+    Effect.forkDetach(
+      Effect.scoped(
+        Effect.flatMap(
+          Effect.provideServiceEffect(PgClient.makeClient(client.config), Reactivity.Reactivity, Reactivity.make),
+          (one) => one.unsafe("SELECT 1").unprepared
+        )
+      )
+    ),
+    (fiber) =>
+      Effect.timeoutOrElse(Effect.match(Fiber.join(fiber), { onSuccess: () => true, onFailure: isAnswer }), {
+        duration: wait,
+        orElse: () => {
+          fiber.interruptUnsafe()
+          return Effect.succeed(false)
+        }
+      })
+  )
+
+/** Whether it is the server's own answer that there is no connection now: then it is there, and serves the others. */
+const isAnswer = (error: unknown): boolean => {
+  const cause: unknown = SqlError.isSqlError(error) ? error.reason.cause : undefined
+  const code = typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined
+  // a connection error, as poolers call it when they give up, or a server that begins or ends
+  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) && !/^(08|57)/.test(code)
+}
