@@ -47,15 +47,18 @@ const command = Effect.fnUntraced(function* (id: TallyId) {
   yield* acknowledge([acknowledgement(events)])
 })
 
-/** An append through the event store, behind whatever the stream has. */
-const append = Effect.fnUntraced(function* (id: TallyId) {
-  const store = yield* EventStore.EventStore
-  const size = between(1, 20)
-  const version = yield* store.version(Tally.stream(id))
-  const events = eventsFor(version, size, { batch: randomUUID(), size })
-  const recorded = yield* store.append(Tally, id, { expected: "Any", events })
-  yield* acknowledge([acknowledgement(recorded?.events ?? [])])
-})
+/** An append through the event store, after whatever the stream has; again if another process was first to create it. */
+const append = Effect.fnUntraced(
+  function* (id: TallyId) {
+    const store = yield* EventStore.EventStore
+    const size = between(1, 20)
+    const version = yield* store.version(Tally.stream(id))
+    const events = eventsFor(version, size, { batch: randomUUID(), size })
+    const recorded = yield* store.append(Tally, id, { expected: "Any", events })
+    yield* acknowledge([acknowledgement(recorded?.events ?? [])])
+  },
+  Effect.retry({ while: (error) => error._tag === "EventNotEncodable", times: 10 })
+)
 
 /** One decision over three aggregates that others work on too. */
 const transaction = Effect.fnUntraced(function* (ids: readonly [TallyId, TallyId, TallyId]) {
