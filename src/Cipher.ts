@@ -187,8 +187,9 @@ const cachedBy = ({ capacity, cacheFor }: { readonly capacity: number; readonly 
       })
   })
 
-/** AES-GCM with a fixed set of keys, the last of which encrypts. */
+/** AES-GCM with a fixed set of keys: the one with the id `encryptWith` encrypts, by default the last; see {@link KeyService.layer}. */
 export const layerKeys = (
   keys: readonly [KeyService.IdentifiedKey, ...ReadonlyArray<KeyService.IdentifiedKey>],
-  options?: Options
-): Layer.Layer<Cipher, KeyService.KeyServiceError> => Layer.provide(layerAesGcm(options), KeyService.layer(keys))
+  options: Options & { readonly encryptWith?: string | undefined } = {}
+): Layer.Layer<Cipher, KeyService.KeyServiceError> =>
+  Layer.provide(layerAesGcm(options), KeyService.layer(keys, options))

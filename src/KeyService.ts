@@ -87,9 +87,17 @@ export const idProblem = (id: string): string | undefined =>
     ? "a key's id is text that is not empty, without NUL, and well-formed Unicode"
     : undefined
 
-/** A fixed set of keys. The last is the newest: it encrypts; all of them decrypt. */
+/**
+ * A fixed set of keys, all of which decrypt. `encryptWith` is the id of the one that encrypts; without it, the last one does.
+ *
+ * To rotate while several processes run, give all of them the new key first, with `encryptWith` as it was: a process that
+ * does not have the new key can't read what is encrypted with it. Then change `encryptWith`.
+ *
+ * Fails on keys and ids that can't be used, on two keys with the same id, and on an `encryptWith` that is none of them.
+ */
 export const layer = (
-  keys: readonly [IdentifiedKey, ...ReadonlyArray<IdentifiedKey>]
+  keys: readonly [IdentifiedKey, ...ReadonlyArray<IdentifiedKey>],
+  options: { readonly encryptWith?: string | undefined } = {}
 ): Layer.Layer<KeyService, KeyServiceError> =>
   Layer.effect(
     KeyService,
@@ -100,9 +108,16 @@ export const layer = (
       }
       const byId = new Map(keys.map(({ id, key }) => [id, key]))
       if (byId.size < keys.length) return yield* new KeyServiceError({ reason: "two keys have the same id" })
-      const newest = Effect.succeed(keys[keys.length - 1] ?? keys[0])
+      const { encryptWith } = options
+      const encrypting = encryptWith === undefined ? keys[keys.length - 1] : keys.find(({ id }) => id === encryptWith)
+      if (encrypting === undefined) {
+        const ids = keys.map(({ id }) => `"${id}"`).join(", ")
+        return yield* new KeyServiceError({
+          reason: `encryptWith is the id of one of the keys ${ids}, not "${encryptWith}"`
+        })
+      }
       return KeyService.of({
-        encryptionKey: () => newest,
+        encryptionKey: () => Effect.succeed(encrypting),
         decryptionKey: (id) => Effect.succeed(byId.get(id))
       })
     })

@@ -188,4 +188,17 @@ describe("Aggregate.fold", () => {
     assert.strictEqual(Switch.fold([Switch.Mounted()]), null)
     assert.strictEqual(Switch.fold([Switch.Mounted(), Switch.Turned({ on: false })]), false)
   })
+
+  it("refuses an event called then: whoever returns the aggregate from an async function would wait for ever", () => {
+    assert.throws(
+      () =>
+        Aggregate.make("Plan", {
+          state: Schema.Int,
+          creation: { Made: {} },
+          events: { then: {} },
+          reduce: { Made: () => 0, then: (n) => n }
+        }),
+      'Plan: an event can\'t be called "then"'
+    )
+  })
 })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Stream } from "effect"
+import { Clock, Context, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { EventSourcingError, Metadata, MultiStreamAppend, StreamCatalog } from "effect-eventsourcing"
 import { Dog } from "./support/dog.ts"
@@ -217,6 +217,53 @@ describe("EventNotEncodable", () => {
       assert.deepInclude(error, { _tag: "EventNotEncodable", version: 0, type: "Dog.Registered" })
       assert.include(error.message, Object.keys(attributes).join())
     })
+  )
+})
+
+describe("the clock of the writer", () => {
+  const at = (millis: number): Clock.Clock => ({
+    currentTimeMillisUnsafe: () => millis,
+    currentTimeMillis: Effect.succeed(millis),
+    currentTimeNanosUnsafe: () => 0n,
+    currentTimeNanos: Effect.succeed(0n),
+    monotonicTimeNanosUnsafe: () => 0n,
+    monotonicTimeNanos: Effect.succeed(0n),
+    sleep: () => Effect.void
+  })
+
+  it.effect.each([
+    [0, 0],
+    [-1, -1],
+    [-62_135_596_800_000, -62_135_596_800_000],
+    [1.5, 1],
+    [-0.5, -1],
+    [1_764_417_600_000.25, 1_764_417_600_000],
+    [8.64e15, 8.64e15]
+  ] as const)("may say %d: recorded are whole milliseconds, and an id that is one", ([now, recordedAt]) =>
+    Effect.gen(function* () {
+      const { store } = yield* open(yield* makeLog)
+      for (const expected of ["NoStream", "Any"] as const) {
+        const id = Dog.Id.make(expected)
+        const append = store.append(Dog, id, { expected, events: [registered] })
+        const answer = yield* Effect.provideService(append, Clock.Clock, at(now))
+        assert.strictEqual(answer?.events[0]?.recordedAt.epochMilliseconds, recordedAt)
+        assert.match(
+          answer?.events[0]?.id ?? "",
+          /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
+        )
+      }
+    })
+  )
+
+  it.effect.each([[Number.NaN], [Number.POSITIVE_INFINITY], [8.64e15 + 1]] as const)(
+    "says %d, which is no time",
+    ([now]) =>
+      Effect.gen(function* () {
+        const { store } = yield* open(yield* makeLog)
+        const append = store.append(Dog, rex, { expected: "NoStream", events: [registered] })
+        const error = yield* Effect.flip(Effect.provideService(append, Clock.Clock, at(now)))
+        assert.deepInclude(error, { _tag: "EventNotEncodable", type: "Dog.Registered" })
+      })
   )
 })
 

@@ -1,6 +1,6 @@
 import { inspect } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Context, Effect, Layer, Redacted } from "effect"
 import { KeyService, StreamName } from "effect-eventsourcing"
 
 const subject: KeyService.Subject = { stream: StreamName.StreamName.make("Dog-rex"), type: "Dog.Registered" }
@@ -93,6 +93,22 @@ describe("KeyService.layer", () => {
     Effect.gen(function* () {
       const error = yield* Effect.flip(build({ id: "a", key: keyOf(32) }, { id: "a", key: keyOf(16) }))
       assert.include(error.message, "same id")
+    })
+  )
+
+  it.effect("encrypts with the key that is named, so that a new one can be deployed for reading first", () =>
+    Effect.gen(function* () {
+      const keys = [
+        { id: "old", key: keyOf(32) },
+        { id: "new", key: keyOf(16) }
+      ] as const
+      for (const encryptWith of ["old", "new"]) {
+        const service = Context.get(yield* Layer.build(KeyService.layer(keys, { encryptWith })), KeyService.KeyService)
+        assert.strictEqual((yield* service.encryptionKey(subject)).id, encryptWith)
+        for (const { id } of keys) assert.isDefined(yield* service.decryptionKey(id))
+      }
+      const error = yield* Effect.flip(Layer.build(KeyService.layer(keys, { encryptWith: "newer" })))
+      assert.strictEqual(error.message, 'encryptWith is the id of one of the keys "old", "new", not "newer"')
     })
   )
 })

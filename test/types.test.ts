@@ -46,6 +46,43 @@ describe("Aggregate.make", () => {
     ])
   })
 
+  it("gives an event without fields a constructor without an argument, and a union one for its members", () => {
+    const Shape = Schema.Union([
+      Schema.Struct({ kind: Schema.Literal("circle"), radius: Schema.Int }),
+      Schema.Struct({ kind: Schema.Literal("square"), side: Schema.Int })
+    ])
+    const Contact = Schema.Union([
+      Schema.Struct({ email: Schema.String }),
+      Schema.Struct({ email: Schema.String, phone: Schema.String })
+    ])
+    const Sheet = Aggregate.make("Sheet", {
+      state: Schema.Int,
+      creation: { Begun: {} },
+      events: { Drawn: Shape, Signed: Contact, Noted: { text: Schema.optional(Schema.String) }, Archived: {} },
+      reduce: { Begun: () => 0, Drawn: (n) => n + 1, Signed: (n) => n, Noted: (n) => n, Archived: (n) => n }
+    })
+    const body = { password: "secret" }
+    types(() => [
+      Sheet.Drawn({ kind: "circle", radius: 1 }),
+      Sheet.Drawn({ kind: "square", side: 1 }),
+      Sheet.Signed({ email: "a@b" }),
+      Sheet.Signed({ email: "a@b", phone: "112" }),
+      Sheet.Noted(),
+      Sheet.Noted({ text: "a" }),
+      // @ts-expect-error an event without fields takes nothing
+      Sheet.Archived(body),
+      // @ts-expect-error the field of another member
+      Sheet.Drawn({ kind: "circle", side: 1 }),
+      // @ts-expect-error nothing that a member has
+      Sheet.Signed({ phone: "112" }),
+      // @ts-expect-error anything
+      Sheet.Signed(7),
+      // @ts-expect-error no such field
+      Sheet.Noted({ texts: "a" })
+    ])
+    expectTypeOf(Sheet.Archived).toEqualTypeOf<() => { readonly _tag: "Archived" }>()
+  })
+
   it("refuses a missing reducer, one too many, and one that gives no state", () => {
     const state = Schema.Struct({ open: Schema.Boolean })
     types(() =>
