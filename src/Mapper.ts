@@ -73,8 +73,14 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
       const compressor = yield* Compressor.Compressor
       const cipher = yield* Cipher.Cipher
 
-      const notEncodable = (place: Place, reason: string) => (cause: unknown) =>
-        new EventNotEncodable({ stream: place.stream, version: place.version, type: place.type, reason, cause })
+      const notEncodable = (place: Place, what: string) => (cause: unknown) =>
+        new EventNotEncodable({
+          stream: place.stream,
+          version: place.version,
+          type: place.type,
+          reason: `${what}: ${messageOf(cause)}`,
+          cause
+        })
 
       /** Transcodes and, where that helps, compresses. */
       const pack = (value: Plain): Encoded => {

@@ -12,10 +12,13 @@ const fieldsOf = (value: object): string => {
   return names.length === 0 ? "a value that says nothing" : `a value without a message, with ${names.join(", ")}`
 }
 
+const TOO_DEEP = "its values are nested too deeply for the stack (Maximum call stack size exceeded)"
+
 /** What a thrown value says; of what a database refused, what the database said. */
 export const messageOf = (cause: unknown): string => {
   const said = SqlError.isSqlError(cause) ? field(cause.reason.cause, "message") : undefined
   if (said !== undefined) return said
+  if (cause instanceof RangeError && cause.message === "Maximum call stack size exceeded") return TOO_DEEP
   if (typeof cause !== "object" || cause === null) return String(cause)
   return field(cause, "message") ?? field(cause, "_tag") ?? field(cause, "name") ?? fieldsOf(cause)
 }
