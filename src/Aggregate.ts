@@ -46,11 +46,14 @@ export interface Declarations {
 
 type Simplify<A> = { readonly [K in keyof A]: A[K] } & {}
 
+/** `Omit` forgets the fields that are beside an index signature. */
+type WithoutTag<P> = { readonly [K in keyof P as K extends "_tag" ? never : K]: P[K] }
+
 /** The event of a name and its declaration. */
 export type EventOf<Tag, D> =
   DomainEvent.PayloadOf<D> extends infer P
     ? P extends unknown // each member of a union by itself
-      ? Simplify<{ readonly _tag: Tag } & Omit<P, "_tag">>
+      ? Simplify<{ readonly _tag: Tag } & WithoutTag<P>>
       : never
     : never
 
@@ -58,7 +61,7 @@ export type EventOf<Tag, D> =
 export type EventsOf<D extends Declarations> = { readonly [K in keyof D & string]: EventOf<K, D[K]> }[keyof D & string]
 
 /** The fields of an event; of one that is a union, those of each member. */
-type Payload<E extends AnyEvent> = E extends unknown ? Simplify<Omit<E, "_tag">> : never
+type Payload<E extends AnyEvent> = E extends unknown ? WithoutTag<E> : never
 
 type FieldOf<E extends AnyEvent> = E extends unknown ? Exclude<keyof E, "_tag"> : never
 

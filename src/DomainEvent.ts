@@ -117,7 +117,7 @@ export const constructorOf = (
 ): ((payload?: object) => { readonly _tag: string }) => {
   const schema = evolution.steps[evolution.steps.length - 1]?.schema
   if (schema !== undefined && hasNoFields(schema)) return () => ({ _tag: tag })
-  const isRecord = schema !== undefined && SchemaAST.isObjects(schema.ast) && schema.ast.indexSignatures.length > 0
+  const isRecord = schema !== undefined && hasAnyKeys(schema.ast)
   return (payload) => {
     if (isRecord && payload !== undefined && "_tag" in payload && payload._tag !== tag) {
       throw new Error(`${name} is a record, and "_tag" can't be a key of it: that is where the event has its name`)
@@ -125,6 +125,10 @@ export const constructorOf = (
     return { ...payload, _tag: tag }
   }
 }
+
+/** Whether the keys of an event are data. */
+const hasAnyKeys = (ast: SchemaAST.AST): boolean =>
+  SchemaAST.isUnion(ast) ? ast.types.some(hasAnyKeys) : SchemaAST.isObjects(ast) && ast.indexSignatures.length > 0
 
 /** Whether an event's schema has nothing to record: what somebody adds to such an event is no part of it. */
 const hasNoFields = (schema: Evolution.AnySchema): boolean => {

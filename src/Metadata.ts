@@ -105,7 +105,7 @@ const isRecord = (value: unknown): boolean =>
   typeof value === "object" && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value))
 
 const kindOf = (value: unknown): string => {
-  if (typeof value === "object" && value !== null) return `a value of the class ${value.constructor.name}`
+  if (typeof value === "object" && value !== null) return `a value of the class ${value.constructor?.name ?? "Object"}`
   return value === null || value === undefined ? `${value}` : `a value of type ${typeof value}`
 }
 

@@ -42,6 +42,7 @@ import type {
 } from "./EventSourcingError.ts"
 import type { ReadOptions } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
+import { tellOfLongWait } from "./internal/deciding.ts"
 import * as KeyedLock from "./internal/keyedLock.ts"
 import * as Metrics from "./internal/metrics.ts"
 import { makeRepositories } from "./internal/repositories.ts"
@@ -319,7 +320,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         schedule,
         states: makeStates(store, snapshots, options.cacheCapacity ?? 1000, counts),
         // commands on one aggregate take turns in this process: a thousand of them would only make each other conflict
-        withLock: KeyedLock.make().withLock,
+        withLock: KeyedLock.make(tellOfLongWait).withLock,
         beside: (save) => FiberSet.run(saving)(save)
       })
       const { inTransaction } = store

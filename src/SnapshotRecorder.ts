@@ -28,5 +28,7 @@ export class SnapshotRecorder extends Context.Service<
     readonly save: (snapshot: StoredSnapshot) => Effect.Effect<void, RecorderError>
     /** The stream's snapshot. */
     readonly load: (stream: StreamName) => Effect.Effect<StoredSnapshot | undefined, RecorderError>
+    /** Whether whoever has this context is within a transaction of its own; see {@link Recorder}. */
+    readonly inTransaction?: ((context: Context.Context<never>) => boolean) | undefined
   }
 >()("effect-eventsourcing/SnapshotRecorder") {}

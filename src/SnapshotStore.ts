@@ -7,6 +7,7 @@
  */
 import { Context, DateTime, Effect, Layer } from "effect"
 import type * as Aggregate from "./Aggregate.ts"
+import { Provisional } from "./Cipher.ts"
 import type { RecorderError } from "./EventSourcingError.ts"
 import { EventNotDecodable, EventNotEncodable, SNAPSHOT } from "./EventSourcingError.ts"
 import { otherValue } from "./internal/codecs.ts"
@@ -16,6 +17,12 @@ import { Mapper } from "./Mapper.ts"
 import { SnapshotRecorder } from "./SnapshotRecorder.ts"
 import * as StreamName from "./StreamName.ts"
 
+/** An aggregate as a snapshot has it. */
+export interface Snapshot<Name extends string, out State> extends Aggregate.Instance<Name, State> {
+  /** The id of the event at its version; absent where it was not kept. */
+  readonly eventId?: string
+}
+
 /** Keeps and finds snapshots. */
 export class SnapshotStore extends Context.Service<
   SnapshotStore,
@@ -23,32 +30,36 @@ export class SnapshotStore extends Context.Service<
     /** Keeps the state of an aggregate in place of an older one. */
     readonly save: <A extends Aggregate.Any>(
       aggregate: A,
-      instance: Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>
+      instance: Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>,
+      /** The id of the event at the instance's version, by which it is seen later whether that event is still there. */
+      eventId?: string
     ) => Effect.Effect<void, EventNotEncodable | RecorderError>
     /** The snapshot of an aggregate; `undefined` where there is none, or none that can be read, which is logged. */
     readonly load: <A extends Aggregate.Any>(
       aggregate: A,
       id: Aggregate.Id<Aggregate.NameOf<A>>
-    ) => Effect.Effect<Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>> | undefined>
+    ) => Effect.Effect<Snapshot<Aggregate.NameOf<A>, Aggregate.StateOf<A>> | undefined>
   }
 >()("effect-eventsourcing/SnapshotStore") {}
 
 /**
- * What a snapshot's encoding begins with: which schema its state had. It is kept there, and not beside it, so that a program
- * which knows nothing of it can't leave it as it was when it writes a state of its own.
+ * What a snapshot's encoding begins with: which schema its state had, and which event it ends with. It is kept there, and
+ * not beside it, so that a program which knows nothing of it can't leave it as it was when it writes a state of its own.
  */
-const withSchema = (schema: string | undefined, encoding: string): string =>
-  schema === undefined ? encoding : `${schema} ${encoding}`
+const withOrigin = (schema: string | undefined, eventId: string | undefined, encoding: string): string =>
+  schema === undefined ? encoding : `${schema}${eventId === undefined ? "" : `@${eventId}`} ${encoding}`
 
 const fingerprintOf = (aggregate: Aggregate.Any, version: number): string | undefined => {
   const schema = aggregate.compiled.state.schemaOf(version)
   return schema && fingerprint(schema)
 }
 
-/** Reads what {@link withSchema} wrote; earlier snapshots have no schema. */
-const splitEncoding = (text: string): { readonly schema: string | undefined; readonly encoding: string } => {
-  const [, schema, encoding] = /^([0-9a-f]{16}) (.*)$/s.exec(text) ?? []
-  return schema === undefined || encoding === undefined ? { schema: undefined, encoding: text } : { schema, encoding }
+/** Reads what {@link withOrigin} wrote; earlier snapshots have neither. */
+const splitEncoding = (
+  text: string
+): { readonly schema: string | undefined; readonly eventId: string | undefined; readonly encoding: string } => {
+  const [, schema, eventId, encoding = text] = /^([0-9a-f]{16})(?:@([0-9a-f-]+))? (.*)$/s.exec(text) ?? []
+  return { schema, eventId, encoding }
 }
 
 /** The type by which errors and ciphers know a snapshot: no event has it. */
@@ -61,9 +72,16 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
     const recorder = yield* SnapshotRecorder
     const mapper = yield* Mapper
 
+    /** Within a transaction of the caller's the keys are the transaction's. */
+    const withKeys = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      Effect.contextWith((context: Context.Context<never>) =>
+        recorder.inTransaction?.(context) === true ? Effect.provideService(self, Provisional, true) : self
+      )
+
     const save = Effect.fnUntraced(function* (
       aggregate: Aggregate.Any,
-      { id, version, state, createdAt, modifiedAt }: Aggregate.Instance<string, unknown>
+      { id, version, state, createdAt, modifiedAt }: Aggregate.Instance<string, unknown>,
+      eventId?: string
     ) {
       const stream = StreamName.of(aggregate.name, id)
       const type = typeOf(aggregate)
@@ -71,7 +89,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
       const notEncodable = (cause: unknown) =>
         new EventNotEncodable({ stream, version, type, reason: messageOf(cause), cause })
       const json = yield* Effect.try({ try: () => codec.encode(state), catch: notEncodable })
-      const encoded = yield* mapper.encode([{ stream, version, type, schemaVersion: codec.version, json }])
+      const encoded = yield* withKeys(mapper.encode([{ stream, version, type, schemaVersion: codec.version, json }]))
       const find = codec.differenceFinder()
       for (const one of encoded) {
         const path = yield* Effect.try({
@@ -83,7 +101,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
           stream,
           version,
           schemaVersion: codec.version,
-          encoding: withSchema(fingerprintOf(aggregate, codec.version), one.encoding),
+          encoding: withOrigin(fingerprintOf(aggregate, codec.version), eventId, one.encoding),
           payload: one.payload,
           createdAt: createdAt.epochMilliseconds,
           modifiedAt: modifiedAt.epochMilliseconds
@@ -96,7 +114,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
       const read = Effect.fnUntraced(function* () {
         const stored = yield* recorder.load(stream)
         if (stored === undefined) return undefined
-        const { schema, encoding } = splitEncoding(stored.encoding)
+        const { schema, eventId, encoding } = splitEncoding(stored.encoding)
         const codec = aggregate.compiled.state
         const current = fingerprintOf(aggregate, stored.schemaVersion)
         if (schema !== undefined && current !== undefined && schema !== current) {
@@ -105,7 +123,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
           )
           return undefined
         }
-        const [json] = yield* mapper.decode([{ ...stored, encoding, type: typeOf(aggregate) }])
+        const [json] = yield* withKeys(mapper.decode([{ ...stored, encoding, type: typeOf(aggregate) }]))
         const { version } = stored
         return yield* Effect.try({
           try: () => ({
@@ -113,7 +131,8 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
             version,
             state: codec.decode(stored.schemaVersion, json),
             createdAt: DateTime.makeUnsafe(stored.createdAt),
-            modifiedAt: DateTime.makeUnsafe(stored.modifiedAt)
+            modifiedAt: DateTime.makeUnsafe(stored.modifiedAt),
+            ...(eventId === undefined ? {} : { eventId })
           }),
           catch: (cause) => {
             const [type, reason] = [typeOf(aggregate), messageOf(cause)]

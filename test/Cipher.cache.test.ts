@@ -10,6 +10,7 @@ import {
   KeyService,
   Mapper,
   Repository,
+  SnapshotStore,
   StreamName,
   Transcoder
 } from "effect-eventsourcing"
@@ -173,8 +174,15 @@ describe("a key that was made in a transaction", () => {
       )
       assert.deepStrictEqual(first, Result.fail("rolled back"))
       yield* sql.withTransaction(admit)
+      const { createdAt, modifiedAt } = yield* patients.get(ada)
+      const eve = { id: Patient.Id.make("eve"), version: 0, state: { name: "Eve" }, createdAt, modifiedAt }
+      const snapshots = Context.get(here, SnapshotStore.SnapshotStore)
+      yield* Effect.result(
+        sql.withTransaction(Effect.andThen(snapshots.save(Patient, eve), Effect.fail("rolled back" as const)))
+      )
+      yield* snapshots.save(Patient, eve)
       yield* patients.execute(ada, Patient.Renamed({ name: "Eve" }))
-      assert.strictEqual((yield* sql`SELECT * FROM keys`).length, 1)
+      assert.strictEqual((yield* sql`SELECT * FROM keys`).length, 2)
       const there = Context.get(yield* Layer.build(live()), Repository.Repository).of(Patient)
       assert.deepInclude((yield* there.get(ada)).state, { name: "Eve" })
     })

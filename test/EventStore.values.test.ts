@@ -1,6 +1,6 @@
 /** G8, G11: an event is read back as the value that it was given as, or it is not recorded. */
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Effect, Option, Schema, SchemaTransformation, Stream } from "effect"
+import { Arbitrary, Chunk, Effect, HashMap, HashSet, Option, Schema, SchemaTransformation, Stream } from "effect"
 import type { Evolution } from "effect-eventsourcing"
 import { Aggregate, EventSourcingError } from "effect-eventsourcing"
 import { makeLog, open } from "./support/log.ts"
@@ -242,6 +242,132 @@ describe("values of every schema of Effect", () => {
   }
 })
 
+describe("a value that comes back is not refused", () => {
+  /** A class of the user's own, by a transformation, with a function and a memo of its own. */
+  class Price {
+    readonly cents: number
+    readonly double = () => this.cents * 2
+    #memo: number | undefined
+    constructor(cents: number) {
+      this.cents = cents
+    }
+    get memo() {
+      this.#memo ??= this.cents
+      return this.#memo
+    }
+  }
+  const PriceSchema = Schema.Int.pipe(
+    Schema.decodeTo(
+      Schema.instanceOf(Price),
+      SchemaTransformation.transform({ decode: (cents) => new Price(cents), encode: ({ cents }) => cents })
+    )
+  )
+  /** As `moment` and the lists of `immutable` are: what they have inside differs, what they say they are does not. */
+  class Instant {
+    readonly bookkeeping = Symbol("made here")
+    readonly at: number
+    constructor(at: number) {
+      this.at = at
+    }
+    valueOf() {
+      return this.at
+    }
+  }
+  const InstantSchema = Schema.Int.pipe(
+    Schema.decodeTo(
+      Schema.instanceOf(Instant),
+      SchemaTransformation.transform({ decode: (at) => new Instant(at), encode: ({ at }) => at })
+    )
+  )
+  class Arrow extends Schema.Class<Arrow>("Arrow")({ to: Schema.optional(Schema.Unknown) }) {
+    readonly show = () => this.to
+  }
+  const Field = Schema.Struct({ a: Schema.optional(Schema.Unknown), n: Schema.Int })
+
+  it.effect.each([
+    ["a class with a function", PriceSchema, new Price(5)],
+    ["a class with bookkeeping", InstantSchema, new Instant(5)],
+    [
+      "a map of a class with a function",
+      Schema.ReadonlyMap(Schema.String, Arrow),
+      new Map([["k", new Arrow({ to: 1 })]])
+    ],
+    ["undefined in a hash map", Schema.HashMap(Schema.String, Field), HashMap.make(["k", { a: undefined, n: 1 }])],
+    ["undefined in a hash set", Schema.HashSet(Field), HashSet.make({ a: undefined, n: 1 })],
+    ["undefined in a chunk", Schema.Chunk(Field), Chunk.make({ a: undefined, n: 1 })],
+    ["what an option's struct does not declare", Schema.Option(Field), Option.some({ n: 5, extra: 5 })],
+    [
+      "what the structs in a map do not declare",
+      Schema.ReadonlyMap(Schema.String, Field),
+      new Map([["k", { n: 1, extra: 5 }]])
+    ],
+    ["a check that throws on undefined", Schema.Any.check(Schema.makeFilter((text: string) => text.length > 0)), "x"],
+    [
+      "such a property",
+      Schema.Struct({ a: Schema.Any.check(Schema.makeFilter((text: string) => text.length > 0)) }),
+      { a: "x" }
+    ]
+  ] as const)("%s", ([, schema, value]) =>
+    Effect.gen(function* () {
+      const found = yield* throughLog(schema, value)
+      if (found instanceof EventSourcingError.EventNotEncodable) assert.fail(found.message)
+    })
+  )
+
+  it.effect.each([
+    [
+      "a codec of the user's for a date",
+      Schema.Date.annotate({
+        toCodecJson: () =>
+          Schema.link<Date>()(
+            Schema.String,
+            SchemaTransformation.transform({
+              decode: (text) => new Date(text),
+              encode: (date: Date) => date.toISOString().slice(0, 10)
+            })
+          )
+      }),
+      new Date(5000)
+    ],
+    [
+      "tags that are written alike",
+      Schema.Union([
+        Schema.Struct({ v: Schema.Literal(1n), a: Schema.String }),
+        Schema.Struct({ v: Schema.Literal("1"), a: Schema.String, b: Schema.String })
+      ]),
+      { v: "1", a: "", b: "" }
+    ]
+  ] as const)("but one that changes is: %s", ([, schema, value]) =>
+    Effect.gen(function* () {
+      assert.instanceOf(yield* throughLog(schema, value), EventSourcingError.EventNotEncodable)
+    })
+  )
+
+  it.effect("is found out in a time that grows with the schema, not with its ways through itself", () =>
+    Effect.gen(function* () {
+      interface Node {
+        readonly at?: unknown
+        readonly links: ReadonlyArray<Node | null>
+      }
+      const nodes: ReadonlyArray<Schema.Codec<Node>> = Array.from({ length: 40 }, () =>
+        Schema.Struct({
+          at: Schema.optional(Schema.Unknown),
+          links: Schema.Array(Schema.NullOr(Schema.suspend((): Schema.Codec<Node> => Schema.Union(nodes))))
+        })
+      )
+      const [first] = nodes
+      if (first === undefined) return
+      assert.deepStrictEqual(yield* throughLog(first, { links: [null, { links: [] }] }), {
+        [readBack]: { links: [null, { links: [] }] }
+      })
+      const list = (item: Schema.Codec<unknown>): Schema.Codec<unknown> =>
+        Schema.Struct({ item, next: Schema.NullOr(Schema.suspend(() => list(item))) })
+      const endless = { item: 1, next: { item: 2, next: null } }
+      assert.deepStrictEqual(yield* throughLog(list(Schema.Int), endless), { [readBack]: endless })
+    })
+  )
+})
+
 describe("an event without fields", () => {
   class Empty extends Schema.Class<Empty>("Empty")({}) {}
   const Order = Aggregate.make("Order", {
@@ -297,6 +423,16 @@ describe("keys of a record", () => {
   it("can't be the place of the event's name", () => {
     // @ts-expect-error the event has its name there
     assert.throws(() => Counted.Began({ _tag: "mine", a: 1 }), '"_tag" can\'t be a key of it')
+    const Either = Aggregate.make("Either", {
+      state: Schema.Int,
+      creation: {
+        Began: Schema.Union([Schema.Struct({ a: Schema.Int }), Schema.Record(Schema.String, Schema.String)])
+      },
+      events: {},
+      reduce: { Began: () => 0 }
+    })
+    const mine: Readonly<Record<string, string>> = { _tag: "mine", b: "c" }
+    assert.throws(() => Either.Began(mine), '"_tag" can\'t be a key of it')
   })
 })
 

@@ -203,7 +203,9 @@ describe("an old snapshot", () => {
     Effect.gen(function* () {
       const { log, repository, snapshots } = yield* opened
       const { createdAt } = yield* repository.of(Account1).snapshot(a)
+      const [event] = yield* Stream.runCollect(repository.of(Account1).history(a))
       assert.deepStrictEqual(yield* snapshots.load(Account3, a), {
+        eventId: event?.id ?? "",
         id: a,
         version: 0,
         state: { name: "Ada", currency: "EUR" },

@@ -213,6 +213,19 @@ describe("what a decision requires", () => {
   )
 })
 
+it.effect("null is no command, and says so", () =>
+  Effect.gen(function* () {
+    const dogs = yield* dogsOn(yield* makeLog)
+    yield* dogs.execute(rex, registered)
+    // @ts-expect-error no event
+    const error = yield* Effect.flip(dogs.execute(rex, null))
+    assert.include(String(error), "Dog declares no event null")
+    // @ts-expect-error a bigint
+    const expected = yield* Effect.flip(dogs.execute(rex, Dog.Rested(), { expectedVersion: 0n }))
+    assert.include(expected.message, 'the expected version is 0, 1, 2… or "NoStream", not 0 of type bigint')
+  })
+)
+
 describe("a bug in the user's functions", () => {
   const Fragile = Aggregate.make("Fragile", {
     state: Schema.Int,

@@ -1,9 +1,10 @@
 /** Commands within decisions: never a wait without a word. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber } from "effect"
+import { TestClock } from "effect/testing"
 import { Repository } from "effect-eventsourcing"
 import { Dog } from "./support/dog.ts"
-import { makeLog, open } from "./support/log.ts"
+import { capturingLogs, makeLog, open } from "./support/log.ts"
 
 const [rex, max] = [Dog.Id.make("rex"), Dog.Id.make("max")]
 
@@ -122,6 +123,30 @@ describe("a command within a decision", () => {
         )
       )
       assert.deepInclude((yield* dogs.get(rex)).state, { tricks: ["there", "after there"] })
+    })
+  )
+
+  it.effect("that waits for long, while a decision may wait for it, is told of", () =>
+    Effect.gen(function* () {
+      const { dogs, train } = yield* kennel
+      const logs = capturingLogs()
+      const go = yield* Deferred.make<void>()
+      // as through a promise: nothing tells that the one waits for the other
+      const outer = yield* Effect.forkChild(
+        dogs.execute(
+          rex,
+          Dog.decide(() => Effect.as(Deferred.await(go), Dog.Rested()))
+        )
+      )
+      yield* Effect.yieldNow
+      const inner = yield* Effect.forkChild(Effect.provide(train(rex, "sit"), logs.layer))
+      yield* TestClock.adjust("9 seconds")
+      assert.deepStrictEqual(logs.lines, [])
+      yield* TestClock.adjust("1 second")
+      assert.include(logs.lines.join(), 'Warn: a command on "Dog-rex" has waited 10 seconds for those before it')
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.join(outer)
+      assert.deepInclude(yield* Fiber.join(inner), { version: 2 })
     })
   )
 

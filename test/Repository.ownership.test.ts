@@ -1,6 +1,6 @@
 /** G11: whoever holds a state may change it, and nobody else's is changed by that. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Option, Schema } from "effect"
+import { Effect, Option, Redacted, Schema } from "effect"
 import { Aggregate, Repository } from "effect-eventsourcing"
 import { copierOf } from "../src/internal/ownCopy.ts"
 import { Dog } from "./support/dog.ts"
@@ -176,7 +176,7 @@ describe("a state that nothing can change", () => {
     assert.strictEqual(copierOf(schema)(state), state)
   })
 
-  it("keeps classes, shared parts and what has private members as they are", () => {
+  it("shares what nobody else can copy, and keeps parts that are there twice one", () => {
     class Secret {
       readonly #key = 7
       readonly open = "yes"
@@ -184,14 +184,78 @@ describe("a state that nothing can change", () => {
         return this.#key
       }
     }
+    class Total extends Map<string, number> {
+      total() {
+        return [...this.values()].reduce((sum, n) => sum + n, 0)
+      }
+    }
     const part = { list: [1] }
-    const state = { secret: new Secret(), one: part, other: part, bytes: Buffer.from("abc"), url: new URL("a:b") }
+    const state = {
+      secret: new Secret(),
+      total: new Total([["a", 1]]),
+      failure: new Error("it broke"),
+      one: part,
+      other: part,
+      bytes: Buffer.from("abc"),
+      url: new URL("a:b"),
+      query: new URLSearchParams("a=b")
+    }
     const copy = copierOf(Schema.Unknown)(state) as typeof state
     assert.notStrictEqual(copy, state)
     assert.strictEqual(copy.secret.key, 7)
+    assert.strictEqual(copy.total.total(), 1)
+    assert.strictEqual(copy.failure, state.failure)
     assert.strictEqual(copy.one, copy.other)
     assert.notStrictEqual(copy.one.list, part.list)
     assert.isTrue(Buffer.isBuffer(copy.bytes) && copy.bytes !== state.bytes && copy.bytes.equals(state.bytes))
-    assert.strictEqual(copy.url.href, "a:b")
+    assert.isTrue(copy.url.href === "a:b" && copy.url !== state.url && copy.query !== state.query)
+  })
+
+  it("makes another of a class with mutable fields by the class, and shares one of read-only fields", () => {
+    class Base extends Schema.Class<Base>("Base")({ items: Schema.mutable(Schema.Array(Schema.Int)) }) {
+      readonly #secret = 7
+      get secret() {
+        return this.#secret
+      }
+      get colour() {
+        return "#ff0000"
+      }
+    }
+    class Derived extends Base.extend<Derived>("Derived")({ x: Schema.Int }) {}
+    const state = new Derived({ items: [1], x: 1 })
+    const copy = copierOf(Derived)(state) as Derived
+    assert.notStrictEqual(copy.items, state.items)
+    assert.deepStrictEqual(copy, state)
+    assert.strictEqual(copy.secret, 7)
+    class Point extends Schema.Class<Point>("Point")({ x: Schema.Int }) {}
+    const point = new Point({ x: 1 })
+    assert.strictEqual(copierOf(Point)(point), point)
+  })
+
+  it("copies only what can be changed, and what that is in", () => {
+    const Line = Schema.Struct({ sku: Schema.String, price: Schema.Option(Schema.BigDecimal) })
+    const State = Schema.Struct({
+      at: Schema.Date,
+      lines: Schema.Array(Line),
+      key: Schema.Redacted(Schema.Uint8Array),
+      rows: Schema.Record(Schema.String, Schema.Array(Schema.Date))
+    })
+    const state: typeof State.Type = {
+      at: new Date(0),
+      lines: [{ sku: "a", price: Option.none() }],
+      key: Redacted.make(Uint8Array.of(1), { label: "key" }),
+      rows: { a: [new Date(1)] }
+    }
+    const copy = copierOf(State)(state) as typeof state
+    assert.deepStrictEqual(copy, state)
+    assert.strictEqual(copy.lines, state.lines)
+    for (const [one, other] of [
+      [copy.at, state.at],
+      [Redacted.value(copy.key), Redacted.value(state.key)],
+      [copy.rows.a?.[0], state.rows.a?.[0]]
+    ]) {
+      assert.notStrictEqual(one, other)
+      assert.deepStrictEqual(one, other)
+    }
   })
 })

@@ -1,12 +1,12 @@
 /** G11: what was removed from the log, or is another log's since it was restored, does not live on in the cache. */
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer } from "effect"
 import { Repository } from "effect-eventsourcing"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import * as Temporary from "./sqlite/support/temporary.ts"
 import { Dog } from "./support/dog.ts"
-import { makeLog, open } from "./support/log.ts"
+import { makeLog, open, withRecorder } from "./support/log.ts"
 
 const rex = Dog.Id.make("rex")
 
@@ -67,6 +67,44 @@ describe("a stream that was removed", () => {
     })
   )
 })
+
+it.effect("a snapshot of a stream that another took the place of is not taken for it", () =>
+  Effect.gen(function* () {
+    const { dogs, filename, shell } = yield* opened
+    yield* dogs.snapshot(rex)
+    const open = Effect.map(Layer.build(Layer.fresh(SqliteLayer({ filename }))), (context) =>
+      Context.get(context, Repository.Repository).of(Dog)
+    )
+    const second = yield* open
+    assert.deepInclude((yield* second.get(rex)).state, { name: "Rex" })
+    shell.exec("DELETE FROM stored_events")
+    yield* (yield* open).execute(rex, [Dog.Registered({ name: "Max" }), Dog.Rested()])
+    for (const one of [dogs, second, yield* open]) {
+      assert.deepInclude(yield* one.get(rex), { version: 1, state: { name: "Max", tricks: [] } })
+    }
+  })
+)
+
+it.effect("what is read while it is forgotten is not remembered", () =>
+  Effect.gen(function* () {
+    const log = yield* makeLog
+    const writer = yield* open(log)
+    yield* writer.repository.of(Dog).execute(rex, Dog.Registered({ name: "Rex" }))
+    const [reading, go] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+    const slow = withRecorder(log, ({ readStream }) => ({
+      readStream: (read) =>
+        Effect.tap(readStream(read), () => Effect.andThen(Deferred.succeed(reading, undefined), Deferred.await(go)))
+    }))
+    const dogs = (yield* open(slow)).repository.of(Dog)
+    const got = yield* Effect.forkChild(dogs.get(rex))
+    yield* Deferred.await(reading)
+    yield* dogs.forget(rex)
+    yield* writer.store.append(Dog, rex, { expected: 0, events: [Dog.Rested()] })
+    yield* Deferred.succeed(go, undefined)
+    yield* Fiber.join(got)
+    assert.deepInclude(yield* dogs.get(rex, { allowStale: true }), { version: 1 })
+  })
+)
 
 it.effect("forget: the next who asks gets what is recorded", () =>
   Effect.gen(function* () {

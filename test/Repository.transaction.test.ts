@@ -135,6 +135,25 @@ describe("a transaction", () => {
     })
   )
 
+  it.effect("is a defect where its decision is a promise, or nothing by name", () =>
+    Effect.gen(function* () {
+      const { log, repository } = yield* purses()
+      const participants = { ada: Repository.existing(Purse, ada) }
+      const put = Purse.Put({ coins: 1 })
+      const decisions: ReadonlyArray<readonly [() => unknown, string]> = [
+        [() => Promise.resolve({ ada: put }), "the decision of a transaction is a promise"],
+        [() => new Map([["ada", put]]), "returns an object with the events of each participant by its name"],
+        [() => [put], "returns an object with the events of each participant by its name"],
+        [() => null, "returns an object with the events of each participant by its name"]
+      ]
+      for (const [decide, message] of decisions) {
+        const untyped: () => {} = decide as never
+        const exit = yield* Effect.exit(Effect.provideContext(repository.transaction(participants, untyped), log))
+        assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "it succeeded", message)
+      }
+    })
+  )
+
   it.effect.each(["alice", "constructor", "toString", "__proto__", "hasOwnProperty", "then"])(
     "has a participant called %s, with an event or without one",
     (name) =>

@@ -33,8 +33,8 @@ export const requirementError = (
 export const toDecision = (aggregate: Aggregate.Any, command: unknown): Decision.Decision<string, unknown> => {
   if (Decision.isDecision(command)) return command
   const events = Decision.toEvents(command)
-  const first = events[0] as Aggregate.AnyEvent | undefined
-  const creates = first !== undefined && aggregate.compiled.byTag.get(first._tag)?.creates === true
+  const first = events[0] as Aggregate.AnyEvent | null | undefined
+  const creates = first != null && aggregate.compiled.byTag.get(first._tag)?.creates === true
   return Decision.make(aggregate.name, creates ? "missing" : "existing", () => events)
 }
 
@@ -93,7 +93,7 @@ export const attempt = (store: EventStore["Service"], states: States) => {
       const refused = requirementError(aggregate, id, decision.requires, before)
       if (refused !== undefined) return Effect.fail(refused)
       // most decisions are plain functions: their events are there at once
-      const taken = deciding(states, [stream], Decision.take(decision, aggregate.compiled.copyState(before?.state)))
+      const taken = deciding(store, [stream], Decision.take(decision, aggregate.compiled.copyState(before?.state)))
       return Effect.flatMapEager(taken, (events) => encode(command, before, events))
     })
 

@@ -2,8 +2,8 @@ import { Context, Effect, Exit, Fiber } from "effect"
 
 /** A decision that is an Effect, and so can execute other commands while it is taken. */
 interface Deciding {
-  /** Whose commands take turns with its own: the repositories of one layer. */
-  readonly repositories: object
+  /** What the repositories of one layer share, also within a transaction: their commands are known to each other. */
+  readonly store: object
   readonly streams: ReadonlyArray<string>
   /** The decision that this one is part of. */
   readonly outer: Deciding | undefined
@@ -18,25 +18,38 @@ const Deciding: Context.Reference<Deciding | undefined> = Context.Reference("eff
 /** Decisions of this process that are Effects, and under way. */
 let underWay = 0
 
+const LONG = "10 seconds"
+
+/** Tells of a command that waits for long while decisions are Effects under way: one of them may wait for it in its turn. */
+export const tellOfLongWait = (stream: string): Effect.Effect<void> | undefined =>
+  underWay === 0
+    ? undefined
+    : Effect.delay(
+        Effect.logWarning(
+          `a command on "${stream}" has waited ${LONG} for those before it; a decision that waits for a command on what it decides on never ends`
+        ),
+        LONG
+      )
+
 /** The streams of the decisions on such aggregates that a fiber is taking; `undefined` where it is taking none. */
-const decidedOn = (fiber: Fiber.Fiber<unknown, unknown>, repositories: object): ReadonlyArray<string> | undefined => {
+const decidedOn = (fiber: Fiber.Fiber<unknown, unknown>, store: object): ReadonlyArray<string> | undefined => {
   let streams: ReadonlyArray<string> | undefined
   for (let one = fiber.getRef(Deciding); one !== undefined; one = one.outer) {
-    if (one.repositories === repositories && !one.isOver) streams = [...one.streams, ...(streams ?? [])]
+    if (one.store === store && !one.isOver) streams = [...one.streams, ...(streams ?? [])]
   }
   return streams
 }
 
 /** Takes a decision on streams; one that is there at once executes nothing. */
 export const deciding = <A, E, R>(
-  repositories: object,
+  store: object,
   streams: ReadonlyArray<string>,
   decision: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
   Exit.isExit(decision)
     ? decision
     : Effect.withFiber((fiber) => {
-        const mark: Deciding = { repositories, streams, outer: fiber.getRef(Deciding), isOver: false }
+        const mark: Deciding = { store, streams, outer: fiber.getRef(Deciding), isOver: false }
         underWay++
         return Effect.onExit(Effect.provideService(decision, Deciding, mark), () =>
           Effect.sync(() => {
@@ -54,12 +67,12 @@ export const deciding = <A, E, R>(
  * an Effect that is under way, that costs nothing.
  */
 export const insteadOfTurn = <A, E, R>(
-  repositories: object,
+  store: object,
   streams: ReadonlyArray<string>,
   command: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> | undefined => {
   const fiber = underWay === 0 ? undefined : Fiber.getCurrent()
-  const taken = fiber && decidedOn(fiber, repositories)
+  const taken = fiber && decidedOn(fiber, store)
   if (taken === undefined) return undefined
   const own = streams.find((stream) => taken.includes(stream))
   return own === undefined

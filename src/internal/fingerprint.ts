@@ -15,12 +15,16 @@ export const fingerprint = ({ ast }: Schema.Constraint): string => {
   return made
 }
 
+const MOST = 1000
+
 type Description = string | number | boolean | null | ReadonlyArray<Description>
 
 /** `seen`: the schemas that were described, in that order; a recursive one is named by its number. */
 const describe = (ast: SchemaAST.AST, seen: Map<SchemaAST.AST, number>): Description => {
   const number = seen.get(ast)
   if (number !== undefined) return number
+  // one that makes itself anew at each step has no end
+  if (seen.size === MOST) return "…"
   seen.set(ast, seen.size)
   const of = (part: SchemaAST.AST) => describe(part, seen)
   const encoding = (ast.encoding ?? []).map(({ to }) => of(to))

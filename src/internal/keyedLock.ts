@@ -24,7 +24,8 @@ interface Turn {
   resume: ((effect: Effect.Effect<void>) => void) | undefined
 }
 
-export const make = (): KeyedLock => {
+/** `onWait`: what is done beside one who waits, for as long as it waits. */
+export const make = (onWait?: (key: string) => Effect.Effect<void> | undefined): KeyedLock => {
   /** Those who wait, for each key whose lock is held; `undefined` until somebody does. */
   const locks = new Map<string, Set<Turn> | undefined>()
 
@@ -47,10 +48,12 @@ export const make = (): KeyedLock => {
   const inLine = (key: string, turn: Turn): Effect.Effect<void> => {
     const waiting = locks.get(key) ?? new Set()
     locks.set(key, waiting.add(turn))
-    return Effect.callback<void>((resume) => {
+    const wait = Effect.callback<void>((resume) => {
       if (turn.owns) resume(Effect.void)
       else turn.resume = resume
     })
+    const beside = onWait?.(key)
+    return beside === undefined ? wait : Effect.raceFirst(wait, Effect.andThen(beside, Effect.never))
   }
 
   return {

@@ -34,7 +34,7 @@ const toMillis = (input: Duration.Input): number | undefined => {
 export const expectedProblem = (expected: unknown): string | undefined =>
   expected === "NoStream" || typeof expected === "number"
     ? undefined
-    : `the expected version is 0, 1, 2… or "NoStream", not ${JSON.stringify(expected)} of type ${typeof expected}; make a number of an HTTP header's text`
+    : `the expected version is 0, 1, 2… or "NoStream", not ${typeof expected === "bigint" ? expected : JSON.stringify(expected)} of type ${typeof expected}; make a number of an HTTP header's text`
 
 /** Checks an option that is a number of something. */
 export const checkCount = (

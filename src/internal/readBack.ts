@@ -4,7 +4,8 @@
  * Most schemas can't have such values, which is decided once for each: looking at those costs nothing. Others can: two
  * members of a union may have the same JSON, a transformation may lose something, `undefined` in an array is `null`.
  */
-import { Equal, Schema, SchemaAST } from "effect"
+import { Equal, Option, Result, Schema, SchemaAST } from "effect"
+import { fieldsOfClass, isOneOf, reaches, representationOf } from "./schemaNodes.ts"
 
 /** The way to a value within another; empty for the whole. */
 export type Path = ReadonlyArray<PropertyKey>
@@ -16,10 +17,13 @@ export type FindDifference = (value: unknown, readBack: unknown) => Path | undef
 export const differenceFinder = (ast: SchemaAST.AST): FindDifference | undefined => {
   let isSafe = safe.get(ast)
   if (isSafe === undefined) {
-    isSafe = comesBack(ast, new Set())
+    isSafe = comesBack(ast)
     safe.set(ast, isSafe)
   }
-  return isSafe ? undefined : finderOf(ast, false)
+  if (isSafe) return undefined
+  const find = finderOf(ast, false)
+  // most values come back: that is seen without going by the schema
+  return (value, readBack) => (findDifference(value, readBack) === undefined ? undefined : find(value, readBack))
 }
 
 /** Whether the values of a schema always come back. */
@@ -33,16 +37,11 @@ const HERE: Path = []
 
 // --- which schemas have only values that come back -------------------------------------------------------------------
 
-/** `open`: the schemas that this one is part of, which a recursive schema comes to again. */
-const comesBack = (ast: SchemaAST.AST, open: ReadonlySet<SchemaAST.AST>): boolean => {
-  if (open.has(ast)) return true
-  const within = new Set(open).add(ast)
-  // a schema that makes itself anew at each step has no end
-  if (within.size > 100) return false
-  if (ast.encoding !== undefined) {
-    const fields = fieldsOfClass(ast)
-    return fields !== undefined && comesBack(fields, within)
-  }
+const comesBack = (ast: SchemaAST.AST): boolean => !reaches(ast, mayNotComeBack)
+
+/** Whether a value of this node may not come back, whatever is in it. */
+const mayNotComeBack = (ast: SchemaAST.AST): boolean => {
+  if (ast.encoding !== undefined) return fieldsOfClass(ast) === undefined
   switch (ast._tag) {
     case "String":
     case "TemplateLiteral":
@@ -55,48 +54,35 @@ const comesBack = (ast: SchemaAST.AST, open: ReadonlySet<SchemaAST.AST>): boolea
     case "Literal":
     case "Enum":
     case "Never":
-      return true
+    case "Arrays":
+    case "Suspend":
+      return false
     case "Objects":
       return (
-        !hasNoFields(ast) &&
-        ast.propertySignatures.every(({ type }) => comesBack(type, within)) &&
-        ast.indexSignatures.every(
-          ({ parameter, type }) => parameter.encoding === undefined && comesBack(type, within) && !isUndefinedOr(type)
-        )
+        hasNoFields(ast) ||
+        ast.indexSignatures.some(({ parameter, type }) => parameter.encoding !== undefined || isUndefinedOr(type))
       )
-    case "Arrays":
-      return [...ast.elements, ...ast.rest].every((item) => comesBack(item, within))
     case "Union":
-      return ast.types.every((type) => comesBack(type, within)) && areDistinct(membersOf(ast))
-    case "Suspend":
-      return comesBack(ast.thunk(), within)
+      return !areDistinct(membersOf(ast))
     case "Declaration":
-      return isKnownToComeBack(ast) && ast.typeParameters.every((type) => comesBack(type, within))
+      return !isKnownToComeBack(ast)
     default:
-      return false
+      return true
   }
 }
 
 /** Values of `effect/Schema` whose JSON has all of them, if it has all of what is in them. */
-const KNOWN = [
-  ...["Date", "DateTimeUtc", "DateTimeZoned", "TimeZone", "TimeZoneNamed", "TimeZoneOffset", "Duration"],
-  ...["BigDecimal", "Uint8Array", "URL", "SemVer", "ByteSize"],
-  ...["Option", "Result", "Chunk", "HashMap", "HashSet", "ReadonlyMap", "ReadonlySet"]
-].map((name) => `effect/schema/${name}`)
-
-const isKnownToComeBack = ({ annotations }: SchemaAST.Declaration): boolean =>
-  KNOWN.includes((annotations as Schema.Annotations.Declaration<unknown> | undefined)?.representation?.id ?? "")
+const isKnownToComeBack = isOneOf(() => [
+  ...[Schema.Date, Schema.DateTimeUtc, Schema.DateTimeZoned, Schema.TimeZone, Schema.TimeZoneNamed],
+  ...[Schema.TimeZoneOffset, Schema.Duration, Schema.BigDecimal, Schema.Uint8Array, Schema.URL],
+  ...[Schema.Option(Schema.String), Schema.Result(Schema.String, Schema.String), Schema.Chunk(Schema.String)],
+  ...[Schema.HashMap(Schema.String, Schema.String), Schema.HashSet(Schema.String)],
+  ...[Schema.ReadonlyMap(Schema.String, Schema.String), Schema.ReadonlySet(Schema.String)]
+])
 
 /** It says nothing of its values, which may be anything. */
 const hasNoFields = ({ indexSignatures, propertySignatures }: SchemaAST.Objects): boolean =>
   propertySignatures.length === 0 && indexSignatures.length === 0
-
-/** The fields of a `Schema.Class`, which are what is written of it. */
-const fieldsOfClass = (ast: SchemaAST.AST): SchemaAST.AST | undefined => {
-  if (!SchemaAST.isDeclaration(ast) || ast.encoding?.length !== 1) return undefined
-  const [fields] = ast.typeParameters
-  return fields !== undefined && ast.encoding[0].to === fields && SchemaAST.isObjects(fields) ? fields : undefined
-}
 
 const isUndefinedOr = (ast: SchemaAST.AST): boolean =>
   SchemaAST.isUnion(ast) ? ast.types.some(isUndefinedOr) : SchemaAST.isUndefined(ast) || SchemaAST.isVoid(ast)
@@ -184,7 +170,8 @@ const tagsOf = (ast: SchemaAST.AST): ReadonlyMap<PropertyKey, unknown> => {
   if (!SchemaAST.isObjects(fields)) return tags
   for (const { name, type } of fields.propertySignatures) {
     if (SchemaAST.isLiteral(type) && type.encoding === undefined && !SchemaAST.isOptional(type)) {
-      tags.set(name, type.literal)
+      // as it is written
+      tags.set(name, typeof type.literal === "bigint" ? String(type.literal) : type.literal)
     }
   }
   return tags
@@ -234,6 +221,8 @@ type Fields = Readonly<Record<PropertyKey, unknown>>
 
 const isObject = (value: unknown): value is Fields => typeof value === "object" && value !== null
 
+const under = (key: PropertyKey, path: Path | undefined): Path | undefined => path && [key, ...path]
+
 const compareClass =
   (fields: FindDifference): FindDifference =>
   (value, readBack) =>
@@ -278,8 +267,17 @@ const compareEntries = (
   }
 }
 
-const acceptor = (ast: SchemaAST.AST): ((value: unknown) => boolean) =>
-  Schema.is(Schema.make<Schema.ConstraintCodec<unknown, unknown>>(SchemaAST.toType(ast)))
+/** Whether a value is of a schema; a check of the user's that throws on it says no. */
+const acceptor = (ast: SchemaAST.AST): ((value: unknown) => boolean) => {
+  const is = Schema.is(Schema.make<Schema.ConstraintCodec<unknown, unknown>>(SchemaAST.toType(ast)))
+  return (value) => {
+    try {
+      return is(value)
+    } catch {
+      return false
+    }
+  }
+}
 
 const compareItems = ({ elements, rest }: SchemaAST.Arrays, all: boolean): FindDifference => {
   const [repeated, ...last] = rest.map((item) => partFinder(item, all))
@@ -310,8 +308,8 @@ const compareMembers = ({ types }: SchemaAST.Union, all: boolean): FindDifferenc
 
 /** Values of a declared schema, such as dates, maps and options. */
 const compareDeclared = (ast: SchemaAST.Declaration): FindDifference => {
-  // to be equivalent, what is in them need not be the same
-  if (ast.typeParameters.length > 0) return findDifference
+  const [one, other] = ast.typeParameters.map((type) => finderOf(type, true))
+  if (one !== undefined) return compareContainer(representationOf(ast), one, other ?? findDifference)
   const isOfSchema = acceptor(ast)
   const isEquivalent = Schema.toEquivalence(Schema.make<Schema.Schema<unknown>>(SchemaAST.toType(ast)))
   return (value, readBack) => {
@@ -321,19 +319,85 @@ const compareDeclared = (ast: SchemaAST.Declaration): FindDifference => {
   }
 }
 
-/** Finds a difference between any two values. -0 is 0, and a property that is missing is `undefined`. */
+/** What is in them is compared by its own schema: to be equivalent, it need not be the same. */
+const compareContainer = (id: string | undefined, one: FindDifference, other: FindDifference): FindDifference => {
+  switch (id) {
+    case "effect/schema/Option":
+      return (value, readBack) =>
+        Option.isOption(value) && Option.isOption(readBack) && value._tag === readBack._tag
+          ? under("value", Option.isSome(value) ? one(value.value, Option.getOrUndefined(readBack)) : undefined)
+          : HERE
+    case "effect/schema/Result":
+      return (value, readBack) => {
+        if (!Result.isResult(value) || !Result.isResult(readBack) || value._tag !== readBack._tag) return HERE
+        return Result.isSuccess(value)
+          ? under("success", one(value.success, Option.getOrUndefined(Result.getSuccess(readBack))))
+          : under("failure", other(value.failure, Option.getOrUndefined(Result.getFailure(readBack))))
+      }
+    case "effect/schema/ReadonlyMap":
+    case "effect/schema/HashMap":
+      return compareAll((value, readBack) => comparePair(one, other, value, readBack))
+    case "effect/schema/ReadonlySet":
+    case "effect/schema/HashSet":
+    case "effect/schema/Chunk":
+      return compareAll(one)
+    default:
+      return findDifference
+  }
+}
+
+const comparePair = (key: FindDifference, item: FindDifference, value: unknown, readBack: unknown): Path | undefined =>
+  Array.isArray(value) && Array.isArray(readBack)
+    ? (under(0, key(value[0], readBack[0])) ?? under(1, item(value[1], readBack[1])))
+    : HERE
+
+/** Items in their order; of those that have none, such as a set's that are known by their hashes, in any. */
+const compareAll =
+  (find: FindDifference): FindDifference =>
+  (value, readBack) => {
+    if (!isIterable(value) || !isIterable(readBack)) return HERE
+    const [items, others] = [[...value], [...readBack]]
+    if (items.length !== others.length) return HERE
+    for (const [i, item] of items.entries()) {
+      const found = find(item, others[i])
+      if (found !== undefined && !others.some((other) => find(item, other) === undefined)) return [i, ...found]
+    }
+    return undefined
+  }
+
+const isIterable = (value: unknown): value is Iterable<unknown> => isObject(value) && Symbol.iterator in value
+
+/**
+ * Finds a difference between any two values. -0 is 0, a property that is missing is `undefined`, and functions are no
+ * values. Of a class it is asked what it says of itself before its members are compared.
+ */
 const findDifference: FindDifference = (value, readBack) => {
   if (value === readBack || (Number.isNaN(value) && Number.isNaN(readBack))) return undefined
+  if (typeof value === "function" && typeof readBack === "function") return undefined
   if (!isObject(value) || !isObject(readBack) || !haveSamePrototype(value, readBack)) return HERE
-  if (value instanceof Date) return Equal.equals(value, readBack) ? undefined : HERE
+  if (value instanceof Date) return Object.is(value.getTime(), Number(readBack)) ? undefined : HERE
   const [items, others] = [itemsOf(value), itemsOf(readBack)]
   if (items !== undefined && others !== undefined) return compareLists(items, others)
-  if (Equal.isEqual(value) && Equal.equals(value, readBack)) return undefined
+  if (!isPlain(value) && areTheSame(value, readBack)) return undefined
   for (const key of new Set([...Object.keys(value), ...Object.keys(readBack)])) {
     const found = findDifference(value[key], readBack[key])
     if (found !== undefined) return [key, ...found]
   }
   return undefined
+}
+
+const isPlain = (value: object): boolean => haveSamePrototype(value, {})
+
+/** Whether two values of a class are the same by what the class has for that. */
+const areTheSame = (value: Fields, readBack: Fields): boolean => {
+  try {
+    if (Equal.isEqual(value)) return Equal.equals(value, readBack)
+    if (typeof value.equals === "function" && value.equals(readBack) === true) return true
+    const [a, b] = [value.valueOf(), readBack.valueOf()]
+    return !isObject(a) && Object.is(a, b)
+  } catch {
+    return false
+  }
 }
 
 /** JSON has one kind of objects: one without a prototype is the same. */

@@ -69,7 +69,7 @@ export const makeRepositories = ({
     const every = aggregate.snapshotEvery
     if (every === undefined || multiples(before, every) === multiples(after, every)) return Effect.void
     // whoever gets the answer may change it
-    return snapshots.save(aggregate, toInstance(id, ownCopy(aggregate, after))).pipe(
+    return snapshots.save(aggregate, toInstance(id, ownCopy(aggregate, after)), after.eventId).pipe(
       Effect.catchCause((cause) =>
         Effect.logWarning(`no snapshot of "${StreamName.of(aggregate.name, id)}" could be kept`, cause)
       ),
@@ -117,14 +117,15 @@ export const makeRepositories = ({
         const accepted =
           reason === undefined ? executed : Effect.fail(new RecorderFailure({ operation: "execute", reason }))
         return withSpan("Repository.execute", { stream })(
-          withLock(stream)(accepted, () => insteadOfTurn(states, [stream], accepted))
+          withLock(stream)(accepted, () => insteadOfTurn(store, [stream], accepted))
         ) as never
       },
       forget: (id) => Effect.sync(() => states.forget(streamOf(id))),
       history: (id, options) => store.read(aggregate, id, options),
       snapshot: Effect.fnUntraced(function* (id) {
-        const instance = yield* get(id)
-        yield* snapshots.save(aggregate, instance)
+        const rebuilt = (yield* states.fresh(aggregate, id)) ?? (yield* notFound(aggregate, id))
+        const instance = toInstance(id, ownCopy(aggregate, rebuilt))
+        yield* snapshots.save(aggregate, instance, rebuilt.eventId)
         return instance
       })
     }
@@ -140,7 +141,7 @@ export const makeRepositories = ({
     const attempt = onConflictAgain(streams, () => attemptTransaction(named, decide as never))
     // always in the same order, so that two transactions never wait for each other
     const [last, ...others] = [...streams].sort().toReversed()
-    const instead = () => insteadOfTurn(states, streams, attempt)
+    const instead = () => insteadOfTurn(store, streams, attempt)
     const inTurn =
       last === undefined
         ? attempt

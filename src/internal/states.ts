@@ -18,7 +18,7 @@ import { withSpan } from "./tracing.ts"
 export interface Rebuilt {
   readonly state: unknown
   readonly version: number
-  /** The id of the event at this version; `undefined` of a snapshot's, which does not have it. */
+  /** The id of the event at this version; `undefined` where a snapshot of earlier releases does not know it. */
   readonly eventId: string | undefined
   /**
    * When the oldest of the keys was asked for that its events were decrypted with, in milliseconds since the epoch;
@@ -67,6 +67,9 @@ export const make = (
 ): States => {
   const { keysTrustedFor } = store
   const cache = new Lru<{ readonly aggregate: Aggregate.Any; readonly rebuilt: Rebuilt }>(capacity)
+
+  /** How often something was forgotten. */
+  let forgotten = 0
 
   /** Whether a key that a state was decrypted with was asked for so long ago that it may be gone. */
   const isExpired = ({ keysSince }: Rebuilt, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
@@ -128,7 +131,9 @@ export const make = (
   ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
     const page = yield* store.readPage(aggregate, stream, { known: from.version, upTo })
     if (page.known === undefined || (from.eventId ?? page.known.id) !== page.known.id) return undefined
-    return page.events.length === 0 ? from : yield* foldPages(aggregate, from, page)
+    // a snapshot of earlier releases does not know it
+    const known = from.eventId === undefined ? { ...from, eventId: page.known.id } : from
+    return page.events.length === 0 ? known : yield* foldPages(aggregate, known, page)
   })
 
   /** Rebuilds from the snapshot, if there is one that helps, and the events behind it. */
@@ -140,7 +145,7 @@ export const make = (
     const stream = StreamName.of(aggregate.name, id)
     const snapshot = yield* snapshots.load(aggregate, id)
     if (snapshot !== undefined && (upTo === undefined || snapshot.version <= upTo)) {
-      const from = { ...snapshot, eventId: undefined, keysSince: Number.POSITIVE_INFINITY }
+      const from = { eventId: undefined, ...snapshot, keysSince: Number.POSITIVE_INFINITY }
       const rebuilt = yield* goOn(aggregate, stream, from, upTo)
       if (rebuilt !== undefined) return rebuilt
     }
@@ -181,7 +186,10 @@ export const make = (
     },
     mapWithKeyAge,
     remember: (aggregate, stream, rebuilt) => remember(aggregate, stream, ownCopy(aggregate, rebuilt)),
-    forget: (stream) => cache.delete(stream),
+    forget: (stream) => {
+      forgotten++
+      cache.delete(stream)
+    },
     learnFrom: ({ stream, actual }) => {
       const known = cache.get(stream)?.rebuilt.version
       if (known !== undefined && (actual === "NoStream" || actual < known)) cache.delete(stream)
@@ -191,8 +199,10 @@ export const make = (
         const stream = StreamName.of(aggregate.name, id)
         const known = cached(aggregate, stream, fiber)
         const span = withSpan("Repository.load", { stream, cached: count(known) })
+        const before = forgotten
         return Effect.map(span(current(aggregate, id, known)), (rebuilt) => {
-          if (rebuilt !== undefined) remember(aggregate, stream, rebuilt)
+          // what was read before something was forgotten may be what was to be forgotten
+          if (rebuilt !== undefined && forgotten === before) remember(aggregate, stream, rebuilt)
           return rebuilt
         })
       }),

@@ -65,7 +65,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
     loaded: ReadonlyArray<Underway>,
     decide: (states: Readonly<Record<string, unknown>>) => unknown
   ) {
-    const decided = yield* take(states, loaded, decide)
+    const decided = yield* take(store, loaded, decide)
     const prepared = yield* Effect.forEach(loaded, (one) => prepare(one, decided(one.participant.name)))
     return prepared.map((one) => ({ ...one, after: foldUnderway(one) }))
   })
@@ -119,7 +119,7 @@ const foldUnderway = ({ participant, before, prepared, keysSince }: Underway): R
 
 /** Takes the decision, if all participants are what they have to be: the outcome for each of them, by its name. */
 const take = (
-  repositories: object,
+  store: object,
   loaded: ReadonlyArray<Underway>,
   decide: (states: Readonly<Record<string, unknown>>) => unknown
 ): Effect.Effect<(name: string) => unknown, unknown> =>
@@ -134,11 +134,26 @@ const take = (
     const decision = decide(states)
     const decided = Effect.isEffect(decision) ? (decision as Effect.Effect<unknown, unknown>) : Effect.succeed(decision)
     const streams = loaded.map(({ participant }) => streamOf(participant))
-    return Effect.map(deciding(repositories, streams, decided), (events) => {
-      const byName = (events ?? {}) as Readonly<Record<string, unknown>>
+    return Effect.map(deciding(store, streams, decided), (events) => {
+      const byName = outcomesOf(events)
       const stranger = Object.keys(byName).find((name) => !Object.hasOwn(states, name))
       if (stranger !== undefined) throw new Error(`the transaction has no participant "${stranger}"`)
       // a participant may be called as a member of every object is
       return (name: string) => (Object.hasOwn(byName, name) ? byName[name] : undefined)
     })
   })
+
+/** The events by participant; throws on what has none by name, where they would be lost. */
+const outcomesOf = (decided: unknown): Readonly<Record<string, unknown>> => {
+  if (decided === undefined) return {}
+  if (typeof decided === "object" && decided !== null) {
+    const prototype = Object.getPrototypeOf(decided)
+    if (prototype === Object.prototype || prototype === null) return decided as Readonly<Record<string, unknown>>
+  }
+  const isPromise = decided instanceof Promise
+  throw new Error(
+    isPromise
+      ? "the decision of a transaction is a promise; one that has to wait returns an Effect, such as Effect.promise(...)"
+      : "the decision of a transaction returns an object with the events of each participant by its name"
+  )
+}

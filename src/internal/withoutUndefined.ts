@@ -123,10 +123,20 @@ const rewriteProperty = (type: SchemaAST.AST): SchemaAST.AST => {
 const withContext = (ast: SchemaAST.AST, context: SchemaAST.Context): SchemaAST.AST =>
   Object.assign(Object.create(Object.getPrototypeOf(ast), Object.getOwnPropertyDescriptors(ast)), { context })
 
-const acceptsUndefined = (ast: SchemaAST.AST): boolean =>
-  Schema.is(Schema.make<Schema.ConstraintCodec<unknown, unknown>>(SchemaAST.toType(ast)))(undefined)
+/** A check of the user's may throw on a value that it was not made for: then it is none. */
+const acceptsUndefined = (ast: SchemaAST.AST): boolean => {
+  try {
+    return Schema.is(Schema.make<Schema.ConstraintCodec<unknown, unknown>>(SchemaAST.toType(ast)))(undefined)
+  } catch {
+    return false
+  }
+}
 
 const decodesToUndefined = (ast: SchemaAST.AST, json: unknown): boolean => {
-  const decoded = Schema.decodeUnknownOption(Schema.make<Schema.ConstraintCodec<unknown, unknown>>(ast))(json)
-  return Option.isSome(decoded) && decoded.value === undefined
+  try {
+    const decoded = Schema.decodeUnknownOption(Schema.make<Schema.ConstraintCodec<unknown, unknown>>(ast))(json)
+    return Option.isSome(decoded) && decoded.value === undefined
+  } catch {
+    return false
+  }
 }

@@ -8,10 +8,11 @@ import { tooLarge, unstorable } from "./parameters.ts"
 import { loadSnapshot, saveSnapshot } from "./sql/queries.ts"
 
 /** The snapshots beside a log. */
-export const snapshots = ({ query, schema }: PostgresDatabase): SnapshotRecorder["Service"] => {
+export const snapshots = ({ inTransaction, query, schema }: PostgresDatabase): SnapshotRecorder["Service"] => {
   const save = saveSnapshot(schema)
   const load = loadSnapshot(schema)
   return SnapshotRecorder.of({
+    inTransaction,
     save: ({ stream, version, schemaVersion, encoding, payload, createdAt, modifiedAt }) =>
       Effect.suspend(() => {
         const isText = typeof payload === "string"

@@ -287,7 +287,9 @@ const services = (
         writing(SAVE_SNAPSHOT).run(stream, version, schemaVersion, encoding, payload, createdAt, modifiedAt)
         return Result.void
       }),
-    load: (stream) => read("load a snapshot", ({ one }) => one(LOAD_SNAPSHOT).get(stream) as StoredSnapshot | undefined)
+    load: (stream) =>
+      read("load a snapshot", ({ one }) => one(LOAD_SNAPSHOT).get(stream) as StoredSnapshot | undefined),
+    inTransaction: recorder.inTransaction
   })
 
   return Context.make(Recorder, recorder).pipe(
