@@ -147,7 +147,7 @@ export class KurrentClient extends Context.Service<
       options: { readonly expected: ExpectedRevision }
     ) => Effect.Effect<Appended, KurrentError | WrongExpectedRevision | StreamTombstoned>
     /**
-     * Changes the metadata of a stream, with what others set meanwhile: the change is made anew on that, up to ten times.
+     * Changes the metadata of a stream, with what others set meanwhile: the change is made anew on that, up to fifteen times.
      * What the change leaves as it was (`{ ...metadata, maxCount: 10 }`) stays.
      */
     readonly updateStreamMetadata: (

@@ -1,5 +1,5 @@
 /** Appends to one stream and to several. */
-import { Effect } from "effect"
+import { Effect, Schedule } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/appendAll.ts"
@@ -21,6 +21,9 @@ const APPEND = "append"
 
 const WITHOUT_POSITION =
   "the server does not tell the position of what was appended: the stream was deleted meanwhile, or it is older than 22.6"
+
+/** For how long, and how often, is looked for what was refused for, until it is taken for hidden. */
+const SOON = Schedule.upTo(Schedule.exponential("10 millis"), { duration: "2 seconds" })
 
 const failure = (reason: string): RecorderFailure => new RecorderFailure({ operation: APPEND, reason })
 
@@ -59,6 +62,17 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
       ([last]): ExpectedVersion => last?.version ?? "NoStream"
     )
 
+  const metadataOf = (stream: StreamName) =>
+    Effect.map(
+      log.readServerStream(`$$${names.toServer(stream)}`, { direction: "backward", from: "end", limit: 1 }),
+      ([last]): Rules => rulesOf(last?.event?.data)
+    )
+
+  /**
+   * Whoever begins a stream has seen none: if nothing of it will ever be read, to try again would not end. What it was
+   * refused for can be read a moment later than it is refused, so that what is read does not tell; the refusal does, with
+   * what the stream's metadata hide.
+   */
   const wrongVersion = (
     { stream, expected }: Pick<Append, "stream" | "expected">,
     { actual }: WrongExpectedRevision
@@ -66,12 +80,17 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
     const wrong = (actual: ExpectedVersion) => Effect.fail(new WrongExpectedVersion({ stream, expected, actual }))
     if (actual === "NoStream") return wrong(actual)
     if (typeof actual === "bigint" && expected !== "NoStream") return wrong(Number(actual))
-    // whoever begins a stream has seen none: if nothing of it can be read, to try again would not end
-    return Effect.flatMap(
-      actualVersion(stream),
-      (found): Effect.Effect<never, WrongExpectedVersion | RecorderError> =>
-        found === "NoStream" ? Effect.fail(failure(deleted(stream))) : wrong(found)
-    )
+    return Effect.gen(function* () {
+      const { begins, isAged } = yield* metadataOf(stream)
+      if (typeof actual === "bigint" && actual < begins) return yield* Effect.fail(failure(deleted(stream)))
+      if (typeof actual === "bigint" && !isAged) return yield* wrong(Number(actual))
+      // too old, or not there yet
+      const found = yield* Effect.repeat(actualVersion(stream), {
+        schedule: SOON,
+        while: (found) => found === "NoStream"
+      })
+      return yield* found === "NoStream" ? Effect.fail(failure(deleted(stream))) : wrong(found)
+    })
   }
 
   /**
@@ -82,9 +101,8 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
     Effect.forEach(
       appends.filter(({ expected }) => expected === "NoStream"),
       ({ stream }) =>
-        Effect.flatMap(
-          log.readServerStream(`$$${names.toServer(stream)}`, { direction: "backward", from: "end", limit: 1 }),
-          ([metadata]) => (isTruncated(metadata?.event?.data) ? Effect.fail(failure(deleted(stream))) : Effect.void)
+        Effect.flatMap(metadataOf(stream), ({ begins }) =>
+          begins > 0n ? Effect.fail(failure(deleted(stream))) : Effect.void
         ),
       { concurrency: 16, discard: true }
     )
@@ -172,6 +190,19 @@ const toAppendError = (stream: string, error: CallError): RecorderError =>
     ? failure(`the stream "${stream}" has a tombstone: its name can't be used again`)
     : toRecorderError(APPEND, error)
 
-/** Whether the metadata of a stream says that events at its beginning are gone. */
-const isTruncated = (metadata: unknown): boolean =>
-  typeof metadata === "object" && metadata !== null && "$tb" in metadata && metadata.$tb !== 0
+/** What the metadata of a stream hide of it. */
+interface Rules {
+  /** The first revision that can be read. */
+  readonly begins: bigint
+  /** Whether events are hidden when they are old. */
+  readonly isAged: boolean
+}
+
+const rulesOf = (metadata: unknown): Rules => {
+  const { $tb, $maxAge }: { readonly $tb?: unknown; readonly $maxAge?: unknown } =
+    typeof metadata === "object" && metadata !== null ? metadata : {}
+  return {
+    begins: typeof $tb === "number" && Number.isInteger($tb) && $tb > 0 ? BigInt($tb) : 0n,
+    isAged: $maxAge !== undefined
+  }
+}

@@ -1,5 +1,5 @@
 /** The metadata of streams: the last event of a stream of its own, `$$<stream>`, which is read and appended to as any. */
-import { Duration, Effect } from "effect"
+import { Duration, Effect, Schedule } from "effect"
 import type { Connection } from "./connection.ts"
 import { only } from "./errors.ts"
 import type { KurrentError, WrongExpectedRevision } from "./KurrentError.ts"
@@ -94,8 +94,8 @@ export const setStreamMetadata = (
   )
 }
 
-/** How often a change is begun anew when others change the same metadata. */
-const ATTEMPTS = 10
+/** How often a change is begun anew when others change the same metadata, which can be read a moment after it is refused. */
+const AGAIN = Schedule.upTo(Schedule.jittered(Schedule.exponential("5 millis", 1.5)), { times: 15 })
 
 export const updateStreamMetadata = (
   connection: Connection,
@@ -107,7 +107,7 @@ export const updateStreamMetadata = (
     const changed = change(metadata)
     yield* setStreamMetadata(connection, stream, changed, { expected: revision })
     return changed
-  }).pipe(Effect.retry({ times: ATTEMPTS, while: ({ _tag }) => _tag === "WrongExpectedRevision" }))
+  }).pipe(Effect.retry({ schedule: AGAIN, while: ({ _tag }) => _tag === "WrongExpectedRevision" }))
 
 const ROLES = { read: "$r", write: "$w", delete: "$d", readMetadata: "$mr", writeMetadata: "$mw" } as const
 

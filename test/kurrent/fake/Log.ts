@@ -158,11 +158,11 @@ export class Log {
     return groups
   }
 
-  /** Takes back what was read from the disk. */
+  /** Takes what another log, or an earlier one, has written. */
   restore(group: Group): void {
     if (group.events.length === 0) this.#others.push(group.start)
     for (const event of group.events) this.#index(event)
-    this.newest = group.events.length
+    if (group.events.length > 0) this.newest = group.events.length
     this.head = group.end
   }
 

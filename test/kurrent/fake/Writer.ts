@@ -1,24 +1,45 @@
-/** The one writer of a log: it does all that waits at once, makes it durable at once, and only then shows and answers it. */
+/**
+ * The one writer of a log: it does all that waits at once, makes it durable at once, and only then shows and answers it.
+ *
+ * There are two logs: what is written, which decides what is accepted, and what can be read, which has it a moment later. So
+ * who loses a race is refused before the event that won can be read, as on the server.
+ */
 import type { Disk } from "./disk.ts"
 import type { Group, Log } from "./Log.ts"
 
 interface Job {
   /** Changes the log and answers with what goes to the disk, and with what to say when it is there. */
-  readonly write: (log: Log) => { readonly groups: ReadonlyArray<Group>; readonly answer: () => void }
+  readonly write: (log: Log) => {
+    readonly groups: ReadonlyArray<Group>
+    /** Whether it is refused, which is said at once. */
+    readonly refused?: boolean
+    readonly answer: () => void
+  }
 }
 
 /** How many jobs are done at once at most, if more keeps coming. */
 const most = 500
 
+/** How much later, in milliseconds, what others were refused for can be read. */
+const indexing = 3
+
 export class Writer {
-  readonly #log: Log
+  readonly #written: Log
+  readonly #shown: Log
   readonly #disk: Disk | undefined
+  readonly #lag: () => number
   readonly #jobs: Array<Job> = []
   readonly #listeners = new Set<() => void>()
 
-  constructor(log: Log, disk: Disk | undefined) {
-    this.#log = log
+  /** What waits to be shown, in the order in which it was written. */
+  readonly #hidden: Array<{ readonly later: number; readonly show: () => void }> = []
+
+  /** `lag`: for how many milliseconds what is written can't be read yet. */
+  constructor(logs: { readonly written: Log; readonly shown: Log }, disk: Disk | undefined, lag: () => number) {
+    this.#written = logs.written
+    this.#shown = logs.shown
     this.#disk = disk
+    this.#lag = lag
   }
 
   submit(write: Job["write"]): void {
@@ -40,16 +61,36 @@ export class Writer {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Nothing else runs between the change of the log and its flush, so nobody reads what a crash could take back. */
+  /** Nothing is shown before it is flushed, so nobody reads what a crash could take back. */
   #flush(): void {
-    const results = this.#jobs.splice(0).map(({ write }) => write(this.#log))
+    const results = this.#jobs.splice(0).map(({ write }) => write(this.#written))
     const groups = results.flatMap((result) => result.groups)
-    if (groups.length > 0) {
-      this.#disk?.write(groups)
-      const listeners = [...this.#listeners]
-      this.#listeners.clear()
-      for (const listener of listeners) listener()
+    if (groups.length > 0) this.#disk?.write(groups)
+    const refused = results.filter((result) => result.refused === true)
+    for (const { answer } of refused) answer()
+    const show = () => {
+      for (const group of groups) this.#shown.restore(group)
+      if (groups.length > 0) {
+        const listeners = [...this.#listeners]
+        this.#listeners.clear()
+        for (const listener of listeners) listener()
+      }
+      for (const result of results) if (result.refused !== true) result.answer()
     }
-    for (const { answer } of results) answer()
+    const later = Math.max(this.#lag(), groups.length > 0 && refused.length > 0 ? indexing : 0)
+    if (this.#hidden.push({ later, show }) === 1) this.#show()
+  }
+
+  /** Shows what was written, one after the other. */
+  #show(): void {
+    const [next] = this.#hidden
+    if (next === undefined) return
+    const show = () => {
+      next.show()
+      this.#hidden.shift()
+      this.#show()
+    }
+    if (next.later === 0) show()
+    else setTimeout(show, next.later)
   }
 }

@@ -30,6 +30,7 @@ export const write = (
       const { groups, outcome } = run(log)
       return {
         groups,
+        refused: outcome.result === "failed",
         answer: () => {
           if (kind === "appends" && faults.takeDropAfterWrite()) return context.dropConnection(caller)
           if (outcome.result !== "unanswerable") answer(outcome)

@@ -18,6 +18,7 @@ export interface Subscription {
 }
 
 export interface Context {
+  /** What can be read. */
   readonly log: Log
   readonly writer: Writer
   readonly faults: Faults

@@ -27,6 +27,7 @@ export class Faults {
   #dropsBefore = 0
   #dropsAfter = 0
   #partialHeads = 0
+  #lag = 0
   #subscriptionDrops: { readonly after: number; remaining: number } | undefined
   #leader: Endpoint | undefined
   #held = 0
@@ -83,6 +84,11 @@ export class Faults {
     this.#partialHeads = count
   }
 
+  /** What is written can be read, and is answered, only so much later; what is refused is refused at once. 0 ends it. */
+  showLater(milliseconds: number): void {
+    this.#lag = milliseconds
+  }
+
   /** Every subscription ends with an error. */
   endSubscriptions(why: "shutdown" | "slow" = "shutdown"): void {
     this.#reach.endSubscriptions(
@@ -121,6 +127,7 @@ export class Faults {
     this.#dropsBefore = 0
     this.#dropsAfter = 0
     this.#partialHeads = 0
+    this.#lag = 0
     this.#leader = undefined
     this.#subscriptionDrops = undefined
     return this.#reach.acceptConnections()
@@ -129,6 +136,11 @@ export class Faults {
   /** Which node gossip says is the leader, if not this one. */
   get leader(): Endpoint | undefined {
     return this.#leader
+  }
+
+  /** For how many milliseconds what is written can't be read yet. */
+  get lag(): number {
+    return this.#lag
   }
 
   /** How many calls were accepted and are never answered. */

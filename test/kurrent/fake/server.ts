@@ -36,10 +36,12 @@ const host = "127.0.0.1"
 export const startFake = async (options: FakeOptions = {}): Promise<Fake> => {
   const settings = settingsOf(options)
   const disk = options.directory === undefined ? undefined : openDisk(options.directory)
+  const written = new Log()
   const log = new Log()
-  for (const group of disk?.groups ?? []) log.restore(group)
-  disk?.write(log.boot())
-  if (disk === undefined) log.boot()
+  for (const group of disk?.groups ?? []) written.restore(group)
+  const booted = written.boot()
+  disk?.write(booted)
+  for (const group of [...(disk?.groups ?? []), ...booted]) log.restore(group)
 
   // The sockets are accepted here and not in grpc-js, so that a fault can reset one of them.
   const sockets = new Map<string, Net.Socket>()
@@ -93,7 +95,7 @@ export const startFake = async (options: FakeOptions = {}): Promise<Fake> => {
   })
   const context: Context = {
     log,
-    writer: new Writer(log, disk),
+    writer: new Writer({ written, shown: log }, disk, () => faults.lag),
     faults,
     settings,
     subscriptions,
