@@ -44,6 +44,12 @@ const UNAVAILABLE = 14
 const PERMISSION_DENIED = 7
 const UNAUTHENTICATED = 16
 
+/**
+ * What a node says that starts, has too much to do, or waits until a leader is elected: of batched appends without a code,
+ * of other calls at times with one that tells nothing.
+ */
+const NOT_HANDLED = /server is (?:not ready|(?:too )?busy)|no leader info available|NotHandledReason/i
+
 /** What is wrong with a call on a stream (or on none: then `stream` is empty). */
 export const toCallError = (operation: string, stream: string, cause: unknown): CallError => {
   const error = (typeof cause === "object" && cause !== null ? cause : {}) as Raw
@@ -91,6 +97,7 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
     case ErrorType.APPEND_RECORD_SIZE_EXCEEDED:
       return failure(tooLarge(said, error.maxAppendSize ?? error.maxSize))
   }
+  if (NOT_HANDLED.test(said)) return unavailable(said.replace("Could not recognize ", ""))
   // of appends to several streams the client does not know the server's answer
   if (error.code === FAILED_PRECONDITION && /\bleader\b/i.test(said)) return unavailable(said)
   if (said.includes("MaximumAppendEventSizeExceeded") || error.code === RESOURCE_EXHAUSTED)

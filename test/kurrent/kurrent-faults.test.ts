@@ -1,8 +1,9 @@
 /** What the network and the server can do to calls and followers: each is answered in time, and recorded once. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Schedule } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Schedule, Stream } from "effect"
 import type { Recorder } from "effect-eventsourcing"
 import { Position, StreamName } from "effect-eventsourcing"
+import { KurrentClient } from "effect-eventsourcing/kurrent"
 import { storedEvent, storedEvents } from "effect-eventsourcing/testing"
 import { Counter, increase } from "../support/dog.ts"
 import type { Log } from "./support/log.ts"
@@ -234,6 +235,68 @@ describe.concurrent("a server that is not the leader", () => {
       fake.faults.notLeader("subscriptions", "127.0.0.1", fake.port, 2)
       const seen = yield* watch(log)
       yield* seen.until(() => seen.ids.length === 2)
+    })
+  )
+})
+
+describe("a server that starts, has too much to do, or elects a leader", () => {
+  for (const why of ["starting", "busy", "electing"] as const) {
+    onFake(`G7 is unavailable; commands are sent again with the same ids, and readers go on: ${why}`, () =>
+      Effect.gen(function* () {
+        const { fake, log } = yield* own()
+        const seen = yield* watch(log)
+        const append = newAppend("Dog-a", 3)
+        fake.faults.notHandled(why, 1, "appends")
+        assert.strictEqual((yield* Effect.flip(log.recorder.append(append)))._tag, "RecorderUnavailable")
+        fake.faults.notHandled(why, 2, "appends", "reads", "subscriptions")
+        const counters = log.repository.of(Counter)
+        assert.deepInclude(yield* counters.execute(id, Counter.Started()), { version: 0 })
+        // recorded, and the answer lost; then not ready for what is sent again
+        fake.faults.dropAfterWrite()
+        const executing = yield* Effect.forkScoped(counters.execute(id, increase), { startImmediately: true })
+        yield* eventually(
+          "it was recorded",
+          Effect.map(idsOf(log), ({ length }) => length === 2)
+        )
+        fake.faults.notHandled(why, 2)
+        assert.deepInclude(yield* Fiber.join(executing), { state: 1, version: 1 })
+        fake.faults.endSubscriptions()
+        yield* seen.until(() => seen.ids.length === 2 && seen.states.at(-1)?._tag === "Live")
+        assert.lengthOf(yield* idsOf(log), 2)
+      })
+    )
+  }
+
+  onFake("is unavailable to every call of the client", () =>
+    Effect.gen(function* () {
+      const fake = yield* ownFake()
+      const client = yield* Effect.map(
+        Layer.build(Layer.fresh(KurrentClient.layer({ connectionString: fake.uri }))),
+        Context.get(KurrentClient)
+      )
+      const event = { type: "Happened", data: {} }
+      const calls = {
+        append: client.append("Dog-a", [event], { expected: "NoStream" }),
+        appendToStreams: client.appendToStreams([{ stream: "Dog-b", expected: "NoStream", events: [event] }]),
+        appendRecords: client.appendRecords([{ stream: "Dog-c", ...event }]),
+        deleteStream: client.deleteStream("Dog-a"),
+        info: client.persistentSubscriptions.info("Dog-a", "group"),
+        readStream: Stream.runCollect(client.readStream("Dog-a")),
+        readAll: Stream.runCollect(client.readAll())
+      }
+      for (const why of ["starting", "electing"] as const) {
+        fake.faults.notHandled(why)
+        const errors = yield* Effect.forEach(
+          Object.entries<Effect.Effect<unknown, { readonly _tag: string }>>(calls),
+          ([name, call]) => Effect.map(Effect.flip(call), ({ _tag }) => `${name} ${_tag}`),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(
+          errors,
+          Object.keys(calls).map((name) => `${name} KurrentUnavailable`),
+          why
+        )
+      }
     })
   )
 })

@@ -276,7 +276,11 @@ export const batchAppend =
           respond(id, stream, (response) => fillBatchResponse(response, stream, outcome))
           if (!ended && call.readableEnded && unanswered === 0) call.end()
         },
-        refuse
+        (refusal) => {
+          if (refusal.batch === undefined) return refuse(refusal)
+          unanswered -= 1
+          fail(id, stream, Errors.batch.notHandled(refusal.batch))
+        }
       )
     })
     call.on("end", () => {

@@ -11,6 +11,8 @@ export interface Refusal {
   readonly trailers?: Readonly<Record<string, string | Buffer>>
   /** How the newer protocol says it, if otherwise. */
   readonly v2?: Refusal
+  /** How it is said of one of the batched appends, if the others go on. */
+  readonly batch?: string
 }
 
 /** What grpc-js takes for one. */
@@ -47,6 +49,33 @@ export const notLeader = (host: string, port: number): Refusal => ({
     `The server is not the leader node and cannot handle the request. Please retry your request against the leader node directly at ${host}:${port}`
   )
 })
+
+/** Why a node does nothing for anybody: it starts, it has too much to do, or the cluster elects a leader. */
+export type NotHandled = "starting" | "busy" | "electing"
+
+export const notHandled: Readonly<Record<NotHandled, Refusal>> = {
+  starting: {
+    ...refusal(Grpc.status.UNAVAILABLE, "Server Is Not Ready"),
+    batch: "Server Is Not Ready",
+    v2: refusal(
+      Grpc.status.UNAVAILABLE,
+      "The server is not yet ready to handle requests. Please try again after 3 seconds."
+    )
+  },
+  busy: {
+    ...refusal(Grpc.status.UNAVAILABLE, "Server Is Too Busy"),
+    batch: "Server Is Busy",
+    v2: refusal(
+      Grpc.status.UNAVAILABLE,
+      "The server is currently overloaded and cannot handle the request. Please try again after 5 seconds."
+    )
+  },
+  electing: {
+    ...refusal(Grpc.status.UNKNOWN, "No leader info available in response"),
+    batch: "No leader info available in response",
+    v2: refusal(Grpc.status.INTERNAL, "Append failed to process callback message")
+  }
+}
 
 export const streamDeleted = (stream: string) =>
   refusal(Grpc.status.FAILED_PRECONDITION, `Event stream '${stream}' is deleted.`, {
@@ -187,7 +216,9 @@ export const batch = {
     details.setMessage(message)
     return statusOf(Grpc.status.INVALID_ARGUMENT, "BadRequest", details, "event_store.client.BadRequest")
   },
-  of: ({ code, details }: Refusal) => statusOf(code, details, new shared.Unknown(), "event_store.client.Unknown")
+  of: ({ code, details }: Refusal) => statusOf(code, details, new shared.Unknown(), "event_store.client.Unknown"),
+  /** Without a code, and with details that say nothing. */
+  notHandled: (message: string) => statusOf(Grpc.status.OK, message, new googleEmpty.Empty(), "google.protobuf.Empty")
 }
 
 const detailed = (code: Grpc.status, message: string, details: Serializable, type: string) =>

@@ -74,6 +74,11 @@ export class Faults {
     this.refuse(kind, Errors.notLeader(host, port), count)
   }
 
+  /** Calls of these kinds are told that the server starts, has too much to do, or elects a leader; so many of each. */
+  notHandled(why: Errors.NotHandled, count = Number.MAX_SAFE_INTEGER, ...which: ReadonlyArray<Kind>): void {
+    for (const kind of which.length === 0 ? kinds : which) this.refuse(kind, Errors.notHandled[why], count)
+  }
+
   /** Gossip says that another node is the leader, and the fake a follower; without a host it is the leader again. */
   elect(host?: string, port = 2113): void {
     this.#leader = host === undefined ? undefined : { host, port }
