@@ -12,7 +12,7 @@ import type { Encoded } from "./codec.ts"
 import { fromEvent } from "./codec.ts"
 import type { Connection } from "./connection.ts"
 import type { CallError } from "./errors.ts"
-import type { ClientResolvedEvent, ResolvedEvent } from "./events.ts"
+import type { ClientResolvedEvent, RecordedEvent, ResolvedEvent } from "./events.ts"
 import type { Names } from "./names.ts"
 import type { StreamPage } from "./pages.ts"
 import { readStreamPage } from "./pages.ts"
@@ -43,6 +43,12 @@ const unreadable = (stream: string, revision: bigint, cause: unknown): Unreadabl
   return new RecorderFailure({ operation: "read the log", reason, cause })
 }
 
+/** Whether it is what the server ends a stream with that was removed for good: no event of it, at no version of it. */
+const isTombstone = ({ type, revision }: Pick<RecordedEvent, "type" | "revision">): boolean =>
+  type === "$streamDeleted" && revision === TOMBSTONE
+
+const TOMBSTONE = 2n ** 63n - 1n
+
 const find = (
   names: Names,
   event: Encoded & { readonly revision: bigint },
@@ -53,8 +59,8 @@ const find = (
     if (commit === undefined) throw new Error("the server does not tell its position; it is older than 22.6")
     const position = fromStorage(commit)
     const stream = names.fromServer(serverStream)
-    return stream === undefined
-      ? { stream, position }
+    return stream === undefined || isTombstone(event)
+      ? { stream: undefined, position }
       : fromEvent(event, { stream, version: Number(event.revision), position })
   } catch (cause) {
     return unreadable(serverStream, event.revision, cause)

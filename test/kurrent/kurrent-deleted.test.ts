@@ -1,11 +1,12 @@
 /** Streams that somebody has deleted or cut off on the server: nothing is ever rebuilt into a wrong state in silence. */
 import { assert, describe, it } from "@effect/vitest"
 import { KurrentDBClient } from "@kurrent/kurrentdb-client"
-import { Effect, Schedule, Stream } from "effect"
-import { StreamName } from "effect-eventsourcing"
+import { Effect, Layer, Schedule, Stream, SubscriptionRef } from "effect"
+import { Projection, ProjectionRunner, StreamName, Subscription } from "effect-eventsourcing"
+import { MemoryViews } from "effect-eventsourcing/memory"
 import { storedEvents } from "effect-eventsourcing/testing"
 import { Counter, increase } from "../support/dog.ts"
-import { newAppend, openLog } from "./support/log.ts"
+import { newAppend, openLog, watch } from "./support/log.ts"
 import { uri } from "./support/server.ts"
 
 const id = Counter.Id.make("1")
@@ -149,6 +150,88 @@ describe("G8 a stream that was deleted", () => {
           assert.deepStrictEqual(yield* said(one), { ...nothing, create: "RecorderFailure" }, how)
         }
       }
+    })
+  )
+})
+
+describe("G8 a tombstone is no event of the log", () => {
+  const Total = Projection.make("total", {
+    aggregates: [Counter],
+    view: Projection.memory(() => 0),
+    handlers: { Counter: { Started: Projection.ignore, Increased: (_event, view) => view.update((n) => n + 1) } }
+  })
+
+  it.live("reads of all, forward and backward, with filters, and the head go on over it", () =>
+    Effect.gen(function* () {
+      const { counters, log, onServer } = yield* counted
+      const other = Counter.Id.make("2")
+      yield* counters.execute(other, Counter.Started())
+      yield* onServer((client, stream) => client.tombstoneStream(stream))
+      const before = yield* log.recorder.head
+      assert.strictEqual(before, (yield* log.recorder.readAll({ limit: 100 })).at(-1)?.position)
+      // a page that the tombstone is the end of
+      for (const [limit, direction] of [
+        [11, "forward"],
+        [12, "forward"],
+        [1, "backward"],
+        [100, "backward"]
+      ] as const) {
+        const page = yield* log.recorder.readAll({ limit, direction })
+        assert.lengthOf(page, Math.min(limit, 11))
+        assert.notInclude(
+          page.map(({ type }) => type),
+          "$streamDeleted"
+        )
+      }
+      const { position } = yield* counters.execute(other, increase)
+      for (const filter of [undefined, { categories: ["Counter"] }, { types: ["Counter.Increased"] }]) {
+        const page = yield* log.recorder.readAll({ after: before, limit: 100, filter })
+        assert.deepStrictEqual(
+          page.map(({ position }) => position),
+          [position]
+        )
+      }
+      assert.strictEqual(yield* log.recorder.head, position)
+      assert.lengthOf(yield* log.recorder.readAll({ filter: { types: ["$streamDeleted"] }, limit: 10 }), 0)
+      assert.strictEqual(yield* Stream.runCount(log.store.readAll([Counter])), 12)
+    })
+  )
+
+  it.live("followers, those who catch up and those who are live, go on over it", () =>
+    Effect.gen(function* () {
+      const { counters, log, onServer } = yield* counted
+      const other = Counter.Id.make("2")
+      yield* counters.execute(other, Counter.Started())
+      const filters = [undefined, { categories: ["Counter"] }, { types: ["Counter.Increased", "$streamDeleted"] }]
+      const live = yield* Effect.forEach(filters, (filter) => watch(log, { filter }))
+      for (const seen of live) yield* seen.until(() => seen.states.at(-1)?._tag === "Live")
+      yield* onServer((client, stream) => client.tombstoneStream(stream))
+      const { position } = yield* counters.execute(other, increase)
+      const late = yield* Effect.forEach(filters, (filter) => watch(log, { filter }))
+      for (const seen of [...live, ...late]) yield* seen.until(() => seen.position() === position)
+      for (const [n, count] of [12, 12, 10].entries()) {
+        assert.lengthOf(live[n]?.ids ?? [], count)
+        assert.deepStrictEqual(live[n]?.ids, late[n]?.ids)
+      }
+    })
+  )
+
+  it.live("a projection and a subscription to its kind of aggregate go on over it, from the start and live", () =>
+    Effect.gen(function* () {
+      const { counters, log, onServer } = yield* counted
+      const other = Counter.Id.make("2")
+      yield* counters.execute(other, Counter.Started())
+      const program = Effect.gen(function* () {
+        const runner = yield* ProjectionRunner.make(Total)
+        yield* Stream.runHead(Stream.filter(SubscriptionRef.changes(runner.state), ({ _tag }) => _tag === "Live"))
+        yield* onServer((client, stream) => client.tombstoneStream(stream))
+        const { position } = yield* counters.execute(other, increase)
+        yield* Projection.wait(Total, position, { timeout: "10 seconds" })
+        assert.strictEqual(yield* Projection.read(Total, (view) => view.get), 10)
+        const all = yield* Subscription.category(Counter).pipe(Stream.take(12), Stream.runCollect)
+        assert.lengthOf(all, 12)
+      })
+      yield* Effect.scoped(Effect.provide(program, Layer.merge(MemoryViews(), Layer.succeedContext(log.built))))
     })
   )
 })

@@ -3,7 +3,7 @@ import type { Scope } from "effect"
 import { Context, Effect, Fiber, Layer, Schedule, Stream } from "effect"
 import type { EventSourcingError, SnapshotRecorder } from "effect-eventsourcing"
 import { EventStore, Recorder, Repository, SnapshotStore, StreamName } from "effect-eventsourcing"
-import type { KurrentOptions } from "effect-eventsourcing/kurrent"
+import type { KurrentOptions, KurrentServices } from "effect-eventsourcing/kurrent"
 import { KurrentLayer } from "effect-eventsourcing/kurrent"
 import { storedEvents } from "effect-eventsourcing/testing"
 import type { Fake, FakeOptions } from "../fake/server.ts"
@@ -18,6 +18,7 @@ export interface Log {
   readonly snapshots: SnapshotStore.SnapshotStore["Service"]
   readonly repository: Repository.Repository["Service"]
   readonly prefix: string
+  readonly built: Context.Context<KurrentServices>
   /** Appends events behind the version that the stream has. */
   readonly append: (name: string, count?: number) => Effect.Effect<Recorder.Appended, unknown>
 }
@@ -43,6 +44,7 @@ export const openLog = (
       snapshots: Context.get(built, SnapshotStore.SnapshotStore),
       repository: Context.get(built, Repository.Repository),
       prefix,
+      built,
       append
     }
   })
