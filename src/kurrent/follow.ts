@@ -15,6 +15,7 @@ import type { Names } from "./names.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 import type { Checkpoint, Delivery, Subscription } from "./subscription.ts"
 import * as Subscriptions from "./subscription.ts"
+import * as Values from "./values.ts"
 
 /** How many events the server looks at, at the most, before it says how far it has come. */
 const SEARCH_WINDOW = 512
@@ -186,6 +187,8 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
           batches.length === 0 ? Effect.void : told({ _tag: isLive ? "Live" : "CatchingUp", position })
         )
       )
+      const reason = after === undefined ? undefined : Values.placeProblem("the position", after)
+      if (reason !== undefined) return Stream.fail(new RecorderFailure({ operation: OPERATION, reason }))
       yield* told({ _tag: "CatchingUp", position })
       return Stream.paginate(undefined, () =>
         Effect.map(patient, (batches) => [batches, Option.some(undefined)] as const)

@@ -19,6 +19,7 @@ import { readStreamPage } from "./pages.ts"
 import { patiently } from "./patience.ts"
 import { allPage } from "./reads.ts"
 import { toRecorderError } from "./recorderErrors.ts"
+import * as Values from "./values.ts"
 
 /** The most events that are asked for at once. */
 const PAGE = 4096
@@ -145,6 +146,8 @@ export const make = (connection: Connection, names: Names) => {
   }
 
   const readAll = Effect.fnUntraced(function* ({ direction = "forward", after, upTo, filter, limit }: ReadAll) {
+    const reason = after === undefined ? undefined : Values.placeProblem("the position", after)
+    if (reason !== undefined) return yield* Effect.fail(new RecorderFailure({ operation: "read the log", reason }))
     const isBackward = direction === "backward"
     const matches = matcher(filter)
     const page: Array<Notification> = []

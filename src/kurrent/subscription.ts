@@ -7,6 +7,7 @@ import { toCallError } from "./errors.ts"
 import type { ResolvedEvent } from "./events.ts"
 import { fromResolved } from "./events.ts"
 import { KurrentUnavailable } from "./KurrentError.ts"
+import * as Values from "./values.ts"
 
 /** A place that the server has looked up to: every event before it, and the one at it where both are the same. */
 export interface Checkpoint {
@@ -114,7 +115,11 @@ export const openSource = <S extends Source, Raw, A>({
     }
     subscription = yield* Effect.acquireRelease(
       Effect.try({
-        try: () => start((_, checkpoint) => say(checkpoint)),
+        try: () =>
+          start((_, checkpoint) => {
+            // servers before 24.10.5 say 2^64 - 1 where they have looked at little and found nothing: it is no place
+            if (Values.placeProblem("commit", checkpoint.commit) === undefined) say(checkpoint)
+          }),
         catch: (cause) => toCallError(operation, stream, cause)
       }),
       (subscription) =>

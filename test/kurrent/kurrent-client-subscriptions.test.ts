@@ -279,3 +279,24 @@ describe("faults of subscriptions", () => {
     })
   )
 })
+
+describe("an older server, which says position 2^64 - 1 where it has looked at little and found nothing", () => {
+  onOwnFake(
+    "no such checkpoint is given, and nothing is lost over a lost connection",
+    (fake) =>
+      Effect.gen(function* () {
+        const client = yield* KurrentClient
+        const heard = yield* listen((onState) =>
+          client.subscribeToAll({ filter: { on: "stream", prefixes: ["Later-"] }, onState })
+        )
+        yield* until(() => heard.caughtUp() === 1, "the end")
+        fake.faults.refuse("subscriptions", { code: 14, details: "not now" }, 1)
+        fake.faults.endSubscriptions()
+        yield* insistently(client.append("Later-a", happenedMany(3), { expected: "NoStream" }))
+        yield* until(() => heard.revisions().length === 3, "what was recorded meanwhile")
+        const checkpoints = heard.items.flatMap((item) => (item._tag === "Checkpoint" ? [item.checkpoint.commit] : []))
+        assert.isTrue(checkpoints.every((commit) => commit < 2n ** 63n))
+      }),
+    { server: { version: "24.6.0" } }
+  )
+})

@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { jsonEvent, KurrentDBClient } from "@kurrent/kurrentdb-client"
 import type { Scope } from "effect"
 import { Effect, Stream } from "effect"
-import type { Position, Recorder, StoredEvent } from "effect-eventsourcing"
-import { StreamName } from "effect-eventsourcing"
+import type { Recorder, StoredEvent } from "effect-eventsourcing"
+import { Position, StreamName } from "effect-eventsourcing"
 import { storedEvent } from "effect-eventsourcing/testing"
 import { random } from "../support/random.ts"
 import type { Log } from "./support/log.ts"
@@ -348,4 +348,66 @@ describe("what a follower goes on from after it was cut off", () => {
       60_000
     )
   }
+})
+
+describe("an older server, which says position 2^64 - 1 where it has looked at little and found nothing", () => {
+  for (const filter of [
+    { categories: ["Later"] },
+    { types: ["Later.Happened"] },
+    { categories: ["Later"], types: ["Later.Happened"] }
+  ]) {
+    onFake(`G3 followers tell no such position, and lose nothing: ${JSON.stringify(filter)}`, () =>
+      Effect.gen(function* () {
+        const fake = yield* ownFake({ version: "24.6.0" })
+        const log = yield* openLog({ connectionString: fake.uri })
+        const { position } = yield* append(log, "Dog-a", "Dog.Registered")
+        const seen = yield* watch(log, { filter })
+        yield* seen.until(() => seen.states.at(-1)?._tag === "Live")
+        yield* seen.until(() => seen.position() === position)
+        const first = yield* append(log, "Later-a", "Later.Happened", "Later.Happened")
+        yield* seen.until(() => seen.ids.length === 2)
+        assert.strictEqual(seen.position(), first.position)
+        // and over a connection that is lost
+        fake.faults.refuse("subscriptions", { code: 14, details: "not now" }, 3)
+        fake.faults.endSubscriptions()
+        yield* append(log, "Later-b", "Later.Happened")
+        yield* seen.until(() => seen.ids.length === 3)
+        assert.deepStrictEqual(seen.ids, yield* expected(log, filter))
+      })
+    )
+  }
+
+  onFake(
+    "G3 a follower loses nothing that is recorded while its connection is lost, though nothing fitted before",
+    () =>
+      Effect.gen(function* () {
+        const fake = yield* ownFake({ version: "24.6.0" })
+        const log = yield* openLog({ connectionString: fake.uri })
+        const filter = { categories: ["Later"] }
+        const seen = yield* watch(log, { filter })
+        yield* seen.until(() => seen.states.at(-1)?._tag === "Live")
+        fake.faults.refuse("subscriptions", { code: 14, details: "not now" }, 2)
+        fake.faults.endSubscriptions()
+        yield* append(log, "Later-a", "Later.Happened", "Later.Happened")
+        yield* seen.until(() => seen.ids.length === 2)
+      })
+  )
+})
+
+describe("a position that no event can have", () => {
+  it.live("is a failure of followers and of reads, and no silence", () =>
+    Effect.gen(function* () {
+      const log = yield* openLog()
+      yield* append(log, "Dog-a", "Dog.Registered")
+      const after = Position.Position.make(2n ** 64n - 1n)
+      for (const filter of [undefined, { categories: ["Dog"] }]) {
+        const followed = yield* Effect.flip(
+          Effect.timeout(Stream.runHead(log.recorder.follow({ after, filter })), "10 seconds")
+        )
+        assert.deepInclude(followed, { _tag: "RecorderFailure" })
+        const read = yield* Effect.flip(log.recorder.readAll({ after, filter, limit: 1 }))
+        assert.deepInclude(read, { _tag: "RecorderFailure" })
+      }
+    })
+  )
 })

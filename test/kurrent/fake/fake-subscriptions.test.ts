@@ -160,7 +160,7 @@ describe("to $all", () => {
   })
 
   onlyFake("an older server says that it has caught up, and not where", async () => {
-    const fake = await startOwn({ version: "24.10.6" })
+    const fake = await startOwn({ version: "24.6.0" })
     const heard = listen(connect(fake.uri).subscribeToAll())
     await until(() => heard.caughtUp.length > 0)
     expect(heard.caughtUp).toEqual([{}])

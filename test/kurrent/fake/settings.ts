@@ -23,21 +23,33 @@ export interface Settings {
   readonly appendRecords: boolean
   /** Whether a subscription that has caught up says when and where. */
   readonly caughtUpSaysWhere: boolean
+  /** Whether one that has looked at less than an interval, and found nothing, says that it has come to position 2^64 - 1. */
+  readonly checkpointsBeforeStart: boolean
 }
 
 const mebibyte = 1024 * 1024
 
 export const settingsOf = (options: FakeOptions): Settings => {
   const version = options.version ?? "26.1.0"
-  const [major = 0, minor = 0] = version.split(".").map(Number)
-  const since = (since: number) => major + minor / 100 >= since
+  const since = (text: string) => compare(version, text) >= 0
   return {
     version,
     credentials: options.credentials,
-    maxAppendSize: options.maxAppendSize ?? (since(25.01) ? 256 * mebibyte : mebibyte),
-    maxAppendEventSize: options.maxAppendEventSize ?? (since(25.01) ? 16 * mebibyte : Number.MAX_SAFE_INTEGER),
-    appendSession: since(25.01),
-    appendRecords: since(26),
-    caughtUpSaysWhere: since(25)
+    maxAppendSize: options.maxAppendSize ?? (since("25.1.0") ? 256 * mebibyte : mebibyte),
+    maxAppendEventSize: options.maxAppendEventSize ?? (since("25.1.0") ? 16 * mebibyte : Number.MAX_SAFE_INTEGER),
+    appendSession: since("25.1.0"),
+    appendRecords: since("26.0.0"),
+    caughtUpSaysWhere: since("25.0.1") || (since("24.10.5") && !since("25.0.0")),
+    checkpointsBeforeStart: !since("24.10.5")
   }
+}
+
+/** Versions by their numbers. */
+const compare = (a: string, b: string): number => {
+  const [numbers, others] = [a, b].map((version) => version.split(".").map(Number))
+  for (const n of [0, 1, 2]) {
+    const difference = (numbers?.[n] ?? 0) - (others?.[n] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return 0
 }

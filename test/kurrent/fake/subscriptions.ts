@@ -113,6 +113,9 @@ interface Place {
 }
 
 const beforeStart: Place = { commit: -1, prepare: -1 }
+/** The same, as a number without a sign. */
+const unsignedBeforeStart: Place = { commit: 2 ** 64, prepare: 2 ** 64 }
+const placeText = (place: number) => (place >= 2 ** 64 ? "18446744073709551615" : String(place))
 const start: Place = { commit: 0, prepare: 0 }
 const at = (position: number): Place => ({ commit: position, prepare: position })
 const isBefore = (a: Place, b: Place) => a.commit < b.commit || (a.commit === b.commit && a.prepare < b.prepare)
@@ -138,12 +141,15 @@ export const subscribeToAll = async (
   let index: number
 
   let lastSentCheckpoint = beforeStart
+  const isOld = context.settings.checkpointsBeforeStart
   const sendCheckpoint = async () => {
-    if (wanted === undefined || !isAfter(checkpoint, lastSentCheckpoint)) return
-    lastSentCheckpoint = checkpoint
+    // an older server compares without a sign, so that nothing comes after a place before the start
+    const place = isOld && isBefore(checkpoint, start) ? unsignedBeforeStart : checkpoint
+    if (wanted === undefined || !isAfter(place, lastSentCheckpoint)) return
+    lastSentCheckpoint = place
     const message = new streams.ReadResp.Checkpoint()
-    message.setCommitPosition(String(checkpoint.commit))
-    message.setPreparePosition(String(checkpoint.prepare))
+    message.setCommitPosition(placeText(place.commit))
+    message.setPreparePosition(placeText(place.prepare))
     message.setTimestamp(now())
     const response = new streams.ReadResp()
     response.setCheckpoint(message)
@@ -179,15 +185,16 @@ export const subscribeToAll = async (
         await sendEvent(context, channel, request, event)
         checkpoint = at(event.position)
       }
-      if (isBefore(checkpoint, page) && isBefore(page, next)) checkpoint = page
+      if (!isOld && isBefore(checkpoint, page) && isBefore(page, next)) checkpoint = page
       considered += looked
       if (atEnd) {
-        if (isBefore(checkpoint, start) && isBefore(start, next)) checkpoint = start
+        if (!isOld && isBefore(checkpoint, start) && isBefore(start, next)) checkpoint = start
         await sendCheckpoint()
         return undefined
       }
       if (wanted !== undefined && considered >= wanted.interval) {
         considered %= wanted.interval
+        if (isBefore(checkpoint, page)) checkpoint = page
         await sendCheckpoint()
       }
       page = next
