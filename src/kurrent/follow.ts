@@ -122,7 +122,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
       /** How far a follower has come that its filter left without events: to the last event before what was looked at. */
       const lookBehind = Effect.fnUntraced(function* () {
         const now = yield* Clock.currentTimeMillis
-        if (filter === undefined || from === undefined || now - lastLook < PACE) return undefined
+        if (filter === undefined || now - lastLook < PACE) return undefined
         lastLook = now
         if (isLive) {
           const head = yield* log.head
@@ -130,7 +130,9 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
           const [missed] = yield* log.readAll({ after: position, upTo: head, filter, limit: 1 })
           if (missed !== undefined) return undefined
           position = head
+          from = { commit: head, prepare: head }
         } else {
+          if (from === undefined) return undefined
           const [last] = yield* log.readAll({ direction: "backward", after: fromStorage(from.commit), limit: 1 })
           const reached = furthest(position, last?.position)
           if (reached === position) return undefined

@@ -364,6 +364,9 @@ describe("an older server, which says position 2^64 - 1 where it has looked at l
         const seen = yield* watch(log, { filter })
         yield* seen.until(() => seen.states.at(-1)?._tag === "Live")
         yield* seen.until(() => seen.position() === position)
+        // it goes on telling how far it is, though no checkpoint comes
+        const other = yield* append(log, "Dog-a", "Dog.Barked")
+        yield* seen.until(() => seen.position() === other.position)
         const first = yield* append(log, "Later-a", "Later.Happened", "Later.Happened")
         yield* seen.until(() => seen.ids.length === 2)
         assert.strictEqual(seen.position(), first.position)
