@@ -35,7 +35,7 @@ import { append, appendRecords, appendToStreams, deleteStream, tombstoneStream }
  *
  * Every call has the deadline of the connection (`ConnectionOptions.deadline`), and every failure is one of `KurrentError`.
  * `KurrentUnavailable` is worth another attempt; reads have made some by then, for about two seconds, and subscriptions go
- * on without end. A change that is under way is waited for, up to the deadline, also where its fiber is interrupted (G10).
+ * on without end. A change that is under way is waited for, for a second also where its fiber is interrupted (G10).
  *
  * Revisions (places in a stream) and positions (places in the total order, `$all`) are bigints from 0 on. Revisions have no
  * holes but where events were truncated; positions do.
@@ -105,7 +105,9 @@ export class KurrentClient extends Context.Service<
     /**
      * Reads all events, in pages. Whoever stops early leaves nothing behind that goes on.
      *
-     * A page that a filter leaves nearly nothing of may take the server longer than the deadline; subscribe instead.
+     * A page that a filter leaves nearly nothing of may take long: the server looks through some hundred events in a
+     * millisecond. It is waited for as long as the server answers other calls. Whoever stops waiting does not stop the
+     * search; subscribe instead where that matters.
      */
     readonly readAll: (options?: ReadAllOptions) => Stream.Stream<ReadEvent, KurrentError>
     /**

@@ -168,11 +168,13 @@ export const subscribeToStream = (
     // of a stream without visible events the start is where the next one will be
     end: Effect.map(lastRevision(connection, stream), (last) => (typeof last === "bigint" ? last : undefined)),
     open: (behind) =>
-      Subscriptions.open(operation, stream, connection.deadline, () =>
-        connection.client.subscribeToStream(
-          stream,
-          { fromRevision: behind ?? "start", resolveLinkTos: resolveLinks },
-          Subscriptions.readableOptions
+      Effect.flatMap(connection.subscriber, (client) =>
+        Subscriptions.open(operation, stream, connection.deadline, () =>
+          client.subscribeToStream(
+            stream,
+            { fromRevision: behind ?? "start", resolveLinkTos: resolveLinks },
+            Subscriptions.readableOptions
+          )
         )
       ),
     toError: only(operation, "StreamTombstoned"),
@@ -204,20 +206,26 @@ export const subscribeToAll = (
     operation,
     end: Effect.map(commitPosition(connection), (position) => (position === undefined ? undefined : at(position))),
     open: (behind) =>
-      Subscriptions.open(operation, "$all", connection.deadline, (checkpointReached) => {
-        const clientFilter =
-          filter === undefined
-            ? undefined
-            : toClientFilter(filter, { checkpointReached, checkpointInterval: 1, maxSearchWindow: checkpointInterval })
-        return connection.client.subscribeToAll(
-          {
-            fromPosition: behind ?? "start",
-            resolveLinkTos: resolveLinks,
-            ...(clientFilter === undefined ? {} : { filter: clientFilter })
-          },
-          Subscriptions.readableOptions
-        )
-      }),
+      Effect.flatMap(connection.subscriber, (client) =>
+        Subscriptions.open(operation, "$all", connection.deadline, (checkpointReached) => {
+          const clientFilter =
+            filter === undefined
+              ? undefined
+              : toClientFilter(filter, {
+                  checkpointReached,
+                  checkpointInterval: 1,
+                  maxSearchWindow: checkpointInterval
+                })
+          return client.subscribeToAll(
+            {
+              fromPosition: behind ?? "start",
+              resolveLinkTos: resolveLinks,
+              ...(clientFilter === undefined ? {} : { filter: clientFilter })
+            },
+            Subscriptions.readableOptions
+          )
+        })
+      ),
     toError: only(operation),
     placeOf: (event) => positionOf(operation, inPlace(event).position),
     behind: at,

@@ -11,7 +11,7 @@ import * as Connections from "./connection.ts"
 import { parse } from "./connectionString.ts"
 import type { KurrentError } from "./KurrentError.ts"
 import { KurrentFailure, KurrentUnavailable } from "./KurrentError.ts"
-import { patiently } from "./patience.ts"
+import { patiently, wasSilent } from "./patience.ts"
 
 /** How a server is connected to. What is given by itself takes precedence over what is in the connection string. */
 export interface ConnectionOptions {
@@ -27,7 +27,10 @@ export interface ConnectionOptions {
   readonly password?: Redacted.Redacted | undefined
   /** The certificates of authorities that are trusted, as PEM, or the path of a file with them. Default: Node's own. */
   readonly rootCertificate?: string | undefined
-  /** How long the server may take for an answer, or a page of a read. Default 10 seconds; at least 10 ms. */
+  /**
+   * How long the server may be silent while a call is under way. Default: `defaultDeadline` of the connection string, else 10
+   * seconds; at least 10 ms.
+   */
   readonly deadline?: Duration.Input | undefined
   /** How many appends, and other calls that change something, are under way at once; others wait. Default 256. */
   readonly maxInFlight?: number | undefined
@@ -43,7 +46,6 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
     const failure = (reason: string) => new KurrentFailure({ operation: OPERATION, reason })
     const milliseconds = (name: string, input: Duration.Input) =>
       Effect.mapError(Options.milliseconds(OPERATION, name, input, { least: 10 }), ({ reason }) => failure(reason))
-    const deadline = yield* milliseconds("deadline", options.deadline ?? "10 seconds")
     const timeout = yield* milliseconds("connectTimeout", options.connectTimeout ?? "5 seconds")
     const maxInFlight = options.maxInFlight ?? 256
     yield* Effect.mapError(Options.checkCount(OPERATION, "maxInFlight", maxInFlight, 1), ({ reason }) =>
@@ -56,6 +58,10 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
       rootCertificate: rootCertificate === undefined ? undefined : yield* certificateFile(rootCertificate)
     })
     if (Result.isFailure(parsed)) return yield* Effect.fail(failure(parsed.failure))
+    const { deadline: said, tls } = parsed.success
+    const deadline = yield* options.deadline === undefined && said !== undefined
+      ? milliseconds("defaultDeadline of the connection string", said)
+      : milliseconds("deadline", options.deadline ?? "10 seconds")
     const connection = yield* Connections.make(parsed.success, deadline, maxInFlight)
     // an append of nothing is answered by a server that understands it, and by the client for one that does not
     const isThere = connection
@@ -70,10 +76,19 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
           if (error._tag === "KurrentUnavailable" && isOfCertificate(error.reason)) {
             return failure(`the certificate of the server is not trusted, see rootCertificate (${error.reason})`)
           }
+          if (error._tag === "KurrentUnavailable" && isOfTls(error.reason)) {
+            const hint = tls
+              ? "it was asked with TLS: a server without it needs tls=false in the connection string"
+              : "it was asked without TLS: a server with it needs tls=true in the connection string"
+            const { cause, operation, reason } = error
+            return new KurrentUnavailable({ operation, reason: `${reason}; ${hint}`, cause })
+          }
           return error._tag === "KurrentFailure" || error._tag === "KurrentUnavailable" ? error : failure(error.message)
         })
       )
-    yield* Effect.timeoutOrElse(patiently(isThere), {
+    // it may be that it is slow to begin
+    const patient = Effect.retry(patiently(isThere), { while: wasSilent })
+    yield* Effect.timeoutOrElse(patient, {
       duration: timeout,
       orElse: () =>
         Effect.fail(new KurrentUnavailable({ operation: OPERATION, reason: `no answer within ${timeout} ms` }))
@@ -83,6 +98,12 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
 
 /** Whether a connection failed since the other side is not who it should be. */
 const isOfCertificate = (reason: string): boolean => /certificate|self[- ]signed|altname|CERT_|issuer/i.test(reason)
+
+/** Whether there was somebody who did not understand, or hung up: with TLS and without it are two languages. */
+const isOfTls = (reason: string): boolean =>
+  /ECONNRESET|EPROTO|wrong version number|socket hang up|protocol error|Failed to connect|Connection dropped|socket disconnected/i.test(
+    reason
+  )
 
 /** The file of certificates that are given as a path or as text: both halves of the client read it themselves. */
 const certificateFile = (given: string): Effect.Effect<string, KurrentFailure, Scope.Scope> => {

@@ -8,6 +8,8 @@ export interface Parsed {
   /** Whether there is one node, which is asked directly. */
   readonly isSingleNode: boolean
   readonly tls: boolean
+  /** What it says as `defaultDeadline`, in milliseconds. */
+  readonly deadline: number | undefined
   /** As they are, not percent-encoded. */
   readonly credentials: { readonly username: string; readonly password: string } | undefined
 }
@@ -119,13 +121,33 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
   }
   const known = username === undefined || password === undefined ? undefined : { username, password }
   const login = known === undefined ? "" : `${encode(known.username)}:${encode(known.password)}@`
+  const deadline = options.get("defaultDeadline")
   const query = [...options].map(([key, value]) => `${key}=${value}`).join("&")
   return Result.succeed({
     text: `kurrentdb${scheme?.[1]?.toLowerCase() ?? ""}://${login}${hosts}?${query}`,
     isSingleNode,
     tls: options.get("tls") !== "false",
+    deadline: deadline === undefined ? undefined : Number(deadline),
     credentials: known
   })
+}
+
+/** The pause before keep-alive that the client has where none is said. */
+const KEEP_ALIVE = 10_000
+
+/** Stands for "never", as a pause that timers can have. */
+const NEVER = 2_000_000_000
+
+/**
+ * The connection string of a client with a connection of its own. All clients of a process that talk to one address with the
+ * same settings share one, which carries a hundred calls; a pause before keep-alive that is some milliseconds longer is
+ * another setting.
+ */
+export const apart = (text: string, n: number): string => {
+  const [, given] = /[?&]keepAliveInterval=(-?\d+)/.exec(text) ?? []
+  const interval = given === undefined ? KEEP_ALIVE : Number(given) < 0 ? NEVER : Number(given)
+  const rest = text.replace(/([?&])keepAliveInterval=-?\d+&?/, "$1").replace(/[?&]$/, "")
+  return `${rest}${rest.includes("?") ? "&" : "?"}keepAliveInterval=${interval + n}`
 }
 
 const optionOf = (name: string): string | undefined =>

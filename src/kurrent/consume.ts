@@ -123,6 +123,7 @@ export const consume = (
   const narrow = toError(stream, group)
 
   const open = Effect.gen(function* () {
+    const client = yield* connection.subscriber
     let call: NodeJS.WritableStream | undefined
     let source: PersistentSubscriptionToStream | undefined
     let lastSent = Number.NEGATIVE_INFINITY
@@ -131,7 +132,6 @@ export const consume = (
       start: () => {
         const options = { bufferSize }
         const buffers = { readableHighWaterMark: bufferSize, writableHighWaterMark: bufferSize }
-        const { client } = connection
         const started =
           stream === "$all"
             ? client.subscribeToPersistentSubscriptionToAll(group, options, buffers)

@@ -55,13 +55,14 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
       }
       const head = filter === undefined ? undefined : yield* log.head
       const scope = yield* Scope.fork(parent)
+      const client = yield* Scope.provide(connection.subscriber, scope)
       const subscription = yield* Subscriptions.open(OPERATION, "$all", connection.deadline, (checkpointReached) => {
         const clientFilter = toClientFilter(names.filter(filter), {
           checkpointReached,
           checkpointInterval: 1,
           maxSearchWindow: SEARCH_WINDOW
         })
-        return connection.client.subscribeToAll(
+        return client.subscribeToAll(
           {
             fromPosition: from ?? "start",
             resolveLinkTos: false,
@@ -133,8 +134,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
           from = { commit: head, prepare: head }
         } else {
           if (from === undefined) return undefined
-          const [last] = yield* log.readAll({ direction: "backward", after: fromStorage(from.commit), limit: 1 })
-          const reached = furthest(position, last?.position)
+          const reached = furthest(position, yield* log.before(fromStorage(from.commit)))
           if (reached === position) return undefined
           position = reached
         }

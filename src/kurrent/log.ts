@@ -13,6 +13,7 @@ import { fromEvent } from "./codec.ts"
 import type { Connection } from "./connection.ts"
 import type { CallError } from "./errors.ts"
 import type { ClientResolvedEvent, RecordedEvent, ResolvedEvent } from "./events.ts"
+import * as Gaps from "./gaps.ts"
 import type { Names } from "./names.ts"
 import type { StreamPage } from "./pages.ts"
 import { readStreamPage } from "./pages.ts"
@@ -100,9 +101,28 @@ const ofLog = (
   return Effect.succeed(notifications)
 }
 
+/** Where an event of the server is, and whether it is of the log; without a look at what is in it. */
+const toPlace =
+  (names: Names) =>
+  ({ event, commitPosition }: ClientResolvedEvent) => ({
+    position: fromStorage(event?.position?.commit ?? commitPosition ?? 0n),
+    isOwn: event !== undefined && names.fromServer(event.streamId) !== undefined && !isTombstone(event)
+  })
+
+/** A page that takes longer, in milliseconds, is one of which it is kept in mind what was not found. */
+const SLOW = 200
+
+/** How many of the last events of all are looked at for one of the log. */
+const FEW = 32
+
+/** How long, in milliseconds, the server then looks for it. */
+const HEAD_SEARCH = 300
+
 /** Reads the log of such names. */
 export const make = (connection: Connection, names: Names) => {
   const toFound = fromClient(names)
+  const everything = names.filter(undefined)
+  const gaps = Gaps.make()
 
   /** Nothing, where there is no such stream, or no longer. */
   const orNothing = <A>(read: Effect.Effect<ReadonlyArray<A>, CallError>) =>
@@ -152,15 +172,25 @@ export const make = (connection: Connection, names: Names) => {
     const matches = matcher(filter)
     const page: Array<Notification> = []
     let last = after
+    const serverFilter = names.filter(filter)
+    const past = isBackward ? undefined : gaps.past([serverFilter, everything], after)
     while (page.length < limit) {
       // forward the server begins with the event at the position
       const overlap = !isBackward && last !== undefined ? 1 : 0
       const asked = Math.min(limit - page.length, PAGE) + overlap
-      const from = last ?? (isBackward ? "end" : "start")
-      const asking = { direction, from, limit: asked, filter: names.filter(filter), resolveLinks: false } as const
+      const isFirst = last === after
+      const from = (isFirst ? past : undefined) ?? last ?? (isBackward ? "end" : "start")
+      const asking = { direction, from, limit: asked, filter: serverFilter, resolveLinks: false } as const
+      const looked = seen?.to
+      const begun = performance.now()
       const read = yield* Effect.mapError(allPage(connection, asking, toFound), (error) =>
         toRecorderError("read the log", error)
       )
+      if (!isBackward && performance.now() - begun > SLOW) {
+        const [first] = read
+        const at = first === undefined ? looked : first instanceof RecorderFailure ? undefined : first.position
+        if (at !== undefined) gaps.note(serverFilter, { after: last, at })
+      }
       for (const notification of yield* ofLog(read)) {
         const { position } = notification
         if (last !== undefined && (isBackward ? position >= last : position <= last)) continue
@@ -176,12 +206,70 @@ export const make = (connection: Connection, names: Names) => {
     return page as ReadonlyArray<Notification>
   })
 
-  const head: Effect.Effect<Position | undefined, RecorderError> = Effect.map(
-    readAll({ direction: "backward", limit: 1 }),
-    ([event]) => event?.position
-  )
+  /** The last events of all, backward from the end: where they are, and whether they are of the log. */
+  const newest = (limit: number) =>
+    Effect.mapError(
+      allPage(
+        connection,
+        { direction: "backward", from: "end", limit, filter: undefined, resolveLinks: false },
+        toPlace(names)
+      ),
+      (error) => toRecorderError("read the log", error)
+    )
 
-  return { readServerStream, readStream, readAll, head }
+  /** The position of the last event before another, whosoever it is. */
+  const before = (position: Position) =>
+    Effect.map(
+      Effect.mapError(
+        allPage(
+          connection,
+          { direction: "backward", from: position, limit: 1, filter: undefined, resolveLinks: false },
+          toPlace(names)
+        ),
+        (error) => toRecorderError("read the log", error)
+      ),
+      ([last]) => last?.position
+    )
+
+  /** The head that was answered last, and which event was the last of all then. */
+  let seen: { readonly head: Position | undefined; readonly to: Position } | undefined
+  /** Whether the search for the last event has taken too long, and none was found without since. */
+  let isSparse = false
+
+  /**
+   * Among many events of others, the server would have to look through all of them for the last one of the log. Where that
+   * takes too long, the last event of all is as good: none of the log comes behind it that was there.
+   */
+  const head: Effect.Effect<Position | undefined, RecorderError> = Effect.gen(function* () {
+    const answer = (head: Position | undefined, to: Position) => {
+      seen = { head, to }
+      return head
+    }
+    const [end] = yield* newest(1)
+    if (end === undefined) return undefined
+    if (end.isOwn) {
+      isSparse = false
+      return answer(end.position, end.position)
+    }
+    if (seen?.to === end.position) return seen.head
+    const few = yield* newest(FEW)
+    const last = few.find(({ isOwn, position }) => isOwn && position <= end.position)
+    if (last !== undefined) {
+      isSparse = false
+      return answer(last.position, end.position)
+    }
+    const known = seen
+    if (known !== undefined && few.some(({ position }) => position <= known.to)) return answer(known.head, end.position)
+    if (few.length < FEW) return answer(undefined, end.position)
+    if (isSparse) return answer(end.position, end.position)
+    const search = readAll({ direction: "backward", limit: 1 })
+    const found = yield* Effect.timeoutOption(search, HEAD_SEARCH)
+    if (found._tag === "Some") return answer(found.value[0]?.position, end.position)
+    isSparse = true
+    return answer(end.position, end.position)
+  })
+
+  return { readServerStream, readStream, readAll, before, head }
 }
 
 /** What {@link make} makes. */

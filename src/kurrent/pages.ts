@@ -69,6 +69,27 @@ export const readStreamPage = <A = ResolvedEvent>(
         )
       )
 
+/**
+ * A server that looks through much for what a filter leaves says nothing meanwhile. It is not silent as long as it answers
+ * others: the deadline is about silence, not about work.
+ */
+const whileItLooks = (
+  { credentials, deadline }: Connection,
+  client: KurrentDBClient,
+  alive: () => void,
+  isOver: () => boolean
+): void => {
+  const options = { direction: "backwards", fromPosition: "end", maxCount: 1 } as const
+  const ask = async () => {
+    for await (const _ of client.readAll(credentials === undefined ? options : { ...options, credentials })) alive()
+  }
+  const timer = setInterval(() => {
+    if (isOver()) clearInterval(timer)
+    else ask().catch(() => {})
+  }, deadline / 3)
+  timer.unref()
+}
+
 // a limit of 0 makes the server spin
 export const readAllPage = <A = ResolvedEvent>(
   connection: Connection,
@@ -77,8 +98,9 @@ export const readAllPage = <A = ResolvedEvent>(
 ): Effect.Effect<ReadonlyArray<A>, CallError> =>
   page.limit <= 0
     ? Effect.succeed<ReadonlyArray<A>>([])
-    : connection.read("read $all", "$all", (client, alive) => {
+    : connection.read("read $all", "$all", (client, alive, isOver) => {
         const filter = page.filter === undefined ? undefined : toClientFilter(page.filter)
+        if (filter !== undefined) whileItLooks(connection, client, alive, isOver)
         return collect(
           client.readAll({
             direction: directionOf(page.direction),

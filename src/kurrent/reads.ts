@@ -9,7 +9,7 @@ import type { KurrentError, KurrentUnavailable, StreamError, StreamTombstoned } 
 import { KurrentFailure } from "./KurrentError.ts"
 import type { AllPage, StreamPage } from "./pages.ts"
 import { readAllPage, readStreamPage } from "./pages.ts"
-import { patiently } from "./patience.ts"
+import { patiently, wasSilent } from "./patience.ts"
 import * as Values from "./values.ts"
 
 /** How events are read. */
@@ -217,9 +217,9 @@ export const allPage = <A = ResolvedEvent>(
     Effect.catchTag(Effect.mapError(read, narrow), "KurrentUnavailable", (error) =>
       Effect.gen(function* () {
         // one that took too long was not refused
-        const isOther = error.cause === undefined
-        const isFilter = !isOther && filter !== undefined && (yield* isRead({ direction, from }))
-        const isPosition = !isOther && !isFilter && (yield* isRead({ direction: "forward", from: "start" }))
+        if (wasSilent(error)) return yield* Effect.fail(error)
+        const isFilter = filter !== undefined && (yield* isRead({ direction, from }))
+        const isPosition = !isFilter && (yield* isRead({ direction: "forward", from: "start" }))
         if (!isFilter && !isPosition) return yield* Effect.mapError(patiently(read), narrow)
         if (failures + 1 < REFUSALS) return yield* attempt(failures + 1)
         const reason = isFilter

@@ -218,6 +218,62 @@ describe.concurrent("a server that accepts calls and never answers", () => {
   )
 })
 
+describe("the deadline", () => {
+  onFake("is that of the connection string where none is given by itself", () =>
+    Effect.gen(function* () {
+      const fake = yield* ownFake()
+      const connectionString = `${fake.uri}&DefaultDeadline=450`
+      const logs = [yield* openLog({ connectionString }), yield* openLog({ connectionString, deadline: "550 millis" })]
+      fake.faults.silence("appends", "reads")
+      for (const [n, { recorder }] of logs.entries()) {
+        const error = yield* Effect.flip(recorder.append({ ...newAppend("Dog-a"), expected: 0 }))
+        assert.include(error.message, `within ${n === 0 ? 450 : 550} ms`)
+        assert.include((yield* Effect.flip(recorder.head)).message, `within ${n === 0 ? 450 : 550} ms`)
+      }
+      const refused = yield* Effect.flip(openLog({ connectionString: `${fake.uri}&defaultDeadline=0` }))
+      assert.deepInclude(refused, { _tag: "RecorderFailure" })
+      assert.include(refused.message, "defaultDeadline")
+    })
+  )
+
+  onFake("is waited for once by a read of a silent server", () =>
+    Effect.gen(function* () {
+      const { fake, log } = yield* own({ deadline: "400 millis" })
+      yield* log.append("Dog-a")
+      fake.faults.silence("reads")
+      const before = fake.faults.held
+      const stream = StreamName.StreamName.make("Dog-a")
+      assert.strictEqual(
+        (yield* Effect.flip(log.recorder.readStream({ stream, limit: 1 })))._tag,
+        "RecorderUnavailable"
+      )
+      assert.strictEqual(fake.faults.held - before, 1)
+    })
+  )
+
+  onFake("is not that of who waits for an append no longer, which goes on after a second at the most", () =>
+    Effect.gen(function* () {
+      const { fake, log } = yield* own({ deadline: "10 minutes" })
+      fake.faults.silence("appends")
+      const append = { ...newAppend("Dog-a"), expected: 0 }
+      assert.strictEqual((yield* Effect.timeoutOption(log.recorder.append(append), "50 millis"))._tag, "None")
+    })
+  )
+
+  onFake("is not used up by those who wait for their turn, while the server answers others", () =>
+    Effect.gen(function* () {
+      const { fake, log } = yield* own({ deadline: "1 second", maxInFlight: 2 })
+      fake.faults.delay("appends", 300)
+      const appends = Array.from({ length: 20 }, (_, n) => ({ ...newAppend(`Dog-${n}`) }))
+      yield* Effect.forEach(appends, log.recorder.append, { concurrency: "unbounded" })
+      fake.faults.clear()
+      fake.faults.delay("reads", 300)
+      const reads = Array.from({ length: 400 }, () => log.recorder.readStream({ stream: appends[0]!.stream, limit: 1 }))
+      for (const page of yield* Effect.all(reads, { concurrency: "unbounded" })) assert.lengthOf(page, 1)
+    })
+  )
+})
+
 describe.concurrent("a server that is not the leader", () => {
   onFake("is unavailable, and commands go on when it leads again", () =>
     Effect.gen(function* () {

@@ -28,6 +28,8 @@ export class Faults {
   #dropsAfter = 0
   #partialHeads = 0
   #lag = 0
+  #eventsPerMs = Number.POSITIVE_INFINITY
+  #looked = 0
   #subscriptionDrops: { readonly after: number; remaining: number } | undefined
   #leader: Endpoint | undefined
   #held = 0
@@ -94,6 +96,11 @@ export class Faults {
     this.#lag = milliseconds
   }
 
+  /** Filters look through so many events in a millisecond, as in a log that is large; without a number as fast as they can. */
+  lookSlowly(eventsPerMs = Number.POSITIVE_INFINITY): void {
+    this.#eventsPerMs = eventsPerMs
+  }
+
   /** Every subscription ends with an error. */
   endSubscriptions(why: "shutdown" | "slow" = "shutdown"): void {
     this.#reach.endSubscriptions(
@@ -133,6 +140,7 @@ export class Faults {
     this.#dropsAfter = 0
     this.#partialHeads = 0
     this.#lag = 0
+    this.#eventsPerMs = Number.POSITIVE_INFINITY
     this.#leader = undefined
     this.#subscriptionDrops = undefined
     return this.#reach.acceptConnections()
@@ -141,6 +149,19 @@ export class Faults {
   /** Which node gossip says is the leader, if not this one. */
   get leader(): Endpoint | undefined {
     return this.#leader
+  }
+
+  /** How many events filters have looked at. */
+  get looked(): number {
+    return this.#looked
+  }
+
+  /** Called for each event that a filter looks at; there is something to wait for now and then. */
+  look(): Promise<void> | undefined {
+    this.#looked += 1
+    const portion = Math.max(1, Math.floor(this.#eventsPerMs * 10))
+    if (this.#looked % portion !== 0 || this.#eventsPerMs === Number.POSITIVE_INFINITY) return undefined
+    return new Promise((resolve) => setTimeout(resolve, portion / this.#eventsPerMs).unref())
   }
 
   /** For how many milliseconds what is written can't be read yet. */

@@ -104,6 +104,10 @@ export const readAll = async (
   for (let read = 0; read < count && !sender.closed; index += step) {
     const event = log.events[index]
     if (event === undefined) break
+    if (filter !== undefined) {
+      const looks = faults.look()
+      if (looks !== undefined) await looks
+    }
     if (!wanted(event)) continue
     read += 1
     const waits = sender.send(Encode.readEvent(resolved(log, event, request.resolveLinks), request.ids))

@@ -33,6 +33,9 @@ export interface Fake {
 
 const host = "127.0.0.1"
 
+/** How many calls a connection carries at once, as the server's own; others wait in the client. */
+const maxCalls = 100
+
 export const startFake = async (options: FakeOptions = {}): Promise<Fake> => {
   const settings = settingsOf(options)
   const disk = options.directory === undefined ? undefined : openDisk(options.directory)
@@ -50,6 +53,7 @@ export const startFake = async (options: FakeOptions = {}): Promise<Fake> => {
     for (const socket of sockets.values()) socket.resetAndDestroy()
   }
   const server = new Grpc.Server({
+    "grpc.max_concurrent_streams": maxCalls,
     "grpc.max_receive_message_length": -1,
     "grpc.max_send_message_length": -1
   })

@@ -179,6 +179,10 @@ export const subscribeToAll = async (
         index += 1
         looked += 1
         next = { commit: event.end, prepare: 0 }
+        if (wanted !== undefined) {
+          const looks = context.faults.look()
+          if (looks !== undefined) await looks
+        }
         if (!filter(event)) continue
         found += 1
         if (!isAfter(at(event.position), checkpoint)) continue
