@@ -1,6 +1,6 @@
 /** A log on a KurrentDB server. */
 import { randomUUID } from "node:crypto"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Schedule } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
@@ -45,6 +45,11 @@ const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
   const names = make(prefix)
   const log = Logs.make(connection, names)
   const appends = Appends.make(connection, names, log)
+  // it may be slow to begin
+  yield* Effect.retry(log.check, {
+    while: ({ _tag }) => _tag === "RecorderUnavailable",
+    schedule: Schedule.upTo(Schedule.spaced("50 millis"), { duration: "2 seconds" })
+  })
   const recorder = Recorder.of({
     append: appends.append,
     readStream: log.readStream,

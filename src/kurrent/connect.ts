@@ -9,8 +9,11 @@ import * as Options from "../internal/options.ts"
 import type { Connection } from "./connection.ts"
 import * as Connections from "./connection.ts"
 import { parse } from "./connectionString.ts"
+import type { CallError } from "./errors.ts"
+import { ACCESS_DENIED, orUnsupported } from "./errors.ts"
 import type { KurrentError } from "./KurrentError.ts"
 import { KurrentFailure, KurrentUnavailable } from "./KurrentError.ts"
+import { readStreamPage } from "./pages.ts"
 import { patiently, wasSilent } from "./patience.ts"
 
 /** How a server is connected to. What is given by itself takes precedence over what is in the connection string. */
@@ -69,8 +72,9 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
       .pipe(
         Effect.asVoid,
         Effect.catchIf(
-          (error) => error._tag === "KurrentFailure" && !error.reason.startsWith("access denied"),
-          () => Effect.void
+          (error) => error._tag === "KurrentFailure" && !error.reason.startsWith(ACCESS_DENIED),
+          // by the client itself, which has not shown who asks
+          (error) => (orUnsupported(error)._tag === "Unsupported" ? isLetIn(connection) : Effect.void)
         ),
         Effect.mapError((error) => {
           if (error._tag === "KurrentUnavailable" && isOfCertificate(error.reason)) {
@@ -95,6 +99,15 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
     })
     return connection
   })
+
+/** Whether an older server lets the user in: it is asked for a stream that is not there. */
+const isLetIn = (connection: Connection): Effect.Effect<void, CallError> =>
+  readStreamPage(connection, "effect_eventsourcing_nobody", {
+    ...{ direction: "forward", from: "start", limit: 1, resolveLinks: false }
+  }).pipe(
+    Effect.asVoid,
+    Effect.catchTag("StreamNotFound", () => Effect.void)
+  )
 
 /** Whether a connection failed since the other side is not who it should be. */
 const isOfCertificate = (reason: string): boolean => /certificate|self[- ]signed|altname|CERT_|issuer/i.test(reason)

@@ -44,6 +44,9 @@ const UNAVAILABLE = 14
 const PERMISSION_DENIED = 7
 const UNAUTHENTICATED = 16
 
+/** What every failure of rights begins with. */
+export const ACCESS_DENIED = "access denied"
+
 /**
  * What a node says that starts, has too much to do, or waits until a leader is elected: of batched appends without a code,
  * of other calls at times with one that tells nothing.
@@ -91,7 +94,7 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
     case ErrorType.UNSUPPORTED:
       return failure(unsupported(error))
     case ErrorType.ACCESS_DENIED:
-      return failure(`access denied: check user, password and the rights of the user (${said})`)
+      return failure(`${ACCESS_DENIED}: check user, password and the rights of the user (${said})`)
     case ErrorType.MAXIMUM_APPEND_SIZE_EXCEEDED:
     case ErrorType.TRANSACTION_MAX_SIZE_EXCEEDED:
     case ErrorType.APPEND_RECORD_SIZE_EXCEEDED:
@@ -110,7 +113,7 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
       return unavailable(said)
     case PERMISSION_DENIED:
     case UNAUTHENTICATED:
-      return failure(`access denied: check user, password and the rights of the user (${said})`)
+      return failure(`${ACCESS_DENIED}: check user, password and the rights of the user (${said})`)
   }
   return failure(said)
 }

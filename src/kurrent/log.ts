@@ -12,6 +12,7 @@ import type { Encoded } from "./codec.ts"
 import { fromEvent } from "./codec.ts"
 import type { Connection } from "./connection.ts"
 import type { CallError } from "./errors.ts"
+import { ACCESS_DENIED } from "./errors.ts"
 import type { ClientResolvedEvent, RecordedEvent, ResolvedEvent } from "./events.ts"
 import * as Gaps from "./gaps.ts"
 import type { Names } from "./names.ts"
@@ -101,6 +102,15 @@ const ofLog = (
   return Effect.succeed(notifications)
 }
 
+const toLogError = (error: CallError): RecorderError =>
+  error._tag === "KurrentFailure" && error.reason.startsWith(ACCESS_DENIED)
+    ? new RecorderFailure({
+        operation: "read the log",
+        reason: `the user needs the right to read "$all", which the log is in: name it in the metadata of "$all" (KurrentClient.updateStreamMetadata, $acl), or use a member of $admins (${error.reason})`,
+        cause: error
+      })
+    : toRecorderError("read the log", error)
+
 /** Where an event of the server is, and whether it is of the log; without a look at what is in it. */
 const toPlace =
   (names: Names) =>
@@ -183,9 +193,7 @@ export const make = (connection: Connection, names: Names) => {
       const asking = { direction, from, limit: asked, filter: serverFilter, resolveLinks: false } as const
       const looked = seen?.to
       const begun = performance.now()
-      const read = yield* Effect.mapError(allPage(connection, asking, toFound), (error) =>
-        toRecorderError("read the log", error)
-      )
+      const read = yield* Effect.mapError(allPage(connection, asking, toFound), toLogError)
       if (!isBackward && performance.now() - begun > SLOW) {
         const [first] = read
         const at = first === undefined ? looked : first instanceof RecorderFailure ? undefined : first.position
@@ -214,7 +222,7 @@ export const make = (connection: Connection, names: Names) => {
         { direction: "backward", from: "end", limit, filter: undefined, resolveLinks: false },
         toPlace(names)
       ),
-      (error) => toRecorderError("read the log", error)
+      toLogError
     )
 
   /** The position of the last event before another, whosoever it is. */
@@ -226,7 +234,7 @@ export const make = (connection: Connection, names: Names) => {
           { direction: "backward", from: position, limit: 1, filter: undefined, resolveLinks: false },
           toPlace(names)
         ),
-        (error) => toRecorderError("read the log", error)
+        toLogError
       ),
       ([last]) => last?.position
     )
@@ -269,7 +277,10 @@ export const make = (connection: Connection, names: Names) => {
     return answer(end.position, end.position)
   })
 
-  return { readServerStream, readStream, readAll, before, head }
+  /** Fails where the log can't be read. */
+  const check = Effect.asVoid(newest(1))
+
+  return { readServerStream, readStream, readAll, before, head, check }
 }
 
 /** What {@link make} makes. */

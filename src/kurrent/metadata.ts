@@ -51,8 +51,10 @@ const SET = "set stream metadata"
 /** 2^63 - 1, which JSON numbers of JavaScript come near to. */
 const NEVER = 2n ** 63n - 1n
 
+/** Also `$all` has metadata: who may read it. */
 const nameProblem = (stream: string): string | undefined =>
-  Values.streamProblem(stream) ?? (stream.startsWith("$$") ? `"${stream}" has no metadata: it is metadata` : undefined)
+  (stream === "$all" ? undefined : Values.streamProblem(stream)) ??
+  (stream.startsWith("$$") ? `"${stream}" has no metadata: it is metadata` : undefined)
 
 export const getStreamMetadata = (
   connection: Connection,

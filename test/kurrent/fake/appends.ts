@@ -127,6 +127,8 @@ export const append =
       const expected = expectedRevision(options)
       if (expected === undefined) return refuse(Errors.invalidArgument("'None' is not a valid expected revision"))
       if (!isStreamName(stream)) return refuse(Errors.thrown)
+      const deniedWrite = context.deniesWrite(call, stream)
+      if (deniedWrite !== undefined) return refuse(deniedWrite)
       write(
         context,
         call,
@@ -265,6 +267,7 @@ export const batchAppend =
       clearTimeout(timer)
       pending.delete(key)
       if (!isStreamName(stream)) return fail(id, stream, Errors.batch.badRequest("stream name"))
+      if (context.deniesWrite(call, stream) !== undefined) return fail(id, stream, Errors.batch.accessDenied())
       unanswered += 1
       write(
         context,

@@ -1,6 +1,7 @@
 /** What the services of a fake share. */
 
 import type * as Grpc from "@grpc/grpc-js"
+import type { Access } from "./access.ts"
 import type { Refusal } from "./errors.ts"
 import type { Faults } from "./faults.ts"
 import type { Log } from "./Log.ts"
@@ -17,7 +18,7 @@ export interface Subscription {
   readonly end: (refusal: Refusal) => void
 }
 
-export interface Context {
+export interface Context extends Access {
   /** What can be read. */
   readonly log: Log
   readonly writer: Writer
@@ -27,6 +28,4 @@ export interface Context {
   readonly subscriptions: Set<Subscription>
   /** Resets the connection that a call came by. */
   readonly dropConnection: (caller: Caller) => void
-  /** Why the caller may not do what it asks for, if so. */
-  readonly denies: (caller: Caller, anonymous?: "allowed") => Refusal | undefined
 }

@@ -47,7 +47,6 @@ describe("TLS and credentials", () => {
   onlyFake("wrong credentials are not let in, none are not let near streams", async () => {
     const { uri } = await startSecure()
     const wrong = connect(uri("admin:wrong@"))
-    // what the client asks first fails, and is passed on as it is
     expect(await failure(wrong.appendToStream(streamName(), happened(0)))).toMatchObject({ code: 16 })
     expect(await failure(collect(wrong.readStream(streamName())))).toMatchObject({ type: "access-denied" })
     const nobody = connect(uri(""))

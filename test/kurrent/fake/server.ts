@@ -1,9 +1,9 @@
 /** A KurrentDB protocol fake: a gRPC server that the official client talks to. See README.md. */
 import * as Net from "node:net"
 import * as Grpc from "@grpc/grpc-js"
-import type { Caller, Context, Subscription } from "./context.ts"
+import { makeAccess } from "./access.ts"
+import type { Context, Subscription } from "./context.ts"
 import { openDisk } from "./disk.ts"
-import * as Errors from "./errors.ts"
 import { Faults } from "./faults.ts"
 import { gossipHandlers } from "./gossip.ts"
 import { Log } from "./Log.ts"
@@ -104,7 +104,7 @@ export const startFake = async (options: FakeOptions = {}): Promise<Fake> => {
     settings,
     subscriptions,
     dropConnection: (caller) => sockets.get(caller.getPeer())?.resetAndDestroy(),
-    denies: (caller, anonymous) => denies(settings.credentials, caller, anonymous === "allowed")
+    ...makeAccess(settings, log)
   }
   server.addService(featuresService, serverFeatures(context))
   server.addService(
@@ -142,16 +142,4 @@ export const startFake = async (options: FakeOptions = {}): Promise<Fake> => {
       disk?.close()
     }
   }
-}
-
-const denies = (
-  credentials: FakeOptions["credentials"],
-  { metadata }: Caller,
-  anonymous: boolean
-): Errors.Refusal | undefined => {
-  if (credentials === undefined) return undefined
-  const [given] = metadata.get("authorization")
-  if (given === undefined) return anonymous ? undefined : Errors.accessDenied
-  const wanted = Buffer.from(`${credentials.user}:${credentials.password}`).toString("base64")
-  return given === `Basic ${wanted}` ? undefined : Errors.unauthenticated
 }

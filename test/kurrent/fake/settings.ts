@@ -6,8 +6,10 @@ export interface FakeOptions {
   readonly directory?: string
   /** The version that the server says it has. What it can do follows from it. */
   readonly version?: string
-  /** The one user that is let in. Anybody is without it, as on a server that was started with `--insecure`. */
+  /** The administrator, the one user that is let in. Anybody is without it, as on a server that was started with `--insecure`. */
   readonly credentials?: { readonly user: string; readonly password: string }
+  /** Others that are let in, by their passwords: no administrators, for whom access control holds. */
+  readonly users?: Readonly<Record<string, string>>
   /** A certificate and its key, in PEM. */
   readonly tls?: { readonly certificate: string; readonly key: string }
   readonly maxAppendSize?: number
@@ -17,6 +19,7 @@ export interface FakeOptions {
 export interface Settings {
   readonly version: string
   readonly credentials: { readonly user: string; readonly password: string } | undefined
+  readonly users: Readonly<Record<string, string>>
   readonly maxAppendSize: number
   readonly maxAppendEventSize: number
   readonly appendSession: boolean
@@ -35,6 +38,7 @@ export const settingsOf = (options: FakeOptions): Settings => {
   return {
     version,
     credentials: options.credentials,
+    users: options.users ?? {},
     maxAppendSize: options.maxAppendSize ?? (since("25.1.0") ? 256 * mebibyte : mebibyte),
     maxAppendEventSize: options.maxAppendEventSize ?? (since("25.1.0") ? 16 * mebibyte : Number.MAX_SAFE_INTEGER),
     appendSession: since("25.1.0"),

@@ -32,6 +32,8 @@ const read = (context: Context) => (call: ReadCall) => {
   if (denied !== undefined) return end(denied)
   const options = call.request.getOptions()
   if (options === undefined) return end(Errors.thrown)
+  const deniedAll = options.hasAll() ? context.deniesAll(call) : undefined
+  if (deniedAll !== undefined) return end(deniedAll)
   context.faults.enter(
     options.hasSubscription() ? "subscriptions" : "reads",
     async () => end(await answer(context, call, options)),
