@@ -38,7 +38,7 @@ const choose = () => {
     return {
       layer: KurrentLayer({ connectionString: kurrent, prefix }),
       place: `the streams ${prefix}Dog-… of the server`,
-      look: `the stream browser of the server, stream ${prefix}Dog-Fido`
+      look: `the stream browser of the server, stream ${prefix}Dog-${Dog.id("Fido")}`
     }
   }
   return {

@@ -96,7 +96,7 @@ export const fromEvent = (event: Encoded, { stream, version, position }: Place):
       if (!OWN_KEYS.has(key)) {
         others ??= {}
         // of other programs' what is no string as JSON
-        others[key] = typeof value === "string" ? value : JSON.stringify(value)
+        others[key] = typeof value === "string" ? value : foreignJson(value)
       } else if (typeof value === "string") {
         if (key === RECORDED_AT) recordedAt = toInteger(key, value)
         else if (key === SCHEMA_VERSION) schemaVersion = toInteger(key, value)
@@ -105,19 +105,88 @@ export const fromEvent = (event: Encoded, { stream, version, position }: Place):
         else if (key === METADATA) stored = value
       }
     }
+  } else if (metadata !== undefined) {
+    others = { [METADATA]: metadata instanceof Uint8Array ? textOf(metadata) : foreignJson(metadata) }
   }
+  // what is ours is JSON as it is written here
+  const json = recordedAt === undefined ? foreignJson : JSON.stringify
   return {
     id,
     type,
     schemaVersion,
     encoding,
-    payload: isJson ? JSON.stringify(data) : isText ? fromUtf8.decode(data as Uint8Array) : (data as Uint8Array),
+    payload: isJson ? json(data) : isText ? fromUtf8.decode(data as Uint8Array) : (data as Uint8Array),
     metadata: stored ?? (others === undefined ? "{}" : JSON.stringify(others)),
     recordedAt: recordedAt ?? created.getTime(),
     stream,
     version,
     position
   }
+}
+
+/** Bytes as text, where they are some; otherwise in base64. */
+const textOf = (bytes: Uint8Array): string => {
+  try {
+    return fromUtf8.decode(bytes)
+  } catch {
+    return Buffer.from(bytes).toString("base64")
+  }
+}
+
+/** A number that was too large for those of JavaScript is one still. */
+const keepLarge = (_key: string, value: unknown): unknown =>
+  value === Number.POSITIVE_INFINITY ? LARGE : value === Number.NEGATIVE_INFINITY ? SMALL : value
+
+const LARGE = Values.rawJson("1e999")
+const SMALL = Values.rawJson("-1e999")
+
+/** What another program has recorded, as JSON; it may be nested deeper than a call can go. */
+const foreignJson = (value: unknown): string => {
+  try {
+    return JSON.stringify(value, keepLarge)
+  } catch (error) {
+    if (error instanceof RangeError) return writeJson(value)
+    throw error
+  }
+}
+
+/** A piece of text among values that are to be written. */
+class Text {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+const writeJson = (root: unknown): string => {
+  const written: Array<string> = []
+  const rest: Array<unknown> = [root]
+  const push = (open: string, items: ReadonlyArray<readonly [before: string, value: unknown]>, close: string) => {
+    rest.push(new Text(close))
+    for (let n = items.length - 1; n >= 0; n--) {
+      const [before, value] = items[n] as readonly [string, unknown]
+      rest.push(value, new Text(n === 0 ? before : `,${before}`))
+    }
+    rest.push(new Text(open))
+  }
+  while (rest.length > 0) {
+    const next = rest.pop()
+    if (next instanceof Text) written.push(next.text)
+    else if (Array.isArray(next)) {
+      push(
+        "[",
+        next.map((value) => ["", value]),
+        "]"
+      )
+    } else if (isRecord(next)) {
+      push(
+        "{",
+        Object.entries(next).map(([key, value]) => [`${JSON.stringify(key)}:`, value]),
+        "}"
+      )
+    } else written.push(JSON.stringify(next, keepLarge))
+  }
+  return written.join("")
 }
 
 const toInteger = (key: string, text: string): number => {

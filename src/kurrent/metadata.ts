@@ -167,16 +167,12 @@ const LONGEST = 922_337_203_685
 
 const OWN_KEYS = new Set(["$maxCount", "$maxAge", "$tb", "$cacheControl", "$acl"])
 
-/** A number that is too large for those of JavaScript, as it is to stand in JSON. */
-const rawJson = (text: string): unknown =>
-  (JSON as unknown as { readonly rawJSON: (text: string) => unknown }).rawJSON(text)
-
 /** As it is recorded. */
 export const toJson = ({ maxCount, maxAge, truncateBefore, cacheControl, acl, custom }: StreamMetadata): Json => ({
   ...custom,
   ...(maxCount === undefined ? {} : { $maxCount: maxCount }),
   ...(maxAge === undefined ? {} : { $maxAge: Duration.toSeconds(maxAge) }),
-  ...(truncateBefore === undefined ? {} : { $tb: rawJson(`${truncateBefore}`) }),
+  ...(truncateBefore === undefined ? {} : { $tb: Values.rawJson(`${truncateBefore}`) }),
   ...(cacheControl === undefined ? {} : { $cacheControl: Duration.toSeconds(cacheControl) }),
   ...(acl === undefined ? {} : { $acl: toJsonAcl(acl) })
 })

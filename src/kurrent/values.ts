@@ -64,3 +64,7 @@ export const sizeOf = (...parts: ReadonlyArray<string | Uint8Array>): number => 
   const units = parts.reduce((sum, { length }) => sum + length, 0)
   return units * 3 <= LARGEST ? units : parts.reduce((sum, part) => sum + Buffer.byteLength(part), 0)
 }
+
+/** A number that is too large for those of JavaScript, as it is to stand in JSON. */
+export const rawJson = (text: string): unknown =>
+  (JSON as unknown as { readonly rawJSON: (text: string) => unknown }).rawJSON(text)

@@ -1,5 +1,6 @@
 /** The examples on KurrentDB, as processes: on a protocol fake of their own, since their streams have fixed names. */
 import { assert, describe, it } from "@effect/vitest"
+import { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect } from "effect"
 import { startFake } from "../kurrent/fake/server.ts"
 import { run, temporaryDirectory } from "./support/program.ts"
@@ -17,11 +18,22 @@ describe("the examples on KurrentDB", { timeout: 120_000 }, () => {
   it.live("training-school: the second run finds what the first recorded", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
-      const school = run("training-school", [], { cwd, env: { KURRENTDB_URI: yield* newServer } })
+      const uri = yield* newServer
+      const school = run("training-school", [], { cwd, env: { KURRENTDB_URI: uri } })
       const first = yield* school
       assert.deepStrictEqual([first.code, first.stderr], [0, ""])
       assert.include(first.stdout, "0 events were there, 7 were recorded, in the streams training_school.Dog-")
       assert.include((yield* school).stdout, "7 events were there, 0 were recorded")
+      // the stream that it names is one of those
+      const [, stream = ""] = /stream (training_school\.Dog-\S+)/.exec(first.stdout) ?? []
+      const client = KurrentDBClient.connectionString(uri)
+      const last = yield* Effect.promise(async () => {
+        let last: bigint | undefined
+        for await (const { event } of client.readStream(stream)) last = event?.revision
+        await client.dispose()
+        return last
+      })
+      assert.strictEqual(last, 2n)
     })
   )
 
