@@ -295,6 +295,29 @@ describe.concurrent("a server that is not the leader", () => {
   )
 })
 
+describe("a server that answers one of identical appends that are under way together", () => {
+  onFake("G7 is unavailable to the others; sent again they are answered, and recorded is one", () =>
+    Effect.gen(function* () {
+      const { fake, log } = yield* own()
+      fake.faults.answerOnce(100)
+      const append = newAppend("Dog-a", 2)
+      const at = (call: ReturnType<typeof log.recorder.append>) => Effect.exit(call)
+      const first = yield* Effect.forEach(Array.from({ length: 5 }), () => at(log.recorder.append(append)), {
+        concurrency: "unbounded"
+      })
+      const failed = first.flatMap((exit) => (Exit.isFailure(exit) ? [exit] : []))
+      assert.lengthOf(failed, 4)
+      for (const exit of failed) assert.strictEqual((yield* Effect.flip(exit))._tag, "RecorderUnavailable")
+      const more = newAppend("Dog-b", 2)
+      const answers = yield* Effect.forEach(Array.from({ length: 5 }), () => again(log, more), {
+        concurrency: "unbounded"
+      })
+      assert.lengthOf(new Set(answers.map(({ position }) => position)), 1)
+      assert.lengthOf(yield* idsOf(log), 4)
+    })
+  )
+})
+
 describe("a server that starts, has too much to do, or elects a leader", () => {
   for (const why of ["starting", "busy", "electing"] as const) {
     onFake(`G7 is unavailable; commands are sent again with the same ids, and readers go on: ${why}`, () =>

@@ -14,6 +14,7 @@ import type { Draft, Read } from "./programs.ts"
 import { bind, draftOf, programStreams, programsOf, programTypes, Reads, rangeOf } from "./programs.ts"
 import { lastVersion, readOrderlyLog } from "./reading.ts"
 import { onNewLog, TIMEOUT } from "./register.ts"
+import { whileUnavailable } from "./unavailable.ts"
 
 /** How a connection sends a batch. */
 export type Send<S> = (
@@ -77,7 +78,7 @@ export const programTests = <S>(
             Effect.gen(function* () {
               const services = connections[index % 2]!
               const recorder = Context.get(services, Recorder)
-              const send = options.send(services)
+              const send = (batch: Batch) => whileUnavailable(options.send(services)(batch))
               for (const number of numbers) {
                 const draft = draftOf(batches, number)
                 if (draft === undefined) {

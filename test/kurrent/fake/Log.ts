@@ -397,7 +397,7 @@ export class Log {
       }
       if (found.length === 0) return ok()
       const last = found.at(-1)!
-      return last < found[0]! ? { decision: "unanswerable" } : this.#idempotent(stream, last)
+      return last < found[0]! - 1 ? { decision: "unanswerable" } : this.#idempotent(stream, last)
     }
 
     if (expected < current) {

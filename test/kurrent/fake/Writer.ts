@@ -13,6 +13,10 @@ interface Job {
     readonly groups: ReadonlyArray<Group>
     /** Whether it is refused, which is said at once. */
     readonly refused?: boolean
+    /** Whether it writes nothing, since it is there, or was written together with this. */
+    readonly repeated?: boolean
+    /** Says that it took too long. */
+    readonly giveUp?: () => void
     readonly answer: () => void
   }
 }
@@ -28,18 +32,27 @@ export class Writer {
   readonly #shown: Log
   readonly #disk: Disk | undefined
   readonly #lag: () => number
+  readonly #answersOnce: () => number
   readonly #jobs: Array<Job> = []
   readonly #listeners = new Set<() => void>()
 
   /** What waits to be shown, in the order in which it was written. */
   readonly #hidden: Array<{ readonly later: number; readonly show: () => void }> = []
 
-  /** `lag`: for how many milliseconds what is written can't be read yet. */
-  constructor(logs: { readonly written: Log; readonly shown: Log }, disk: Disk | undefined, lag: () => number) {
+  /**
+   * `lag`: for how many milliseconds what is written can't be read yet. `answersOnce`: after how many an append that is
+   * under way twice is given up, if only one of both is answered.
+   */
+  constructor(
+    logs: { readonly written: Log; readonly shown: Log },
+    disk: Disk | undefined,
+    { answersOnce, lag }: { readonly lag: () => number; readonly answersOnce: () => number }
+  ) {
     this.#written = logs.written
     this.#shown = logs.shown
     this.#disk = disk
     this.#lag = lag
+    this.#answersOnce = answersOnce
   }
 
   submit(write: Job["write"]): void {
@@ -75,7 +88,12 @@ export class Writer {
         this.#listeners.clear()
         for (const listener of listeners) listener()
       }
-      for (const result of results) if (result.refused !== true) result.answer()
+      for (const { answer, giveUp, refused, repeated } of results) {
+        if (refused === true) continue
+        const patience = repeated === true && groups.length > 0 ? this.#answersOnce() : 0
+        if (patience > 0 && giveUp !== undefined) setTimeout(giveUp, patience)
+        else answer()
+      }
     }
     const later = Math.max(this.#lag(), groups.length > 0 && refused.length > 0 ? indexing : 0)
     if (this.#hidden.push({ later, show }) === 1) this.#show()

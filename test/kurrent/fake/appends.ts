@@ -31,6 +31,8 @@ export const write = (
       return {
         groups,
         refused: outcome.result === "failed",
+        repeated: outcome.result === "success" && groups.length === 0,
+        giveUp: () => refuse(Errors.timedOut),
         answer: () => {
           if (kind === "appends" && faults.takeDropAfterWrite()) return context.dropConnection(caller)
           if (outcome.result !== "unanswerable") answer(outcome)
@@ -282,7 +284,8 @@ export const batchAppend =
         (refusal) => {
           if (refusal.batch === undefined) return refuse(refusal)
           unanswered -= 1
-          fail(id, stream, Errors.batch.notHandled(refusal.batch))
+          const isLate = refusal === Errors.timedOut
+          fail(id, stream, isLate ? Errors.batch.timeout() : Errors.batch.notHandled(refusal.batch))
         }
       )
     })

@@ -77,6 +77,13 @@ export const notHandled: Readonly<Record<NotHandled, Refusal>> = {
   }
 }
 
+/** A write that took too long. */
+export const timedOut: Refusal = {
+  ...refusal(Grpc.status.ABORTED, "Operation timed out: Commit timeout"),
+  batch: "Timeout",
+  v2: refusal(Grpc.status.DEADLINE_EXCEEDED, "Operation timed out. Please try again after 3 seconds.")
+}
+
 export const streamDeleted = (stream: string) =>
   refusal(Grpc.status.FAILED_PRECONDITION, `Event stream '${stream}' is deleted.`, {
     exception: "stream-deleted",

@@ -187,16 +187,23 @@ describe("idempotency", () => {
     expect(await collect(client.readStream(other))).toHaveLength(2)
   })
 
-  it("the same ids in reverse with any are never answered", async () => {
+  it("the same ids in another order with any: the place of the last, and going back by more than one is never answered", async () => {
     const client = server.client()
     const stream = streamName()
-    const [a, b] = happenedMany(0, 2)
-    await client.appendToStream(stream, [a!, b!])
-    const reversed = client.appendToStream(stream, [b!, a!])
+    const [a, b, c] = happenedMany(0, 3)
+    await client.appendToStream(stream, [a!, b!, c!])
+    for (const [events, last] of [
+      [[b!, a!], 0n],
+      [[a!, c!], 2n],
+      [[b!], 1n]
+    ] as const) {
+      expect((await client.appendToStream(stream, [...events])).nextExpectedRevision).toBe(last)
+    }
+    const reversed = client.appendToStream(stream, [c!, b!, a!])
     // it ends with the client
     reversed.catch(() => {})
     expect(await isPending(reversed)).toBe(true)
-    expect(await collect(client.readStream(stream))).toHaveLength(2)
+    expect(await collect(client.readStream(stream))).toHaveLength(3)
   })
 })
 

@@ -28,6 +28,7 @@ export class Faults {
   #dropsAfter = 0
   #partialHeads = 0
   #lag = 0
+  #answersOnce = 0
   #eventsPerMs = Number.POSITIVE_INFINITY
   #looked = 0
   #subscriptionDrops: { readonly after: number; remaining: number } | undefined
@@ -96,6 +97,11 @@ export class Faults {
     this.#lag = milliseconds
   }
 
+  /** Of identical appends that are under way together one is answered, the others are given up after so many milliseconds. */
+  answerOnce(milliseconds: number): void {
+    this.#answersOnce = milliseconds
+  }
+
   /** Filters look through so many events in a millisecond, as in a log that is large; without a number as fast as they can. */
   lookSlowly(eventsPerMs = Number.POSITIVE_INFINITY): void {
     this.#eventsPerMs = eventsPerMs
@@ -140,6 +146,7 @@ export class Faults {
     this.#dropsAfter = 0
     this.#partialHeads = 0
     this.#lag = 0
+    this.#answersOnce = 0
     this.#eventsPerMs = Number.POSITIVE_INFINITY
     this.#leader = undefined
     this.#subscriptionDrops = undefined
@@ -162,6 +169,11 @@ export class Faults {
     const portion = Math.max(1, Math.floor(this.#eventsPerMs * 10))
     if (this.#looked % portion !== 0 || this.#eventsPerMs === Number.POSITIVE_INFINITY) return undefined
     return new Promise((resolve) => setTimeout(resolve, portion / this.#eventsPerMs).unref())
+  }
+
+  /** After how many milliseconds those are given up that are not answered; 0 if all are. */
+  get answersOnce(): number {
+    return this.#answersOnce
   }
 
   /** For how many milliseconds what is written can't be read yet. */

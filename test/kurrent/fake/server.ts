@@ -99,7 +99,7 @@ export const startFake = async (options: FakeOptions = {}): Promise<Fake> => {
   })
   const context: Context = {
     log,
-    writer: new Writer({ written, shown: log }, disk, () => faults.lag),
+    writer: new Writer({ written, shown: log }, disk, { lag: () => faults.lag, answersOnce: () => faults.answersOnce }),
     faults,
     settings,
     subscriptions,
