@@ -4,11 +4,13 @@ import { layerRecorders } from "effect-eventsourcing/kurrent"
 import type { Backend } from "effect-eventsourcing/testing"
 import { recorderContract, snapshotRecorderContract } from "effect-eventsourcing/testing"
 import { layerConnected } from "../../src/kurrent/Connected.ts"
-import { newPrefix, uri } from "./support/server.ts"
+import { isFake, newPrefix, uri } from "./support/server.ts"
 
 const kurrent: Backend<Services> = {
   name: "KurrentDB",
   durable: true,
+  // one takes seconds where identical appends are under way together: the server gives those up that it does not answer
+  ...(isFake ? {} : { programs: 5 }),
   makeLog: Effect.sync(() => {
     const prefix = newPrefix()
     return Layer.provide(layerRecorders({ prefix }), Layer.fresh(layerConnected({ connectionString: uri })))

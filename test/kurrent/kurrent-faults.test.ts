@@ -8,7 +8,7 @@ import { storedEvent, storedEvents } from "effect-eventsourcing/testing"
 import { Counter, increase } from "../support/dog.ts"
 import type { Log } from "./support/log.ts"
 import { eventually, idsOf, newAppend, openLog, ownFake, watch } from "./support/log.ts"
-import { isFake } from "./support/server.ts"
+import { isFake, isSince } from "./support/server.ts"
 
 const onFake = it.live.skipIf(!isFake)
 const id = Counter.Id.make("1")
@@ -419,7 +419,8 @@ describe("appends", () => {
     })
   )
 
-  it.live("of 1 MiB are recorded and read back as they are, as JSON and as bytes", () =>
+  // an append of older servers is 1 MiB at the most
+  it.live.skipIf(!isSince("25.1.0"))("of 1 MiB are recorded and read back as they are, as JSON and as bytes", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const payloads = [JSON.stringify("x".repeat(2 ** 20)), new Uint8Array(2 ** 20).fill(7)]

@@ -1,8 +1,27 @@
 /** One KurrentDB protocol fake for all tests, unless `KURRENTDB_URI` names a server. */
+import { KurrentDBClient } from "@kurrent/kurrentdb-client"
+import { compare } from "../kurrent/fake/settings.ts"
 import { spawnFake } from "./kurrent-fake.ts"
 
+/** Which version the server has that tests run on, without what comes behind its numbers. */
+const versionOf = async (uri: string): Promise<string> => {
+  const client = KurrentDBClient.connectionString(uri)
+  // the client asks for it, and keeps it to itself
+  const { capabilities } = client as unknown as { readonly capabilities: Promise<{ readonly serverVersion: string }> }
+  const { serverVersion } = await capabilities
+  await client.dispose()
+  return serverVersion.replace(/-.*/, "")
+}
+
 const setup = async (): Promise<(() => Promise<void>) | undefined> => {
-  if (process.env.KURRENTDB_URI !== undefined) return undefined
+  const { KURRENTDB_URI: real } = process.env
+  if (real !== undefined) {
+    const version = await versionOf(real)
+    process.env.KURRENTDB_VERSION = version
+    const older = compare(version, "25.1.0") < 0 ? "; tests of what it has only from 25.1 on are skipped" : ""
+    console.log(`tests run on KurrentDB ${version}${older}`)
+    return undefined
+  }
   const { stop, uri } = await spawnFake()
   process.env.KURRENTDB_FAKE_URI = uri
   return stop

@@ -1,6 +1,7 @@
 import * as Crypto from "node:crypto"
 import { jsonEvent, STREAM_STATE } from "@kurrent/kurrentdb-client"
 import { describe, expect, it } from "vitest"
+import { isSince } from "../support/server.ts"
 import {
   bytes,
   collect,
@@ -17,7 +18,7 @@ import {
 
 const server = useServer()
 
-describe("appends to many streams", () => {
+describe.skipIf(!isSince("25.1.0"))("appends to many streams", () => {
   it("G5 all are written, contiguously and in their order, and the answer has them in their order", async () => {
     const client = server.client()
     const [a, b] = [streamName(), streamName()]
@@ -180,7 +181,7 @@ describe("appends to many streams", () => {
   })
 })
 
-describe("appendRecords", () => {
+describe.skipIf(!isSince("26.0.0"))("appendRecords", () => {
   const check = (name: string, expectedState: "any" | "no_stream" | "stream_exists" | bigint) => ({
     type: STREAM_STATE as typeof STREAM_STATE,
     streamName: name,

@@ -49,7 +49,7 @@ export const settingsOf = (options: FakeOptions): Settings => {
 }
 
 /** Versions by their numbers. */
-const compare = (a: string, b: string): number => {
+export const compare = (a: string, b: string): number => {
   const [numbers, others] = [a, b].map((version) => version.split(".").map(Number))
   for (const n of [0, 1, 2]) {
     const difference = (numbers?.[n] ?? 0) - (others?.[n] ?? 0)

@@ -7,11 +7,17 @@ import type { ConnectionOptions, EventToAppend } from "effect-eventsourcing/kurr
 import { KurrentClient } from "effect-eventsourcing/kurrent"
 import type { Fake, FakeOptions } from "../fake/server.ts"
 import { startFake } from "../fake/server.ts"
-import { isFake, uri } from "./server.ts"
+import { isFake, isSince, uri } from "./server.ts"
 
-/** A test with a client on the server of all tests. */
-export const onServer = <A, E>(name: string, test: Effect.Effect<A, E, KurrentClient | Scope.Scope>): void =>
-  it.live(name, () => Effect.provide(test, Layer.fresh(KurrentClient.layer({ connectionString: uri }))))
+/** A test with a client on the server of all tests; of what there is from a version on, it is skipped before. */
+export const onServer = <A, E>(
+  name: string,
+  test: Effect.Effect<A, E, KurrentClient | Scope.Scope>,
+  since = "22.6.0"
+): void =>
+  it.live.skipIf(!isSince(since))(name, () =>
+    Effect.provide(test, Layer.fresh(KurrentClient.layer({ connectionString: uri })))
+  )
 
 /** A test with a client on a fake of its own; there is none of what it tests on a real server. */
 export const onOwnFake = <A, E>(
