@@ -118,7 +118,7 @@ describe.skipIf(!isSince("25.1.0"))("appends to many streams", () => {
     for (const type of ["a/b", "a b", "a#b", ""]) {
       const error = await append(one(stream, [typed(type)]))
       expect(error).toMatchObject({ type: "unknown", code: 3 })
-      expect(error.message).toContain("schema.name")
+      expect(error.message).toMatch(/schema.?name/i)
     }
     expect(await append(one(stream, [typed("A", "00000000-0000-0000-0000-000000000000")]))).toMatchObject({ code: 3 })
     await client.multiStreamAppend([one(stream, [typed("Ä-b.c_d:$9")])])
