@@ -10,6 +10,7 @@ import {
   happenedMany,
   isPending,
   onlyFake,
+  realUri,
   revisions,
   startOwn,
   streamName,
@@ -252,13 +253,15 @@ describe("sizes", () => {
 
   it("10,000 appends at once", async () => {
     const client = server.client()
+    // a real server gives up what it has not written within 2 seconds, whatever the machine
+    const count = realUri === undefined ? 10_000 : 1000
     const stream = streamName()
     const answers = await Promise.all(
-      Array.from({ length: 10_000 }, (_, n) =>
+      Array.from({ length: count }, (_, n) =>
         client.appendToStream(stream, jsonEvent({ id: Crypto.randomUUID(), type: "Happened", data: { n } }))
       )
     )
-    expect(new Set(answers.map(({ nextExpectedRevision }) => nextExpectedRevision)).size).toBe(10_000)
-    expect(await collect(client.readStream(stream))).toHaveLength(10_000)
+    expect(new Set(answers.map(({ nextExpectedRevision }) => nextExpectedRevision)).size).toBe(count)
+    expect(await collect(client.readStream(stream))).toHaveLength(count)
   })
 })
