@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { parseConnectionString } from "@kurrent/kurrentdb-client/dist/Client/parseConnectionString.js"
 import { Result } from "effect"
 import type { Overrides, Parsed } from "../../src/kurrent/connectionString.ts"
-import { parse } from "../../src/kurrent/connectionString.ts"
+import { apart, parse } from "../../src/kurrent/connectionString.ts"
 import { random } from "../support/random.ts"
 
 const parsed = (text: string, overrides?: Overrides): Parsed => {
@@ -259,5 +259,24 @@ describe("what is taken", () => {
     ["keepAliveTimeout", "1.5"]
   ])("an option that has a value it can't have is refused by name: %s=%s", (name, value) => {
     assert.include(refusal(`kurrentdb://a?${name}=${value}`), name)
+  })
+})
+
+describe("a connection of its own", () => {
+  it("has a pause before keep-alive of its own, and is otherwise the same", () => {
+    for (const [options, pause] of [
+      ["tls=false", 10_000],
+      ["keepAliveInterval=20000&tls=false", 20_000],
+      ["tls=false&KeepAliveInterval=15000&keepAliveTimeout=12000", 15_000],
+      ["tls=false&keepAliveInterval=-1", 2_000_000_000]
+    ] as const) {
+      const { text } = parsed(`kurrentdb://ada:love%40ce@a:2113,b:2113?${options}`)
+      const [one, other] = [parseConnectionString(apart(text, 0)), parseConnectionString(apart(text, 7))]
+      assert.strictEqual(one.keepAliveInterval, pause)
+      assert.strictEqual(other.keepAliveInterval, pause + 7)
+      const { keepAliveInterval: _, ...rest } = parseConnectionString(text)
+      const { keepAliveInterval: __, ...same } = other
+      assert.deepStrictEqual(same, rest)
+    }
   })
 })
