@@ -11,11 +11,12 @@ import { Connected } from "./Connected.ts"
 import type { Connection } from "./connection.ts"
 import { toClientEvent } from "./events.ts"
 import * as Following from "./follow.ts"
+import { KurrentUnavailable } from "./KurrentError.ts"
 import type { Log } from "./log.ts"
 import * as Logs from "./log.ts"
 import type { Names } from "./names.ts"
 import { isPrefix, make } from "./names.ts"
-import { patiently } from "./patience.ts"
+import { patiently, wasSilent } from "./patience.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 import { snapshots } from "./snapshots.ts"
 
@@ -47,7 +48,7 @@ const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
   const appends = Appends.make(connection, names, log)
   // it may be slow to begin
   yield* Effect.retry(log.check, {
-    while: ({ _tag }) => _tag === "RecorderUnavailable",
+    while: ({ cause }) => cause instanceof KurrentUnavailable && wasSilent(cause),
     schedule: Schedule.upTo(Schedule.spaced("50 millis"), { duration: "2 seconds" })
   })
   const recorder = Recorder.of({

@@ -23,6 +23,9 @@ const SEARCH_WINDOW = 512
 /** How often a follower with a filter that brings nothing finds out how far it has come, at the most. */
 const PACE = 1000
 
+/** After how many windows without anything an event of others is told as how far a follower has come. */
+const MANY_WINDOWS = 1000
+
 const OPERATION = "follow the log"
 
 interface Session {
@@ -90,6 +93,8 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
       let position = after
       let isLive = false
       let lastLook = 0
+      /** How often in a row the server has said how far it is, and had found nothing. */
+      let windows = 0
       let since: number | undefined
       let attempts = 0
 
@@ -98,6 +103,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
         const notifications = all.filter(
           (notification) => (position === undefined || notification.position > position) && matches(notification)
         )
+        windows = events.length > 0 ? 0 : windows + (checkpoint === undefined ? 0 : 1)
         const last = events[events.length - 1]?.event?.position
         if (last !== undefined) from = { commit: last, prepare: last }
         if (checkpoint !== undefined && (from === undefined || checkpoint.commit > from.commit)) from = checkpoint
@@ -134,7 +140,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
           from = { commit: head, prepare: head }
         } else {
           if (from === undefined) return undefined
-          const reached = furthest(position, yield* log.before(fromStorage(from.commit)))
+          const reached = furthest(position, yield* log.before(fromStorage(from.commit), windows >= MANY_WINDOWS))
           if (reached === position) return undefined
           position = reached
         }

@@ -225,18 +225,18 @@ export const make = (connection: Connection, names: Names) => {
       toLogError
     )
 
-  /** The position of the last event before another, whosoever it is. */
-  const before = (position: Position) =>
+  /** The position of the last event of the log before another, if it is near; else, if `orAny`, of the last of anybody. */
+  const before = (position: Position, orAny: boolean) =>
     Effect.map(
       Effect.mapError(
         allPage(
           connection,
-          { direction: "backward", from: position, limit: 1, filter: undefined, resolveLinks: false },
+          { direction: "backward", from: position, limit: FEW, filter: undefined, resolveLinks: false },
           toPlace(names)
         ),
         toLogError
       ),
-      ([last]) => last?.position
+      (few) => (few.find(({ isOwn }) => isOwn) ?? (orAny ? few[0] : undefined))?.position
     )
 
   /** The head that was answered last, and which event was the last of all then. */
