@@ -25,6 +25,13 @@ export type EventSourcing =
 export interface Options<E = never, R = never> extends Repository.Options {
   /** How payloads are encoded. Default: `Mapper.layerJson`, plain JSON. */
   readonly mapper?: Layer.Layer<Mapper.Mapper, E, R>
+  /**
+   * The bytes of stored events that are read at once, by each who reads: a page ends with the event that brings it to this
+   * size, and has at most 512 events (on KurrentDB 4,096) in any case. Default 8 MiB.
+   */
+  readonly pageBytes?: number | undefined
+  /** The bytes of the newest events that are kept for all subscriptions of the process together. Default 32 MiB. */
+  readonly tailBytes?: number | undefined
 }
 
 /**
@@ -46,9 +53,9 @@ export interface Options<E = never, R = never> extends Repository.Options {
 export const layer = <E = never, R = never>(
   options: Options<E, R> = {}
 ): Layer.Layer<EventSourcing, E, R | Recorder | SnapshotRecorder> =>
-  Layer.mergeAll(Repository.layer(options), Layer.fresh(Subscription.layer)).pipe(
+  Layer.mergeAll(Repository.layer(options), Layer.fresh(Subscription.layerWith(options))).pipe(
     // each log has its own: a layer that is one value for all is built once, also where a program has several logs
-    Layer.provideMerge(Layer.fresh(Layer.mergeAll(EventStore.layer, SnapshotStore.layer))),
+    Layer.provideMerge(Layer.fresh(Layer.mergeAll(EventStore.layerWith(options), SnapshotStore.layer))),
     Layer.provideMerge(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
   )
 
@@ -62,10 +69,11 @@ export const layerInline = <S, E, R, E2>(
     Effect.gen(function* () {
       const services = yield* Effect.context<S | InlineServices>()
       const store = yield* EventStore.EventStore
-      return yield* withInline<S>(services, projections, ({ aggregates }) => store.decode(aggregates), yield* database)
+      const decodeOf = ({ aggregates }: Projection.Inline) => store.decode(aggregates)
+      return yield* withInline<S>(services, projections, decodeOf, yield* database, options.pageBytes)
     })
   ).pipe(
     // of these recorders, and not of the ones that are made here
-    Layer.provide(Layer.fresh(EventStore.layer)),
+    Layer.provide(Layer.fresh(EventStore.layerWith(options))),
     Layer.provide(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
   )

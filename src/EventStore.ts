@@ -39,10 +39,12 @@ import type {
 } from "./EventSourcingError.ts"
 import { EventNotDecodable, RecorderFailure, UnknownEventType } from "./EventSourcingError.ts"
 import { aggregateFinder, decode, notEncodable, readBack, toPlain } from "./internal/codecs.ts"
+import { decodeUpToFailure } from "./internal/decodeUpToFailure.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import * as Metrics from "./internal/metrics.ts"
 import { moment } from "./internal/moment.ts"
 import { expectedProblem } from "./internal/options.ts"
+import { checkBytes, isLastPage, PAGE_BYTES } from "./internal/pageSize.ts"
 import { refuseHoles } from "./internal/refuseHoles.ts"
 import { retryRarely } from "./internal/retry.ts"
 import { withSpan } from "./internal/tracing.ts"
@@ -202,10 +204,19 @@ export interface Page {
   readonly next: Effect.Effect<Page, ReadError> | undefined
 }
 
-/** The event store of a recorder and a mapper. */
-export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.effect(
-  EventStore,
+/** How an event store reads. */
+export interface Options {
+  /**
+   * The bytes of stored events that are read at once: a page ends with the event that brings it to this size. Default 8 MiB.
+   *
+   * A page has at most 512 events (on KurrentDB 4,096) in any case. While it is decoded, its events are in memory as well.
+   */
+  readonly pageBytes?: number | undefined
+}
+
+const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
   Effect.gen(function* () {
+    yield* checkBytes("pageBytes", maxBytes)
     const recorder = yield* Recorder
     const mapper = yield* Mapper
     const counts = yield* Metrics.counts
@@ -353,9 +364,10 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       )
 
     const { size, ahead } = recorder.paging ?? { size: PAGE, ahead: false }
+    const bounds = { limit: size, maxBytes }
 
-    const streamPage = (read: Omit<ReadStream, "limit">, isFirst: boolean) => {
-      const whole = { ...read, limit: size }
+    const streamPage = (read: Omit<ReadStream, "limit" | "maxBytes">, isFirst: boolean) => {
+      const whole = { ...read, ...bounds }
       return Effect.flatMap(recorder.readStream(whole), (page) => refuseHoles(whole, page, isFirst))
     }
 
@@ -389,7 +401,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       ): Effect.Effect<Page, ReadError> =>
         Effect.flatMap(page, (notifications) => {
           const last = notifications[notifications.length - 1]
-          return last === undefined || notifications.length < size
+          return last === undefined || isLastPage(notifications, bounds)
             ? decode(notifications, isFirst, undefined)
             : Effect.flatMap(begin(streamPage({ stream, after: last.version, upTo }, false)), (next) =>
                 decode(notifications, isFirst, decoded(next, false))
@@ -399,23 +411,29 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       return decoded(streamPage({ stream, after, upTo }, true), true)
     }
 
-    /** A stream of pages: each begins behind the last of the one before. */
+    /** A stream of pages: each begins after the last of the one before. What comes before a failure is delivered first. */
     const paginate = <Place, A, E, E2>(
       start: Place | undefined,
       page: (after: Place | undefined) => Effect.Effect<ReadonlyArray<Notification>, E>,
       placeOf: (last: Notification) => Place,
       decode: (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<A>, E2>
-    ): Stream.Stream<A, E | E2> =>
-      Stream.paginate(page(start), (current) =>
+    ): Stream.Stream<A, E | E2> => {
+      type Next = Effect.Effect<ReadonlyArray<Notification>, E | E2>
+      const decodeUpTo = decodeUpToFailure(decode)
+      const decoded = (notifications: ReadonlyArray<Notification>, next: Option.Option<Next>) =>
+        Effect.map(
+          decodeUpTo(notifications),
+          ({ events, failure }) => [events, failure === undefined ? next : Option.some(failure)] as const
+        )
+      return Stream.paginate(page(start) as Next, (current) =>
         Effect.flatMap(current, (notifications) => {
           const last = notifications[notifications.length - 1]
-          return last === undefined || notifications.length < size
-            ? Effect.map(decode(notifications), (events) => [events, Option.none<typeof current>()] as const)
-            : Effect.flatMap(begin(page(placeOf(last))), (next) =>
-                Effect.map(decode(notifications), (events) => [events, Option.some(next)] as const)
-              )
+          return last === undefined || isLastPage(notifications, bounds)
+            ? decoded(notifications, Option.none())
+            : Effect.flatMap(begin(page(placeOf(last))), (next) => decoded(notifications, Option.some(next)))
         })
       )
+    }
 
     const read = (aggregate: Aggregate.Any, stream: StreamName.StreamName, options: ReadOptions) =>
       paginate(
@@ -435,7 +453,7 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       const filter = { categories: aggregates.map(({ name }) => name) }
       return paginate(
         options.after,
-        (after) => recorder.readAll({ direction: options.direction, after, upTo: options.upTo, filter, limit: size }),
+        (after) => recorder.readAll({ direction: options.direction, after, upTo: options.upTo, filter, ...bounds }),
         (last) => last.position,
         decodeOf(aggregates)
       )
@@ -479,7 +497,13 @@ export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = Layer.ef
       keysTrustedFor: mapper.keysTrustedFor
     })
   })
-)
+
+/** The event store of a recorder and a mapper, with options. */
+export const layerWith = (options: Options): Layer.Layer<EventStore, never, Recorder | Mapper> =>
+  Layer.effect(EventStore, make(options))
+
+/** The event store of a recorder and a mapper. */
+export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = layerWith({})
 
 /** Sends an append of so many events, again as it is where its answer was lost, and counts what it comes to. */
 const send = <A, E extends { readonly _tag: string }, R>(

@@ -42,8 +42,14 @@ export interface ReadStream {
   readonly after?: number | undefined
   /** End with this version (inclusive). Default: as far as there is. */
   readonly upTo?: number | undefined
-  /** How many events at the most; 0 reads nothing. A page that has fewer is the last. */
+  /** The most events of the page; 0 reads nothing. A page with fewer is the last one, unless it ended for its size. */
   readonly limit: number
+  /**
+   * The page ends with the event that brings it to this size, so that it has at least one event whatever its size.
+   * Default: no bound. The size is the bytes of payloads and metadata; of text those of UTF-8, or the UTF-16 units where
+   * these are cheaper to count.
+   */
+  readonly maxBytes?: number | undefined
 }
 
 /** Which events of the total order; an event has to meet all that are given. */
@@ -63,8 +69,14 @@ export interface ReadAll {
   /** End with this position (inclusive). Default: as far as there is. */
   readonly upTo?: Position | undefined
   readonly filter?: Filter | undefined
-  /** How many events at the most; 0 reads nothing. A page that has fewer is the last. */
+  /** The most events of the page; 0 reads nothing. A page with fewer is the last one, unless it ended for its size. */
   readonly limit: number
+  /**
+   * The page ends with the event that brings it to this size, so that it has at least one event whatever its size.
+   * Default: no bound. The size is the bytes of payloads and metadata; of text those of UTF-8, or the UTF-16 units where
+   * these are cheaper to count.
+   */
+  readonly maxBytes?: number | undefined
 }
 
 /** How those who read many events ask for them. */
@@ -100,6 +112,8 @@ export interface Follow {
   readonly filter?: Filter | undefined
   /** Is told of each state as the follower comes to it (G12): write it to a `SubscriptionRef`, a metric, a log. */
   readonly onState?: ((state: FollowState) => Effect.Effect<void>) | undefined
+  /** The size at which a batch ends, as in {@link ReadAll}. Default 8 MiB. */
+  readonly maxBytes?: number | undefined
 }
 
 /** What a follower gets: the next notifications, and how far it has come. */

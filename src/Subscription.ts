@@ -37,7 +37,10 @@ import type * as Aggregate from "./Aggregate.ts"
 import type { ReadError, RecorderError } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
+import { decodeUpToFailure, mapUpToFailure } from "./internal/decodeUpToFailure.ts"
 import { followPages, furthest, waitForLog } from "./internal/follow.ts"
+import type { Bounds } from "./internal/pageSize.ts"
+import { checkBytes, isLastPage, makePage, PAGE_BYTES } from "./internal/pageSize.ts"
 import * as Tail from "./internal/tail.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned } from "./RecordedEvent.ts"
@@ -97,14 +100,22 @@ export class Subscription extends Context.Service<
   }
 >()("effect-eventsourcing/Subscription") {}
 
-/** The subscriptions of a recorder. */
-export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = Layer.effect(
-  Subscription,
+/** What subscriptions keep in memory. */
+export interface LayerOptions {
+  /** The bytes of stored events that each reads at once: a page ends with the event that brings it to this size. Default 8 MiB. */
+  readonly pageBytes?: number | undefined
+  /** The bytes of the newest events that are kept for all subscriptions of the process together. Default 32 MiB. */
+  readonly tailBytes?: number | undefined
+}
+
+const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOptions) =>
   Effect.gen(function* () {
+    yield* checkBytes("pageBytes", pageBytes)
+    yield* checkBytes("tailBytes", tailBytes)
     const recorder = yield* Recorder
     const store = yield* EventStore
     const shared: RcRef.RcRef<Tail.Tail, RecorderError> = yield* RcRef.make({
-      acquire: Effect.suspend(() => Tail.make(recorder, forgetTail)),
+      acquire: Effect.suspend(() => Tail.make(recorder, { pageBytes, tailBytes }, forgetTail)),
       idleTimeToLive: "1 second"
     })
     /** Whoever comes after it has failed begins with another; not waited for, since it is the one who asks. */
@@ -113,11 +124,13 @@ export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = La
     const follow = Effect.fnUntraced(function* (selection: Selection, { from = "start", onState }: Options) {
       const reached = <A, R>(self: Effect.Effect<A, RecorderError, R>) =>
         waitForLog(self, typeof from === "string" ? undefined : from, onState ?? (() => Effect.void))
-      const tail = yield* reached(RcRef.get(shared))
-      const after = from === "end" ? yield* reached(recorder.head) : from === "start" ? undefined : from
       const { aggregates, stream, types } = selection
-      const filter = { categories: aggregates.map(({ name }) => name), types }
+      const categories = aggregates.map(({ name }) => name)
+      const filter = { categories, types }
       const matches = matcher(selection)
+      const tail = yield* reached(RcRef.get(shared))
+      const member = yield* tail.join({ categories, matches })
+      const after = from === "end" ? yield* reached(recorder.head) : from === "start" ? undefined : from
       if (onState !== undefined) {
         let isRetrying = false
         yield* tail.watch((state) => {
@@ -128,12 +141,12 @@ export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = La
       }
       const pages = stream === undefined ? recorder.readAll : streamPages(recorder, stream)
       const readAll = (read: ReadAll) => {
-        const there = tail.behind(read.after)
-        return there === undefined ? pages(read) : Effect.succeed(firstOf(there, matches, read.limit))
+        const there = member.behind(read.after)
+        return there === undefined ? pages(read) : Effect.succeed(pageOf(there, matches, read))
       }
       const pagesOf = followPages({ readAll, head: Effect.sync(tail.position) }, tail.growth)
       return Stream.map(
-        pagesOf({ after, filter, onState }),
+        pagesOf({ after, filter, onState, maxBytes: pageBytes }),
         (batch: FollowBatch): StoredBatch => ({ ...batch, head: furthest(tail.position(), batch.position) })
       )
     })
@@ -141,16 +154,27 @@ export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = La
     return Subscription.of({
       follow: (selection, options) => Stream.unwrap(follow(selection, options)),
       batches: (selection, options) => {
-        const decode = store.decode(selection.aggregates)
-        return Stream.mapEffect(
+        const decode = decodeUpToFailure(store.decode(selection.aggregates))
+        return mapUpToFailure(
           Stream.unwrap(follow(selection, options)),
           ({ notifications, position, caughtUp }: StoredBatch) =>
-            Effect.map(decode(notifications), (events) => ({ events, position, caughtUp }))
+            Effect.map(decode(notifications), ({ events, failure }) => {
+              if (failure === undefined) return { value: { events, position, caughtUp }, failure }
+              const last = notifications[events.length - 1]
+              const value = last === undefined ? undefined : { events, position: last.position, caughtUp: false }
+              return { value, failure }
+            })
         )
       }
     })
   })
-)
+
+/** The subscriptions of a recorder, with options. */
+export const layerWith = (options: LayerOptions): Layer.Layer<Subscription, never, Recorder | EventStore> =>
+  Layer.effect(Subscription, make(options))
+
+/** The subscriptions of a recorder. */
+export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = layerWith({})
 
 /** All events of these aggregates, in batches: for throughput, and to know how far one has come. */
 export const batches = <const As extends ReadonlyArray<Aggregate.Any>>(
@@ -213,18 +237,18 @@ const matcher = ({ aggregates, stream, types }: Selection): ((event: Notificatio
       : categories.has(StreamName.category(event.stream)) && (wanted === undefined || wanted.has(event.type))
 }
 
-const firstOf = (
+const pageOf = (
   events: ReadonlyArray<Notification>,
   matches: (event: Notification) => boolean,
-  limit: number
+  bounds: Bounds
 ): ReadonlyArray<Notification> => {
-  const found: Array<Notification> = []
+  const page = makePage(bounds)
   for (const event of events) {
     if (!matches(event)) continue
-    found.push(event)
-    if (found.length === limit) break
+    page.add(event)
+    if (page.isFull()) break
   }
-  return found
+  return page.events
 }
 
 /** Pages of one stream by positions: read from where the last one ended, or once from the start. */
@@ -232,19 +256,21 @@ const streamPages = (recorder: Recorder["Service"], stream: StreamName.StreamNam
   let last: { readonly position: Position; readonly version: number } | undefined
   return Effect.fnUntraced(function* ({
     after,
-    limit
+    limit,
+    maxBytes
   }: ReadAll): Effect.fn.Return<ReadonlyArray<Notification>, RecorderError> {
-    const found: Array<Notification> = []
+    const bounds = { limit, maxBytes }
+    const found = makePage(bounds)
     let version = last !== undefined && after !== undefined && last.position <= after ? last.version : undefined
     while (true) {
-      const page = yield* recorder.readStream({ stream, after: version, limit })
+      const page = yield* recorder.readStream({ stream, after: version, ...bounds })
       for (const event of page) {
         version = event.version
         last = { position: event.position, version }
-        if (after === undefined || event.position > after) found.push(event)
-        if (found.length === limit) return found
+        if (after === undefined || event.position > after) found.add(event)
+        if (found.isFull()) return found.events
       }
-      if (page.length < limit) return found
+      if (isLastPage(page, bounds)) return found.events
     }
   })
 }

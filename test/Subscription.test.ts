@@ -278,3 +278,42 @@ it.live("G12 one whose onState fails once is told all the same of what comes the
     )
   })
 )
+
+it.live("G3 whatever is kept in memory, each has its events once and in order", () =>
+  Effect.gen(function* () {
+    // some events: most are read again, in pages of two or three
+    const layer = MemoryLayer({ pageBytes: 30, tailBytes: 100 })
+    yield* Effect.gen(function* () {
+      const store = yield* EventStore.EventStore
+      const gate = yield* Deferred.make<void>()
+      const all = yield* collect(Subscription.all([Counter, Dog]))
+      const slow = yield* collect(Subscription.batches([Counter]).pipe(Stream.tap(() => Deferred.await(gate))))
+      const one = yield* collect(Subscription.stream(Counter, Counter.id("3")))
+      const late: Array<typeof all> = []
+      for (let round = 0; round < 10; round++) {
+        yield* store.append(Dog, Dog.id(`${round}`), {
+          expected: "NoStream",
+          events: [Dog.Registered({ name: "Rex" }), Dog.TrickAdded({ trick: "x".repeat(round * 20) || "sit" })]
+        })
+        yield* countUp(`${round}`, 7)
+        late.push(yield* collect(Subscription.all([Counter, Dog])))
+      }
+      yield* Deferred.succeed(gate, undefined)
+      const expected = yield* whole
+      for (const { seen, until } of [all, ...late]) {
+        yield* until(({ length }) => length >= expected.length)
+        assert.deepStrictEqual(places(seen), places(expected))
+      }
+      const counted = expected.filter(({ aggregate }) => aggregate === "Counter")
+      yield* slow.until((batches) =>
+        batches.some(({ caughtUp, position }) => caughtUp && position === expected.at(-1)?.position)
+      )
+      assert.deepStrictEqual(places(slow.seen.flatMap(({ events }) => events)), places(counted))
+      yield* one.until(({ length }) => length >= 8)
+      assert.deepStrictEqual(
+        one.seen.map(({ version }) => version),
+        [0, 1, 2, 3, 4, 5, 6, 7]
+      )
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  })
+)

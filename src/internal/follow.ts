@@ -3,6 +3,7 @@ import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
 import type { Follow, FollowBatch, FollowState, Recorder } from "../Recorder.ts"
+import { isLastPage, PAGE_BYTES } from "./pageSize.ts"
 import { resumeSafely } from "./resumeSafely.ts"
 
 /** Tells followers in this process that a log has grown, or was closed. */
@@ -90,20 +91,21 @@ export const waitForLog = <A, R>(
  */
 export const followPages =
   (recorder: Pick<Recorder["Service"], "readAll" | "head">, growth: Growth) =>
-  ({ after, filter, onState }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
+  ({ after, filter, onState, maxBytes = PAGE_BYTES }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
     interface Place {
       readonly position: Position | undefined
       /** The growth at which the end was reached; `undefined` while catching up. */
       readonly waitFrom: number | undefined
     }
+    const bounds = { limit: PAGE, maxBytes }
     const told = (state: FollowState) => onState?.(state) ?? Effect.void
     const next = Effect.fnUntraced(function* ({ position, waitFrom }: Place) {
       if (waitFrom !== undefined) yield* growth.after(waitFrom)
       const seen = growth.current()
       // everything up to here has been looked at when a page comes back short, also what the filter leaves out
       const head = filter === undefined ? undefined : yield* recorder.head
-      const notifications = yield* recorder.readAll({ after: position, filter, limit: PAGE })
-      const caughtUp = notifications.length < PAGE
+      const notifications = yield* recorder.readAll({ after: position, filter, ...bounds })
+      const caughtUp = isLastPage(notifications, bounds)
       const last = notifications[notifications.length - 1]?.position
       const reached = furthest(position, last, caughtUp ? head : undefined)
       const batch: FollowBatch = { notifications, position: reached, caughtUp }

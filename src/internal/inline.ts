@@ -21,6 +21,7 @@ import { keyOf } from "./keyOf.ts"
 import { messageOf } from "./messageOf.ts"
 import * as Metrics from "./metrics.ts"
 import { openView } from "./openView.ts"
+import { isLastPage, PAGE_BYTES } from "./pageSize.ts"
 import { passesByItself } from "./passing.ts"
 
 /** What a database does for the inline projections of its log. */
@@ -112,22 +113,25 @@ const goLive = Effect.fnUntraced(function* (
   projection: Projection.Inline,
   { key, handle, count, categories }: Inline,
   recorder: Recorder["Service"],
-  { store, switchOver }: InlineDatabase
+  { store, switchOver }: InlineDatabase,
+  maxBytes: number
 ) {
   const opened = yield* openView(store, projection, "inline", recorder)
   if (opened.status === "current") return
   let position = opened.position
   const names = [...categories]
+  const bounds = { limit: PAGE, maxBytes }
   const page = Effect.fnUntraced(function* () {
     const head = yield* recorder.head
     const filter = { categories: names }
     // no further than the head, which is where the tracking goes: what has come since is the next page's
-    const events = yield* recorder.readAll({ after: position, upTo: head, filter, limit: PAGE })
-    const last = events.length < PAGE ? head : events[events.length - 1]?.position
+    const events = yield* recorder.readAll({ after: position, upTo: head, filter, ...bounds })
+    const isLast = isLastPage(events, bounds)
+    const last = isLast ? head : events[events.length - 1]?.position
     if (last === undefined || last === position) return false
     yield* count(yield* store.transact({ key, from: position, to: last }, (view) => handle(events, view)))
     position = last
-    return events.length === PAGE
+    return !isLast
   })
   while (yield* page()) yield* Effect.yieldNow
   const isNew = yield* switchOver(
@@ -167,7 +171,8 @@ export const withInline = Effect.fnUntraced(function* <S>(
   services: Context.Context<S | InlineServices>,
   projections: ReadonlyArray<Projection.Inline>,
   decodeOf: (projection: Projection.Inline) => Decode,
-  database: InlineDatabase
+  database: InlineDatabase,
+  pageBytes: number = PAGE_BYTES
 ): Effect.fn.Return<Context.Context<S>, RecorderError> {
   const recorder = Context.get(services, Recorder)
   const tracked = Context.get(services, TrackedAppend)
@@ -182,7 +187,7 @@ export const withInline = Effect.fnUntraced(function* <S>(
   const inlines: Array<Inline> = []
   for (const projection of projections) {
     const inline = make(projection, decodeOf(projection), context)
-    yield* goLive(projection, inline, recorder, database).pipe(
+    yield* goLive(projection, inline, recorder, database, pageBytes).pipe(
       // others who start now bring the same view up
       Effect.retry({ schedule: reconnect, while: ({ _tag }) => _tag === "TrackingConflict" }),
       Effect.mapError(toRecorderError(projection.name))

@@ -2,6 +2,7 @@ import { Effect } from "effect"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import type { ReadStream } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
+import { isLastPage } from "./pageSize.ts"
 
 /**
  * Passes on a page of a stream whose versions follow one another; a hole is a failure, not a shorter history (G8).
@@ -9,7 +10,7 @@ import type { Notification } from "../StoredEvent.ts"
  * `isFirst`: whether the read began with this page. Backward, its caller may have named a place behind the last event.
  */
 export const refuseHoles = (
-  { stream, direction, after, upTo, limit }: ReadStream,
+  { stream, direction, after, upTo, limit, maxBytes }: ReadStream,
   page: ReadonlyArray<Notification>,
   isFirst: boolean
 ): Effect.Effect<ReadonlyArray<Notification>, RecorderFailure> => {
@@ -24,9 +25,9 @@ export const refuseHoles = (
     if (version !== expected) return missing(expected ?? 0, `${version}`)
     expected += step
   }
-  // a page that is not full is the last: backward, it has to come down to where the read was to end
+  // backward, the last page has to come down to where the read was to end
   const end = Math.max(upTo ?? 0, 0)
-  const isLast = page.length < limit
+  const isLast = isLastPage(page, { limit, maxBytes })
   if (isBackward && isLast && expected !== undefined && expected >= end) return missing(expected, "the end")
   return Effect.succeed(page)
 }

@@ -3,6 +3,7 @@ import { Clock, Effect, Exit, Option, Scope, Stream } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { furthest, reconnect } from "../internal/follow.ts"
+import { intoPages, PAGE_BYTES } from "../internal/pageSize.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
 import type { Follow, FollowBatch, FollowState } from "../Recorder.ts"
@@ -47,7 +48,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
     })
   )
 
-  return ({ after, filter, onState }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
+  return ({ after, filter, onState, maxBytes = PAGE_BYTES }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
     const told = (state: FollowState) => onState?.(state) ?? Effect.void
     const matches = matcher(filter)
 
@@ -98,7 +99,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
       let since: number | undefined
       let attempts = 0
 
-      const toBatch = Effect.fnUntraced(function* ({ events, checkpoint, caughtUp }: Delivery, { head }: Session) {
+      const toBatches = Effect.fnUntraced(function* ({ events, checkpoint, caughtUp }: Delivery, { head }: Session) {
         const all = yield* toNotifications(names, events)
         const notifications = all.filter(
           (notification) => (position === undefined || notification.position > position) && matches(notification)
@@ -113,6 +114,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
             ? checkpoint.commit
             : undefined
         const before = position
+        const wasLive = isLive
         const seen = filter === undefined || looked === undefined ? undefined : fromStorage(looked)
         position = furthest(
           position,
@@ -122,8 +124,13 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
         )
         const hasCaughtUp = caughtUp && !isLive
         isLive ||= caughtUp
-        const batch: FollowBatch = { notifications, position, caughtUp: isLive }
-        return notifications.length > 0 || position !== before || hasCaughtUp ? batch : undefined
+        if (notifications.length === 0 && position === before && !hasCaughtUp) return []
+        return intoPages(notifications, maxBytes).map((page, i, pages): FollowBatch => {
+          const isLast = i === pages.length - 1
+          return isLast
+            ? { notifications: page, position, caughtUp: isLive }
+            : { notifications: page, position: page[page.length - 1]?.position, caughtUp: wasLive }
+        })
       })
 
       /** How far a follower has come that its filter left without events: to the last event before what was looked at. */
@@ -166,8 +173,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
         }
         const batches: Array<FollowBatch> = []
         for (const delivery of deliveries) {
-          const batch = yield* toBatch(delivery, session)
-          if (batch !== undefined) batches.push(batch)
+          batches.push(...(yield* toBatches(delivery, session)))
         }
         if (batches.length === 0) {
           const batch = yield* Effect.orElseSucceed(lookBehind(), () => undefined)

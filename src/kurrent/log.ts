@@ -3,6 +3,8 @@ import { Effect } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { isRecorderFailure, RecorderFailure } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
+import type { Bounds, Page } from "../internal/pageSize.ts"
+import { makePage, sizeOf } from "../internal/pageSize.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
 import type { Filter, ReadAll, ReadStream } from "../Recorder.ts"
@@ -16,7 +18,7 @@ import { ACCESS_DENIED } from "./errors.ts"
 import type { ClientResolvedEvent, RecordedEvent, ResolvedEvent } from "./events.ts"
 import * as Gaps from "./gaps.ts"
 import type { Names } from "./names.ts"
-import type { StreamPage } from "./pages.ts"
+import type { Keep, StreamPage } from "./pages.ts"
 import { readStreamPage } from "./pages.ts"
 import { patiently } from "./patience.ts"
 import { allPage } from "./reads.ts"
@@ -25,6 +27,31 @@ import * as Values from "./values.ts"
 
 /** The most events that are asked for at once. */
 const PAGE = 4096
+
+/** The fewest events that are asked for at first, unless the page has fewer. */
+const FIRST = 16
+
+/**
+ * How many events to ask for at a time: whatever is asked for is sent, also after a page has reached its size. A few at
+ * first, then as many as the page is likely to take.
+ */
+const makeGuess = () => {
+  /** The size of an event, as far as it is known: quick to grow, slow to shrink. */
+  let perEvent = 2 ** 17
+  return {
+    learn: ({ events, size }: Page) => {
+      if (events.length > 0) perEvent = Math.max(size() / events.length, perEvent / 4)
+    },
+    next: ({ limit, maxBytes = Number.POSITIVE_INFINITY }: Bounds, { events, size }: Page): number => {
+      const count = events.length
+      const likely =
+        count === 0
+          ? Math.max(Math.ceil(maxBytes / perEvent), FIRST)
+          : Math.ceil((1.5 * (maxBytes - size())) / Math.max(size() / count, 1))
+      return Math.min(Math.max(likely, 4), limit - count)
+    }
+  }
+}
 
 /** Tells which events of the log meet a filter. */
 export const matcher = (filter: Filter | undefined): ((event: Notification) => boolean) => {
@@ -150,7 +177,25 @@ export const make = (connection: Connection, names: Names) => {
   const readServerStream = (stream: string, page: ServerPage) =>
     orNothing(readStreamPage(connection, stream, { ...page, resolveLinks: false }))
 
-  const readStream = ({ stream, direction, after, upTo, limit }: ReadStream) => {
+  const guess = makeGuess()
+
+  /** Keeps what is found, up to the event of the page that brings it to its size. */
+  const keepUpTo =
+    (maxBytes: number | undefined, page: Page, isOfPage: (event: Notification) => boolean) =>
+    (): Keep<Found | Unreadable | undefined> => {
+      if (maxBytes === undefined) return { map: toFound }
+      let size = page.size()
+      return {
+        map: toFound,
+        isLast: (found) => {
+          if (found === undefined || isRecorderFailure(found) || found.stream === undefined) return false
+          if (isOfPage(found)) size += sizeOf(found)
+          return size >= maxBytes
+        }
+      }
+    }
+
+  const readPart = ({ stream, direction, after, upTo, limit, maxBytes }: ReadStream, page: Page) => {
     const isBackward = direction === "backward"
     const first = isBackward ? (after === undefined ? undefined : after - 1) : Math.max((after ?? -1) + 1, 0)
     const inRange =
@@ -163,55 +208,84 @@ export const make = (connection: Connection, names: Names) => {
           : Math.min(limit, upTo - (first ?? 0) + 1)
     if (inRange <= 0 || (first !== undefined && first < 0)) return Effect.succeed([])
     const from = first === undefined ? "end" : BigInt(Math.min(first, Number.MAX_SAFE_INTEGER))
-    const page: StreamPage = {
+    const asking: StreamPage = {
       direction: isBackward ? "backward" : "forward",
       from,
       limit: Math.min(inRange, Number.MAX_SAFE_INTEGER),
       resolveLinks: false
     }
-    return orNothing(readStreamPage(connection, names.toServer(stream), page, toFound)).pipe(
+    const isInRange = ({ version }: Notification) => !isBackward || upTo === undefined || version >= upTo
+    const keep = keepUpTo(maxBytes, page, isInRange)
+    return orNothing(readStreamPage(connection, names.toServer(stream), asking, keep)).pipe(
       Effect.flatMap(ofLog),
-      Effect.map((page) => (isBackward && upTo !== undefined ? page.filter(({ version }) => version >= upTo) : page))
+      Effect.map((part) => part.filter(isInRange))
     )
   }
 
-  const readAll = Effect.fnUntraced(function* ({ direction = "forward", after, upTo, filter, limit }: ReadAll) {
+  const readStream = Effect.fnUntraced(function* (
+    read: ReadStream
+  ): Effect.fn.Return<ReadonlyArray<Notification>, RecorderError> {
+    const page = makePage(read)
+    let { after } = read
+    while (!page.isFull()) {
+      const limit = guess.next(read, page)
+      const part = yield* readPart({ ...read, after, limit }, page)
+      for (const event of part) page.add(event)
+      if (part.length < limit) break
+      after = part[part.length - 1]?.version
+    }
+    guess.learn(page)
+    return page.events
+  })
+
+  const readAll = Effect.fnUntraced(function* (
+    read: ReadAll
+  ): Effect.fn.Return<ReadonlyArray<Notification>, RecorderError> {
+    const { direction = "forward", after, upTo, filter, maxBytes } = read
     const reason = after === undefined ? undefined : Values.placeProblem("the position", after)
-    if (reason !== undefined) return yield* Effect.fail(new RecorderFailure({ operation: "read the log", reason }))
+    if (reason !== undefined) return yield* new RecorderFailure({ operation: "read the log", reason })
     const isBackward = direction === "backward"
     const matches = matcher(filter)
-    const page: Array<Notification> = []
+    const page = makePage(read)
     let last = after
     const serverFilter = names.filter(filter)
     const past = isBackward ? undefined : gaps.past([serverFilter, everything], after)
-    while (page.length < limit) {
+    let least = 0
+    const isBeyond = ({ position }: Notification) =>
+      upTo !== undefined && (isBackward ? position < upTo : position > upTo)
+    const isOfPage = (event: Notification) =>
+      (last === undefined || (isBackward ? event.position < last : event.position > last)) &&
+      !isBeyond(event) &&
+      matches(event)
+    while (!page.isFull()) {
       // forward the server begins with the event at the position
       const overlap = !isBackward && last !== undefined ? 1 : 0
-      const asked = Math.min(limit - page.length, PAGE) + overlap
+      const likely = Math.max(guess.next(read, page), Math.min(least, read.limit - page.events.length))
+      const asked = Math.min(likely, PAGE) + overlap
       const isFirst = last === after
       const from = (isFirst ? past : undefined) ?? last ?? (isBackward ? "end" : "start")
       const asking = { direction, from, limit: asked, filter: serverFilter, resolveLinks: false } as const
       const looked = seen?.to
       const begun = performance.now()
-      const read = yield* Effect.mapError(allPage(connection, asking, toFound), toLogError)
+      const found = yield* Effect.mapError(
+        allPage(connection, asking, keepUpTo(maxBytes, page, isOfPage)),
+        toLogError
+      )
       if (!isBackward && performance.now() - begun > SLOW) {
-        const [first] = read
-        const at = first === undefined ? looked : first instanceof RecorderFailure ? undefined : first.position
+        const [first] = found
+        const at = first === undefined ? looked : isRecorderFailure(first) ? undefined : first.position
         if (at !== undefined) gaps.note(serverFilter, { after: last, at })
       }
-      for (const notification of yield* ofLog(read)) {
-        const { position } = notification
-        if (last !== undefined && (isBackward ? position >= last : position <= last)) continue
-        if (upTo !== undefined && (isBackward ? position < upTo : position > upTo)) return page
-        if (!matches(notification)) continue
-        page.push(notification)
-        if (page.length === limit) return page
-      }
-      const end = read[read.length - 1]
-      if (read.length < asked || end === undefined || isRecorderFailure(end)) break
+      const events = yield* ofLog(found)
+      for (const event of events) if (isOfPage(event) && !page.isFull()) page.add(event)
+      const end = found[found.length - 1]
+      if (found.length < asked || end === undefined || isRecorderFailure(end) || events.some(isBeyond)) break
       last = end.position
+      // of many events none may be of the page
+      least = page.events.length === 0 ? 4 * asked : 0
     }
-    return page as ReadonlyArray<Notification>
+    guess.learn(page)
+    return page.events
   })
 
   /** The last events of all, backward from the end: where they are, and whether they are of the log. */
@@ -220,7 +294,7 @@ export const make = (connection: Connection, names: Names) => {
       allPage(
         connection,
         { direction: "backward", from: "end", limit, filter: undefined, resolveLinks: false },
-        toPlace(names)
+        () => ({ map: toPlace(names) })
       ),
       toLogError
     )
@@ -232,7 +306,7 @@ export const make = (connection: Connection, names: Names) => {
         allPage(
           connection,
           { direction: "backward", from: position, limit: FEW, filter: undefined, resolveLinks: false },
-          toPlace(names)
+          () => ({ map: toPlace(names) })
         ),
         toLogError
       ),

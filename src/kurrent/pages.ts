@@ -29,29 +29,44 @@ export interface AllPage {
 
 type Read = ReturnType<KurrentDBClient["readStream"]> | ReturnType<KurrentDBClient["readAll"]>
 
+/** What is kept of a page. */
+export interface Keep<A> {
+  /** Makes what is kept of each event, while others are still on their way; it does not throw. */
+  readonly map: (resolved: ClientResolvedEvent) => A
+  /** Whether nothing more is kept after this one. Default: everything is. */
+  readonly isLast?: (kept: A) => boolean
+}
+
 const collect = async <A>(
   events: Read,
   alive: () => void,
-  map: (resolved: ClientResolvedEvent) => A
+  { map, isLast = () => false }: Keep<A>
 ): Promise<ReadonlyArray<A>> => {
   const page: Array<A> = []
+  let isFull = false
+  let count = 0
   for await (const resolved of events) {
     // the client hands them over 64 at a time
-    if (page.length % 64 === 0) alive()
-    page.push(map(resolved))
+    if (count++ % 64 === 0) alive()
+    // what comes after the last is read all the same: a call that is left early holds up the others of its connection
+    if (isFull) continue
+    const kept = map(resolved)
+    page.push(kept)
+    isFull = isLast(kept)
   }
   return page
 }
 
+const everything = (): Keep<ResolvedEvent> => ({ map: fromResolved })
+
 /** With where to begin always given: without, the client reads forward whatever the direction. */
 const directionOf = (direction: StreamPage["direction"]) => (direction === "forward" ? "forwards" : "backwards")
 
-/** `map` makes what is kept of each event, while others are still on their way; it does not throw. */
 export const readStreamPage = <A = ResolvedEvent>(
   connection: Connection,
   stream: string,
   page: StreamPage,
-  map: (resolved: ClientResolvedEvent) => A = fromResolved as never
+  keep: () => Keep<A> = everything as never
 ): Effect.Effect<ReadonlyArray<A>, CallError> =>
   page.limit <= 0
     ? Effect.succeed<ReadonlyArray<A>>([])
@@ -65,7 +80,7 @@ export const readStreamPage = <A = ResolvedEvent>(
             ...(connection.credentials === undefined ? {} : { credentials: connection.credentials })
           }),
           alive,
-          map
+          keep()
         )
       )
 
@@ -94,7 +109,7 @@ const whileItLooks = (
 export const readAllPage = <A = ResolvedEvent>(
   connection: Connection,
   page: AllPage,
-  map: ((resolved: ClientResolvedEvent) => A) | undefined = fromResolved as never
+  keep: () => Keep<A> = everything as never
 ): Effect.Effect<ReadonlyArray<A>, CallError> =>
   page.limit <= 0
     ? Effect.succeed<ReadonlyArray<A>>([])
@@ -111,6 +126,6 @@ export const readAllPage = <A = ResolvedEvent>(
             ...(connection.credentials === undefined ? {} : { credentials: connection.credentials })
           }),
           alive,
-          map
+          keep()
         )
       })

@@ -2,12 +2,12 @@
 import { Effect, Option, Stream } from "effect"
 import type { Connection } from "./connection.ts"
 import { only } from "./errors.ts"
-import type { ClientResolvedEvent, ReadEvent, ResolvedEvent } from "./events.ts"
+import type { ReadEvent, ResolvedEvent } from "./events.ts"
 import { inPlace, toReadEvent } from "./events.ts"
 import type { AllFilter } from "./filters.ts"
 import type { KurrentError, KurrentUnavailable, StreamError, StreamTombstoned } from "./KurrentError.ts"
 import { KurrentFailure } from "./KurrentError.ts"
-import type { AllPage, StreamPage } from "./pages.ts"
+import type { AllPage, Keep, StreamPage } from "./pages.ts"
 import { readAllPage, readStreamPage } from "./pages.ts"
 import { patiently, wasSilent } from "./patience.ts"
 import * as Values from "./values.ts"
@@ -200,10 +200,10 @@ const REFUSALS = 3
 export const allPage = <A = ResolvedEvent>(
   connection: Connection,
   page: AllPage,
-  map?: (resolved: ClientResolvedEvent) => A
+  keep?: () => Keep<A>
 ): Effect.Effect<ReadonlyArray<A>, KurrentUnavailable | KurrentFailure> => {
   const narrow = only(READ_ALL)
-  const read = readAllPage<A>(connection, page, map)
+  const read = readAllPage<A>(connection, page, keep)
   const { direction, filter, from } = page
   if (filter === undefined && typeof from !== "bigint") {
     return Effect.mapError(patiently(read), narrow)

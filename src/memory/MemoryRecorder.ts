@@ -9,6 +9,7 @@ import { TrackingConflict } from "../EventSourcingError.ts"
 import type { ExclusiveLog, ExclusiveTracking } from "../internal/appendAll.ts"
 import { appendAll, appendOne, appendSome, assertDistinctStreams } from "../internal/appendAll.ts"
 import { followPages, makeGrowth } from "../internal/follow.ts"
+import { makePage, upToSize } from "../internal/pageSize.ts"
 import * as Uuid from "../internal/uuid.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
@@ -73,33 +74,36 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
         return Effect.fromResult(result)
       })
 
-    const readAll = ({ direction, after, upTo, filter, limit }: ReadAll) =>
+    const readAll = ({ direction, after, upTo, filter, limit, maxBytes }: ReadAll) =>
       Effect.sync(() => {
         const matches = matcher(filter)
-        const page: Array<Notification> = []
+        const page = makePage({ limit, maxBytes })
         // positions are 1, 2, 3… here, so a position is the index of the event behind it
         const backward = direction === "backward"
         const step = backward ? -1 : 1
         let index = after === undefined ? (backward ? log.length - 1 : 0) : Number(after) + (backward ? -2 : 0)
-        for (; page.length < limit; index += step) {
+        for (; !page.isFull(); index += step) {
           const event = log[index]
           if (event === undefined || isBeyond(event.position, upTo, backward)) break
-          if (matches(event)) page.push(event)
+          if (matches(event)) page.add(event)
         }
-        return page
+        return page.events
       })
 
     const recorder = Recorder.of({
       append: (append) => answer(() => appendOne(exclusive, append)),
-      readStream: ({ stream, direction, after, upTo, limit }) =>
+      readStream: ({ stream, direction, after, upTo, limit, maxBytes }) =>
         Effect.sync(() => {
           const events = streams.get(stream) ?? []
           if (direction === "backward") {
             const end = after === undefined ? events.length : Math.min(Math.max(after, 0), events.length)
-            return events.slice(Math.max(end - limit, upTo ?? 0, 0), end).reverse()
+            return upToSize(events.slice(Math.max(end - limit, upTo ?? 0, 0), end).reverse(), maxBytes)
           }
           const start = Math.max((after ?? -1) + 1, 0)
-          return events.slice(start, Math.max(Math.min(start + limit, (upTo ?? events.length) + 1), 0))
+          return upToSize(
+            events.slice(start, Math.max(Math.min(start + limit, (upTo ?? events.length) + 1), 0)),
+            maxBytes
+          )
         }),
       readAll,
       follow: (follow) => followPages({ readAll, head: Effect.sync(lastPosition) }, growth)(follow),

@@ -7,12 +7,14 @@ import type { RecorderError, WrongExpectedVersion } from "../EventSourcingError.
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/appendAll.ts"
 import { followPages } from "../internal/follow.ts"
+import type { Bounds } from "../internal/pageSize.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
 import type { Append, ReadAll } from "../Recorder.ts"
 import { Recorder } from "../Recorder.ts"
 import { SnapshotRecorder } from "../SnapshotRecorder.ts"
+import type { Notification } from "../StoredEvent.ts"
 import { StreamCatalog } from "../StreamCatalog.ts"
 import type { StreamName } from "../StreamName.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
@@ -22,7 +24,8 @@ import { looker, sender } from "./appends.ts"
 import * as GroupAppend from "./groupAppend.ts"
 import { milliseconds } from "./options.ts"
 import * as PostgresDatabase from "./PostgresDatabase.ts"
-import { limitOf, pages, toNotification } from "./pages.ts"
+import type { Query } from "./pages.ts"
+import { cut, limitOf, pages, toNotification } from "./pages.ts"
 import type { Part, Request } from "./parameters.ts"
 import { unstorableKey, unstorableRequest } from "./parameters.ts"
 import { snapshots } from "./snapshots.ts"
@@ -150,10 +153,31 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         )
       }
 
-      const readAll = (read: ReadAll) => {
-        const { sql, parameters } = selects.all(read)
-        return Effect.map(database.query("read the log", sql, parameters), (rows) => rows.map(toNotification))
-      }
+      /** The page of a query, and the payloads that are too long to be read for all of its rows. */
+      const pageOf = (
+        operation: string,
+        { sql, parameters }: Query,
+        bounds: Bounds
+      ): Effect.Effect<ReadonlyArray<Notification>, RecorderError> =>
+        Effect.flatMap(
+          database.query(operation, sql, parameters),
+          (rows): Effect.Effect<ReadonlyArray<Notification>, RecorderError> => {
+            const { page, missing } = cut(rows, bounds)
+            if (missing.length === 0) return Effect.succeed(page.map((row) => toNotification(row)))
+            const { sql: payloads, parameters: positions } = selects.payloads(missing)
+            return Effect.flatMap(database.query(operation, payloads, positions), (found) => {
+              const payloadOf = new Map(
+                found.map(([position, text, bytes]) => [BigInt(position as bigint), text ?? bytes])
+              )
+              // one that was removed meanwhile is no event of the log any more: the page is another one
+              return missing.every((position) => payloadOf.has(position))
+                ? Effect.succeed(page.map((row) => toNotification(row, payloadOf.get(BigInt(row[10] as bigint)))))
+                : pageOf(operation, { sql, parameters }, bounds)
+            })
+          }
+        )
+
+      const readAll = (read: ReadAll) => pageOf("read the log", selects.all(read), read)
 
       /** A follower sees what is committed, also one that was started inside a transaction. */
       const committed = {
@@ -170,10 +194,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
               position
             })
           ),
-        readStream: (read) => {
-          const { sql, parameters } = selects.stream(read)
-          return Effect.map(database.query("read a stream", sql, parameters), (rows) => rows.map(toNotification))
-        },
+        readStream: (read) => pageOf("read a stream", selects.stream(read), read),
         readAll,
         follow: (follow) => Stream.unwrap(Effect.map(wakes.growth, (growth) => followPages(committed, growth)(follow))),
         head,

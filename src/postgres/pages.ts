@@ -1,10 +1,11 @@
 import { PgTypes } from "@effect/sql-pg"
+import type { Bounds } from "../internal/pageSize.ts"
 import { fromStorage } from "../Position.ts"
 import type { Filter, ReadAll, ReadStream } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
 import type { StreamName } from "../StreamName.ts"
 import type { Row } from "./PostgresDatabase.ts"
-import { textArray } from "./parameters.ts"
+import { bigintArray, textArray } from "./parameters.ts"
 import { quote } from "./sql/identifiers.ts"
 
 /** A statement with its parameters. */
@@ -13,22 +14,50 @@ export interface Query {
   readonly parameters: ReadonlyArray<unknown>
 }
 
-const COLUMNS =
-  "id, type, schema_version, encoding, payload_text, payload_bytes, metadata, recorded_at, stream, version, position"
+const SIZE = "coalesce(octet_length(payload_text), octet_length(payload_bytes))"
 
-/** A row of {@link COLUMNS}. */
-export const toNotification = (row: Row): Notification => ({
+/**
+ * What is read of each event of a page. Of a payload that is longer than a parameter only its length is: a page of such
+ * payloads could be any size, so they are read afterwards, as far as the page goes. (The length is in the row itself, also
+ * of a payload that is stored beside it.)
+ */
+const columns = (threshold: string) =>
+  `id, type, schema_version, encoding,
+ CASE WHEN octet_length(payload_text) <= ${threshold} THEN payload_text END,
+ CASE WHEN octet_length(payload_bytes) <= ${threshold} THEN payload_bytes END,
+ metadata, recorded_at, stream, version, position, CASE WHEN ${SIZE} > ${threshold} THEN ${SIZE} END`
+
+/** A row of {@link columns}, with the payload of another row if it was too long for this one. */
+export const toNotification = (row: Row, payload = row[4] ?? row[5]): Notification => ({
   id: row[0] as string,
   type: row[1] as string,
   schemaVersion: row[2] as number,
   encoding: row[3] as string,
-  payload: (row[4] ?? row[5]) as string | Uint8Array,
+  payload: payload as string | Uint8Array,
   metadata: row[6] as string,
   recordedAt: Number(row[7]),
   stream: row[8] as StreamName,
   version: row[9] as number,
-  position: fromStorage(BigInt(row[10] as bigint))
+  position: fromStorage(positionOf(row))
 })
+
+const positionOf = (row: Row): bigint => BigInt(row[10] as bigint)
+
+/** The rows of a page up to the one that brings them to its size, and the positions of those whose payloads are missing. */
+export const cut = (
+  rows: ReadonlyArray<Row>,
+  { maxBytes = Number.POSITIVE_INFINITY }: Bounds
+): { readonly page: ReadonlyArray<Row>; readonly missing: ReadonlyArray<bigint> } => {
+  const missing: Array<bigint> = []
+  let size = 0
+  for (const [i, row] of rows.entries()) {
+    const long = row[11] as number | null
+    if (long !== null) missing.push(positionOf(row))
+    size += (long ?? (row[4] as string | null)?.length ?? (row[5] as Uint8Array).length) + (row[6] as string).length
+    if (size >= maxBytes) return { page: rows.slice(0, i + 1), missing }
+  }
+  return { page: rows, missing }
+}
 
 const MAX_INTEGER = 2 ** 31 - 1
 const MAX_POSITION = 2n ** 63n - 1n
@@ -44,44 +73,56 @@ const boundedPosition = (position: bigint): PgTypes.Parameter =>
 export const limitOf = (limit: number): PgTypes.Parameter =>
   PgTypes.int8(limit >= Number.MAX_SAFE_INTEGER ? MAX_POSITION : BigInt(Math.max(Math.trunc(limit), 0)))
 
+/** The length from which on a payload is read afterwards: a page without such is not larger than it may be. */
+const thresholdOf = ({ limit, maxBytes }: Bounds): PgTypes.Parameter =>
+  PgTypes.int4(maxBytes === undefined ? MAX_INTEGER : Math.min(Math.floor(maxBytes / Math.max(limit, 1)), MAX_INTEGER))
+
 /** The statements of a schema's pages: their texts are made once, so that the server prepares each once. */
 export const pages = (schema: string) => {
   const table = `${quote(schema)}.stored_events`
-  const streamForward = `SELECT ${COLUMNS} FROM ${table} WHERE stream = $1 AND version > $2 AND version <= $3 ORDER BY version LIMIT $4`
-  const streamBackward = `SELECT ${COLUMNS} FROM ${table} WHERE stream = $1 AND version < $2 AND version >= $3 ORDER BY version DESC LIMIT $4`
+  const streamForward = `SELECT ${columns("$5")} FROM ${table} WHERE stream = $1 AND version > $2 AND version <= $3 ORDER BY version LIMIT $4`
+  const streamBackward = `SELECT ${columns("$5")} FROM ${table} WHERE stream = $1 AND version < $2 AND version >= $3 ORDER BY version DESC LIMIT $4`
   const all = (backward: boolean, types: boolean, categories: boolean) => {
     const range = backward ? "position < $1 AND position >= $2" : "position > $1 AND position <= $2"
     const conditions = [
       range,
-      ...(types ? ["type = ANY ($4)"] : []),
-      ...(categories ? [`${CATEGORY} = ANY ($${types ? 5 : 4})`] : [])
+      ...(types ? ["type = ANY ($5)"] : []),
+      ...(categories ? [`${CATEGORY} = ANY ($${types ? 6 : 5})`] : [])
     ]
-    return `SELECT ${COLUMNS} FROM ${table} WHERE ${conditions.join(" AND ")} ORDER BY position${backward ? " DESC" : ""} LIMIT $3`
+    return `SELECT ${columns("$4")} FROM ${table} WHERE ${conditions.join(" AND ")} ORDER BY position${backward ? " DESC" : ""} LIMIT $3`
   }
 
   return {
-    stream: ({ stream, direction, after, upTo, limit }: ReadStream): Query =>
-      direction === "backward"
-        ? {
-            sql: streamBackward,
-            parameters: [PgTypes.text(stream), bounded(after ?? MAX_INTEGER), bounded(upTo ?? 0), limitOf(limit)]
-          }
-        : {
-            sql: streamForward,
-            parameters: [PgTypes.text(stream), bounded(after ?? -1), bounded(upTo ?? MAX_INTEGER), limitOf(limit)]
-          },
-    all: ({ direction, after, upTo, filter, limit }: ReadAll): Query => {
+    stream: ({ stream, direction, after, upTo, ...bounds }: ReadStream): Query => {
+      const backward = direction === "backward"
+      return {
+        sql: backward ? streamBackward : streamForward,
+        parameters: [
+          PgTypes.text(stream),
+          bounded(after ?? (backward ? MAX_INTEGER : -1)),
+          bounded(upTo ?? (backward ? 0 : MAX_INTEGER)),
+          limitOf(bounds.limit),
+          thresholdOf(bounds)
+        ]
+      }
+    },
+    all: ({ direction, after, upTo, filter, ...bounds }: ReadAll): Query => {
       const backward = direction === "backward"
       return {
         sql: all(backward, filter?.types !== undefined, filter?.categories !== undefined),
         parameters: [
           boundedPosition(after ?? (backward ? MAX_POSITION : 0n)),
           boundedPosition(upTo ?? (backward ? 0n : MAX_POSITION)),
-          limitOf(limit),
+          limitOf(bounds.limit),
+          thresholdOf(bounds),
           ...filterParameters(filter)
         ]
       }
     },
+    payloads: (positions: ReadonlyArray<bigint>): Query => ({
+      sql: `SELECT position, payload_text, payload_bytes FROM ${table} WHERE position = ANY ($1)`,
+      parameters: [bigintArray(positions)]
+    }),
     head: `SELECT max(position) FROM ${table}`
   }
 }

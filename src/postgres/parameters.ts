@@ -12,7 +12,7 @@ const arrayOf =
 
 export const textArray = arrayOf(PgTypes.OID.text)
 const integerArray = arrayOf(PgTypes.OID.int4)
-const bigintArray = arrayOf(PgTypes.OID.int8)
+export const bigintArray = arrayOf(PgTypes.OID.int8)
 const uuidArray = arrayOf(PgTypes.OID.uuid)
 const bytesArray = arrayOf(PgTypes.OID.bytea)
 

@@ -25,7 +25,8 @@ import { TransactionalAppend } from "../TransactionalAppend.ts"
 import { rootOf, toRecorderError } from "./errors.ts"
 import * as GroupCommit from "./groupCommit.ts"
 import { current, migrate } from "./migrations.ts"
-import { atLeastNone, selectAll, selectStream } from "./pages.ts"
+import type { Pages } from "./pages.ts"
+import { atLeastNone, makePages } from "./pages.ts"
 import type { Prepare } from "./prepare.ts"
 import { prepareOnce, preparePagesOnce } from "./prepare.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
@@ -120,7 +121,7 @@ const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.Sqli
 /** The statements of a connection. */
 interface Statements {
   readonly one: Prepare
-  readonly pages: Prepare
+  readonly pages: Pages
 }
 
 const services = (
@@ -132,8 +133,8 @@ const services = (
   const { writer, sql, transactionOf } = database
   const log = exclusiveLog(writer)
   const statements = {
-    committed: { one: prepareOnce(database.reader), pages: preparePagesOnce(database.reader) },
-    own: { one: prepareOnce(writer), pages: preparePagesOnce(writer) }
+    committed: { one: prepareOnce(database.reader), pages: makePages(preparePagesOnce(database.reader)) },
+    own: { one: prepareOnce(writer), pages: makePages(preparePagesOnce(writer)) }
   }
   const writing = statements.own.one
 
@@ -211,13 +212,13 @@ const services = (
   /** A follower sees what is committed, also one that was started inside a transaction. */
   const committed = {
     head: readCommitted(READ_HEAD, headOf),
-    readAll: (all: ReadAll) => readCommitted(READ_LOG, ({ pages }) => selectAll(pages, all))
+    readAll: (all: ReadAll) => readCommitted(READ_LOG, ({ pages }) => pages.all(all))
   }
 
   const recorder = Recorder.of({
     append: (append) => write("append", append.events.length, () => appendOne(log, append)),
-    readStream: (stream) => read("read a stream", ({ pages }) => selectStream(pages, stream)),
-    readAll: (all) => read(READ_LOG, ({ pages }) => selectAll(pages, all)),
+    readStream: (stream) => read("read a stream", ({ pages }) => pages.stream(stream)),
+    readAll: (all) => read(READ_LOG, ({ pages }) => pages.all(all)),
     follow: (follow) => Stream.unwrap(Effect.map(growth, (told) => followPages(committed, told)(follow))),
     head: read(READ_HEAD, headOf),
     inTransaction: (context) => currentTransaction(context) !== undefined,

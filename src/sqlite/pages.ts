@@ -1,18 +1,34 @@
+import type { SQLInputValue } from "node:sqlite"
+import type { Bounds } from "../internal/pageSize.ts"
 import { fromStorage } from "../Position.ts"
 import type { Filter, ReadAll, ReadStream } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
 import type { StreamName } from "../StreamName.ts"
 import type { Prepare } from "./prepare.ts"
 
-const COLUMNS = "id, type, schema_version, encoding, payload, metadata, recorded_at, stream, version, position"
+const isLong = "octet_length(payload) > ?1"
 
-/** A row of {@link COLUMNS}, as an array. */
+/**
+ * What is read of each event of a page. Of a payload that is longer than the first parameter only its length is: a page of
+ * such payloads could be any size, so they are read one by one, as far as the page goes. The length stands in the row's
+ * header, and nothing of the payload is read for it.
+ */
+const columns = (metadata: string, recordedAt: string) => `id, type, schema_version, encoding,
+    iif(${isLong}, octet_length(payload), payload), ${metadata}, ${recordedAt}, stream, version, position`
+
+/** For payloads that are expected to be short. */
+const SHORT = columns("metadata", "recorded_at")
+
+/** What stands after a payload in its row is not read either: SQLite would go through all pages of the payload. */
+const LONG = columns(`iif(${isLong}, NULL, metadata)`, `iif(${isLong}, NULL, recorded_at)`)
+
+/** A row of {@link columns}, as an array. */
 type Row = readonly [
   id: string,
   type: string,
   schemaVersion: number,
   encoding: string,
-  payload: string | Uint8Array,
+  payload: string | Uint8Array | number,
   metadata: string,
   recordedAt: number,
   stream: StreamName,
@@ -20,63 +36,116 @@ type Row = readonly [
   position: number
 ]
 
-const toNotifications = (rows: ReadonlyArray<Row>): ReadonlyArray<Notification> =>
-  rows.map(
-    ([id, type, schemaVersion, encoding, payload, metadata, recordedAt, stream, version, position]): Notification => ({
-      id,
-      type,
-      schemaVersion,
-      encoding,
-      payload,
-      metadata,
-      recordedAt,
-      stream,
-      version,
-      position: fromStorage(BigInt(position))
-    })
-  )
+/** What is read afterwards of an event whose payload is long. */
+const REST = "SELECT payload, metadata, recorded_at FROM stored_events WHERE position = ?"
 
-const STREAM_FORWARD = `
-  SELECT ${COLUMNS} FROM stored_events WHERE stream = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?
-`
+/** A row of {@link REST}. */
+type Rest = readonly [payload: string | Uint8Array, metadata: string, recordedAt: number]
 
-const STREAM_BACKWARD = `
-  SELECT ${COLUMNS} FROM stored_events WHERE stream = ? AND version < ? AND version >= ? ORDER BY version DESC LIMIT ?
-`
+/** No payload is longer. */
+const NONE = 2 ** 31
 
-/** Reads a page of a stream; `prepare` gives statements whose rows are arrays. */
-export const selectStream = (
-  prepare: Prepare,
-  { stream, direction, after, upTo, limit }: ReadStream
-): ReadonlyArray<Notification> => {
-  const rows =
-    direction === "backward"
-      ? prepare(STREAM_BACKWARD).all(stream, after ?? Number.MAX_SAFE_INTEGER, upTo ?? 0, atLeastNone(limit))
-      : prepare(STREAM_FORWARD).all(stream, after ?? -1, upTo ?? Number.MAX_SAFE_INTEGER, atLeastNone(limit))
-  return toNotifications(rows as unknown as ReadonlyArray<Row>)
+/** The length from which on a payload is read by itself: a page without such is not larger than it may be. */
+const threshold = ({ limit, maxBytes }: Bounds): number =>
+  maxBytes === undefined ? NONE : Math.min(Math.floor(maxBytes / Math.max(limit, 1)), NONE)
+
+/** How many pages are read as if payloads were long, after one that was. */
+const CAREFUL = 1000
+
+/** The statements of a page, by what is expected of its payloads. */
+const statements = (range: string) => {
+  const select = (columns: string) => `SELECT ${columns} FROM stored_events WHERE ${range} LIMIT ?`
+  return { short: select(SHORT), long: select(LONG) }
 }
 
-const allForward = (condition: string) => `
-  SELECT ${COLUMNS} FROM stored_events WHERE position > ? AND position <= ?${condition} ORDER BY position LIMIT ?
-`
+const STREAM_FORWARD = statements("stream = ? AND version > ? AND version <= ? ORDER BY version")
+const STREAM_BACKWARD = statements("stream = ? AND version < ? AND version >= ? ORDER BY version DESC")
 
-const allBackward = (condition: string) => `
-  SELECT ${COLUMNS} FROM stored_events WHERE position < ? AND position >= ?${condition} ORDER BY position DESC LIMIT ?
-`
+const allForward = (condition: string) => statements(`position > ? AND position <= ?${condition} ORDER BY position`)
+const allBackward = (condition: string) =>
+  statements(`position < ? AND position >= ?${condition} ORDER BY position DESC`)
 
 const MAX_POSITION = 2n ** 63n - 1n
 
-/** Reads a page of the total order; `prepare` gives statements whose rows are arrays. */
-export const selectAll = (
-  prepare: Prepare,
-  { direction, after, upTo, filter, limit }: ReadAll
-): ReadonlyArray<Notification> => {
-  const { condition, parameters } = toCondition(filter)
-  const rows =
-    direction === "backward"
-      ? prepare(allBackward(condition)).all(after ?? MAX_POSITION, upTo ?? 0n, ...parameters, atLeastNone(limit))
-      : prepare(allForward(condition)).all(after ?? 0n, upTo ?? MAX_POSITION, ...parameters, atLeastNone(limit))
-  return toNotifications(rows as unknown as ReadonlyArray<Row>)
+/** Reads pages. */
+export interface Pages {
+  readonly stream: (read: ReadStream) => ReadonlyArray<Notification>
+  readonly all: (read: ReadAll) => ReadonlyArray<Notification>
+}
+
+/** Reads pages with statements whose rows are arrays. */
+export const makePages = (prepare: Prepare): Pages => {
+  // the first page may be of any size
+  let careful = 1
+
+  const select = (
+    { short, long }: ReturnType<typeof statements>,
+    parameters: ReadonlyArray<SQLInputValue>,
+    bounds: Bounds
+  ) => {
+    const statement = prepare(careful > 0 ? long : short)
+    const rows = statement.all(threshold(bounds), ...parameters, atLeastNone(bounds.limit))
+    return toPage(rows as unknown as ReadonlyArray<Row>, bounds)
+  }
+
+  /** The events of rows, up to the one that brings them to the size; `undefined` if one was removed meanwhile. */
+  const toPage = (
+    rows: ReadonlyArray<Row>,
+    { maxBytes = Number.POSITIVE_INFINITY }: Bounds
+  ): ReadonlyArray<Notification> | undefined => {
+    const page: Array<Notification> = []
+    let size = 0
+    if (rows.length > 0 && careful > 0) careful--
+    for (const row of rows) {
+      let payload = row[4]
+      let metadata = row[5]
+      let recordedAt = row[6]
+      if (typeof payload === "number") {
+        careful = CAREFUL
+        const rest = prepare(REST).get(row[9]) as unknown as Rest | undefined
+        if (rest === undefined) return undefined
+        payload = rest[0]
+        metadata = rest[1]
+        recordedAt = rest[2]
+      }
+      page.push({
+        id: row[0],
+        type: row[1],
+        schemaVersion: row[2],
+        encoding: row[3],
+        payload,
+        metadata,
+        recordedAt,
+        stream: row[7],
+        version: row[8],
+        position: fromStorage(BigInt(row[9]))
+      })
+      size += payload.length + metadata.length
+      if (size >= maxBytes) break
+    }
+    return page
+  }
+
+  const pages: Pages = {
+    stream: (read) => {
+      const { stream, direction, after, upTo } = read
+      const page =
+        direction === "backward"
+          ? select(STREAM_BACKWARD, [stream, after ?? Number.MAX_SAFE_INTEGER, upTo ?? 0], read)
+          : select(STREAM_FORWARD, [stream, after ?? -1, upTo ?? Number.MAX_SAFE_INTEGER], read)
+      return page ?? pages.stream(read)
+    },
+    all: (read) => {
+      const { direction, after, upTo, filter } = read
+      const { condition, parameters } = toCondition(filter)
+      const page =
+        direction === "backward"
+          ? select(allBackward(condition), [after ?? MAX_POSITION, upTo ?? 0n, ...parameters], read)
+          : select(allForward(condition), [after ?? 0n, upTo ?? MAX_POSITION, ...parameters], read)
+      return page ?? pages.all(read)
+    }
+  }
+  return pages
 }
 
 /** What is before the first "-" of a stream's name. */

@@ -8,6 +8,7 @@ import { appendingTests } from "./recorder/appending.ts"
 import { fidelityTests } from "./recorder/fidelity.ts"
 import { followingTests } from "./recorder/following.ts"
 import { interruptingTests } from "./recorder/interrupting.ts"
+import { pageSizeTests } from "./recorder/pageSizes.ts"
 import { readingTests } from "./recorder/reading.ts"
 import { reopeningTests } from "./recorder/reopening.ts"
 import { repeatingTests } from "./recorder/repeating.ts"
@@ -24,6 +25,7 @@ export const recorderContract = (backend: Backend<Recorder>): void => {
     describe("appending again", () => repeatingTests(backend))
     describe("fidelity", () => fidelityTests(backend))
     describe("reading", () => readingTests(backend))
+    describe("sizes of pages", () => pageSizeTests(backend))
     describe("total order", () => totalOrderTests(backend))
     describe("following", () => followingTests(backend))
     describe("interrupting", () => interruptingTests(backend))

@@ -39,10 +39,10 @@ const after = fromStorage(500_000n)
 
 /** Each with how its parameters are written in SQL. */
 const queries: Readonly<Record<string, readonly [sql: string, ...values: ReadonlyArray<string>]>> = {
-  "a page of a stream": [ofStream({ stream, limit: 512 }).sql, "'Dog-76'::text", "-1", "2147483647", "512"],
+  "a page of a stream": [ofStream({ stream, limit: 512 }).sql, "'Dog-76'::text", "-1", "2147483647", "512", "16384"],
   "a page of a stream, backward": [
     ofStream({ stream, direction: "backward", limit: 512 }).sql,
-    ...["'Dog-76'::text", "2147483647", "0", "1"]
+    ...["'Dog-76'::text", "2147483647", "0", "1", "16384"]
   ],
   "the last version of a stream": [
     `SELECT e.version FROM ${schema}.stored_events e WHERE e.stream = $1 ORDER BY e.version DESC LIMIT 1`,
@@ -52,18 +52,24 @@ const queries: Readonly<Record<string, readonly [sql: string, ...values: Readonl
     `SELECT e.position FROM ${schema}.stored_events e WHERE e.stream = $1 AND e.version = $2 AND e.id = $3`,
     ...["'Dog-76'::text", "5::bigint", "'00000000-0000-7000-8000-000000000005'::uuid"]
   ],
-  "a page of the log": [all({ after, limit: 512 }).sql, "500000::bigint", "9223372036854775807::bigint", "512"],
+  "a page of the log": [
+    all({ after, limit: 512 }).sql,
+    "500000::bigint",
+    "9223372036854775807::bigint",
+    "512",
+    "16384"
+  ],
   "a page of the log, backward": [
     all({ after, direction: "backward", limit: 512 }).sql,
-    ...["500000::bigint", "0::bigint", "512"]
+    ...["500000::bigint", "0::bigint", "512", "16384"]
   ],
   "a page of some types": [
     all({ after, filter: { types: [] }, limit: 512 }).sql,
-    ...["500000::bigint", "9223372036854775807::bigint", "512", "ARRAY['Type.3', 'Type.4']::text[]"]
+    ...["500000::bigint", "9223372036854775807::bigint", "512", "16384", "ARRAY['Type.3', 'Type.4']::text[]"]
   ],
   "a page of a category": [
     all({ after, filter: { categories: [] }, limit: 512 }).sql,
-    ...["500000::bigint", "9223372036854775807::bigint", "512", "ARRAY['Dog']::text[]"]
+    ...["500000::bigint", "9223372036854775807::bigint", "512", "16384", "ARRAY['Dog']::text[]"]
   ],
   "the head": [head],
   "a list of streams": [listStreams(schema), "''::text", "'Dog-'::text", "'Dog.'::text", "100"],

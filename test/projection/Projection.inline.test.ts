@@ -18,20 +18,23 @@ type Services = EventSourcing.EventSourcing | Recorder.Recorder | TransactionalA
 
 /** A database, and how its log and its views are built. */
 interface Database {
-  readonly log: (inline: ReadonlyArray<Projection.Inline>) => Layer.Layer<Services, unknown>
+  readonly log: (inline: ReadonlyArray<Projection.Inline>, pageBytes?: number) => Layer.Layer<Services, unknown>
   readonly views: Layer.Layer<ViewStore.SqlViewStore, unknown>
 }
 
 const databases: Readonly<Record<string, Effect.Effect<Database, unknown, Scope.Scope>>> = {
   SQLite: Effect.map(temporaryDirectory, (directory) => {
     const filename = `${directory}/events.db`
-    return { log: (inline) => SqliteLayer({ filename, inline }), views: SqliteViews({ filename }) }
+    return {
+      log: (inline, pageBytes) => SqliteLayer({ filename, inline, pageBytes }),
+      views: SqliteViews({ filename })
+    }
   }),
   PostgreSQL: Effect.gen(function* () {
     const schema = yield* newSchema
     const viewsSchema = yield* newViewsSchema
     return {
-      log: (inline) => PostgresLayer({ url: url(), schema, viewsSchema, inline }),
+      log: (inline, pageBytes) => PostgresLayer({ url: url(), schema, viewsSchema, inline, pageBytes }),
       views: PostgresViews({ url: url(), schema: viewsSchema })
     }
   })
@@ -87,6 +90,21 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
         yield* teach("play dead")
         assert.deepStrictEqual(yield* read, { Registered: 1, TrickAdded: 2 })
       }).pipe(Effect.provide([log([counts()]), views]))
+    }))
+
+  test("G6 a view is made from pages of any size", ({ log, views }) =>
+    Effect.gen(function* () {
+      const history = Effect.gen(function* () {
+        yield* register
+        for (let i = 0; i < 12; i++) yield* teach("trick".repeat(i + 1))
+      })
+      yield* Effect.provide(history, log([]))
+      for (const [i, pageBytes] of [1, 40, 100, 300].entries()) {
+        const newer = counts({ version: i + 1 })
+        const counted = Projection.read(newer, readCounts)
+        const found = yield* Effect.provide(counted, [log([newer], pageBytes), views])
+        assert.deepStrictEqual(found, { Registered: 1, TrickAdded: 12 })
+      }
     }))
 
   test("G1 a handler that fails fails its own append, and no other", ({ log, views }) =>

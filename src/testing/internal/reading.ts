@@ -2,6 +2,7 @@ import { assert } from "@effect/vitest"
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { WrongExpectedVersion } from "../../EventSourcingError.ts"
+import { isLastPage } from "../../internal/pageSize.ts"
 import type { ExpectedVersion, ReadAll, Recorder } from "../../Recorder.ts"
 import type { Notification, StoredEvent } from "../../StoredEvent.ts"
 import * as StreamName from "../../StreamName.ts"
@@ -21,7 +22,7 @@ export const readLog = (
       const page = yield* recorder.readAll({ ...read, after: all[all.length - 1]?.position ?? read.after, limit })
       all.push(...page)
       assert.isAtMost(page.length, limit)
-      if (page.length < limit) return all
+      if (isLastPage(page, { limit, maxBytes: read.maxBytes })) return all
     }
   })
 
@@ -29,15 +30,16 @@ export const readLog = (
 export const readStream = (
   recorder: Recorder["Service"],
   name: StreamName.StreamName,
-  limit = 1000
+  limit = 1000,
+  maxBytes?: number
 ): Effect.Effect<ReadonlyArray<Notification>, RecorderError> =>
   Effect.gen(function* () {
     const all: Array<Notification> = []
     while (true) {
-      const page = yield* recorder.readStream({ stream: name, after: all[all.length - 1]?.version, limit })
+      const page = yield* recorder.readStream({ stream: name, after: all[all.length - 1]?.version, limit, maxBytes })
       all.push(...page)
       assert.isAtMost(page.length, limit)
-      if (page.length < limit) return all
+      if (isLastPage(page, { limit, maxBytes })) return all
     }
   })
 
