@@ -267,10 +267,7 @@ export const make = (connection: Connection, names: Names) => {
       const asking = { direction, from, limit: asked, filter: serverFilter, resolveLinks: false } as const
       const looked = seen?.to
       const begun = performance.now()
-      const found = yield* Effect.mapError(
-        allPage(connection, asking, keepUpTo(maxBytes, page, isOfPage)),
-        toLogError
-      )
+      const found = yield* Effect.mapError(allPage(connection, asking, keepUpTo(maxBytes, page, isOfPage)), toLogError)
       if (!isBackward && performance.now() - begun > SLOW) {
         const [first] = found
         const at = first === undefined ? looked : isRecorderFailure(first) ? undefined : first.position
