@@ -195,6 +195,22 @@ export class RecorderFailure extends Schema.TaggedError<RecorderFailure>()("Reco
   }
 }
 
+/**
+ * A follower was to begin after a position that the log has not come to: the log was restored from a backup or lost its
+ * newest events, a replica is behind, or the position is of another log. What the log records up to that position would be
+ * skipped, so nothing is followed.
+ */
+export class PositionBeyondHead extends Schema.TaggedError<PositionBeyondHead>()("PositionBeyondHead", {
+  from: Position.Position,
+  /** The position of the last event; `undefined` if the log has none. */
+  head: Schema.UndefinedOr(Position.Position)
+}) {
+  override get message(): string {
+    const ends = this.head === undefined ? "has no event" : `ends at position ${this.head}`
+    return `a subscription from position ${this.from} would skip what comes up to it: the log ${ends}; it was restored or lost its newest events, a replica is behind, or the position is of another log`
+  }
+}
+
 /** Tracking is not at the position that the move started from: another did the work. Nothing was recorded. */
 export class TrackingConflict extends Schema.TaggedError<TrackingConflict>()("TrackingConflict", {
   projection: Schema.String,
@@ -299,6 +315,12 @@ export const isRecorderError = (u: unknown): u is RecorderError => isRecorderUna
 
 /** What reading and decoding can fail with. */
 export type ReadError = RecorderError | EventNotDecodable | EventNotDecryptable | UnknownEventType
+
+/** What following a log can fail with. */
+export type FollowError = RecorderError | PositionBeyondHead
+
+/** What a subscription can fail with. */
+export type SubscriptionError = ReadError | PositionBeyondHead
 
 /** What encoding and appending can fail with. */
 export type AppendError = RecorderError | WrongExpectedVersion | EventNotEncodable

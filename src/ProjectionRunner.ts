@@ -34,10 +34,10 @@
 import type { Scope } from "effect"
 import { Cause, Clock, Duration, Effect, Exit, Fiber, Layer, Metric, Schedule, Stream, SubscriptionRef } from "effect"
 import type {
+  FollowError,
   ProjectionFailed,
   ProjectionModeChanged,
   ProjectionSuperseded,
-  RecorderError,
   TrackingConflict,
   UpstreamChanged
 } from "./EventSourcingError.ts"
@@ -284,9 +284,9 @@ const runWith = Effect.fnUntraced(function* (
   })
 
   const isTransient = (
-    error: RunnerError | RecorderError | TrackingConflict
-  ): error is Exclude<RecorderError, RecorderFailure> | TrackingConflict =>
-    error._tag === "RecorderUnavailable" || error._tag === "TrackingConflict"
+    error: RunnerError | FollowError | TrackingConflict
+  ): error is Exclude<FollowError, RecorderFailure> | TrackingConflict =>
+    error._tag === "RecorderUnavailable" || error._tag === "TrackingConflict" || error._tag === "PositionBeyondHead"
 
   const work = Effect.gen(function* () {
     let step = yield* Schedule.toStep(reconnect)

@@ -7,7 +7,7 @@
 import type { Effect, Stream } from "effect"
 import { Context } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import type { RecorderError, RecorderUnavailable, WrongExpectedVersion } from "./EventSourcingError.ts"
+import type { FollowError, RecorderError, RecorderUnavailable, WrongExpectedVersion } from "./EventSourcingError.ts"
 import type { Position } from "./Position.ts"
 import type { Notification, StoredEvent } from "./StoredEvent.ts"
 import type { StreamName } from "./StreamName.ts"
@@ -107,7 +107,7 @@ export type FollowState =
 
 /** What to follow. */
 export interface Follow {
-  /** Begin behind this position. Default: the start. */
+  /** Begin after this position, which the log has to have come to. Default: the start. */
   readonly after?: Position | undefined
   readonly filter?: Filter | undefined
   /** Is told of each state as the follower comes to it (G12): write it to a `SubscriptionRef`, a metric, a log. */
@@ -149,9 +149,9 @@ export class Recorder extends Context.Service<
      * Reads the total order from a position to its end and then stays: no gap, no duplicate, bounded memory.
      *
      * Goes on by itself when the backend was unavailable for a while; fails with `RecorderFailure` when the layer of the
-     * recorder is closed.
+     * recorder is closed, and with `PositionBeyondHead` if it is to begin after a position that the log has not come to.
      */
-    readonly follow: (follow: Follow) => Stream.Stream<FollowBatch, RecorderError>
+    readonly follow: (follow: Follow) => Stream.Stream<FollowBatch, FollowError>
     /** The position of the last event; `undefined` where there is none. */
     readonly head: Effect.Effect<Position | undefined, RecorderError>
     /**

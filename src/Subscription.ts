@@ -34,11 +34,11 @@
 import { Context, Effect, Layer, RcRef, Stream } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
-import type { ReadError, RecorderError } from "./EventSourcingError.ts"
+import type { FollowError, RecorderError, SubscriptionError } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
 import { decodeUpToFailure, mapUpToFailure } from "./internal/decodeUpToFailure.ts"
-import { followPages, furthest, waitForLog } from "./internal/follow.ts"
+import { followPages, furthest, requireReached, waitForLog } from "./internal/follow.ts"
 import type { Bounds } from "./internal/pageSize.ts"
 import { checkBytes, isLastPage, makePage, PAGE_BYTES } from "./internal/pageSize.ts"
 import * as Tail from "./internal/tail.ts"
@@ -51,7 +51,10 @@ import * as StreamName from "./StreamName.ts"
 
 /** Where a subscription begins, and who is told what it does. */
 export interface Options {
-  /** Behind a position, with the first event (`start`), or with what comes next (`end`). Default `start`. */
+  /**
+   * After a position, with the first event (`start`), or with what comes next (`end`). Default `start`. A position that the
+   * log has not come to is refused with `PositionBeyondHead`.
+   */
   readonly from?: Position | "start" | "end" | undefined
   /** Is told of each state as the subscription comes to it (G12): write it to a `SubscriptionRef`, a metric, a log. */
   readonly onState?: ((state: FollowState) => Effect.Effect<void>) | undefined
@@ -94,9 +97,9 @@ export class Subscription extends Context.Service<
     readonly batches: (
       selection: Selection,
       options: Options
-    ) => Stream.Stream<Batch<Positioned<string, Aggregate.AnyEvent>>, ReadError>
+    ) => Stream.Stream<Batch<Positioned<string, Aggregate.AnyEvent>>, SubscriptionError>
     /** The selected events as they are stored. @internal */
-    readonly follow: (selection: Selection, options: Options) => Stream.Stream<StoredBatch, RecorderError>
+    readonly follow: (selection: Selection, options: Options) => Stream.Stream<StoredBatch, FollowError>
   }
 >()("effect-eventsourcing/Subscription") {}
 
@@ -129,6 +132,11 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
       const filter = { categories, types }
       const matches = matcher(selection)
       const tail = yield* reached(RcRef.get(shared))
+      if (typeof from !== "string") {
+        const known = tail.position()
+        // the tail may not have read yet what has just been recorded
+        if (known === undefined || known < from) yield* requireReached(recorder.head, { after: from, onState })
+      }
       const member = yield* tail.join({ categories, matches })
       const after = from === "end" ? yield* reached(recorder.head) : from === "start" ? undefined : from
       if (onState !== undefined) {
@@ -180,7 +188,7 @@ export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = la
 export const batches = <const As extends ReadonlyArray<Aggregate.Any>>(
   aggregates: As,
   options: Options = {}
-): Stream.Stream<Batch<PositionedOf<As[number]>>, ReadError, Subscription> =>
+): Stream.Stream<Batch<PositionedOf<As[number]>>, SubscriptionError, Subscription> =>
   Stream.unwrap(Subscription.useSync((subscription) => subscription.batches({ aggregates }, options))) as never
 
 const events = (selection: Selection, options: Options) =>
@@ -197,20 +205,20 @@ const events = (selection: Selection, options: Options) =>
 export const all = <const As extends ReadonlyArray<Aggregate.Any>>(
   aggregates: As,
   options: Options = {}
-): Stream.Stream<PositionedOf<As[number]>, ReadError, Subscription> => events({ aggregates }, options) as never
+): Stream.Stream<PositionedOf<As[number]>, SubscriptionError, Subscription> => events({ aggregates }, options) as never
 
 /** All events of one kind of aggregate; see {@link all}. */
 export const category = <A extends Aggregate.Any>(
   aggregate: A,
   options: Options = {}
-): Stream.Stream<PositionedOf<A>, ReadError, Subscription> => all([aggregate], options) as never
+): Stream.Stream<PositionedOf<A>, SubscriptionError, Subscription> => all([aggregate], options) as never
 
 /** The events of one aggregate; see {@link all}. */
 export const stream = <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<Aggregate.NameOf<A>>,
   options: Options = {}
-): Stream.Stream<PositionedOf<A>, ReadError, Subscription> =>
+): Stream.Stream<PositionedOf<A>, SubscriptionError, Subscription> =>
   events({ aggregates: [aggregate], stream: StreamName.of(aggregate.name, id) }, options) as never
 
 /** The events of an aggregate that are of these types; see {@link all}. */
@@ -220,7 +228,7 @@ export const types = <A extends Aggregate.Any, const Tag extends Aggregate.Event
   options: Options = {}
 ): Stream.Stream<
   Positioned<Aggregate.NameOf<A>, Extract<Aggregate.Event<A>, { readonly _tag: Tag }>>,
-  ReadError,
+  SubscriptionError,
   Subscription
 > => {
   const wanted: ReadonlySet<string> = new Set(tags)

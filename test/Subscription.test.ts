@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Fiber, Layer, Logger, Random, Schedule, Stream } from "effect"
 import type { Recorder } from "effect-eventsourcing"
-import { EventSourcing, EventSourcingError, EventStore, Repository, Subscription } from "effect-eventsourcing"
+import { EventSourcing, EventSourcingError, EventStore, Position, Repository, Subscription } from "effect-eventsourcing"
 import { KurrentLayer } from "effect-eventsourcing/kurrent"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { PostgresLayer } from "effect-eventsourcing/postgres"
@@ -106,6 +106,29 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
       }
       yield* end.until(({ length }) => length >= 3)
       assert.deepStrictEqual(places(end.seen), expected.slice(-3))
+    }))
+
+  test("G3 one that is to begin beyond the head is refused, and one that begins at the newest event is not", () =>
+    Effect.gen(function* () {
+      const from = Position.fromStorage(1n << 50n)
+      const refused = Effect.flip(Stream.runDrain(Subscription.all([Counter], { from })))
+      assert.deepInclude(yield* refused, { _tag: "PositionBeyondHead", from, head: undefined })
+      yield* countUp("1", 2)
+      const head = (yield* whole).at(-1)?.position
+      assert.deepInclude(yield* refused, { _tag: "PositionBeyondHead", from, head })
+      const batches = Subscription.batches([Dog], { from })
+      assert.deepInclude(yield* Effect.flip(Stream.runDrain(batches)), { _tag: "PositionBeyondHead", from, head })
+      const one = Subscription.stream(Counter, Counter.id("1"), { from })
+      assert.deepInclude(yield* Effect.flip(Stream.runDrain(one)), { _tag: "PositionBeyondHead", from, head })
+      // the process's own reader of the end may not have come to what was recorded just now
+      const counters = yield* Repository.of(Counter)
+      const started: Array<Effect.Success<ReturnType<typeof collect>>> = []
+      for (let n = 0; n < 20; n++) {
+        const { position } = yield* counters.execute(Counter.id("1"), increase)
+        started.push(yield* collect(Subscription.all([Counter], { from: position ?? "start" })))
+      }
+      yield* counters.execute(Counter.id("1"), increase)
+      for (const { until } of started) yield* until(({ length }) => length > 0)
     }))
 
   test("of a kind of aggregate, of one aggregate, of some types: these and no others, past and present", () =>

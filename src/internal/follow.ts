@@ -1,6 +1,6 @@
 import { Clock, Effect, Option, Schedule, Stream } from "effect"
-import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure } from "../EventSourcingError.ts"
+import type { FollowError, RecorderError } from "../EventSourcingError.ts"
+import { PositionBeyondHead, RecorderFailure } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
 import type { Follow, FollowBatch, FollowState, Recorder } from "../Recorder.ts"
 import { isLastPage, PAGE_BYTES } from "./pageSize.ts"
@@ -83,6 +83,27 @@ export const waitForLog = <A, R>(
       Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" })
     )
   })
+
+/** Refuses to begin after a position that the log has not come to: what comes up to it would be skipped. */
+export const requireReached = (
+  head: Effect.Effect<Position | undefined, RecorderError>,
+  { after, onState }: Follow
+): Effect.Effect<void, FollowError> =>
+  after === undefined
+    ? Effect.void
+    : Effect.flatMap(
+        waitForLog(head, after, (state) => onState?.(state) ?? Effect.void),
+        (end) =>
+          end === undefined || end < after
+            ? Effect.fail(new PositionBeyondHead({ from: after, head: end }))
+            : Effect.void
+      )
+
+/** Follows a log as a recorder does: from where it has come to, in pages. */
+export const followLog =
+  (recorder: Pick<Recorder["Service"], "readAll" | "head">, growth: Growth) =>
+  (follow: Follow): Stream.Stream<FollowBatch, FollowError> =>
+    Stream.unwrap(Effect.as(requireReached(recorder.head, follow), followPages(recorder, growth)(follow)))
 
 /**
  * Follows a log whose pages can be read and whose growth is told.

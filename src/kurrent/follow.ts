@@ -1,8 +1,8 @@
 /** Following a log: one subscription after another, each from where the last has come. */
 import { Clock, Effect, Exit, Option, Scope, Stream } from "effect"
-import type { RecorderError } from "../EventSourcingError.ts"
+import type { FollowError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
-import { furthest, reconnect } from "../internal/follow.ts"
+import { furthest, reconnect, requireReached } from "../internal/follow.ts"
 import { intoPages, PAGE_BYTES } from "../internal/pageSize.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
@@ -13,6 +13,8 @@ import { KurrentFailure } from "./KurrentError.ts"
 import type { Log } from "./log.ts"
 import { matcher, toNotifications } from "./log.ts"
 import type { Names } from "./names.ts"
+import { patiently } from "./patience.ts"
+import { allPage } from "./reads.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 import type { Checkpoint, Delivery, Subscription } from "./subscription.ts"
 import * as Subscriptions from "./subscription.ts"
@@ -48,7 +50,24 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
     })
   )
 
-  return ({ after, filter, onState, maxBytes = PAGE_BYTES }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
+  /** A checkpoint may be the position of a record that is not the log's, after the log's last event. */
+  const isRecord = (position: Position) =>
+    Effect.match(
+      patiently(
+        allPage(connection, { direction: "forward", from: position, limit: 1, filter: undefined, resolveLinks: false })
+      ),
+      { onSuccess: (page) => page.length > 0, onFailure: () => false }
+    )
+
+  /** How far the log has come: its head, or the position that is asked for, if the server has a record there. */
+  const reachedBy = (position: Position) =>
+    Effect.flatMap(log.head, (head) =>
+      head !== undefined && head >= position
+        ? Effect.succeed(head)
+        : Effect.map(isRecord(position), (is) => (is ? position : head))
+    )
+
+  return ({ after, filter, onState, maxBytes = PAGE_BYTES }: Follow): Stream.Stream<FollowBatch, FollowError> => {
     const told = (state: FollowState) => onState?.(state) ?? Effect.void
     const matches = matcher(filter)
 
@@ -203,6 +222,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
       )
       const reason = after === undefined ? undefined : Values.placeProblem("the position", after)
       if (reason !== undefined) return Stream.fail(new RecorderFailure({ operation: OPERATION, reason }))
+      if (after !== undefined) yield* requireReached(reachedBy(after), { after, onState })
       yield* told({ _tag: "CatchingUp", position })
       return Stream.paginate(undefined, () =>
         Effect.map(patient, (batches) => [batches, Option.some(undefined)] as const)

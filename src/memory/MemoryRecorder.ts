@@ -8,7 +8,7 @@ import { Context, Effect, Layer } from "effect"
 import { TrackingConflict } from "../EventSourcingError.ts"
 import type { ExclusiveLog, ExclusiveTracking } from "../internal/appendAll.ts"
 import { appendAll, appendOne, appendSome, assertDistinctStreams } from "../internal/appendAll.ts"
-import { followPages, makeGrowth } from "../internal/follow.ts"
+import { followLog, makeGrowth } from "../internal/follow.ts"
 import { makePage, upToSize } from "../internal/pageSize.ts"
 import * as Uuid from "../internal/uuid.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
@@ -106,7 +106,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
           )
         }),
       readAll,
-      follow: (follow) => followPages({ readAll, head: Effect.sync(lastPosition) }, growth)(follow),
+      follow: (follow) => followLog({ readAll, head: Effect.sync(lastPosition) }, growth)(follow),
       head: Effect.sync(lastPosition),
       logId
     })

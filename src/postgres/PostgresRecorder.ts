@@ -6,7 +6,7 @@ import { SqlClient } from "effect/sql"
 import type { RecorderError, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/appendAll.ts"
-import { followPages } from "../internal/follow.ts"
+import { followLog } from "../internal/follow.ts"
 import type { Bounds } from "../internal/pageSize.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
@@ -196,7 +196,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
           ),
         readStream: (read) => pageOf("read a stream", selects.stream(read), read),
         readAll,
-        follow: (follow) => Stream.unwrap(Effect.map(wakes.growth, (growth) => followPages(committed, growth)(follow))),
+        follow: (follow) => Stream.unwrap(Effect.map(wakes.growth, (growth) => followLog(committed, growth)(follow))),
         head,
         inTransaction: database.inTransaction,
         logId: database.logId

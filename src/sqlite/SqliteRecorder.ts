@@ -8,7 +8,7 @@ import { RecorderFailure, TrackingConflict } from "../EventSourcingError.ts"
 import type { ExclusiveLog, ExclusiveTracking } from "../internal/appendAll.ts"
 import { appendAll, appendOne, appendSome, assertDistinctStreams, settle } from "../internal/appendAll.ts"
 import type { Growth } from "../internal/follow.ts"
-import { followPages, makeGrowth } from "../internal/follow.ts"
+import { followLog, makeGrowth } from "../internal/follow.ts"
 import { milliseconds } from "../internal/options.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
@@ -219,7 +219,7 @@ const services = (
     append: (append) => write("append", append.events.length, () => appendOne(log, append)),
     readStream: (stream) => read("read a stream", ({ pages }) => pages.stream(stream)),
     readAll: (all) => read(READ_LOG, ({ pages }) => pages.all(all)),
-    follow: (follow) => Stream.unwrap(Effect.map(growth, (told) => followPages(committed, told)(follow))),
+    follow: (follow) => Stream.unwrap(Effect.map(growth, (told) => followLog(committed, told)(follow))),
     head: read(READ_HEAD, headOf),
     inTransaction: (context) => currentTransaction(context) !== undefined,
     logId

@@ -30,7 +30,7 @@ import { startServer } from "../support/postgres-server.ts"
 import { connect, newDatabase, newSchema, url } from "./support/database.ts"
 import { eventually, hold, openLog, watch } from "./support/log.ts"
 
-type Failure = EventSourcingError.RecorderError | Config.ConfigError
+type Failure = EventSourcingError.FollowError | Config.ConfigError
 
 /** Builds a layer, from an environment of its own. */
 const build = <E>(layer: Layer.Layer<PostgresServices, E>, env: Readonly<Record<string, string>> = {}) =>

@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect, Fiber, Stream } from "effect"
-import type { RecorderError } from "../../EventSourcingError.ts"
+import type { FollowError } from "../../EventSourcingError.ts"
 import type { Position } from "../../Position.ts"
 import type { Follow, FollowBatch, Recorder } from "../../Recorder.ts"
 import type { Notification } from "../../StoredEvent.ts"
@@ -17,8 +17,8 @@ export interface Progress {
 /** A follower in the background, which keeps what it gets. */
 export interface Follower extends Progress {
   /** Waits until it has come that far; fails if it ends before. */
-  readonly until: (condition: (progress: Progress) => boolean) => Effect.Effect<void, RecorderError>
-  readonly fiber: Fiber.Fiber<void, RecorderError>
+  readonly until: (condition: (progress: Progress) => boolean) => Effect.Effect<void, FollowError>
+  readonly fiber: Fiber.Fiber<void, FollowError>
 }
 
 /** Starts a follower that is interrupted with the scope; checks each of its batches. */

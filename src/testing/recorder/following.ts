@@ -1,5 +1,6 @@
 import { assert } from "@effect/vitest"
 import { Array as Arr, Context, Deferred, Effect, Stream } from "effect"
+import { fromStorage } from "../../Position.ts"
 import type { Filter, FollowState } from "../../Recorder.ts"
 import { Recorder } from "../../Recorder.ts"
 import type { Backend } from "../Backend.ts"
@@ -56,6 +57,21 @@ export const followingTests = (backend: Backend<Recorder>): void => {
         yield* follower.until((progress) => progress.position === position)
         assert.deepStrictEqual(places(follower.notifications), places(whole.slice(i)))
       }
+    }))
+
+  test("G3 a follower that is to begin after a position beyond the head is refused, with both positions", () =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      const beyond = fromStorage(1n << 50n)
+      const refused = Effect.flip(Stream.runDrain(recorder.follow({ after: beyond })))
+      assert.deepInclude(yield* refused, { _tag: "PositionBeyondHead", from: beyond, head: undefined })
+      const { position } = yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(2) })
+      const error = yield* refused
+      assert.deepInclude(error, { _tag: "PositionBeyondHead", from: beyond, head: position })
+      assert.include(error.message, `${beyond}`)
+      assert.include(error.message, `${position}`)
+      const filtered = recorder.follow({ after: beyond, filter: { categories: ["Dog"] } })
+      assert.deepInclude(yield* Effect.flip(Stream.runDrain(filtered)), { _tag: "PositionBeyondHead", from: beyond })
     }))
 
   test("a follower has caught up when it has come to the end, and not before", () =>
