@@ -285,6 +285,23 @@ export class UpstreamChanged extends Schema.TaggedError<UpstreamChanged>()("Upst
   }
 }
 
+/**
+ * The log of a view has not come to the view's position (again): nothing is processed until it has, and it is known whether
+ * it is the same log. A runner shows it as the cause of its state `Retrying`; nothing fails with it.
+ */
+export class UpstreamBehind extends Schema.TaggedError<UpstreamBehind>()("UpstreamBehind", {
+  projection: Schema.String,
+  upstream: Schema.String,
+  position: Position.Position,
+  /** The position of the last event; `undefined` if the log has none. */
+  head: Schema.UndefinedOr(Position.Position)
+}) {
+  override get message(): string {
+    const ends = this.head === undefined ? "has no event" : `ends at position ${this.head}`
+    return `projection "${this.projection}" has processed "${this.upstream}" up to position ${this.position}, and the log ${ends}: it is waited for, and compared when it has come to that position. A replica is behind, the newest events were erased, or the log was restored from a backup`
+  }
+}
+
 /** A view is kept up inline and was to be followed, or the other way round: that is a rebuild, under another version. */
 export class ProjectionModeChanged extends Schema.TaggedError<ProjectionModeChanged>()("ProjectionModeChanged", {
   projection: Schema.String,

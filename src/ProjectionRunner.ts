@@ -38,10 +38,9 @@ import type {
   ProjectionFailed,
   ProjectionModeChanged,
   ProjectionSuperseded,
-  TrackingConflict,
-  UpstreamChanged
+  TrackingConflict
 } from "./EventSourcingError.ts"
-import { RecorderFailure } from "./EventSourcingError.ts"
+import { PositionBeyondHead, RecorderFailure, UpstreamBehind, UpstreamChanged } from "./EventSourcingError.ts"
 import { EventStore } from "./EventStore.ts"
 import { reconnect } from "./internal/follow.ts"
 import { keyOf } from "./internal/keyOf.ts"
@@ -51,6 +50,7 @@ import { openView } from "./internal/openView.ts"
 import { checkCount, milliseconds } from "./internal/options.ts"
 import type { BlockedOn } from "./internal/projecting.ts"
 import * as Projecting from "./internal/projecting.ts"
+import * as Upstream from "./internal/upstream.ts"
 import * as Ownership from "./Ownership.ts"
 import type { Position } from "./Position.ts"
 import type * as Projection from "./Projection.ts"
@@ -178,6 +178,47 @@ const runWith = Effect.fnUntraced(function* (
       yield* set({ _tag: "Retrying", cause, attempts, nextAttempt })
     })
 
+  const names = projection.aggregates.map((aggregate) => aggregate.name)
+  const upstreamChanged = (position: Position, reason: string) =>
+    new UpstreamChanged({ projection: name, upstream: key.upstream, position, reason })
+
+  /** Waits until the log has come to another place, or the tracking has. */
+  const awaitChange = Effect.fnUntraced(function* (head: Position | undefined, position: Position) {
+    while (true) {
+      const before = local.upheaval.current()
+      yield* Effect.raceFirst(Effect.sleep(CHECK), Effect.ignore(local.upheaval.after(before)))
+      const mine = (yield* store.versions(key)).find(({ version }) => version === key.version)
+      if (mine?.position !== position || mine.status === "retired" || (yield* recorder.head) !== head) return
+    }
+  })
+
+  /** Opens the view, and waits until its log has come to where the view is. */
+  const openLevel = Effect.gen(function* () {
+    let attempts = 0
+    /** What is held against a log of which nothing was noted. */
+    let assumed: ViewStores.Seen | undefined
+    while (true) {
+      const progress = yield* openView(store, projection, "followed", recorder)
+      const { position } = progress
+      if (position === undefined) return progress
+      const seen = progress.seen ?? (assumed?.position === position ? assumed : undefined)
+      const verdict = yield* Upstream.inspect(recorder, names, position, seen)
+      if (verdict._tag === "Changed") return yield* upstreamChanged(position, verdict.reason)
+      if (verdict._tag === "Same") {
+        // a view of which an earlier version of the library noted nothing
+        if (progress.seen === undefined) yield* store.note(key, verdict.seen)
+        return { ...progress, seen: verdict.seen }
+      }
+      assumed = verdict.seen
+      const cause = new UpstreamBehind({ projection: name, upstream: key.upstream, position, head: verdict.head })
+      if (attempts === 0) yield* Effect.logWarning(cause.message)
+      attempts++
+      yield* Metric.update(retries, 1)
+      yield* set({ _tag: "Retrying", cause, attempts, nextAttempt: (yield* Clock.currentTimeMillis) + CHECK })
+      yield* awaitChange(verdict.head, position)
+    }
+  })
+
   /** One stretch of work, from where the tracking is, until something fails. */
   const stretch = Effect.gen(function* () {
     /** What the projection itself does, to be told again when its log is back. */
@@ -189,7 +230,7 @@ const runWith = Effect.fnUntraced(function* (
       return set(next._tag === "Blocked" ? next : (cutOff ?? next))
     }
     yield* show(shown)
-    const progress = yield* openView(store, projection, "followed", recorder)
+    const progress = yield* openLevel
     let isBuilding = progress.status === "building"
     const processor = yield* Projecting.make(
       {
@@ -204,8 +245,22 @@ const runWith = Effect.fnUntraced(function* (
           return show({ _tag: "Blocked", event, cause, attempts: tries, nextAttempt })
         }
       },
-      progress.position
+      progress.position,
+      progress.seen
     )
+    /** Whether the log was away, so that it may be another when it is back. */
+    let wasAway = false
+    /** States are told in their own time, and may be told after a batch that was read later. */
+    let outages = 0
+    const inspectAgain = Effect.gen(function* () {
+      const seen = processor.seen()
+      if (!wasAway || seen === undefined) return
+      const { position } = seen
+      const verdict = yield* Upstream.inspect(recorder, names, position, seen)
+      if (verdict._tag === "Changed") return yield* upstreamChanged(position, verdict.reason)
+      if (verdict._tag === "Behind") return yield* new PositionBeyondHead({ from: position, head: verdict.head })
+      wasAway = false
+    })
     const pace = makePace(progress.position, yield* Clock.currentTimeMillis)
 
     /** On a log that grows faster than it is processed nobody comes to the end, and yet one is as far as the other. */
@@ -241,6 +296,7 @@ const runWith = Effect.fnUntraced(function* (
         cutOff = undefined
         return wasCutOff ? set(shown) : Effect.void
       }
+      wasAway = true
       const { error: cause, attempts: tries } = followed
       return Effect.flatMap(Clock.currentTimeMillis, (now) => {
         cutOff = { _tag: "Retrying", cause, attempts: tries, nextAttempt: now }
@@ -254,6 +310,11 @@ const runWith = Effect.fnUntraced(function* (
       .pipe(
         Stream.runForEach((batch) =>
           Effect.gen(function* () {
+            if (batch.outages !== outages) {
+              outages = batch.outages
+              wasAway = true
+            }
+            yield* inspectAgain
             yield* processor.process(batch)
             if (isBuilding && (batch.caughtUp || (yield* isLevel))) {
               yield* processor.catchUp
@@ -276,6 +337,8 @@ const runWith = Effect.fnUntraced(function* (
       const seen = local.upheaval.current()
       yield* Effect.raceFirst(Effect.sleep(CHECK), Effect.ignore(local.upheaval.after(seen)))
       yield* processor.check
+      // one that still can't be reached is the business of the one who follows it
+      if (cutOff === undefined) yield* inspectAgain
     }).pipe(Effect.forever)
     return yield* Effect.raceFirst(
       Effect.andThen(following, Effect.die(new Error("a subscription ended without an error"))),

@@ -74,6 +74,8 @@ export interface Batch<out E> {
 export interface StoredBatch extends FollowBatch {
   /** The end of the log, as far as it is known. */
   readonly head: Position | undefined
+  /** How often the log could not be reached until it was read; see `internal/tail.ts`. */
+  readonly outages: number
 }
 
 /** Which events. @internal */
@@ -155,7 +157,11 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
       const pagesOf = followPages({ readAll, head: Effect.sync(tail.position) }, tail.growth)
       return Stream.map(
         pagesOf({ after, filter, onState, maxBytes: pageBytes }),
-        (batch: FollowBatch): StoredBatch => ({ ...batch, head: furthest(tail.position(), batch.position) })
+        (batch: FollowBatch): StoredBatch => ({
+          ...batch,
+          head: furthest(tail.position(), batch.position),
+          outages: tail.outages()
+        })
       )
     })
 

@@ -40,6 +40,37 @@ export interface Progress {
   readonly aggregates: ReadonlyArray<string>
 }
 
+/** An event that a view has seen, whether or not it handles it. */
+export interface SeenEvent {
+  readonly position: Position
+  readonly id: string
+  readonly stream: string
+}
+
+/** What is noted of a log beside the tracking position, to tell later whether it is still the same log. */
+export interface Seen {
+  /** The tracking position that this belongs to. */
+  readonly position: Position
+  /** The names of the aggregates whose events these are. */
+  readonly aggregates: ReadonlyArray<string>
+  /** The newest events of those aggregates up to there, the oldest first; see `internal/upstream.ts`. */
+  readonly events: ReadonlyArray<SeenEvent>
+  /** When the newest of all events up to there was recorded, in milliseconds since the epoch. */
+  readonly recordedAt: number
+}
+
+/** How far a version of a projection has come, and what it has seen of its log. */
+export interface Opened extends Progress {
+  /** `undefined` before the first move, and if an older version of the library made the last one. */
+  readonly seen: Seen | undefined
+}
+
+/** A move of a view's tracking, with what the view has seen of the log then. */
+export interface Move extends Tracking.Move {
+  /** If it is left out, nothing is known from then on of what was seen. */
+  readonly seen?: Seen | undefined
+}
+
 /** An event that was set aside, because a handler failed on it or because it is behind such a one in its stream. */
 export interface DeadLetter {
   readonly position: Position
@@ -81,7 +112,7 @@ export interface ViewStore<out View, out Provided> {
       readonly aggregates: ReadonlyArray<string>
       readonly setup: (view: View) => Effect.Effect<unknown, E, R>
     }
-  ) => Effect.Effect<Progress, E | ProjectionSuperseded | ProjectionModeChanged | RecorderError, Exclude<R, Provided>>
+  ) => Effect.Effect<Opened, E | ProjectionSuperseded | ProjectionModeChanged | RecorderError, Exclude<R, Provided>>
   /** The versions of a projection, the lowest first. */
   readonly versions: (key: Omit<Tracking.Key, "version">) => Effect.Effect<ReadonlyArray<Progress>, RecorderError>
   /**
@@ -89,9 +120,11 @@ export interface ViewStore<out View, out Provided> {
    * the version is retired, it fails and nothing is done.
    */
   readonly transact: <A, E, R>(
-    move: Tracking.Move,
+    move: Move,
     work: (view: View, transaction: Transaction) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | MoveError, Exclude<R, Provided>>
+  /** Notes what was seen of the log without a move, if the tracking is still at that position. */
+  readonly note: (key: Tracking.Key, seen: Seen) => Effect.Effect<void, RecorderError>
   /** Gives a view to a reader. */
   readonly read: <A, E, R>(
     key: Tracking.Key,

@@ -128,7 +128,8 @@ const goLive = Effect.fnUntraced(function* (
     const events = yield* recorder.readAll({ after: position, upTo: head, filter, ...bounds })
     const isLast = isLastPage(events, bounds)
     const last = isLast ? head : events[events.length - 1]?.position
-    if (last === undefined || last === position) return false
+    // the newest events may have been erased: the log ends before the position then
+    if (last === undefined || (position !== undefined && last <= position)) return false
     yield* count(yield* store.transact({ key, from: position, to: last }, (view) => handle(events, view)))
     position = last
     return !isLast

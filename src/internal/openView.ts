@@ -3,7 +3,7 @@ import type { ProjectionModeChanged, ProjectionSuperseded, RecorderError } from 
 import { RecorderFailure, UpstreamChanged } from "../EventSourcingError.ts"
 import type * as Projection from "../Projection.ts"
 import type { Recorder } from "../Recorder.ts"
-import type { Mode, Progress, ViewStore } from "../ViewStore.ts"
+import type { Mode, Opened, ViewStore } from "../ViewStore.ts"
 import { keyOf } from "./keyOf.ts"
 
 /**
@@ -15,14 +15,13 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
   projection: Projection.Any,
   mode: Mode,
   recorder: Recorder["Service"]
-): Effect.fn.Return<Progress, ProjectionSuperseded | ProjectionModeChanged | UpstreamChanged | RecorderError> {
+): Effect.fn.Return<Opened, ProjectionSuperseded | ProjectionModeChanged | UpstreamChanged | RecorderError> {
   const { name, version } = projection
   const { logId } = recorder
   const key = keyOf(projection)
   const aggregates = projection.aggregates.map((aggregate) => aggregate.name).sort()
   const setup = projection.compiled.setup as (view: View) => Effect.Effect<unknown, RecorderError>
   const progress = yield* store.open(key, { mode, logId, aggregates, setup })
-  const { position } = progress
 
   if (progress.aggregates.join() !== aggregates.join()) {
     return yield* new RecorderFailure({
@@ -30,16 +29,9 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
       reason: `version ${version} was made from the events of ${progress.aggregates.join(", ")}, and is defined for those of ${aggregates.join(", ")}: give it a higher version, or another name if it is another projection`
     })
   }
-  const changed = (reason: string) =>
-    new UpstreamChanged({ projection: name, upstream: key.upstream, position, reason })
   if (progress.logId !== undefined && progress.logId !== logId) {
-    return yield* changed(`this log is another (${logId}, not ${progress.logId})`)
-  }
-  if (position !== undefined) {
-    const head = yield* recorder.head
-    if (head === undefined || head < position) {
-      return yield* changed(`this log ends ${head === undefined ? "before its first event" : `at position ${head}`}`)
-    }
+    const reason = `this log is another (${logId}, not ${progress.logId})`
+    return yield* new UpstreamChanged({ projection: name, upstream: key.upstream, position: progress.position, reason })
   }
   return progress
 })

@@ -8,13 +8,14 @@ import type { Positioned } from "../RecordedEvent.ts"
 import type { Notification } from "../StoredEvent.ts"
 import type { StoredBatch } from "../Subscription.ts"
 import type * as Tracking from "../Tracking.ts"
-import type { DeadLetter, Transaction, ViewStore } from "../ViewStore.ts"
+import type { DeadLetter, Seen, Transaction, ViewStore } from "../ViewStore.ts"
 import { causeText } from "./causeText.ts"
 import { aggregateFinder } from "./codecs.ts"
 import { messageOf } from "./messageOf.ts"
 import * as Metrics from "./metrics.ts"
 import { passesByItself } from "./passing.ts"
 import { linked } from "./tracing.ts"
+import * as Upstream from "./upstream.ts"
 import { isWorkAborted } from "./workAborted.ts"
 
 type AnyRecorded = Positioned<string, { readonly _tag: string }>
@@ -57,6 +58,8 @@ export type ProcessError = ProjectionFailed | ProjectionSuperseded | TrackingCon
 /** The projection's hold on its tracking. */
 export interface Processor {
   readonly position: () => Position | undefined
+  /** What was seen of the log, also past the position; `undefined` before the first batch. */
+  readonly seen: () => Seen | undefined
   /** Takes the handled events of a batch into the view. */
   readonly process: (batch: StoredBatch) => Effect.Effect<void, ProcessError>
   /** Fails where the tracking is not where it was left: the view was reset, or another version has taken its place. */
@@ -65,10 +68,11 @@ export interface Processor {
   readonly catchUp: Effect.Effect<void, ProcessError>
 }
 
-/** Begins behind a position. */
+/** Begins after a position, up to which the view has seen its log. */
 export const make = Effect.fnUntraced(function* (
   { projection, key, store, decode, maxBatch, retry, onFailure, onBlocked }: Processing,
-  start: Position | undefined
+  start: Position | undefined,
+  seenAtStart: Seen | undefined
 ): Effect.fn.Return<Processor, RecorderError> {
   const { compiled, name, delivery } = projection
   const aggregateOf = aggregateFinder(projection.aggregates)
@@ -82,6 +86,18 @@ export const make = Effect.fnUntraced(function* (
   let position = start
   /** Everything up to here has been seen, and was none of ours behind `position`. */
   let seen = start
+
+  const names = projection.aggregates.map((aggregate) => aggregate.name)
+  /** What was seen of the log up to the position, and with a finished batch up to its end. */
+  let noted = seenAtStart
+  /** Events of the batch in hand that are not in `noted` yet. */
+  let pending: ReadonlyArray<Notification> = []
+  /** What is noted with a move to a position: it and what is pending then. */
+  const notedAt = (to: Position) => {
+    let end = 0
+    while (end < pending.length && (pending[end] as Notification).position <= to) end++
+    return { noted: Upstream.note(names, noted, end === pending.length ? pending : pending.slice(0, end), to), end }
+  }
 
   /** Whether there is something to do: also for an event of a type that nobody knows, which is to fail. */
   const isWanted = ({ stream, type }: Notification): boolean => {
@@ -97,11 +113,15 @@ export const make = Effect.fnUntraced(function* (
     to: Position,
     work: (view: unknown, transaction: Transaction) => Effect.Effect<A, E, unknown>
   ): Effect.Effect<void, E | ProcessError> =>
-    Effect.flatMap(store.transact({ key, from: position, to }, work) as Effect.Effect<A, E | ProcessError>, () =>
-      Effect.sync(() => {
+    Effect.suspend(() => {
+      const next = notedAt(to)
+      const move = { key, from: position, to, seen: next.noted }
+      return Effect.map(store.transact(move, work) as Effect.Effect<A, E | ProcessError>, () => {
         position = to
+        noted = next.noted
+        pending = pending.slice(next.end)
       })
-    )
+    })
 
   /** Handles events and moves the tracking to a position, or does neither. */
   const take = (events: ReadonlyArray<Notification>, to: Position): Effect.Effect<void, HandlerFailed | ProcessError> =>
@@ -223,6 +243,7 @@ export const make = Effect.fnUntraced(function* (
     const wanted = batch.notifications.filter(isWanted)
     const end = batch.position
     if (end === undefined) return
+    pending = batch.notifications
     for (let i = 0; i < wanted.length; i += maxBatch) {
       const chunk = wanted.slice(i, i + maxBatch)
       const isLast = i + maxBatch >= wanted.length
@@ -230,10 +251,14 @@ export const make = Effect.fnUntraced(function* (
       yield* linked(`Projection.${name}`, { ...attributes, events: chunk.length }, chunk)(takeChunk(chunk, to))
     }
     seen = end
+    // whatever is moved to next is not before the end of this batch
+    if (pending.length > 0) noted = Upstream.note(names, noted, pending, end)
+    pending = []
   })
 
   return {
     position: () => position,
+    seen: () => noted,
     process: (batch) => semaphore.withPermit(process(batch)),
     catchUp: semaphore.withPermit(
       Effect.suspend(() =>

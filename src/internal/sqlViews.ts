@@ -13,7 +13,7 @@ import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
 import type { SqlView } from "../View.ts"
-import type { DeadLetter, Mode, Progress, Status, Transaction, ViewStore } from "../ViewStore.ts"
+import type { DeadLetter, Mode, Move, Opened, Progress, Seen, Status, Transaction, ViewStore } from "../ViewStore.ts"
 import { makeLocals } from "./locals.ts"
 import { WorkAborted } from "./workAborted.ts"
 
@@ -55,6 +55,7 @@ export const tables = (own: string): ReadonlyArray<string> => [
   log_id     text    NOT NULL,
   aggregates text    NOT NULL,
   position   bigint,
+  seen       text,
   PRIMARY KEY (projection, version, upstream, slice)
 )`,
   `CREATE TABLE IF NOT EXISTS ${own}projection_dead_letters (
@@ -83,6 +84,11 @@ export const tables = (own: string): ReadonlyArray<string> => [
 )`
 ]
 
+/** What tables that an earlier version of the library made lack: asked for once, when they are opened. */
+export const added: ReadonlyArray<{ readonly table: string; readonly column: string; readonly type: string }> = [
+  { table: "projection_tracking", column: "seen", type: "text" }
+]
+
 const isAborted = (error: unknown): boolean =>
   SqlError.isSqlError(error) && error.message.includes("COMMIT rolled back an aborted transaction")
 
@@ -95,7 +101,7 @@ class WorkFailed {
 }
 
 /** Numbers that may be beyond what a number tells apart come as text. */
-const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates"
+const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates, seen"
 const LETTER =
   "CAST(position AS text), stream, stream_version, event_id, type, cause, attempts, CAST(set_aside_at AS text)"
 
@@ -112,6 +118,38 @@ const toProgress = ([version, status, mode, logId, position, aggregates]: Row): 
   position: position == null ? undefined : fromStorage(BigInt(String(position))),
   aggregates: aggregates === "" ? [] : String(aggregates).split(",")
 })
+
+/** What is noted of a log, as text. */
+const encodeSeen = ({ position, aggregates, recordedAt, events }: Seen): string =>
+  JSON.stringify({
+    position: `${position}`,
+    aggregates,
+    recordedAt,
+    events: events.map(({ position, id, stream }) => [`${position}`, id, stream])
+  })
+
+/** What was noted of a log; nothing if somebody who knows nothing of it has moved the tracking since. */
+const decodeSeen = (text: unknown, position: Position | undefined): Seen | undefined => {
+  if (typeof text !== "string" || position === undefined) return undefined
+  const noted: {
+    readonly position: string
+    readonly aggregates: ReadonlyArray<string>
+    readonly recordedAt: number
+    readonly events: ReadonlyArray<readonly [position: string, id: string, stream: string]>
+  } = JSON.parse(text)
+  if (BigInt(noted.position) !== position) return undefined
+  return {
+    position,
+    aggregates: noted.aggregates,
+    recordedAt: noted.recordedAt,
+    events: noted.events.map(([at, id, stream]) => ({ position: fromStorage(BigInt(at)), id, stream }))
+  }
+}
+
+const toOpened = (row: Row): Opened => {
+  const progress = toProgress(row)
+  return { ...progress, seen: decodeSeen(row[6], progress.position) }
+}
 
 const toLetter = ([position, stream, streamVersion, eventId, type, cause, attempts, setAsideAt]: Row): DeadLetter => ({
   position: fromStorage(BigInt(String(position))),
@@ -139,15 +177,16 @@ export const make = (sql: SqlClient.SqlClient, dialect: Dialect): ViewStore<SqlV
   const rows = (text: string, values: ReadonlyArray<unknown>) =>
     sql.unsafe(text, values).values as Effect.Effect<ReadonlyArray<Row>, SqlError.SqlError>
 
-  const MOVE = `UPDATE ${own}projection_tracking SET position = ${p(5)}
+  const MOVE = `UPDATE ${own}projection_tracking SET position = ${p(5)}, seen = ${p(7)}
 WHERE ${keyed} AND position IS NOT DISTINCT FROM ${p(6)} AND status <> 'retired' RETURNING status`
   const FIND = `SELECT ${COLUMNS} FROM ${own}projection_tracking WHERE ${keyed}`
   const VERSIONS = `SELECT ${COLUMNS} FROM ${own}projection_tracking
 WHERE projection = ${p(1)} AND upstream = ${p(2)} AND slice = ${p(3)} ORDER BY version`
   const CREATE = `INSERT INTO ${own}projection_tracking (projection, version, upstream, slice, mode, status, log_id, aggregates)
 VALUES (${[1, 2, 3, 4, 5, 6, 7, 8].map(p).join(", ")})`
+  const NOTE = `UPDATE ${own}projection_tracking SET seen = ${p(5)} WHERE ${keyed} AND position = ${p(6)}`
   const SET_STATUS = `UPDATE ${own}projection_tracking SET status = ${p(5)} WHERE ${keyed}`
-  const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, log_id = '', aggregates = '' WHERE ${keyed}`
+  const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, seen = NULL, log_id = '', aggregates = '' WHERE ${keyed}`
   const ADOPT = `UPDATE ${own}projection_tracking SET log_id = ${p(5)}, aggregates = ${p(6)}
 WHERE ${keyed} AND log_id = ''`
   const LOCK = `UPDATE ${own}projection_tracking SET slice = slice WHERE ${keyed} RETURNING slice`
@@ -217,8 +256,10 @@ RETURNING holder`
   })
   const versionsOf = ({ projection, upstream, slice }: Omit<Tracking.Key, "version">, suffix = "") =>
     Effect.map(rows(VERSIONS + suffix, [projection, upstream, slice]), (found) => found.map(toProgress))
+  const openedOf = ({ projection, upstream, slice }: Omit<Tracking.Key, "version">) =>
+    Effect.map(rows(VERSIONS + dialect.forUpdate, [projection, upstream, slice]), (found) => found.map(toOpened))
 
-  const refused = Effect.fnUntraced(function* ({ key, from }: Tracking.Move) {
+  const refused = Effect.fnUntraced(function* ({ key, from }: Move) {
     const there = yield* find(key)
     const { projection, version, upstream } = key
     if (there?.status === "retired") {
@@ -249,7 +290,7 @@ RETURNING holder`
         Effect.gen(function* () {
           const { projection, version } = key
           yield* dialect.lock(key)
-          const all = yield* versionsOf(key, dialect.forUpdate)
+          const all = yield* openedOf(key)
           const current = all.find(({ status }) => status === "current")
           const there = all.find((one) => one.version === version)
           if (there?.status === "retired" || (current !== undefined && current.version > version)) {
@@ -261,7 +302,7 @@ RETURNING holder`
             // an inline one is current when every append keeps it up
             const status = current === undefined && mode === "followed" ? "current" : "building"
             yield* rows(CREATE, [...parameters(key), mode, status, logId, aggregates.join(",")])
-            return { version, position: undefined, status, mode, logId, aggregates }
+            return { version, position: undefined, status, mode, logId, aggregates, seen: undefined }
           }
           if (there.mode !== mode) return yield* new ProjectionModeChanged({ projection, version, mode: there.mode })
           if (there.logId !== "") return there
@@ -273,7 +314,7 @@ RETURNING holder`
     versions: (key) => failed("read how far projections have come")(versionsOf(key)),
 
     transact: (move, f) => {
-      const { key, from, to } = move
+      const { key, from, to, seen } = move
       const refusal = Tracking.refusal(move)
       if (refusal !== undefined) {
         return Effect.fail(new RecorderFailure({ operation: "move a tracking position", reason: refusal }))
@@ -283,7 +324,8 @@ RETURNING holder`
         inTransaction(
           "move a tracking position",
           Effect.gen(function* () {
-            const moved = yield* rows(MOVE, [...parameters(key), to, from ?? null])
+            const noted = seen === undefined ? null : encodeSeen(seen)
+            const moved = yield* rows(MOVE, [...parameters(key), to, from ?? null, noted])
             if (moved.length === 0) return yield* refused(move)
             return yield* work(f(viewOf(key), transactionOf(key)))
           })
@@ -291,6 +333,11 @@ RETURNING holder`
         () => Effect.sync(() => tracked.reached(key.version, to))
       ) as never
     },
+
+    note: (key, seen) =>
+      Effect.asVoid(
+        select("note what a view has seen", NOTE, [...parameters(key), encodeSeen(seen), seen.position])
+      ),
 
     read: (key, f) => Effect.provideService(f(viewOf(key)), SqlClient.SqlClient, sql) as never,
 

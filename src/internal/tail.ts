@@ -44,6 +44,8 @@ export interface Tail {
   /** How far the log has been read; `undefined` in an empty log. */
   readonly position: () => Position | undefined
   readonly growth: Growth
+  /** How often the log could not be reached so far: known before anything that was read afterwards. */
+  readonly outages: () => number
   /** Tells of what the tail does, until the scope closes. */
   readonly watch: (onState: (state: FollowState) => Effect.Effect<void>) => Effect.Effect<void, never, Scope.Scope>
 }
@@ -76,11 +78,13 @@ export const make = (
     }
     let position = start
     let failure: RecorderFailure | undefined
+    let outages = 0
     const growth = makeGrowth()
     const watchers = new Set<Queue.Queue<FollowState>>()
     /** Each of those who watch is told in its own time: one that takes long, or fails, is no matter of the others. */
     const onState = (state: FollowState) =>
       Effect.sync(() => {
+        if (state._tag === "Retrying") outages++
         for (const watcher of watchers) Queue.offerUnsafe(watcher, state)
       })
 
@@ -142,6 +146,7 @@ export const make = (
         return Effect.acquireRelease(joined, () => left)
       },
       position: () => position,
+      outages: () => outages,
       growth: {
         ...growth,
         after: (seen) => Effect.catch(growth.after(seen), (closed) => Effect.fail(failure ?? closed))

@@ -10,7 +10,7 @@ import { makeLocals } from "../internal/locals.ts"
 import type { Position } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
 import type { MemoryReader, MemoryView } from "../View.ts"
-import type { DeadLetter, Mode, Progress, Status, Transaction, ViewStore } from "../ViewStore.ts"
+import type { DeadLetter, Mode, Opened, Progress, Seen, Status, Transaction, ViewStore } from "../ViewStore.ts"
 import { MemoryViewStore } from "../ViewStore.ts"
 
 /** A version of a projection. */
@@ -19,6 +19,7 @@ interface Entry {
   readonly mode: Mode
   status: Status
   position: Position | undefined
+  seen: Seen | undefined
   logId: string | undefined
   aggregates: ReadonlyArray<string>
   state: unknown
@@ -52,6 +53,8 @@ const makeStore = () => {
     logId,
     aggregates
   })
+
+  const openedOf = (entry: Entry): Opened => ({ ...progressOf(entry), seen: entry.seen })
 
   /** Works on a copy, which takes the place of the entry's when all has succeeded. */
   const withDraft = <A, E, R>(
@@ -96,7 +99,7 @@ const makeStore = () => {
 
     open: (key, { mode, logId, aggregates, setup }) =>
       exclusively(
-        Effect.suspend((): Effect.Effect<Progress, unknown, unknown> => {
+        Effect.suspend((): Effect.Effect<Opened, unknown, unknown> => {
           const current = currentOf(key)
           const there = entries.get(nameOf(key))
           if (there?.status === "retired" || (current !== undefined && current.key.version > key.version)) {
@@ -108,25 +111,25 @@ const makeStore = () => {
               return Effect.fail(new ProjectionModeChanged({ projection, version, mode: there.mode }))
             }
             if (there.logId === undefined) Object.assign(there, { logId, aggregates })
-            return Effect.succeed(progressOf(there))
+            return Effect.succeed(openedOf(there))
           }
           const status = current === undefined ? "current" : "building"
           const made: Entry = {
-            ...{ key, mode, status, position: undefined, logId, aggregates },
+            ...{ key, mode, status, position: undefined, seen: undefined, logId, aggregates },
             ...{ state: undefined, letters: [], lease: undefined }
           }
           return Effect.as(
             withDraft(made, setup, () => {
               entries.set(nameOf(key), made)
             }),
-            progressOf(made)
+            openedOf(made)
           )
         })
       ) as never,
 
     versions: (key) => Effect.sync(() => versionsOf(key).map(progressOf)),
 
-    transact: ({ key, from, to }, work) =>
+    transact: ({ key, from, to, seen }, work) =>
       exclusively(
         Effect.suspend((): Effect.Effect<unknown, unknown, unknown> => {
           const refused = Tracking.refusal({ key, from, to })
@@ -143,10 +146,19 @@ const makeStore = () => {
           }
           return withDraft(entry, work, () => {
             entry.position = to
+            entry.seen = seen
             local(key.projection).reached(key.version, to)
           })
         })
       ) as never,
+
+    note: (key, seen) =>
+      exclusively(
+        Effect.sync(() => {
+          const entry = entries.get(nameOf(key))
+          if (entry?.position === seen.position) entry.seen = seen
+        })
+      ),
 
     read: (key, read) =>
       Effect.suspend(() => {
@@ -184,6 +196,7 @@ const makeStore = () => {
           return Effect.asVoid(
             withDraft(entry, setup, () => {
               entry.position = undefined
+              entry.seen = undefined
               entry.logId = undefined
               entry.letters = []
               local(key.projection).forget(key.version)

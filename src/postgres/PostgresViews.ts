@@ -81,8 +81,14 @@ LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid WHERE n.nspname = ${li
   // asked for only where it has to be: CREATE SCHEMA IF NOT EXISTS takes the right to create also if it exists
   const makeSchema = (name: string) =>
     Effect.flatMap(isThere(name), (there) => (there ? Effect.void : run(`CREATE SCHEMA ${quote(name)}`)))
+  const has = ({ column, table }: { readonly column: string; readonly table: string }) =>
+    `EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass(${literal(own + table)})
+  AND attname = ${literal(column)} AND NOT attisdropped)`
   const areThere = Effect.map(
-    sql.unsafe(`SELECT to_regclass(${literal(`${own}projection_leases`)}) IS NOT NULL AS there`).unprepared,
+    sql.unsafe(
+      `SELECT to_regclass(${literal(`${own}projection_leases`)}) IS NOT NULL
+  AND ${SqlViews.added.map(has).join(" AND ")} AS there`
+    ).unprepared,
     ([row]) => (row as { readonly there: boolean }).there
   )
   const makeTables = sql
@@ -92,6 +98,9 @@ LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid WHERE n.nspname = ${li
         yield* run(lockSchema(schema))
         yield* makeSchema(schema)
         for (const table of SqlViews.tables(own)) yield* run(table)
+        for (const { column, table, type } of SqlViews.added) {
+          yield* run(`ALTER TABLE ${own}${table} ADD COLUMN IF NOT EXISTS ${column} ${type}`)
+        }
       })
     )
     .pipe(Effect.provideService(SqlClient.BeginTransaction, begin))

@@ -1,4 +1,5 @@
 /** Views as tables of a SQLite file. */
+import type { DatabaseSync } from "node:sqlite"
 import { Clock, Config, Effect, Layer } from "effect"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
@@ -25,13 +26,20 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<SqlViewStore["Service"], RecorderError> {
   const { sql, filename } = database
   const operation = "make the tables of views"
+  const lacks = (db: DatabaseSync) => {
+    const columns = db.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?")
+    return SqlViews.added.filter(({ column, table }) => columns.get(table, column) === undefined)
+  }
   const areThere = yield* database.read(
     operation,
-    (db) => db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'projection_leases'").get() !== undefined
+    (db) =>
+      db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'projection_leases'").get() !== undefined &&
+      lacks(db).length === 0
   )
   if (!areThere) {
     yield* database.write(operation, (db) => {
       for (const table of SqlViews.tables("")) db.exec(table)
+      for (const { column, table, type } of lacks(db)) db.exec(`ALTER TABLE ${table} ADD COLUMN ${column} ${type}`)
     })
   }
   return SqlViews.make(sql, {

@@ -1,15 +1,12 @@
 /** A view whose log is another one than it was made from: its runner stops, and says so. */
-import * as Fs from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import type { View } from "effect-eventsourcing"
 import { Position, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
-import { SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
-import * as Temporary from "../sqlite/support/temporary.ts"
+import { SqliteViews } from "effect-eventsourcing/sqlite"
 import { Counter, Dog } from "../support/dog.ts"
 import { count, ignored, readJournal, wholeLog } from "./support/journal.ts"
-import { untilState } from "./support/states.ts"
 import { kinds } from "./support/views.ts"
 
 describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
@@ -37,37 +34,6 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           yield* Projection.wait(projection, last)
           assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
         }).pipe(Effect.scoped, Effect.provide(MemoryLayer(), { local: true }))
-      }).pipe(Effect.provide(Layer.merge(place, Logger.layer([]))))
-    })
-  )
-
-  it.live("G6 a log that was put back to an earlier state: the runner stops and says so", () =>
-    Effect.gen(function* () {
-      const projection = kind.journal()
-      const place = yield* kind.make
-      const filename = yield* Temporary.file
-      const log = SqliteLayer({ filename })
-      const copy = `${filename}.backup`
-      yield* Effect.gen(function* () {
-        yield* Effect.provide(count("a", 2), log, { local: true })
-        Fs.copyFileSync(filename, copy)
-        yield* Effect.gen(function* () {
-          yield* ProjectionRunner.make(projection)
-          yield* Projection.wait(projection, yield* count("a", 3))
-        }).pipe(Effect.scoped, Effect.provide(log, { local: true }))
-        for (const suffix of ["-wal", "-shm"]) Fs.rmSync(filename + suffix, { force: true })
-        Fs.copyFileSync(copy, filename)
-        yield* Effect.gen(function* () {
-          const runner = yield* ProjectionRunner.make(projection)
-          const error = yield* Effect.flip(runner.join)
-          assert.include(error, { _tag: "UpstreamChanged", position: Position.Position.make(5n) })
-          assert.include(error.message, "this log ends at position 2")
-          assert.deepStrictEqual((yield* untilState(runner, "Stopped")).error, error)
-        }).pipe(Effect.scoped, Effect.provide(log, { local: true }))
-        // a new file is another log, which ends before its first event
-        for (const suffix of ["", "-wal", "-shm"]) Fs.rmSync(filename + suffix, { force: true })
-        const run = Effect.provide(ProjectionRunner.run(projection), log, { local: true })
-        assert.include(yield* Effect.flip(run), { _tag: "UpstreamChanged" })
       }).pipe(Effect.provide(Layer.merge(place, Logger.layer([]))))
     })
   )

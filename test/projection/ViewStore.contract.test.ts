@@ -102,6 +102,30 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* progress(store), ["1 current 150"])
     }))
 
+  test("G6 what was noted of the log comes back with the view, until a move or a reset that notes nothing", (store) =>
+    Effect.gen(function* () {
+      const noted = Effect.map(open(store), ({ seen }) => seen)
+      assert.isUndefined(yield* noted)
+      const event = { id: "event-2", position: at(2), stream: "Counter-a,\"b\"-ü" }
+      const recordedAt = 1_700_000_000_000
+      const seen = { position: at(3), aggregates: ["Counter", "Dog"], recordedAt, events: [event, { ...event, position: at(3) }] }
+      const work = () => Effect.void
+      yield* store.transact({ key, from: undefined, to: at(3), seen }, work)
+      assert.deepStrictEqual(yield* noted, seen)
+      // nothing of a move that fails
+      yield* Effect.flip(store.transact({ key, from: at(1), to: at(4), seen: { ...seen, position: at(4) } }, work))
+      assert.deepStrictEqual(yield* noted, seen)
+      const again = { ...seen, recordedAt: 1 }
+      yield* store.note(key, again)
+      yield* store.note(key, { ...seen, position: at(2) })
+      assert.deepStrictEqual(yield* noted, again)
+      yield* move(store, 3, 4)
+      assert.isUndefined(yield* noted)
+      yield* store.transact({ key, from: at(4), to: at(5), seen: { ...seen, position: at(5) } }, work)
+      yield* store.reset(key, setUpJournal)
+      assert.isUndefined(yield* noted)
+    }))
+
   test("G6 of many that move from one position at once, one does", (store) =>
     Effect.gen(function* () {
       yield* open(store)
