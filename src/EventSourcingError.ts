@@ -277,11 +277,24 @@ export class UpstreamChanged extends Schema.TaggedError<UpstreamChanged>()("Upst
   projection: Schema.String,
   upstream: Schema.String,
   position: Schema.UndefinedOr(Position.Position),
-  reason: Schema.String
+  reason: Schema.String,
+  /** What is advised depends on it: a view can be rebuilt, but effects that are done again are done twice. */
+  delivery: Schema.Literals(["exactly-once", "at-least-once"]),
+  /** The newest event that both the log and the view have, as far as is known. */
+  agreed: Schema.UndefinedOr(Position.Position)
 }) {
   override get message(): string {
     const reached = this.position === undefined ? "no position" : `position ${this.position}`
-    return `projection "${this.projection}" has processed "${this.upstream}" up to ${reached}, and ${this.reason}; provide the right log, or rebuild the view with Projection.reset`
+    const last = this.agreed === undefined ? "" : `; up to position ${this.agreed} it is the same`
+    const from =
+      this.agreed === undefined
+        ? "with `from`, the position after which its effects are still to be done"
+        : `with \`from: Position.Position.make(${this.agreed}n)\`, and it continues after that`
+    const advice =
+      this.delivery === "exactly-once"
+        ? "rebuild the view with Projection.reset"
+        : `give it a higher version ${from}; Projection.reset would do all its effects again`
+    return `projection "${this.projection}" has processed "${this.upstream}" up to ${reached}, and ${this.reason}${last}; provide the right log, or ${advice}`
   }
 }
 

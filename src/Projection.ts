@@ -79,6 +79,9 @@ export const memory = <State>(initial: () => State): View.Memory<State> => ({ _t
 /** What becomes of an event with a handler: exactly once in the view, or at least once out in the world. */
 export type Delivery = "exactly-once" | "at-least-once"
 
+/** Where a side effect begins: with the first event, with what comes next, or after a position. */
+export type Start = "start" | "end" | Position
+
 /** What a handler of a side effect is given. */
 export interface Attempt {
   /** The id of the event: the same each time that the event comes again. Send it along, so that the other side can tell. */
@@ -146,6 +149,8 @@ export interface Projection<out K extends View.Any, out M extends Mode, out D ex
   readonly view: K
   readonly mode: M
   readonly delivery: D
+  /** Where a side effect begins, if it says so; see {@link atLeastOnce}. */
+  readonly from: Start | undefined
   /** @internal */
   readonly compiled: Compiled
   /** The types, for the compiler; no value has it. @internal */
@@ -250,11 +255,18 @@ export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
  * Defines side effects of events: mail, calls of other systems, whatever is no view. Each handler runs **at least once** for
  * each of its events, and again where the process died or failed before that was noted: send `idempotencyKey` along.
  *
- * `view` is where it is noted how far it has come: `Projection.sql(() => Effect.void)`, or {@link memory}, which forgets.
+ * - `view` is where it is noted how far it has come: `Projection.sql(() => Effect.void)`, or {@link memory}, which forgets.
+ * - `from` is where it begins: `"start"` (with the first event of the log, the default), `"end"` (with what comes next), or
+ *   after a position. Give `"end"` to one that is added to a log with a past, or it is done for all of that.
+ * - A higher `version` takes the place of the one before at once, and continues where that is: nothing is done again, and
+ *   nothing is left out. If it has another `from` than the one before, it begins there.
  */
 export const atLeastOnce = <const As extends OneOrMore, K extends View.Any, const H extends EffectHandlers<As>>(
   name: string,
-  definition: Definition<As, K> & { readonly handlers: H & Exact<H, EffectHandlers<As>> }
+  definition: Definition<As, K> & {
+    readonly from?: Start
+    readonly handlers: H & Exact<H, EffectHandlers<As>>
+  }
 ): Projection<K, "followed", "at-least-once", ServicesOf<EffectOf<H>>> => {
   const handlers = handlersOf(name, definition.aggregates, definition.handlers)
   return build(name, definition, "followed", "at-least-once", {

@@ -46,6 +46,7 @@ import { reconnect } from "./internal/follow.ts"
 import { keyOf } from "./internal/keyOf.ts"
 import { messageOf } from "./internal/messageOf.ts"
 import * as Metrics from "./internal/metrics.ts"
+import type { End } from "./internal/openView.ts"
 import { openView } from "./internal/openView.ts"
 import { checkCount, milliseconds } from "./internal/options.ts"
 import type { BlockedOn } from "./internal/projecting.ts"
@@ -148,7 +149,8 @@ const CHECK = 1000
 const runWith = Effect.fnUntraced(function* (
   projection: Projection.Any,
   options: Options,
-  set: (next: State) => Effect.Effect<void>
+  set: (next: State) => Effect.Effect<void>,
+  endAtStart: End | undefined
 ): Effect.fn.Return<never, RunnerError, Recorder | EventStore | Subscription> {
   const { name } = projection
   const operation = `run projection "${name}"`
@@ -179,8 +181,11 @@ const runWith = Effect.fnUntraced(function* (
     })
 
   const names = projection.aggregates.map((aggregate) => aggregate.name)
-  const upstreamChanged = (position: Position, reason: string) =>
-    new UpstreamChanged({ projection: name, upstream: key.upstream, position, reason })
+  const upstreamChanged = (position: Position, { reason, agreed }: Upstream.Changed) =>
+    new UpstreamChanged({
+      ...{ projection: name, upstream: key.upstream, position, reason, agreed },
+      delivery: projection.delivery
+    })
 
   /** Waits until the log has come to another place, or the tracking has. */
   const awaitChange = Effect.fnUntraced(function* (head: Position | undefined, position: Position) {
@@ -192,22 +197,30 @@ const runWith = Effect.fnUntraced(function* (
     }
   })
 
+  let end = endAtStart
+
   /** Opens the view, and waits until its log has come to where the view is. */
   const openLevel = Effect.gen(function* () {
     let attempts = 0
     /** What is held against a log of which nothing was noted. */
     let assumed: ViewStores.Seen | undefined
     while (true) {
-      const progress = yield* openView(store, projection, "followed", recorder)
+      const progress = yield* openView(store, projection, "followed", recorder, end)
+      // one that is reset begins at the end that there is then
+      end = undefined
       const { position } = progress
       if (position === undefined) return progress
       const seen = progress.seen ?? (assumed?.position === position ? assumed : undefined)
-      const verdict = yield* Upstream.inspect(recorder, names, position, seen)
-      if (verdict._tag === "Changed") return yield* upstreamChanged(position, verdict.reason)
+      const verdict = yield* Upstream.inspect(recorder, seen?.aggregates ?? names, position, seen)
+      if (verdict._tag === "Changed") return yield* upstreamChanged(position, verdict)
       if (verdict._tag === "Same") {
-        // a view of which an earlier version of the library noted nothing
-        if (progress.seen === undefined) yield* store.note(key, verdict.seen)
-        return { ...progress, seen: verdict.seen }
+        // a version that continues another's work may be of other aggregates
+        const isOwn = isSame(verdict.seen.aggregates, names)
+        const own = isOwn ? verdict : yield* Upstream.inspect(recorder, names, position, undefined)
+        if (own._tag !== "Same") continue
+        // nothing was noted by an earlier version of the library
+        if (!isOwn || progress.seen === undefined) yield* store.note(key, own.seen)
+        return { ...progress, seen: own.seen }
       }
       assumed = verdict.seen
       const cause = new UpstreamBehind({ projection: name, upstream: key.upstream, position, head: verdict.head })
@@ -257,7 +270,7 @@ const runWith = Effect.fnUntraced(function* (
       if (!wasAway || seen === undefined) return
       const { position } = seen
       const verdict = yield* Upstream.inspect(recorder, names, position, seen)
-      if (verdict._tag === "Changed") return yield* upstreamChanged(position, verdict.reason)
+      if (verdict._tag === "Changed") return yield* upstreamChanged(position, verdict)
       if (verdict._tag === "Behind") return yield* new PositionBeyondHead({ from: position, head: verdict.head })
       wasAway = false
     })
@@ -374,6 +387,9 @@ const runWith = Effect.fnUntraced(function* (
   }) as Effect.Effect<never, RunnerError>
 })
 
+const isSame = (some: ReadonlyArray<string>, others: ReadonlyArray<string>): boolean =>
+  some.toSorted().join() === others.toSorted().join()
+
 /** A defect, of a handler's or of ours, is a failure as any other to those who look. */
 const toRunnerError = (name: string, error: unknown): RunnerError =>
   error instanceof Error && "_tag" in error
@@ -405,7 +421,16 @@ export const make = <K extends View.Any, R>(
     const report = Metrics.reportingState(Metrics.attributesOf(projection))
     const set = (next: State) => Effect.andThen(SubscriptionRef.set(state, next), report(next._tag))
     const store = yield* storeOf(projection)
-    const fiber = yield* runWith(projection as Projection.Any, options, set).pipe(
+    // what is recorded after this has returned is not left out
+    const end: End | undefined =
+      projection.from === "end"
+        ? yield* Effect.flatMap(Recorder, ({ head }) => head).pipe(
+            Effect.map((head) => ({ head })),
+            Effect.timeout("5 seconds"),
+            Effect.orElseSucceed(() => undefined)
+          )
+        : undefined
+    const fiber = yield* runWith(projection as Projection.Any, options, set, end).pipe(
       Effect.catchDefect((defect) => Effect.fail(toRunnerError(projection.name, defect))),
       Effect.onExit((exit) => {
         if (Exit.isSuccess(exit)) return Effect.void

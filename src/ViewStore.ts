@@ -65,6 +65,15 @@ export interface Opened extends Progress {
   readonly seen: Seen | undefined
 }
 
+/** Where a version begins that makes no view: a side effect. */
+export interface Beginning {
+  /** As it is defined, in text; `undefined` if it is not. */
+  readonly from: string | undefined
+  /** The position that it comes to; `undefined` is the start. */
+  readonly position: Position | undefined
+  readonly seen: Seen | undefined
+}
+
 /** A move of a view's tracking, with what the view has seen of the log then. */
 export interface Move extends Tracking.Move {
   /** If it is left out, nothing is known from then on of what was seen. */
@@ -111,6 +120,11 @@ export interface ViewStore<out View, out Provided> {
       /** The names of the aggregates that the view is made from. */
       readonly aggregates: ReadonlyArray<string>
       readonly setup: (view: View) => Effect.Effect<unknown, E, R>
+      /**
+       * Of a side effect. It takes the place of the current version at once, and continues where that is, with its log and
+       * what was seen of it; if it is defined with another `from` than that, or there is none, it begins where this says.
+       */
+      readonly beginning?: Beginning | undefined
     }
   ) => Effect.Effect<Opened, E | ProjectionSuperseded | ProjectionModeChanged | RecorderError, Exclude<R, Provided>>
   /** The versions of a projection, the lowest first. */

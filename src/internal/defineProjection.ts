@@ -13,6 +13,7 @@ interface Definition {
   readonly version?: number
   readonly aggregates: ReadonlyArray<Aggregate.Any>
   readonly view: View.Any
+  readonly from?: Projection.Start
 }
 
 /** What a handler gives, which without types may be anything. */
@@ -59,7 +60,7 @@ export const handlersOf = (name: string, aggregates: ReadonlyArray<Aggregate.Any
 /** Checks a definition, and throws where it can't be. */
 export const build = (
   name: string,
-  { version = 1, aggregates, view }: Definition,
+  { version = 1, aggregates, view, from }: Definition,
   mode: Mode,
   delivery: Projection.Delivery,
   compiled: Omit<Projection.Compiled, "setup">
@@ -73,6 +74,9 @@ export const build = (
   if (!(Number.isInteger(version) && version > 0 && version < 1_000_000)) {
     throw new Error(`projection "${name}": version is a whole number from 1 on, not ${version}`)
   }
+  if (!(from === undefined || from === "start" || from === "end" || (typeof from === "bigint" && from >= 0n))) {
+    throw new Error(`projection "${name}": from is "start", "end" or a position, not ${String(from)}`)
+  }
   const names = new Set(aggregates.map((aggregate) => aggregate.name))
   if (names.size < aggregates.length) throw new Error(`projection "${name}" names an aggregate twice`)
   const setup =
@@ -80,7 +84,7 @@ export const build = (
       ? (memoryView: unknown) => (memoryView as View.MemoryView<unknown>).set(view.initial())
       : (sqlView: unknown) => effectOf(name, view.setup(sqlView as View.SqlView))
   return {
-    ...{ name, version, aggregates, view, mode, delivery },
+    ...{ name, version, aggregates, view, mode, delivery, from },
     compiled: {
       ...compiled,
       // what is thrown is a failure as any other

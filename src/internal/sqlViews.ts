@@ -14,6 +14,8 @@ import { fromStorage } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
 import type { SqlView } from "../View.ts"
 import type { DeadLetter, Mode, Move, Opened, Progress, Seen, Status, Transaction, ViewStore } from "../ViewStore.ts"
+import type { Begun } from "./beginAt.ts"
+import { beginAgain, beginAt } from "./beginAt.ts"
 import { makeLocals } from "./locals.ts"
 import { WorkAborted } from "./workAborted.ts"
 
@@ -56,6 +58,7 @@ export const tables = (own: string): ReadonlyArray<string> => [
   aggregates text    NOT NULL,
   position   bigint,
   seen       text,
+  begins     text,
   PRIMARY KEY (projection, version, upstream, slice)
 )`,
   `CREATE TABLE IF NOT EXISTS ${own}projection_dead_letters (
@@ -86,7 +89,8 @@ export const tables = (own: string): ReadonlyArray<string> => [
 
 /** What tables that an earlier version of the library made lack: asked for once, when they are opened. */
 export const added: ReadonlyArray<{ readonly table: string; readonly column: string; readonly type: string }> = [
-  { table: "projection_tracking", column: "seen", type: "text" }
+  { table: "projection_tracking", column: "seen", type: "text" },
+  { table: "projection_tracking", column: "begins", type: "text" }
 ]
 
 const isAborted = (error: unknown): boolean =>
@@ -101,7 +105,7 @@ class WorkFailed {
 }
 
 /** Numbers that may be beyond what a number tells apart come as text. */
-const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates, seen"
+const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates, seen, begins"
 const LETTER =
   "CAST(position AS text), stream, stream_version, event_id, type, cause, attempts, CAST(set_aside_at AS text)"
 
@@ -146,10 +150,21 @@ const decodeSeen = (text: unknown, position: Position | undefined): Seen | undef
   }
 }
 
-const toOpened = (row: Row): Opened => {
+const toOpened = (row: Row): Opened & { readonly begins: string | undefined } => {
   const progress = toProgress(row)
-  return { ...progress, seen: decodeSeen(row[6], progress.position) }
+  const begins = row[7]
+  return {
+    ...progress,
+    seen: decodeSeen(row[6], progress.position),
+    begins: typeof begins === "string" ? begins : undefined
+  }
 }
+
+const stored = ({ position, seen, begins }: Begun): ReadonlyArray<unknown> => [
+  position ?? null,
+  seen === undefined ? null : encodeSeen(seen),
+  begins ?? null
+]
 
 const toLetter = ([position, stream, streamVersion, eventId, type, cause, attempts, setAsideAt]: Row): DeadLetter => ({
   position: fromStorage(BigInt(String(position))),
@@ -182,12 +197,13 @@ WHERE ${keyed} AND position IS NOT DISTINCT FROM ${p(6)} AND status <> 'retired'
   const FIND = `SELECT ${COLUMNS} FROM ${own}projection_tracking WHERE ${keyed}`
   const VERSIONS = `SELECT ${COLUMNS} FROM ${own}projection_tracking
 WHERE projection = ${p(1)} AND upstream = ${p(2)} AND slice = ${p(3)} ORDER BY version`
-  const CREATE = `INSERT INTO ${own}projection_tracking (projection, version, upstream, slice, mode, status, log_id, aggregates)
-VALUES (${[1, 2, 3, 4, 5, 6, 7, 8].map(p).join(", ")})`
+  const CREATE = `INSERT INTO ${own}projection_tracking
+  (projection, version, upstream, slice, mode, status, log_id, aggregates, position, seen, begins)
+VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map(p).join(", ")})`
   const NOTE = `UPDATE ${own}projection_tracking SET seen = ${p(5)} WHERE ${keyed} AND position = ${p(6)}`
   const SET_STATUS = `UPDATE ${own}projection_tracking SET status = ${p(5)} WHERE ${keyed}`
   const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, seen = NULL, log_id = '', aggregates = '' WHERE ${keyed}`
-  const ADOPT = `UPDATE ${own}projection_tracking SET log_id = ${p(5)}, aggregates = ${p(6)}
+  const ADOPT = `UPDATE ${own}projection_tracking SET log_id = ${p(5)}, aggregates = ${p(6)}, position = ${p(7)}, seen = ${p(8)}, begins = ${p(9)}
 WHERE ${keyed} AND log_id = ''`
   const LOCK = `UPDATE ${own}projection_tracking SET slice = slice WHERE ${keyed} RETURNING slice`
   const SET_ASIDE = `INSERT INTO ${own}projection_dead_letters
@@ -269,6 +285,16 @@ RETURNING holder`
     return yield* new TrackingConflict({ projection, upstream, expected: from, actual: there?.position })
   })
 
+  /** Lower versions are kept up no longer, also one that was overtaken while it was made. */
+  const retireBelow = Effect.fnUntraced(function* (key: Tracking.Key, all: ReadonlyArray<Progress>) {
+    for (const { version, status, mode } of all) {
+      if (version >= key.version || status === "retired") continue
+      const old = { ...key, version }
+      yield* rows(SET_STATUS, [...parameters(old), "retired"])
+      if (mode === "inline") yield* dialect.release(old)
+    }
+  })
+
   const transactionOf = (key: Tracking.Key): Transaction => ({
     setAside: ({ position, stream, streamVersion, eventId, type, cause, attempts, setAsideAt }) => {
       const letter = [position, stream, streamVersion, eventId, type, cause, attempts, BigInt(setAsideAt)]
@@ -284,10 +310,12 @@ RETURNING holder`
   const store: ViewStore<SqlView, SqlClient.SqlClient> = {
     local,
 
-    open: (key, { mode, logId, aggregates, setup }) =>
-      inTransaction(
+    open: (key, { mode, logId, aggregates, setup, beginning }) => {
+      let tookOver = false
+      const opened = inTransaction(
         "open a view",
         Effect.gen(function* () {
+          tookOver = false
           const { projection, version } = key
           yield* dialect.lock(key)
           const all = yield* openedOf(key)
@@ -300,16 +328,27 @@ RETURNING holder`
             yield* dialect.makePlace(key)
             yield* work(setup(viewOf(key)))
             // an inline one is current when every append keeps it up
-            const status = current === undefined && mode === "followed" ? "current" : "building"
-            yield* rows(CREATE, [...parameters(key), mode, status, logId, aggregates.join(",")])
-            return { version, position: undefined, status, mode, logId, aggregates, seen: undefined }
+            const isCurrent = beginning !== undefined || (current === undefined && mode === "followed")
+            const status: Status = isCurrent ? "current" : "building"
+            const begun = beginAt(beginning, current, logId)
+            yield* rows(CREATE, [...parameters(key), mode, status, begun.logId, aggregates.join(","), ...stored(begun)])
+            if (beginning !== undefined) {
+              yield* retireBelow(key, all)
+              tookOver = current !== undefined
+            }
+            return { version, status, mode, aggregates, ...begun }
           }
           if (there.mode !== mode) return yield* new ProjectionModeChanged({ projection, version, mode: there.mode })
           if (there.logId !== "") return there
-          yield* rows(ADOPT, [...parameters(key), logId, aggregates.join(",")])
-          return { ...there, logId, aggregates }
+          const begun = { ...beginAgain(beginning, there, logId), begins: beginning?.from }
+          yield* rows(ADOPT, [...parameters(key), logId, aggregates.join(","), ...stored(begun)])
+          return { ...there, aggregates, ...begun }
         })
-      ) as never,
+      )
+      return Effect.tap(opened, () =>
+        Effect.sync(() => (tookOver ? local(key.projection).switched() : undefined))
+      ) as never
+    },
 
     versions: (key) => failed("read how far projections have come")(versionsOf(key)),
 
@@ -335,9 +374,7 @@ RETURNING holder`
     },
 
     note: (key, seen) =>
-      Effect.asVoid(
-        select("note what a view has seen", NOTE, [...parameters(key), encodeSeen(seen), seen.position])
-      ),
+      Effect.asVoid(select("note what a view has seen", NOTE, [...parameters(key), encodeSeen(seen), seen.position])),
 
     read: (key, f) => Effect.provideService(f(viewOf(key)), SqlClient.SqlClient, sql) as never,
 
@@ -353,13 +390,7 @@ RETURNING holder`
             if (current !== undefined) {
               if (current.version > key.version || isBehind(mine.position, current.position)) return false
             }
-            // also one that was overtaken while it was made
-            for (const { version, status, mode } of all) {
-              if (version >= key.version || status === "retired") continue
-              const old = { ...key, version }
-              yield* rows(SET_STATUS, [...parameters(old), "retired"])
-              if (mode === "inline") yield* dialect.release(old)
-            }
+            yield* retireBelow(key, all)
             yield* rows(SET_STATUS, [...parameters(key), "current"])
             return true
           })

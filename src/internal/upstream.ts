@@ -23,15 +23,20 @@ export const note = (
   return { position, aggregates, recordedAt, events: [...(seen?.events ?? []), ...newest].slice(-NOTED) }
 }
 
+/** The log is not the same; up to which position it is, as far as is known. */
+export interface Changed {
+  readonly _tag: "Changed"
+  readonly reason: string
+  readonly agreed: Position | undefined
+}
+
 /** What was found out about a log. */
 export type Verdict =
   /** Everything that the view's aggregates have recorded up to its position was seen; what is to be noted of it. */
   | { readonly _tag: "Same"; readonly seen: Seen }
   /** It has not come to the view's position; what is to be held against it when it has. */
   | { readonly _tag: "Behind"; readonly head: Position | undefined; readonly seen: Seen }
-  | { readonly _tag: "Changed"; readonly reason: string }
-
-const changed = (reason: string): Verdict => ({ _tag: "Changed", reason })
+  | Changed
 
 /**
  * Holds what a view has noted of its log against the log. Only events of the view's own aggregates count: if none of them
@@ -60,6 +65,10 @@ export const inspect = Effect.fnUntraced(function* (
     return isBehind ? { _tag: "Behind", head, seen: found } : { _tag: "Same", seen: found }
   }
   const noted = new Map(seen.events.map((event) => [event.position, event]))
+  const changed = (reason: string): Verdict => {
+    const agreed = there.find(({ id, position }) => noted.get(position)?.id === id)?.position
+    return { _tag: "Changed", reason, agreed }
+  }
   /** From here on every event was noted. */
   const from = seen.events.length < NOTED ? undefined : seen.events[0]?.position
   for (const { id, position, stream } of there) {

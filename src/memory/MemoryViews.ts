@@ -6,6 +6,7 @@ import {
   RecorderFailure,
   TrackingConflict
 } from "../EventSourcingError.ts"
+import { beginAgain, beginAt } from "../internal/beginAt.ts"
 import { makeLocals } from "../internal/locals.ts"
 import type { Position } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
@@ -20,6 +21,7 @@ interface Entry {
   status: Status
   position: Position | undefined
   seen: Seen | undefined
+  begins: string | undefined
   logId: string | undefined
   aggregates: ReadonlyArray<string>
   state: unknown
@@ -91,13 +93,18 @@ const makeStore = () => {
       })
     })
 
+  /** Lower versions are kept up no longer, also one that was overtaken while it was made. */
+  const retireBelow = (key: Tracking.Key) => {
+    for (const older of versionsOf(key)) if (older.key.version < key.version) older.status = "retired"
+  }
+
   const superseded = ({ projection, version }: Tracking.Key, by: number) =>
     new ProjectionSuperseded({ projection, version, by })
 
   const store: ViewStore<MemoryView<unknown>, never> = {
     local,
 
-    open: (key, { mode, logId, aggregates, setup }) =>
+    open: (key, { mode, logId, aggregates, setup, beginning }) =>
       exclusively(
         Effect.suspend((): Effect.Effect<Opened, unknown, unknown> => {
           const current = currentOf(key)
@@ -110,17 +117,30 @@ const makeStore = () => {
             if (there.mode !== mode) {
               return Effect.fail(new ProjectionModeChanged({ projection, version, mode: there.mode }))
             }
-            if (there.logId === undefined) Object.assign(there, { logId, aggregates })
+            if (there.logId === undefined) {
+              const begun = beginAgain(beginning, openedOf(there), logId)
+              Object.assign(there, { aggregates, ...begun, begins: beginning?.from })
+            }
             return Effect.succeed(openedOf(there))
           }
-          const status = current === undefined ? "current" : "building"
+          const isCurrent = beginning !== undefined || current === undefined
+          const before = current === undefined ? undefined : { ...openedOf(current), begins: current.begins }
           const made: Entry = {
-            ...{ key, mode, status, position: undefined, seen: undefined, logId, aggregates },
+            ...{
+              key,
+              mode,
+              status: isCurrent ? "current" : "building",
+              aggregates,
+              ...beginAt(beginning, before, logId)
+            },
             ...{ state: undefined, letters: [], lease: undefined }
           }
           return Effect.as(
             withDraft(made, setup, () => {
               entries.set(nameOf(key), made)
+              if (beginning === undefined) return
+              retireBelow(key)
+              local(key.projection).switched()
             }),
             openedOf(made)
           )
@@ -180,8 +200,7 @@ const makeStore = () => {
             if (current.key.version > key.version) return false
             if (current.position !== undefined && (entry.position ?? -1n) < current.position) return false
           }
-          // also one that was overtaken while it was made
-          for (const older of versionsOf(key)) if (older.key.version < key.version) older.status = "retired"
+          retireBelow(key)
           entry.status = "current"
           local(key.projection).switched()
           return true

@@ -106,9 +106,14 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
     Effect.gen(function* () {
       const noted = Effect.map(open(store), ({ seen }) => seen)
       assert.isUndefined(yield* noted)
-      const event = { id: "event-2", position: at(2), stream: "Counter-a,\"b\"-ü" }
+      const event = { id: "event-2", position: at(2), stream: 'Counter-a,"b"-ü' }
       const recordedAt = 1_700_000_000_000
-      const seen = { position: at(3), aggregates: ["Counter", "Dog"], recordedAt, events: [event, { ...event, position: at(3) }] }
+      const seen = {
+        position: at(3),
+        aggregates: ["Counter", "Dog"],
+        recordedAt,
+        events: [event, { ...event, position: at(3) }]
+      }
       const work = () => Effect.void
       yield* store.transact({ key, from: undefined, to: at(3), seen }, work)
       assert.deepStrictEqual(yield* noted, seen)
@@ -124,6 +129,15 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       yield* store.transact({ key, from: at(4), to: at(5), seen: { ...seen, position: at(5) } }, work)
       yield* store.reset(key, setUpJournal)
       assert.isUndefined(yield* noted)
+    }))
+
+  test("G6 a runner that was at the start when the view was reset goes on, and who opens the view then takes nothing back", (store) =>
+    Effect.gen(function* () {
+      yield* open(store)
+      yield* store.reset(key, setUpJournal)
+      yield* move(store, undefined, 2)
+      assert.include(yield* open(store), { position: at(2), logId: "log-1" })
+      assert.deepStrictEqual(yield* progress(store), ["1 current 2"])
     }))
 
   test("G6 of many that move from one position at once, one does", (store) =>
