@@ -81,7 +81,10 @@ export type State =
     }
   /** It has come to the end of the log, and takes in what comes. */
   | { readonly _tag: "Live"; readonly position: Position | undefined }
-  /** Its log or its view can't be reached for now; when it tries again (in milliseconds since the epoch). */
+  /**
+   * Its log or its view can't be reached for now, or the log ends before the view's position (`UpstreamBehind`); when it tries
+   * again (in milliseconds since the epoch).
+   */
   | { readonly _tag: "Retrying"; readonly cause: unknown; readonly attempts: number; readonly nextAttempt: number }
   /** A handler fails on an event; when it is tried again (in milliseconds since the epoch). */
   | {

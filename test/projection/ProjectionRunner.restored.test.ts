@@ -4,6 +4,7 @@ import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Context, Deferred, Effect, Layer, Logger, Schema, Stream } from "effect"
+import type { ViewStore } from "effect-eventsourcing"
 import {
   Aggregate,
   EventSourcing,
@@ -15,9 +16,9 @@ import {
   Recorder
 } from "effect-eventsourcing"
 import { MemoryViews } from "effect-eventsourcing/memory"
-import { PostgresViews } from "effect-eventsourcing/postgres"
+import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
 import { SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
-import { connect, url } from "../postgres/support/database.ts"
+import { connect, newSchema, url } from "../postgres/support/database.ts"
 import * as Temporary from "../sqlite/support/temporary.ts"
 import { newViewsSchema } from "../support/backends.ts"
 import * as Memory from "../support/log.ts"
@@ -262,16 +263,20 @@ WHERE it.position <= ${upTo} AND it.position NOT IN (SELECT position FROM main.s
 })
 
 /** Makes the library's tables what an earlier version of it made, which noted nothing of a log. */
-const asBefore: Readonly<Record<string, (place: string) => Effect.Effect<unknown, unknown, Scope.Scope>>> = {
-  SQLite: (filename) =>
+const asBefore = (name: keyof typeof makeViews, place: string) =>
+  Effect.forEach(["seen", "begins"], (column) => execute[name](place, `ALTER TABLE # DROP COLUMN ${column}`))
+
+/** Runs a statement, in which # is the tracking table. */
+const execute = {
+  SQLite: (filename: string, statement: string): Effect.Effect<unknown, unknown, Scope.Scope> =>
     Effect.sync(() => {
       const db = new DatabaseSync(filename)
-      db.exec("ALTER TABLE projection_tracking DROP COLUMN seen")
+      db.exec(statement.replace("#", "projection_tracking"))
       db.close()
     }),
-  PostgreSQL: (schema) =>
+  PostgreSQL: (schema: string, statement: string): Effect.Effect<unknown, unknown, Scope.Scope> =>
     Effect.flatMap(connect({ maxConnections: 1 }), (sql) =>
-      sql.unsafe(`ALTER TABLE "${schema}".projection_tracking DROP COLUMN seen`)
+      sql.unsafe(statement.replace("#", `"${schema}".projection_tracking`))
     )
 }
 
@@ -280,18 +285,24 @@ const makeViews = {
   PostgreSQL: Effect.map(newViewsSchema, (place) => ({ place, layer: PostgresViews({ url: url(), schema: place }) }))
 }
 
-describe.concurrent.each(Object.entries(makeViews))("a view that an earlier version made in %s", (name, make) => {
+describe.concurrent.each(["SQLite", "PostgreSQL"] as const)("a view that an earlier version made in %s", (name) => {
   const journal = makeJournal("tables")
-  const migrated = (run: (log: Log, within: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A>) => unknown) =>
+  const migrated = (
+    run: (
+      log: Log,
+      within: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A>,
+      place: string
+    ) => Effect.Effect<unknown, unknown, Scope.Scope>
+  ) =>
     Effect.gen(function* () {
-      const { layer, place } = yield* make
+      const { layer, place } = yield* makeViews[name]
       const log = yield* makeLog
       const views = Layer.mergeAll(layer, MemoryViews(), Logger.layer([]))
       const within = <A, E, R>(self: Effect.Effect<A, E, R>) =>
-        log.open(Effect.provide(self, views, { local: true })) as unknown as Effect.Effect<A>
+        log.open(Effect.provide(Effect.scoped(self), views, { local: true })) as unknown as Effect.Effect<A>
       yield* within(Effect.andThen(ProjectionRunner.make(journal), waitFor(journal, count("a", 3))))
-      yield* (asBefore[name] as NonNullable<(typeof asBefore)[string]>)(place)
-      yield* run(log, within) as Effect.Effect<void>
+      yield* asBefore(name, place)
+      yield* run(log, within, place)
     })
 
   it.live("G6 goes on, and what it has seen is noted at once", () =>
@@ -308,6 +319,20 @@ describe.concurrent.each(Object.entries(makeViews))("a view that an earlier vers
         yield* log.restore
         yield* within(Effect.andThen(ProjectionRunner.make(journal), waitFor(journal, count("a", 2))))
         assert.deepStrictEqual(yield* within(readJournal(journal)), entries("a", 0, 1, 2, 3, 4))
+      })
+    )
+  )
+
+  it.live("G6 that an earlier version has moved since: what was noted before is not held against the log", () =>
+    migrated(
+      Effect.fnUntraced(function* (log, within, place) {
+        // it is brought up, and notes what it has seen
+        yield* within(Effect.andThen(ProjectionRunner.make(journal), waitFor(journal, count("a"))))
+        // a process of the earlier version takes in one more event
+        yield* log.open(count("a"))
+        yield* execute[name](place, "UPDATE # SET position = 5")
+        yield* within(Effect.andThen(ProjectionRunner.make(journal), waitFor(journal, count("a"))))
+        assert.deepStrictEqual(yield* within(readJournal(journal)), entries("a", 0, 1, 2, 3, 5))
       })
     )
   )
@@ -331,6 +356,72 @@ describe.concurrent.each(Object.entries(makeViews))("a view that an earlier vers
     )
   )
 })
+
+/** A log in PostgreSQL, whose rows a test changes. */
+const makePostgresLog = Effect.gen(function* () {
+  const schema = yield* newSchema
+  const sql = yield* connect({ maxConnections: 1 })
+  const layer = PostgresLayer({ url: url(), schema })
+  return {
+    open: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provide(Effect.scoped(self), layer, { local: true }),
+    change: (where: string) => sql.unsafe(`DELETE FROM "${schema}".stored_events WHERE ${where}`),
+    drawAgainFrom: (position: number) =>
+      sql.unsafe(`SELECT setval('"${schema}".stored_events_position', ${position - 1})`)
+  }
+})
+
+const inPostgres = (
+  run: (
+    log: Effect.Success<typeof makePostgresLog>,
+    journal: JournalProjection
+  ) => Effect.Effect<unknown, unknown, ViewStore.SqlViewStore | ViewStore.MemoryViewStore | Scope.Scope>
+) =>
+  Effect.gen(function* () {
+    const views = PostgresViews({ url: url(), schema: yield* newViewsSchema })
+    const all = Layer.mergeAll(views, MemoryViews(), Logger.layer([]))
+    yield* Effect.provide(run(yield* makePostgresLog, makeJournal("tables")), all)
+  })
+
+it.live("G6 a log in PostgreSQL whose newest stream was erased is waited for, and goes on", () =>
+  inPostgres((log, journal) =>
+    Effect.gen(function* () {
+      yield* log.open(
+        Effect.andThen(
+          ProjectionRunner.make(journal),
+          waitFor(journal, Effect.andThen(count("a", 2), count("gone", 2)))
+        )
+      )
+      yield* log.change("stream LIKE '%-gone'")
+      yield* log.open(
+        Effect.gen(function* () {
+          const runner = yield* ProjectionRunner.make(journal)
+          assert.include((yield* untilState(runner, "Retrying")).cause, { _tag: "UpstreamBehind" })
+          yield* waitFor(journal, count("a"))
+          yield* untilState(runner, "Live")
+        })
+      )
+      assert.deepStrictEqual(yield* readJournal(journal), [
+        ...entries("a", 0, 1),
+        ...entries("gone", 0, 1),
+        ...entries("a", 2)
+      ])
+    })
+  )
+)
+
+it.live("G6 a log in PostgreSQL that was restored, with new events since, stops its runner", () =>
+  inPostgres((log, journal) =>
+    Effect.gen(function* () {
+      const recorded = Effect.andThen(count("a", 3), count("lost", 3))
+      yield* log.open(Effect.andThen(ProjectionRunner.make(journal), waitFor(journal, recorded)))
+      yield* log.change("stream LIKE '%-lost'")
+      yield* log.drawAgainFrom(4)
+      const error = yield* log.open(Effect.andThen(count("new", 5), Effect.flip(ProjectionRunner.run(journal))))
+      assert.include(error, { _tag: "UpstreamChanged", delivery: "exactly-once" })
+      assert.include(String(error), "rebuild the view with Projection.reset")
+    })
+  )
+)
 
 it.live("G6 a log that is restored while its runner can't reach it is compared before anything is processed", () =>
   Effect.gen(function* () {
