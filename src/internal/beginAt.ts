@@ -10,21 +10,26 @@ export interface Begun {
   readonly begins: string | undefined
 }
 
+type Before = Opened & { readonly begins: string | undefined }
+
 /**
- * Where a new version begins: a view at the start. A side effect continues where the version is whose place it takes; unless
- * it is defined to begin elsewhere than that was, which is an order.
+ * Whether a new version continues where the version is whose place it takes: a side effect does, unless it is defined to
+ * begin elsewhere than that was, which is an order. One that is kept up inline has no position, and one that was reset has
+ * nothing to continue.
  */
-export const beginAt = (
-  beginning: Beginning | undefined,
-  before: (Opened & { readonly begins: string | undefined }) | undefined,
-  logId: string
-): Begun => {
-  if (beginning === undefined) return { position: undefined, seen: undefined, logId, begins: undefined }
-  const { from, position, seen } = beginning
-  // one that is kept up inline has no position, and one that was reset has nothing to continue
-  const isContinued = before?.mode === "followed" && (from === undefined || from === before.begins)
-  if (!isContinued || before.logId === undefined || before.logId === "") return { position, seen, logId, begins: from }
-  return { position: before.position, seen: before.seen, logId: before.logId, begins: before.begins }
+export const continues = (beginning: Beginning | undefined, before: Before | undefined): before is Before =>
+  beginning !== undefined &&
+  before?.mode === "followed" &&
+  before.logId !== undefined &&
+  before.logId !== "" &&
+  (beginning.from === undefined || beginning.from === before.begins)
+
+/** Where a new version begins: a view at the start, a side effect where the one before is, or where it is defined to. */
+export const beginAt = (beginning: Beginning | undefined, before: Before | undefined, logId: string): Begun => {
+  if (continues(beginning, before)) {
+    return { position: before.position, seen: before.seen, logId: before.logId ?? logId, begins: before.begins }
+  }
+  return { position: beginning?.position, seen: beginning?.seen, logId, begins: beginning?.from }
 }
 
 /**

@@ -15,7 +15,7 @@ import * as Tracking from "../Tracking.ts"
 import type { SqlView } from "../View.ts"
 import type { DeadLetter, Mode, Move, Opened, Progress, Seen, Status, Transaction, ViewStore } from "../ViewStore.ts"
 import type { Begun } from "./beginAt.ts"
-import { beginAgain, beginAt } from "./beginAt.ts"
+import { beginAgain, beginAt, continues } from "./beginAt.ts"
 import { makeLocals } from "./locals.ts"
 import { WorkAborted } from "./workAborted.ts"
 
@@ -209,6 +209,7 @@ WHERE ${keyed} AND log_id = ''`
   const SET_ASIDE = `INSERT INTO ${own}projection_dead_letters
   (projection, version, upstream, slice, position, stream, stream_version, event_id, type, cause, attempts, set_aside_at)
 VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
+  const TAKE_OVER = `UPDATE ${own}projection_dead_letters SET version = ${p(5)} WHERE ${keyed}`
   const IS_SET_ASIDE = `SELECT 1 FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} LIMIT 1`
   const LETTERS = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} ${BY_POSITION}`
   const LETTERS_OF = `SELECT ${LETTER} FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} ${BY_POSITION}`
@@ -333,6 +334,10 @@ RETURNING holder`
             const begun = beginAt(beginning, current, logId)
             yield* rows(CREATE, [...parameters(key), mode, status, begun.logId, aggregates.join(","), ...stored(begun)])
             if (beginning !== undefined) {
+              // what was set aside is its business from now on
+              if (continues(beginning, current)) {
+                yield* rows(TAKE_OVER, [...parameters({ ...key, version: current.version }), version])
+              }
               yield* retireBelow(key, all)
               tookOver = current !== undefined
             }

@@ -6,7 +6,7 @@ import {
   RecorderFailure,
   TrackingConflict
 } from "../EventSourcingError.ts"
-import { beginAgain, beginAt } from "../internal/beginAt.ts"
+import { beginAgain, beginAt, continues } from "../internal/beginAt.ts"
 import { makeLocals } from "../internal/locals.ts"
 import type { Position } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
@@ -139,6 +139,11 @@ const makeStore = () => {
             withDraft(made, setup, () => {
               entries.set(nameOf(key), made)
               if (beginning === undefined) return
+              // what was set aside is its business from now on
+              if (current !== undefined && continues(beginning, before)) {
+                made.letters = current.letters
+                current.letters = []
+              }
               retireBelow(key)
               local(key.projection).switched()
             }),

@@ -1,7 +1,7 @@
 /** Where side effects begin: with a log that has a past, and when their version is raised. */
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger } from "effect"
+import { Effect, Layer, Logger, Schedule } from "effect"
 import type { EventSourcing, Recorder } from "effect-eventsourcing"
 import { Position, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
@@ -21,6 +21,8 @@ interface Options {
   readonly from?: Projection.Start
   /** Whether it is also of dogs. */
   readonly dogs?: boolean
+  /** What is done before it is sent. */
+  readonly sending?: () => Effect.Effect<void, unknown>
 }
 
 const at = (position: number) => Position.Position.make(BigInt(position))
@@ -28,12 +30,15 @@ const at = (position: number) => Position.Position.make(BigInt(position))
 /** Mail, of which a test sees what was sent. */
 const makeMail = (view: "memory" | "tables") => {
   const sent: Array<Entry> = []
-  const send = ({ stream, version }: { readonly stream: string; readonly version: number }) =>
-    Effect.sync(() => {
-      sent.push(`${stream} ${version}`)
-    })
-  const handlers = { Started: send, Increased: send }
-  const define = ({ dogs = false, ...options }: Options = {}) => {
+  const define = ({ dogs = false, sending = () => Effect.void, ...options }: Options = {}) => {
+    const send = ({ stream, version }: { readonly stream: string; readonly version: number }) =>
+      Effect.andThen(
+        Effect.suspend(sending),
+        Effect.sync(() => {
+          sent.push(`${stream} ${version}`)
+        })
+      )
+    const handlers = { Started: send, Increased: send }
     const kept = view === "memory" ? Projection.memory(() => 0) : Projection.sql(() => Effect.void)
     return dogs
       ? Projection.atLeastOnce("mail", {
@@ -57,8 +62,8 @@ const makeMail = (view: "memory" | "tables") => {
 type Mail = ReturnType<ReturnType<typeof makeMail>["define"]>
 
 /** Runs it until it has come to the end of the log. */
-const runToEnd = (mail: Mail) =>
-  Effect.scoped(Effect.flatMap(ProjectionRunner.make(mail), (runner) => untilState(runner, "Live")))
+const runToEnd = (mail: Mail, options: ProjectionRunner.Options = {}) =>
+  Effect.scoped(Effect.flatMap(ProjectionRunner.make(mail, options), (runner) => untilState(runner, "Live")))
 
 describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is in %s", (name, kind) => {
   const test = (
@@ -121,6 +126,33 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
         )
       })
     ))
+
+  test("what was set aside goes along: a higher version knows of it, and does it when it is replayed", ({
+    define,
+    take
+  }) =>
+    Effect.gen(function* () {
+      const isWell = { value: false }
+      const failing = (version: number) =>
+        define({ version, sending: () => (isWell.value ? Effect.void : Effect.fail("no")) })
+      yield* count("a", 2)
+      yield* runToEnd(failing(1), { retry: Schedule.recurs(0), onFailure: "set-aside" })
+      yield* runToEnd(failing(2))
+      assert.deepStrictEqual(take(), [])
+      // one of its stream waits after them
+      yield* count("a")
+      yield* runToEnd(failing(2), { onFailure: "set-aside" })
+      assert.deepStrictEqual(take(), [])
+      const letters = yield* Projection.deadLetters(failing(2))
+      assert.deepStrictEqual(
+        letters.map(({ streamVersion }) => streamVersion),
+        [0, 1, 2]
+      )
+      assert.deepStrictEqual(yield* Projection.deadLetters(failing(1)), [])
+      isWell.value = true
+      assert.include(yield* Projection.replay(failing(2)), { replayed: 3 })
+      assert.deepStrictEqual(take(), entries("a", 0, 1, 2))
+    }))
 
   test("it begins where it says: with the first event, with what comes next, after a position", ({ define, take }) =>
     Effect.gen(function* () {
