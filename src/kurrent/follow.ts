@@ -52,11 +52,16 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
 
   /** A checkpoint may be the position of a record that is not the log's, after the log's last event. */
   const isRecord = (position: Position) =>
-    Effect.match(
+    Effect.matchEffect(
       patiently(
         allPage(connection, { direction: "forward", from: position, limit: 1, filter: undefined, resolveLinks: false })
       ),
-      { onSuccess: (page) => page.length > 0, onFailure: () => false }
+      {
+        onSuccess: (page) => Effect.succeed(page.length > 0),
+        // it refuses what is no record's
+        onFailure: (error) =>
+          error._tag === "KurrentUnavailable" ? Effect.fail(toRecorderError(OPERATION, error)) : Effect.succeed(false)
+      }
     )
 
   /** How far the log has come: its head, or the position that is asked for, if the server has a record there. */
