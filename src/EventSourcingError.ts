@@ -261,7 +261,10 @@ export class ProjectionFailed extends Schema.TaggedError<ProjectionFailed>()("Pr
   }
 }
 
-/** Another version of the projection has taken the place of this one, whose view is no longer kept up. */
+/**
+ * A higher version of the projection is the current one, and this one can't go on beside it: it was removed, or it is a side
+ * effect, of which only one version may be at work.
+ */
 export class ProjectionSuperseded extends Schema.TaggedError<ProjectionSuperseded>()("ProjectionSuperseded", {
   projection: Schema.String,
   version: Version,
@@ -269,6 +272,16 @@ export class ProjectionSuperseded extends Schema.TaggedError<ProjectionSupersede
 }) {
   override get message(): string {
     return `version ${this.version} of projection "${this.projection}" was superseded by version ${this.by}; to go back, give it a version above ${this.by}`
+  }
+}
+
+/** A version of a projection was removed, with its view, while a runner of it was at work, or standing by. */
+export class ProjectionRemoved extends Schema.TaggedError<ProjectionRemoved>()("ProjectionRemoved", {
+  projection: Schema.String,
+  version: Version
+}) {
+  override get message(): string {
+    return `version ${this.version} of projection "${this.projection}" was removed while this runner was there; end the program's runner of it, or start it again to make the view anew`
   }
 }
 
@@ -323,6 +336,21 @@ export class ProjectionModeChanged extends Schema.TaggedError<ProjectionModeChan
 }) {
   override get message(): string {
     return `version ${this.version} of projection "${this.projection}" is kept up ${this.mode}; give it a higher version to change that`
+  }
+}
+
+/**
+ * A view is not reset or removed, because something that is not the projection's depends on its tables and would have to go
+ * with them: views, foreign keys. Nothing was changed.
+ */
+export class ProjectionHasDependents extends Schema.TaggedError<ProjectionHasDependents>()("ProjectionHasDependents", {
+  projection: Schema.String,
+  version: Version,
+  /** What kind each is, and its name, as the database has them. */
+  dependents: Schema.Array(Schema.String)
+}) {
+  override get message(): string {
+    return `the tables of version ${this.version} of projection "${this.projection}" can't be removed, because others depend on them: ${this.dependents.join("; ")}; remove those first, or, to rebuild the view, give it a higher version`
   }
 }
 

@@ -43,14 +43,16 @@ import { Effect } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { SqlClient } from "effect/sql"
 import type * as Aggregate from "./Aggregate.ts"
-import type { ProjectionBehind, RecorderError } from "./EventSourcingError.ts"
+import type { ProjectionBehind, ProjectionHasDependents, RecorderError } from "./EventSourcingError.ts"
 import { RecorderFailure } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
 import { build, effectOf, handlersOf } from "./internal/defineProjection.ts"
 import { keyOf } from "./internal/keyOf.ts"
 import { milliseconds } from "./internal/options.ts"
+import { readable } from "./internal/readable.ts"
 import { replay as again } from "./internal/replay.ts"
+import { warnOfStale } from "./internal/stale.ts"
 import { untilReached } from "./internal/untilReached.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
@@ -143,7 +145,7 @@ type SetupServices<K> = K extends View.Sql<infer R> ? R : never
 /** A projection: from which events, into which view, and how. */
 export interface Projection<out K extends View.Any, out M extends Mode, out D extends Delivery, out R> {
   readonly name: string
-  /** Views of different versions are made beside each other: a higher one takes the place of a lower when it is level. */
+  /** Views of different versions are made and kept up beside each other; the highest that has been level is the current one. */
   readonly version: number
   readonly aggregates: ReadonlyArray<Aggregate.Any>
   readonly view: K
@@ -287,8 +289,11 @@ export const storeOf = <K extends View.Any>(
   ) as never
 
 /**
- * Reads the view: that of the current version, which is not always the one that is defined here: while a new version catches
- * up, it is the one before, whose tables may look otherwise (`view.version` tells).
+ * Reads the view: that of the version that is defined here, as soon as it has been level, and for as long as it is there, also if
+ * a higher one is the current one. Until it is level it is the current one's, whose tables may look otherwise (`view.version`
+ * tells).
+ *
+ * Inline only the current version is kept up, and so it is read. A version that no runner keeps up is read as it was left; {@link progress} says how far it had come, and a warning is logged.
  */
 export const read = <K extends View.Any, A, E, R>(
   projection: Projection<K, Mode, "exactly-once", unknown>,
@@ -297,8 +302,9 @@ export const read = <K extends View.Any, A, E, R>(
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
     const key = keyOf(projection)
-    const current = (yield* store.versions(key)).find(({ status }) => status === "current")
-    if (current === undefined) {
+    const versions = yield* store.versions(key)
+    const found = readable(projection, versions)
+    if (found === undefined) {
       return yield* new RecorderFailure({
         operation: `read projection "${projection.name}"`,
         reason:
@@ -307,8 +313,18 @@ export const read = <K extends View.Any, A, E, R>(
             : "it has no view yet: its runner was never started here"
       })
     }
-    return yield* store.read({ ...key, version: current.version }, read as never)
+    yield* warnOfStale(store.local(projection.name), projection.name, found, versions)
+    return yield* store.read({ ...key, version: found.version }, read as never)
   }) as never
+
+/**
+ * The version that {@link read} reads, and how far it has come; `undefined` if there is no view yet. A `position` that stays
+ * where it is while that of another version moves is that of a view that nobody keeps up.
+ */
+export const progress = <K extends View.Any>(
+  projection: Projection<K, Mode, Delivery, unknown>
+): Effect.Effect<Progress | undefined, RecorderError, ViewStores.Of<K>> =>
+  Effect.map(versions(projection), (all) => readable(projection, all))
 
 /** How far the versions of a projection have come, the lowest first. */
 export const versions = <K extends View.Any>(
@@ -317,7 +333,7 @@ export const versions = <K extends View.Any>(
   Effect.flatMap(storeOf(projection), (store) => store.versions(keyOf(projection)))
 
 /**
- * Waits until the current version has processed everything up to a position, that of a command's last event: whoever reads
+ * Waits until the version that {@link read} reads has processed everything up to a position, that of a command's last event: whoever reads
  * the view then sees what the command did. `undefined` is no position to wait for.
  *
  * It is told at once of what this process does, and looks every 50 ms for what others do. After `timeout` (default 5 seconds)
@@ -343,24 +359,82 @@ export const wait = <K extends View.Any>(
  * Makes the view of this version anew, in its place: its tables and its tracking are emptied in one transaction, and its
  * runner, also one that is running now, goes on from the start. Readers see it grow; for a view that is whole at any moment
  * raise the version instead.
+ *
+ * If something that is not the projection's depends on its tables, such as a view of somebody else's, it fails with
+ * `ProjectionHasDependents`, which names it, and nothing is changed.
  */
 export const reset = <K extends View.Any, R>(
   projection: Followed<K, Delivery, R>
-): Effect.Effect<void, RecorderError, ViewStores.Of<K> | HandlerServices<K, never>> =>
+): Effect.Effect<void, ProjectionHasDependents | RecorderError, ViewStores.Of<K> | HandlerServices<K, never>> =>
   Effect.flatMap(storeOf(projection), (store) => store.reset(keyOf(projection), projection.compiled.setup)) as never
 
-/** Removes a version that is no longer read, with its tables; answers whether there was one. The current one stays. */
-export const remove = <K extends View.Any>(
-  projection: Projection<K, Mode, Delivery, unknown>,
-  version: number
-): Effect.Effect<boolean, RecorderError, ViewStores.Of<K>> =>
-  Effect.flatMap(storeOf(projection), (store) => store.remove({ ...keyOf(projection), version }))
+/** What can't be removed with a view, besides what any use of its place can fail with. */
+export type RemoveError = ProjectionHasDependents | RecorderError
+
+/** Which version is removed; without one, all of them. */
+export type Removed = readonly [] | readonly [version: number, options?: RemoveOptions]
+
+/** How a version is removed. */
+export interface RemoveOptions {
+  /**
+   * Whether it is removed also if it is the current one; the highest that is ready takes its place, as after the roll-back of a
+   * deployment. Default false: the current one stays.
+   */
+  readonly current?: boolean
+}
+
+/**
+ * Removes a version that is no longer read, with its tables; returns whether there was one. The current one stays, unless the
+ * option `current` says otherwise.
+ *
+ * Without `version` it removes the projection, all versions of it: views, tracking, and what is set aside. So does a name in
+ * place of a projection, for one whose definition is gone from the program. Runners that are still there stop with
+ * `ProjectionRemoved`; one that is started later makes the view anew, so remove the definition first.
+ *
+ * If something that is not the projection's depends on its tables, it fails with `ProjectionHasDependents`, and nothing is
+ * removed.
+ */
+export const remove: {
+  (name: string, ...version: Removed): Effect.Effect<boolean, RemoveError, ViewStores.SqlViewStore>
+  <K extends View.Any>(
+    projection: Projection<K, Mode, Delivery, unknown>,
+    ...version: Removed
+  ): Effect.Effect<boolean, RemoveError, ViewStores.Of<K>>
+} = (projection: string | Any, ...of: Removed): Effect.Effect<boolean, RemoveError, never> => {
+  const store = typeof projection === "string" ? ViewStores.SqlViewStore : storeOf(projection)
+  const name = typeof projection === "string" ? projection : projection.name
+  const [version, options] = of
+  // a version that was looked for and not found is not all of them
+  if (of.length > 0 && !Number.isInteger(version)) {
+    const reason = `a version is a whole number, not ${version}; to remove all versions, leave it out`
+    return Effect.fail(new RecorderFailure({ operation: `remove projection "${name}"`, reason }))
+  }
+  return Effect.flatMap(store as Effect.Effect<ViewStore<unknown, never>>, ({ remove }) =>
+    remove({ ...keyOf({ name, version: 0 }), version }, options)
+  )
+}
 
 /** What was set aside, in the order of the log. */
 export const deadLetters = <K extends View.Any>(
   projection: Followed<K, Delivery, unknown>
 ): Effect.Effect<ReadonlyArray<DeadLetter>, RecorderError, ViewStores.Of<K>> =>
   Effect.flatMap(storeOf(projection), (store) => store.deadLetters(keyOf(projection)))
+
+/** Which of the events that are set aside: all of a stream, or one, by its id; a `DeadLetter` means that one. */
+export type Discarded = { readonly stream: string } | { readonly eventId: string }
+
+/**
+ * Gives up what is set aside: the events of a stream, or one event. They do not take effect in the view, now or later; the log
+ * keeps them. Returns how many there were.
+ *
+ * A stream of which nothing is set aside any more is free: what is recorded in it next is handled. If one event is discarded,
+ * those after it in its stream are still set aside, and `replay` handles them.
+ */
+export const discard = <K extends View.Any>(
+  projection: Followed<K, Delivery, unknown>,
+  what: Discarded
+): Effect.Effect<number, RecorderError, ViewStores.Of<K>> =>
+  Effect.flatMap(storeOf(projection), (store) => store.discard(keyOf(projection), what))
 
 /** What became of the events that were set aside. */
 export interface Replayed {

@@ -37,6 +37,7 @@ import type {
   FollowError,
   ProjectionFailed,
   ProjectionModeChanged,
+  ProjectionRemoved,
   ProjectionSuperseded,
   TrackingConflict
 } from "./EventSourcingError.ts"
@@ -102,6 +103,7 @@ export type RunnerError =
   | ProjectionFailed
   | ProjectionSuperseded
   | ProjectionModeChanged
+  | ProjectionRemoved
   | UpstreamChanged
   | RecorderFailure
 
@@ -174,6 +176,17 @@ const runWith = Effect.fnUntraced(function* (
   const lagSeconds = Metric.withAttributes(Metrics.lagSeconds, attributes)
   const retries = Metric.withAttributes(Metrics.retries, attributes)
 
+  /** Versions of a view can be kept up beside each other; of a side effect only one may be at work. */
+  const keep = projection.delivery === "exactly-once"
+
+  /** Whether the view has been there: if it is gone then, somebody has removed it, and it is not to be made again. */
+  let existing = false
+  const look = Effect.ignore(
+    Effect.map(store.versions(key), (versions) => {
+      existing ||= versions.some(({ version }) => version === key.version)
+    })
+  )
+
   let attempts = 0
   const retrying = (cause: unknown, delay: Duration.Duration) =>
     Effect.gen(function* () {
@@ -196,7 +209,8 @@ const runWith = Effect.fnUntraced(function* (
       const before = local.upheaval.current()
       yield* Effect.raceFirst(Effect.sleep(CHECK), Effect.ignore(local.upheaval.after(before)))
       const mine = (yield* store.versions(key)).find(({ version }) => version === key.version)
-      if (mine?.position !== position || mine.status === "retired" || (yield* recorder.head) !== head) return
+      if (mine?.position !== position || (mine.status === "retired" && !mine.ready) || (yield* recorder.head) !== head)
+        return
     }
   })
 
@@ -208,7 +222,8 @@ const runWith = Effect.fnUntraced(function* (
     /** What is held against a log of which nothing was noted. */
     let assumed: ViewStores.Seen | undefined
     while (true) {
-      const progress = yield* openView(store, projection, "followed", recorder, end)
+      const progress = yield* openView(store, projection, "followed", recorder, { existing, beside: keep, end })
+      existing = true
       // one that is reset begins at the end that there is then
       end = undefined
       const { position } = progress
@@ -288,10 +303,15 @@ const runWith = Effect.fnUntraced(function* (
       return current?.position === undefined || (position !== undefined && position >= current.position)
     })
     const promote = Effect.gen(function* () {
-      if (isBuilding && (yield* store.promote(key))) {
+      if (!isBuilding) return
+      if (yield* store.promote(key, { keep })) {
         isBuilding = false
         yield* Effect.logInfo(`version ${key.version} of projection "${name}" is the current one from now on`)
+        return
       }
+      // one that is below the current one is ready when it is level
+      const mine = (yield* store.versions(key)).find(({ version }) => version === key.version)
+      isBuilding = mine?.status === "building"
     })
 
     const report = Effect.fnUntraced(function* ({ notifications, caughtUp, head }: StoredBatch) {
@@ -384,8 +404,9 @@ const runWith = Effect.fnUntraced(function* (
     }
   })
 
+  yield* look
   return yield* ownership.whileOwner(key, work as never, {
-    onStandby: set({ _tag: "Standby" }),
+    onStandby: Effect.andThen(look, set({ _tag: "Standby" })),
     onUnavailable: (error) => retrying(error, Duration.seconds(1))
   }) as Effect.Effect<never, RunnerError>
 })

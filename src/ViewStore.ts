@@ -6,7 +6,9 @@ import type { Effect } from "effect"
 import { Context } from "effect"
 import type { SqlClient } from "effect/sql"
 import type {
+  ProjectionHasDependents,
   ProjectionModeChanged,
+  ProjectionRemoved,
   ProjectionSuperseded,
   RecorderError,
   TrackingConflict
@@ -25,7 +27,7 @@ export type Status =
   | "building"
   /** It is the one that is read. */
   | "current"
-  /** Another has taken its place; it is kept up no longer. */
+  /** Another is the current one. If it is `ready`, those who are defined with it read it on, and its runners keep it up. */
   | "retired"
 
 /** How far a version of a projection has come. */
@@ -33,6 +35,8 @@ export interface Progress {
   readonly version: number
   readonly position: Position | undefined
   readonly status: Status
+  /** Whether it has been level, so that those who are defined with it read it. */
+  readonly ready: boolean
   readonly mode: Mode
   /** The log that the position is of; `undefined` before the first run. */
   readonly logId: string | undefined
@@ -101,6 +105,8 @@ export interface Transaction {
   readonly setAside: (letter: DeadLetter) => Effect.Effect<void, RecorderError>
   /** Whether events of a stream are set aside. */
   readonly isSetAside: (stream: string) => Effect.Effect<boolean, RecorderError>
+  /** Removes what is set aside of a stream; returns how many events that were. */
+  readonly discard: (stream: string) => Effect.Effect<number, RecorderError>
 }
 
 /** What moving a tracking position fails with. */
@@ -120,18 +126,29 @@ export interface ViewStore<out View, out Provided> {
       /** The names of the aggregates that the view is made from. */
       readonly aggregates: ReadonlyArray<string>
       readonly setup: (view: View) => Effect.Effect<unknown, E, R>
+      /** Whether the version was there before: if it is no longer, it is not made again. Default false. */
+      readonly existing?: boolean
+      /**
+       * Whether a version is opened that is there though a higher one is the current one; one that is not ready catches up
+       * then. Default false: it fails with `ProjectionSuperseded`.
+       */
+      readonly beside?: boolean
       /**
        * Of a side effect. It takes the place of the current version at once, and continues where that is, with its log and
        * what was seen of it; if it is defined with another `from` than that, or there is none, it begins where this says.
        */
       readonly beginning?: Beginning | undefined
     }
-  ) => Effect.Effect<Opened, E | ProjectionSuperseded | ProjectionModeChanged | RecorderError, Exclude<R, Provided>>
+  ) => Effect.Effect<
+    Opened,
+    E | ProjectionSuperseded | ProjectionModeChanged | ProjectionRemoved | RecorderError,
+    Exclude<R, Provided>
+  >
   /** The versions of a projection, the lowest first. */
   readonly versions: (key: Omit<Tracking.Key, "version">) => Effect.Effect<ReadonlyArray<Progress>, RecorderError>
   /**
    * Moves the tracking and does the work in one transaction, the move first: where the position is another than `from`, or
-   * the version is retired, it fails and nothing is done.
+   * the version is retired and not ready, it fails and nothing is done.
    */
   readonly transact: <A, E, R>(
     move: Move,
@@ -144,15 +161,27 @@ export interface ViewStore<out View, out Provided> {
     key: Tracking.Key,
     read: (view: View) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderError, Exclude<R, Provided>>
-  /** Makes a version that has come at least as far as the current one the current one; answers whether it is that now. */
-  readonly promote: (key: Tracking.Key) => Effect.Effect<boolean, RecorderError>
+  /**
+   * Makes a version that has come at least as far as the current one the current one; returns whether it is that now. One that
+   * is below the current one is ready from then on.
+   *
+   * With `keep` lower versions can go on beside it, those that runners keep up. Default false: they move no more.
+   */
+  readonly promote: (key: Tracking.Key, options?: { readonly keep?: boolean }) => Effect.Effect<boolean, RecorderError>
   /** Empties a version: its tables are made anew, its tracking begins at the start, nothing is set aside. */
   readonly reset: <E, R>(
     key: Tracking.Key,
     setup: (view: View) => Effect.Effect<unknown, E, R>
-  ) => Effect.Effect<void, E | RecorderError, Exclude<R, Provided>>
-  /** Removes a version that is not the current one, with its tables; answers whether there was one. */
-  readonly remove: (key: Tracking.Key) => Effect.Effect<boolean, RecorderError>
+  ) => Effect.Effect<void, E | ProjectionHasDependents | RecorderError, Exclude<R, Provided>>
+  /**
+   * Removes a version that is not the current one, with its tables, or without `version` all versions, in one transaction;
+   * returns whether there was one. With `current` it removes the current one, too, and the highest that is ready and left takes
+   * its place.
+   */
+  readonly remove: (
+    key: Omit<Tracking.Key, "version"> & { readonly version?: number | undefined },
+    options?: { readonly current?: boolean }
+  ) => Effect.Effect<boolean, ProjectionHasDependents | RecorderError>
   /** What is set aside, in the order of the log; of one stream, or of all. */
   readonly deadLetters: (key: Tracking.Key, stream?: string) => Effect.Effect<ReadonlyArray<DeadLetter>, RecorderError>
   /**
@@ -164,6 +193,11 @@ export interface ViewStore<out View, out Provided> {
     position: Position,
     work: (view: View) => Effect.Effect<unknown, E, R>
   ) => Effect.Effect<boolean, E | RecorderError, Exclude<R, Provided>>
+  /** Removes what is set aside of a stream, or one event, by its id; returns how many events that were. */
+  readonly discard: (
+    key: Tracking.Key,
+    what: { readonly stream: string } | { readonly eventId: string }
+  ) => Effect.Effect<number, RecorderError>
   /** Notes that an event that is set aside was tried again in vain. */
   readonly triedAgain: (key: Tracking.Key, position: Position, cause: string) => Effect.Effect<void, RecorderError>
   /**

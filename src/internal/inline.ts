@@ -142,7 +142,7 @@ const goLive = Effect.fnUntraced(function* (
       const versions = yield* store.versions(key)
       if (versions.some(({ version, status }) => version === key.version && status === "current")) return false
       while (yield* page()) yield* Effect.yieldNow
-      if (!(yield* store.promote(key))) {
+      if (!(yield* store.promote(key, { keep: true }))) {
         return yield* new RecorderFailure({
           operation: `switch projection "${projection.name}" over`,
           reason: `version ${key.version} is behind the current one, or lower: give it a higher version`

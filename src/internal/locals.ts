@@ -1,6 +1,7 @@
 import type { Position } from "../Position.ts"
 import type { Growth } from "./follow.ts"
 import { makeGrowth } from "./follow.ts"
+import type { Stale } from "./stale.ts"
 
 /** What a process knows of a projection without asking its database. */
 export interface Local {
@@ -18,6 +19,8 @@ export interface Local {
   readonly stopped: Map<number, string>
   /** On what event of a version a handler in this process fails, and why; until it does not. */
   readonly blocked: Map<number, string>
+  /** Versions that are read here and are not as far as another. */
+  readonly stale: Map<number, Stale>
 }
 
 /** One for each projection. */
@@ -52,7 +55,8 @@ export const makeLocals = (): ((projection: string) => Local) => {
         upheaval.notify()
       },
       stopped,
-      blocked
+      blocked,
+      stale: new Map()
     }
     locals.set(projection, made)
     return made

@@ -1,5 +1,10 @@
 import { Effect } from "effect"
-import type { FollowError, ProjectionModeChanged, ProjectionSuperseded } from "../EventSourcingError.ts"
+import type {
+  FollowError,
+  ProjectionModeChanged,
+  ProjectionRemoved,
+  ProjectionSuperseded
+} from "../EventSourcingError.ts"
 import { PositionBeyondHead, RecorderFailure, UpstreamChanged } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
 import type * as Projection from "../Projection.ts"
@@ -37,16 +42,24 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
   projection: Projection.Any,
   mode: Mode,
   recorder: Recorder["Service"],
-  /** The end that a side effect begins at which is defined to; where it is left out, as it is now. */
-  end?: End
-): Effect.fn.Return<Opened, ProjectionSuperseded | ProjectionModeChanged | UpstreamChanged | FollowError> {
+  options: {
+    readonly existing?: boolean
+    readonly beside?: boolean
+    /** The end that a side effect begins at which is defined to; where it is left out, as it is now. */
+    readonly end?: End | undefined
+  } = {}
+): Effect.fn.Return<
+  Opened,
+  ProjectionSuperseded | ProjectionModeChanged | ProjectionRemoved | UpstreamChanged | FollowError
+> {
   const { delivery, name, version } = projection
   const { logId } = recorder
   const key = keyOf(projection)
   const aggregates = projection.aggregates.map((aggregate) => aggregate.name).sort()
   const setup = projection.compiled.setup as (view: View) => Effect.Effect<unknown, FollowError>
+  const { end, ...how } = options
   const beginning = delivery === "at-least-once" ? yield* beginningOf(projection, recorder, end) : undefined
-  const progress = yield* store.open(key, { mode, logId, aggregates, setup, beginning })
+  const progress = yield* store.open(key, { mode, logId, aggregates, setup, beginning, ...how })
 
   if (progress.aggregates.join() !== aggregates.join()) {
     const advice =

@@ -123,8 +123,12 @@ export const make = Effect.fnUntraced(function* (
       })
     })
 
-  /** Handles events and moves the tracking to a position, or does neither. */
-  const take = (events: ReadonlyArray<Notification>, to: Position): Effect.Effect<void, HandlerFailed | ProcessError> =>
+  /** Handles events and moves the tracking to a position, with `also` in that transaction, or does nothing. */
+  const take = (
+    events: ReadonlyArray<Notification>,
+    to: Position,
+    also: (transaction: Transaction) => Effect.Effect<unknown, RecorderError> = () => Effect.void
+  ): Effect.Effect<void, HandlerFailed | ProcessError> =>
     Effect.flatMap(handled(decode(events)), (decoded) => {
       const handle = (view: unknown) => handled(compiled.handle(decoded, view)) as Effect.Effect<unknown, HandlerFailed>
       const aborted = Effect.mapError((error: HandlerFailed | ProcessError) =>
@@ -135,9 +139,9 @@ export const make = Effect.fnUntraced(function* (
           ? Effect.andThen(
               // outside of a transaction, but with what the place of the view provides
               store.read(key, () => handle(undefined)),
-              move(to, () => Effect.void)
+              move(to, (_view, transaction) => also(transaction))
             )
-          : aborted(move(to, handle))
+          : aborted(move(to, (view, transaction) => Effect.andThen(also(transaction), handle(view))))
       return Effect.andThen(moved, Metric.update(projected, events.length)) as typeof moved
     })
 
@@ -176,6 +180,21 @@ export const make = Effect.fnUntraced(function* (
       )
     )
 
+  /**
+   * The first event of a stream of which events are set aside: those were in a stream that was erased, since no other has
+   * the same version. What comes now is another beginning, and waits for nothing.
+   */
+  const takeBeginning = (event: Notification, to: Position): Effect.Effect<void, HandlerFailed | ProcessError> =>
+    Effect.andThen(
+      take([event], to, ({ discard }) => discard(event.stream)),
+      Effect.suspend(() => {
+        withheld.delete(event.stream)
+        return Effect.logWarning(
+          `projection "${name}" has discarded what was set aside of stream "${event.stream}", which was erased and begins again`
+        )
+      })
+    )
+
   /** One event by itself: again by the policy, then stopped at, or set aside. */
   const takeOne = Effect.fnUntraced(function* (
     event: Notification,
@@ -184,7 +203,11 @@ export const make = Effect.fnUntraced(function* (
     const step = yield* Schedule.toStep(retry)
     let attempts = 0
     while (true) {
-      const exit = yield* Effect.exit(withheld.has(event.stream) ? takeBehind(event, to) : take([event], to))
+      const isWithheld = withheld.has(event.stream)
+      const begins = isWithheld && event.version === 0
+      const exit = yield* Effect.exit(
+        begins ? takeBeginning(event, to) : isWithheld ? takeBehind(event, to) : take([event], to)
+      )
       if (Exit.isSuccess(exit)) return
       const error = Cause.squash(exit.cause)
       if (!(error instanceof HandlerFailed)) return yield* Effect.failCause(exit.cause as Cause.Cause<ProcessError>)
@@ -212,7 +235,9 @@ export const make = Effect.fnUntraced(function* (
         })
       }
       const letter = yield* letterOf(event, causeText(error.cause) ?? "interrupted", attempts)
-      yield* move(to, (_view, transaction) => transaction.setAside(letter))
+      yield* move(to, (_view, { discard, setAside }) =>
+        Effect.andThen(begins ? discard(stream) : Effect.void, setAside(letter))
+      )
       withheld.add(stream)
       yield* Metric.update(asides, 1)
       yield* Effect.logError(
@@ -269,7 +294,7 @@ export const make = Effect.fnUntraced(function* (
       Effect.flatMap(store.versions(key), (all): Effect.Effect<void, ProcessError> => {
         const mine = all.find(({ version }) => version === key.version)
         const { projection: of, version, upstream } = key
-        if (mine?.status === "retired") {
+        if (mine?.status === "retired" && !mine.ready) {
           const by = all.find(({ status }) => status === "current")?.version ?? version
           return Effect.fail(new ProjectionSuperseded({ projection: of, version, by }))
         }

@@ -1,10 +1,11 @@
 /** Views that are tables of a SQL database, with their tracking, their leases and what is set aside. */
 import { Effect } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
-import type { RecorderError } from "../EventSourcingError.ts"
+import type { ProjectionHasDependents, RecorderError } from "../EventSourcingError.ts"
 import {
   isRecorderError,
   ProjectionModeChanged,
+  ProjectionRemoved,
   ProjectionSuperseded,
   RecorderFailure,
   TrackingConflict
@@ -23,17 +24,28 @@ import { WorkAborted } from "./workAborted.ts"
 export interface Dialect {
   /** Where the library's own tables are: before their names. */
   readonly own: string
-  /** The names of a view's tables and indexes, quoted. */
-  readonly table: (key: Tracking.Key, name: string) => string
-  readonly index: (key: Tracking.Key, name: string) => string
-  /** Waits until nobody else makes versions of this projection. */
-  readonly lock: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
-  /** Makes the place of a version's tables. */
-  readonly makePlace: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError | RecorderFailure>
-  /** Removes a version's tables and their place. */
-  readonly removePlace: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
+  /** The place of a version whose row names none: as every version had it once, and as most still have. */
+  readonly defaultPlace: (key: Tracking.Key) => string
+  /** The names of the tables and indexes of a place, quoted. */
+  readonly table: (place: string, name: string) => string
+  readonly index: (place: string, name: string) => string
+  /** Waits until nobody else makes or removes versions of this projection. */
+  readonly lock: (key: Omit<Tracking.Key, "version">) => Effect.Effect<void, SqlError.SqlError>
+  /** Makes a place for the tables of a new version, which is nobody else's, and returns its name. */
+  readonly makePlace: (key: Tracking.Key) => Effect.Effect<string, SqlError.SqlError | RecorderFailure>
+  /** Fails if a place is somebody else's; records whose it is if nothing says so yet. */
+  readonly claimPlace: (key: Tracking.Key, place: string) => Effect.Effect<void, SqlError.SqlError | RecorderFailure>
+  /**
+   * Removes the tables of a version, and with `keep` leaves their place, empty. Fails if the place is somebody else's,
+   * or if something outside of it depends on what is in it.
+   */
+  readonly removePlace: (
+    key: Tracking.Key,
+    place: string,
+    options: { readonly keep: boolean }
+  ) => Effect.Effect<void, SqlError.SqlError | RecorderFailure | ProjectionHasDependents>
   /** Appends that do not keep an inline version up are refused no longer. */
-  readonly release: (key: Tracking.Key) => Effect.Effect<void, SqlError.SqlError>
+  readonly release: (key: Tracking.Key, place: string) => Effect.Effect<void, SqlError.SqlError>
   /** What is behind a SELECT of rows that are about to be changed. */
   readonly forUpdate: string
   /** The time by which leases expire, in milliseconds since the epoch. */
@@ -87,10 +99,14 @@ export const tables = (own: string): ReadonlyArray<string> => [
 )`
 ]
 
-/** What tables that an earlier version of the library made lack: asked for once, when they are opened. */
+/** What tables that an earlier version of the library made lack; that version goes on working with them. */
 export const added: ReadonlyArray<{ readonly table: string; readonly column: string; readonly type: string }> = [
   { table: "projection_tracking", column: "seen", type: "text" },
-  { table: "projection_tracking", column: "begins", type: "text" }
+  { table: "projection_tracking", column: "begins", type: "text" },
+  // the name of the version's place; NULL: the default one
+  { table: "projection_tracking", column: "place", type: "text" },
+  // 1: it has been level, and is read by those who are defined with it
+  { table: "projection_tracking", column: "ready", type: "integer NOT NULL DEFAULT 0" }
 ]
 
 const isAborted = (error: unknown): boolean =>
@@ -105,18 +121,38 @@ class WorkFailed {
 }
 
 /** Numbers that may be beyond what a number tells apart come as text. */
-const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates, seen, begins"
+const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates, seen, begins, place, ready"
 const LETTER =
   "CAST(position AS text), stream, stream_version, event_id, type, cause, attempts, CAST(set_aside_at AS text)"
+
+const OWN_TABLES = ["projection_dead_letters", "projection_leases", "projection_tracking"] as const
 
 /** By the column itself, not by its text, which has the same name among what is selected. */
 const BY_POSITION = "ORDER BY projection_dead_letters.position"
 
 type Row = ReadonlyArray<unknown>
 
-const toProgress = ([version, status, mode, logId, position, aggregates]: Row): Progress => ({
+/** A version of a projection, and the name of its place. */
+interface Placed {
+  readonly progress: ReturnType<typeof toOpened>
+  readonly place: string
+}
+
+const toProgress = ([
+  version,
+  status,
+  mode,
+  logId,
+  position,
+  aggregates,
+  _seen,
+  _begins,
+  _place,
+  ready
+]: Row): Progress => ({
   version: Number(version),
   status: status as Status,
+  ready: status === "current" || Number(ready) === 1,
   mode: mode as Mode,
   logId: String(logId),
   position: position == null ? undefined : fromStorage(BigInt(String(position))),
@@ -193,19 +229,19 @@ export const make = (sql: SqlClient.SqlClient, dialect: Dialect): ViewStore<SqlV
     sql.unsafe(text, values).values as Effect.Effect<ReadonlyArray<Row>, SqlError.SqlError>
 
   const MOVE = `UPDATE ${own}projection_tracking SET position = ${p(5)}, seen = ${p(7)}
-WHERE ${keyed} AND position IS NOT DISTINCT FROM ${p(6)} AND status <> 'retired' RETURNING status`
+WHERE ${keyed} AND position IS NOT DISTINCT FROM ${p(6)} AND (status <> 'retired' OR ready = 1) RETURNING place`
   const FIND = `SELECT ${COLUMNS} FROM ${own}projection_tracking WHERE ${keyed}`
   const VERSIONS = `SELECT ${COLUMNS} FROM ${own}projection_tracking
 WHERE projection = ${p(1)} AND upstream = ${p(2)} AND slice = ${p(3)} ORDER BY version`
   const CREATE = `INSERT INTO ${own}projection_tracking
-  (projection, version, upstream, slice, mode, status, log_id, aggregates, position, seen, begins)
-VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map(p).join(", ")})`
+  (projection, version, upstream, slice, mode, status, log_id, aggregates, place, position, seen, begins)
+VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
   const NOTE = `UPDATE ${own}projection_tracking SET seen = ${p(5)} WHERE ${keyed} AND position = ${p(6)}`
-  const SET_STATUS = `UPDATE ${own}projection_tracking SET status = ${p(5)} WHERE ${keyed}`
+  const SET_STATUS = `UPDATE ${own}projection_tracking SET status = ${p(5)}, ready = ${p(6)} WHERE ${keyed}`
   const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, seen = NULL, log_id = '', aggregates = '' WHERE ${keyed}`
   const ADOPT = `UPDATE ${own}projection_tracking SET log_id = ${p(5)}, aggregates = ${p(6)}, position = ${p(7)}, seen = ${p(8)}, begins = ${p(9)}
 WHERE ${keyed} AND log_id = ''`
-  const LOCK = `UPDATE ${own}projection_tracking SET slice = slice WHERE ${keyed} RETURNING slice`
+  const LOCK = `UPDATE ${own}projection_tracking SET slice = slice WHERE ${keyed} RETURNING place`
   const SET_ASIDE = `INSERT INTO ${own}projection_dead_letters
   (projection, version, upstream, slice, position, stream, stream_version, event_id, type, cause, attempts, set_aside_at)
 VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
@@ -224,13 +260,27 @@ ON CONFLICT (projection, version, upstream, slice) DO UPDATE SET holder = exclud
 WHERE projection_leases.holder = excluded.holder OR projection_leases.expires_at <= ${p(7)}
 RETURNING holder`
   const RELEASE = `DELETE FROM ${own}projection_leases WHERE ${keyed} AND holder = ${p(5)}`
+  const DISCARD_STREAM = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} RETURNING stream`
+  const DISCARD_EVENT = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND event_id = ${p(5)} RETURNING stream`
+  const removeAll = (table: string) =>
+    `DELETE FROM ${own}${table} WHERE projection = ${p(1)} AND upstream = ${p(2)} AND slice = ${p(3)}`
   const remove = (table: string) => `DELETE FROM ${own}${table} WHERE ${keyed}`
 
-  const viewOf = (key: Tracking.Key): SqlView => ({
+  /** Places as they were when a row was last read: so that what goes on in one needs no row of its own. */
+  const places = new Map<string, string>()
+  const nameOf = (key: Tracking.Key): string => JSON.stringify(parameters(key))
+  /** Remembers the place that is in a row, and returns it. */
+  const noted = (key: Tracking.Key, place: unknown): string => {
+    const name = place == null ? dialect.defaultPlace(key) : String(place)
+    places.set(nameOf(key), name)
+    return name
+  }
+
+  const viewIn = (place: string, { version }: Tracking.Key): SqlView => ({
     sql,
-    table: (name) => sql.literal(dialect.table(key, name)),
-    index: (name) => sql.literal(dialect.index(key, name)),
-    version: key.version
+    table: (name) => sql.literal(dialect.table(place, name)),
+    index: (name) => sql.literal(dialect.index(place, name)),
+    version
   })
 
   const failed = (operation: string) =>
@@ -269,30 +319,46 @@ RETURNING holder`
 
   const find = Effect.fnUntraced(function* (key: Tracking.Key) {
     const [row] = yield* rows(FIND, parameters(key))
-    return row === undefined ? undefined : toProgress(row)
+    return row === undefined ? undefined : toPlaced(key, row)
   })
-  const versionsOf = ({ projection, upstream, slice }: Omit<Tracking.Key, "version">, suffix = "") =>
-    Effect.map(rows(VERSIONS + suffix, [projection, upstream, slice]), (found) => found.map(toProgress))
-  const openedOf = ({ projection, upstream, slice }: Omit<Tracking.Key, "version">) =>
-    Effect.map(rows(VERSIONS + dialect.forUpdate, [projection, upstream, slice]), (found) => found.map(toOpened))
+  const toPlaced = (key: Omit<Tracking.Key, "version">, row: Row): Placed => {
+    const progress = toOpened(row)
+    return { progress, place: noted({ ...key, version: progress.version }, row[8]) }
+  }
+  const placedOf = (key: Omit<Tracking.Key, "version">, suffix = "") =>
+    Effect.map(rows(VERSIONS + suffix, [key.projection, key.upstream, key.slice]), (found) =>
+      found.map((row) => toPlaced(key, row))
+    )
+  const versionsOf = (key: Omit<Tracking.Key, "version">, suffix = "") =>
+    Effect.map(rows(VERSIONS + suffix, [key.projection, key.upstream, key.slice]), (found) =>
+      found.map((row) => {
+        const progress = toProgress(row)
+        noted({ ...key, version: progress.version }, row[8])
+        return progress
+      })
+    )
 
   const refused = Effect.fnUntraced(function* ({ key, from }: Move) {
-    const there = yield* find(key)
+    const there = (yield* find(key))?.progress
     const { projection, version, upstream } = key
-    if (there?.status === "retired") {
+    if (there?.status === "retired" && !there.ready) {
       const current = (yield* versionsOf(key)).find(({ status }) => status === "current")
       return yield* new ProjectionSuperseded({ projection, version, by: current?.version ?? version })
     }
     return yield* new TrackingConflict({ projection, upstream, expected: from, actual: there?.position })
   })
 
-  /** Lower versions are kept up no longer, also one that was overtaken while it was made. */
-  const retireBelow = Effect.fnUntraced(function* (key: Tracking.Key, all: ReadonlyArray<Progress>) {
-    for (const { version, status, mode } of all) {
-      if (version >= key.version || status === "retired") continue
+  /** Lower versions are kept up no longer; with `keep` those go on that have a runner. */
+  const retireBelow = Effect.fnUntraced(function* (key: Tracking.Key, all: ReadonlyArray<Placed>, keep: boolean) {
+    for (const { progress, place } of all) {
+      const { version, status, mode, ready } = progress
+      if (version >= key.version) continue
       const old = { ...key, version }
-      yield* rows(SET_STATUS, [...parameters(old), "retired"])
-      if (mode === "inline") yield* dialect.release(old)
+      const kept = keep && mode === "followed"
+      // one that is being made goes on, and is ready when it is level, too
+      if (kept && status === "building") continue
+      yield* rows(SET_STATUS, [...parameters(old), "retired", kept && ready ? 1 : 0])
+      if (mode === "inline" && status !== "retired") yield* dialect.release(old, place)
     }
   })
 
@@ -305,13 +371,18 @@ RETURNING holder`
       Effect.map(
         select("look for events that are set aside", IS_SET_ASIDE, [...parameters(key), stream]),
         (found) => found.length > 0
+      ),
+    discard: (stream) =>
+      Effect.map(
+        select("discard what is set aside", DISCARD_STREAM, [...parameters(key), stream]),
+        (found) => found.length
       )
   })
 
   const store: ViewStore<SqlView, SqlClient.SqlClient> = {
     local,
 
-    open: (key, { mode, logId, aggregates, setup, beginning }) => {
+    open: (key, { mode, logId, aggregates, setup, beginning, existing = false, beside = false }) => {
       let tookOver = false
       const opened = inTransaction(
         "open a view",
@@ -319,35 +390,44 @@ RETURNING holder`
           tookOver = false
           const { projection, version } = key
           yield* dialect.lock(key)
-          const all = yield* openedOf(key)
-          const current = all.find(({ status }) => status === "current")
-          const there = all.find((one) => one.version === version)
-          if (there?.status === "retired" || (current !== undefined && current.version > version)) {
+          const all = yield* placedOf(key, dialect.forUpdate)
+          const current = all.find(({ progress }) => progress.status === "current")?.progress
+          const placed = all.find(({ progress }) => progress.version === version)
+          const there = placed?.progress
+          const isOver = there?.status === "retired" || (current !== undefined && current.version > version)
+          if (isOver && !(beside && there !== undefined)) {
             return yield* new ProjectionSuperseded({ projection, version, by: current?.version ?? version })
           }
-          if (there === undefined) {
-            yield* dialect.makePlace(key)
-            yield* work(setup(viewOf(key)))
+          if (placed === undefined || there === undefined) {
+            if (existing) return yield* new ProjectionRemoved({ projection, version })
+            const place = yield* dialect.makePlace(key)
+            yield* work(setup(viewIn(place, key)))
             // an inline one is current when every append keeps it up
             const isCurrent = beginning !== undefined || (current === undefined && mode === "followed")
             const status: Status = isCurrent ? "current" : "building"
             const begun = beginAt(beginning, current, logId)
-            yield* rows(CREATE, [...parameters(key), mode, status, begun.logId, aggregates.join(","), ...stored(begun)])
+            const row = [mode, status, begun.logId, aggregates.join(","), place, ...stored(begun)]
+            yield* rows(CREATE, [...parameters(key), ...row])
+            noted(key, place)
             if (beginning !== undefined) {
               // what was set aside is its business from now on
               if (continues(beginning, current)) {
                 yield* rows(TAKE_OVER, [...parameters({ ...key, version: current.version }), version])
               }
-              yield* retireBelow(key, all)
+              yield* retireBelow(key, all, false)
               tookOver = current !== undefined
             }
-            return { version, status, mode, aggregates, ...begun }
+            return { version, status, ready: isCurrent, mode, aggregates, ...begun }
           }
           if (there.mode !== mode) return yield* new ProjectionModeChanged({ projection, version, mode: there.mode })
-          if (there.logId !== "") return there
+          yield* dialect.claimPlace(key, placed.place)
+          // one that was left behind before it was level, or by a version of the library that kept none
+          const status = there.status === "retired" && !there.ready ? "building" : there.status
+          if (status !== there.status) yield* rows(SET_STATUS, [...parameters(key), status, 0])
+          if (there.logId !== "") return { ...there, status }
           const begun = { ...beginAgain(beginning, there, logId), begins: beginning?.from }
           yield* rows(ADOPT, [...parameters(key), logId, aggregates.join(","), ...stored(begun)])
-          return { ...there, aggregates, ...begun }
+          return { ...there, status, aggregates, ...begun }
         })
       )
       return Effect.tap(opened, () =>
@@ -368,10 +448,10 @@ RETURNING holder`
         inTransaction(
           "move a tracking position",
           Effect.gen(function* () {
-            const noted = seen === undefined ? null : encodeSeen(seen)
-            const moved = yield* rows(MOVE, [...parameters(key), to, from ?? null, noted])
-            if (moved.length === 0) return yield* refused(move)
-            return yield* work(f(viewOf(key), transactionOf(key)))
+            const noting = seen === undefined ? null : encodeSeen(seen)
+            const [row] = yield* rows(MOVE, [...parameters(key), to, from ?? null, noting])
+            if (row === undefined) return yield* refused(move)
+            return yield* work(f(viewIn(noted(key, row[0]), key), transactionOf(key)))
           })
         ),
         () => Effect.sync(() => tracked.reached(key.version, to))
@@ -381,22 +461,36 @@ RETURNING holder`
     note: (key, seen) =>
       Effect.asVoid(select("note what a view has seen", NOTE, [...parameters(key), encodeSeen(seen), seen.position])),
 
-    read: (key, f) => Effect.provideService(f(viewOf(key)), SqlClient.SqlClient, sql) as never,
+    read: (key, f) => {
+      const reading = (place: string) => Effect.provideService(f(viewIn(place, key)), SqlClient.SqlClient, sql)
+      return Effect.suspend(() => {
+        const place = places.get(nameOf(key))
+        if (place !== undefined) return reading(place)
+        return Effect.flatMap(failed("find the place of a view")(find(key)), (found) =>
+          reading(found?.place ?? dialect.defaultPlace(key))
+        )
+      }) as never
+    },
 
-    promote: (key) =>
+    promote: (key, { keep = false } = {}) =>
       Effect.tap(
         inTransaction(
           "make a version the current one",
           Effect.gen(function* () {
-            const all = yield* versionsOf(key, dialect.forUpdate)
+            const placed = yield* placedOf(key, dialect.forUpdate)
+            const all = placed.map(({ progress }) => progress)
             const mine = all.find(({ version }) => version === key.version)
             if (mine === undefined || mine.status !== "building") return mine?.status === "current"
             const current = all.find(({ status }) => status === "current")
             if (current !== undefined) {
-              if (current.version > key.version || isBehind(mine.position, current.position)) return false
+              if (isBehind(mine.position, current.position)) return false
+              if (current.version > key.version) {
+                yield* rows(SET_STATUS, [...parameters(key), "retired", keep ? 1 : 0])
+                return false
+              }
             }
-            yield* retireBelow(key, all)
-            yield* rows(SET_STATUS, [...parameters(key), "current"])
+            yield* retireBelow(key, placed, keep)
+            yield* rows(SET_STATUS, [...parameters(key), "current", keep ? 1 : 0])
             return true
           })
         ),
@@ -408,11 +502,11 @@ RETURNING holder`
         inTransaction(
           "reset a view",
           Effect.gen(function* () {
-            const found = yield* rows(LOCK, parameters(key))
-            if (found.length === 0) return
-            yield* dialect.removePlace(key)
-            yield* dialect.makePlace(key)
-            yield* work(setup(viewOf(key)))
+            const [row] = yield* rows(LOCK, parameters(key))
+            if (row === undefined) return
+            const place = noted(key, row[0])
+            yield* dialect.removePlace(key, place, { keep: true })
+            yield* work(setup(viewIn(place, key)))
             yield* rows(EMPTY, parameters(key))
             yield* rows(remove("projection_dead_letters"), parameters(key))
           })
@@ -420,19 +514,39 @@ RETURNING holder`
         () => Effect.sync(() => local(key.projection).forget(key.version))
       ) as never,
 
-    remove: (key) =>
-      inTransaction(
-        "remove a version of a projection",
-        Effect.gen(function* () {
-          const there = (yield* versionsOf(key, dialect.forUpdate)).find(({ version }) => version === key.version)
-          if (there === undefined || there.status === "current") return false
-          yield* dialect.removePlace(key)
-          for (const table of ["projection_dead_letters", "projection_leases", "projection_tracking"]) {
-            yield* rows(remove(table), parameters(key))
-          }
-          return true
-        })
-      ) as never,
+    remove: (of, { current = false } = {}) =>
+      Effect.tap(
+        inTransaction(
+          "remove a projection",
+          Effect.gen(function* () {
+            yield* dialect.lock(of)
+            const all = yield* placedOf(of, dialect.forUpdate)
+            const isDoomed = ({ status, version }: Progress) =>
+              of.version === undefined || (of.version === version && (current || status !== "current"))
+            const doomed = all.filter(({ progress }) => isDoomed(progress))
+            for (const { place, progress } of doomed) {
+              const key = { ...of, version: progress.version }
+              if (progress.mode === "inline") yield* dialect.release(key, place)
+              yield* dialect.removePlace(key, place, { keep: false })
+              for (const table of OWN_TABLES) yield* rows(remove(table), parameters(key))
+            }
+            if (of.version === undefined) {
+              // also of versions that were never made: leases
+              for (const table of OWN_TABLES) yield* rows(removeAll(table), [of.projection, of.upstream, of.slice])
+            }
+            if (doomed.some(({ progress }) => progress.status === "current")) {
+              const left = all.filter(({ progress }) => progress.ready && !isDoomed(progress))
+              const next = left[left.length - 1]?.progress
+              if (next !== undefined) yield* rows(SET_STATUS, [...parameters({ ...of, ...next }), "current", 1])
+            }
+            return doomed.map(({ progress }) => progress.version)
+          })
+        ),
+        (removed) =>
+          Effect.sync(() => {
+            for (const version of removed as ReadonlyArray<number>) local(of.projection).forget(version)
+          })
+      ).pipe(Effect.map((removed) => (removed as ReadonlyArray<number>).length > 0)) as never,
 
     deadLetters: (key, stream) =>
       Effect.map(
@@ -447,11 +561,23 @@ RETURNING holder`
         "take back an event that is set aside",
         Effect.gen(function* () {
           // as of now no batch of this projection is committed until this is
-          yield* rows(LOCK, parameters(key))
+          const [row] = yield* rows(LOCK, parameters(key))
           const found = yield* rows(TAKE_BACK, [...parameters(key), position])
-          if (found.length === 0) return false
-          yield* work(f(viewOf(key)))
+          if (row === undefined || found.length === 0) return false
+          yield* work(f(viewIn(noted(key, row[0]), key)))
           return true
+        })
+      ) as never,
+
+    discard: (key, what) =>
+      inTransaction(
+        "discard what is set aside",
+        Effect.gen(function* () {
+          // no batch of this projection sets something aside meanwhile
+          yield* rows(LOCK, parameters(key))
+          // a letter has both, and means itself
+          const [text, value] = "eventId" in what ? [DISCARD_EVENT, what.eventId] : [DISCARD_STREAM, what.stream]
+          return (yield* rows(text, [...parameters(key), value])).length
         })
       ) as never,
 

@@ -5,6 +5,7 @@ import type { Position } from "../Position.ts"
 import type * as Projection from "../Projection.ts"
 import type { Progress, ViewStore } from "../ViewStore.ts"
 import { keyOf } from "./keyOf.ts"
+import { readable } from "./readable.ts"
 
 /** How often a waiter looks for what another process has done, in milliseconds. */
 const POLL = 50
@@ -13,7 +14,7 @@ const POLL = 50
 const OTHERS = 1000
 
 /**
- * Waits until the current version has processed everything up to a position: told at once of what this process does, looking
+ * Waits until the version that is read has processed everything up to a position: told at once of what this process does, looking
  * for what others do. `timeout` is in milliseconds.
  */
 export const untilReached = Effect.fnUntraced(function* (
@@ -36,7 +37,7 @@ export const untilReached = Effect.fnUntraced(function* (
     const known = current === undefined ? undefined : local.position(current.version)
     // asked where it is time to, and where it will be so; the version that is read may be another one by then
     if (now - looked >= POLL || (known !== undefined && known >= position)) {
-      current = (yield* store.versions(key)).find(({ status }) => status === "current")
+      current = readable(projection, yield* store.versions(key))
       looked = now
       if (isThere(current)) return
     }

@@ -2,6 +2,7 @@
 import { Clock, Effect, Layer, Semaphore } from "effect"
 import {
   ProjectionModeChanged,
+  ProjectionRemoved,
   ProjectionSuperseded,
   RecorderFailure,
   TrackingConflict
@@ -19,6 +20,7 @@ interface Entry {
   readonly key: Tracking.Key
   readonly mode: Mode
   status: Status
+  ready: boolean
   position: Position | undefined
   seen: Seen | undefined
   begins: string | undefined
@@ -47,10 +49,11 @@ const makeStore = () => {
       .filter(({ key }) => key.projection === projection && key.upstream === upstream && key.slice === slice)
       .sort((a, b) => a.key.version - b.key.version)
   const currentOf = (key: Omit<Tracking.Key, "version">) => versionsOf(key).find(({ status }) => status === "current")
-  const progressOf = ({ key, position, status, mode, logId, aggregates }: Entry): Progress => ({
+  const progressOf = ({ key, position, status, ready, mode, logId, aggregates }: Entry): Progress => ({
     version: key.version,
     position,
     status,
+    ready: ready || status === "current",
     mode,
     logId,
     aggregates
@@ -83,7 +86,14 @@ const makeStore = () => {
           Effect.sync(() => {
             letters = [...letters, letter]
           }),
-        isSetAside: (stream) => Effect.sync(() => letters.some((letter) => letter.stream === stream))
+        isSetAside: (stream) => Effect.sync(() => letters.some((letter) => letter.stream === stream)),
+        discard: (stream) =>
+          Effect.sync(() => {
+            const kept = letters.filter((letter) => letter.stream !== stream)
+            const discarded = letters.length - kept.length
+            letters = kept
+            return discarded
+          })
       }
       return Effect.map(work(view, transaction), (answer) => {
         entry.state = state
@@ -93,9 +103,14 @@ const makeStore = () => {
       })
     })
 
-  /** Lower versions are kept up no longer, also one that was overtaken while it was made. */
-  const retireBelow = (key: Tracking.Key) => {
-    for (const older of versionsOf(key)) if (older.key.version < key.version) older.status = "retired"
+  /** Lower versions are kept up no longer; with `keep` those go on that have a runner. */
+  const retireBelow = (key: Tracking.Key, keep: boolean) => {
+    for (const older of versionsOf(key)) {
+      // one that is being made goes on, and is ready when it is level, too
+      if (older.key.version >= key.version || (keep && older.status === "building")) continue
+      older.ready = keep && (older.ready || older.status === "current")
+      older.status = "retired"
+    }
   }
 
   const superseded = ({ projection, version }: Tracking.Key, by: number) =>
@@ -104,12 +119,13 @@ const makeStore = () => {
   const store: ViewStore<MemoryView<unknown>, never> = {
     local,
 
-    open: (key, { mode, logId, aggregates, setup, beginning }) =>
+    open: (key, { mode, logId, aggregates, setup, beginning, existing = false, beside = false }) =>
       exclusively(
         Effect.suspend((): Effect.Effect<Opened, unknown, unknown> => {
           const current = currentOf(key)
           const there = entries.get(nameOf(key))
-          if (there?.status === "retired" || (current !== undefined && current.key.version > key.version)) {
+          const isOver = there?.status === "retired" || (current !== undefined && current.key.version > key.version)
+          if (isOver && !(beside && there !== undefined)) {
             return Effect.fail(superseded(key, current?.key.version ?? key.version))
           }
           if (there !== undefined) {
@@ -117,11 +133,16 @@ const makeStore = () => {
             if (there.mode !== mode) {
               return Effect.fail(new ProjectionModeChanged({ projection, version, mode: there.mode }))
             }
+            if (there.status === "retired" && !there.ready) there.status = "building"
             if (there.logId === undefined) {
               const begun = beginAgain(beginning, openedOf(there), logId)
               Object.assign(there, { aggregates, ...begun, begins: beginning?.from })
             }
             return Effect.succeed(openedOf(there))
+          }
+          if (existing) {
+            const { projection, version } = key
+            return Effect.fail(new ProjectionRemoved({ projection, version }))
           }
           const isCurrent = beginning !== undefined || current === undefined
           const before = current === undefined ? undefined : { ...openedOf(current), begins: current.begins }
@@ -130,6 +151,7 @@ const makeStore = () => {
               key,
               mode,
               status: isCurrent ? "current" : "building",
+              ready: false,
               aggregates,
               ...beginAt(beginning, before, logId)
             },
@@ -144,7 +166,7 @@ const makeStore = () => {
                 made.letters = current.letters
                 current.letters = []
               }
-              retireBelow(key)
+              retireBelow(key, false)
               local(key.projection).switched()
             }),
             openedOf(made)
@@ -162,7 +184,7 @@ const makeStore = () => {
             return Effect.fail(new RecorderFailure({ operation: "move a tracking position", reason: refused }))
           }
           const entry = entries.get(nameOf(key))
-          if (entry?.status === "retired") {
+          if (entry?.status === "retired" && !entry.ready) {
             return Effect.fail(superseded(key, currentOf(key)?.key.version ?? key.version))
           }
           if (entry === undefined || entry.position !== from) {
@@ -195,18 +217,21 @@ const makeStore = () => {
         return read(view as MemoryView<unknown>)
       }) as never,
 
-    promote: (key) =>
+    promote: (key, { keep = false } = {}) =>
       exclusively(
         Effect.sync(() => {
           const entry = entries.get(nameOf(key))
           if (entry === undefined || entry.status !== "building") return entry?.status === "current"
           const current = currentOf(key)
           if (current !== undefined) {
-            if (current.key.version > key.version) return false
             if (current.position !== undefined && (entry.position ?? -1n) < current.position) return false
+            if (current.key.version > key.version) {
+              Object.assign(entry, { status: "retired", ready: keep })
+              return false
+            }
           }
-          retireBelow(key)
-          entry.status = "current"
+          retireBelow(key, keep)
+          Object.assign(entry, { status: "current", ready: keep })
           local(key.projection).switched()
           return true
         })
@@ -229,12 +254,24 @@ const makeStore = () => {
         })
       ) as never,
 
-    remove: (key) =>
+    remove: (of, { current = false } = {}) =>
       exclusively(
         Effect.sync(() => {
-          const entry = entries.get(nameOf(key))
-          if (entry === undefined || entry.status === "current") return false
-          return entries.delete(nameOf(key))
+          const doomed = versionsOf(of).filter(
+            ({ key, status }) =>
+              of.version === undefined || (key.version === of.version && (current || status !== "current"))
+          )
+          for (const { key } of doomed) {
+            entries.delete(nameOf(key))
+            leases.delete(nameOf(key))
+          }
+          if (doomed.some(({ status }) => status === "current")) {
+            const left = versionsOf(of).filter(({ ready }) => ready)
+            const next = left[left.length - 1]
+            if (next !== undefined) next.status = "current"
+          }
+          for (const { key } of doomed) local(key.projection).forget(key.version)
+          return doomed.length > 0
         })
       ),
 
@@ -258,6 +295,19 @@ const makeStore = () => {
           )
         })
       ) as never,
+
+    discard: (key, what) =>
+      exclusively(
+        Effect.sync(() => {
+          const entry = entries.get(nameOf(key))
+          if (entry === undefined) return 0
+          const { length } = entry.letters
+          entry.letters = entry.letters.filter((letter) =>
+            "eventId" in what ? letter.eventId !== what.eventId : letter.stream !== what.stream
+          )
+          return length - entry.letters.length
+        })
+      ),
 
     triedAgain: (key, position, cause) =>
       exclusively(

@@ -14,6 +14,7 @@ import type { ConnectionOptions } from "./connect.ts"
 import { connectionConfig, layerClient } from "./connect.ts"
 import { toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
+import * as Places from "./places.ts"
 import { invalidSchema, lockSchema } from "./schema.ts"
 import { literal, quote } from "./sql/identifiers.ts"
 import * as Unserved from "./unserved.ts"
@@ -46,8 +47,13 @@ PostgresViews.fromClient = (options: ViewsOptions = {}): Layer.Layer<SqlViewStor
     Effect.flatMap(PgClient.PgClient, (client) => make(client, options))
   )
 
-const placeOf = (schema: string, { projection, version }: Tracking.Key): string =>
-  `${schema === "public" ? "" : `${schema}_`}${projection}_v${version}`
+/** PostgreSQL cuts longer names off, so that two of them could come to the same. */
+const checked = (name: string): string => {
+  if (name.length > 15 && Buffer.byteLength(name) > 63) {
+    throw new Error(`the name "${name}" has more than 63 bytes, which PostgreSQL cuts off: shorten it`)
+  }
+  return name
+}
 
 /** The views of a database that is connected to. */
 export const make = Effect.fnUntraced(function* (
@@ -68,15 +74,6 @@ export const make = Effect.fnUntraced(function* (
     Effect.map(
       sql.unsafe(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(name)}`).unprepared,
       (found) => found.length > 0
-    )
-  /** How many tables and views are in a schema; `undefined` where there is no such schema. */
-  const contents = (name: string) =>
-    Effect.map(
-      sql.unsafe<{ readonly objects: number }>(
-        `SELECT count(c.oid)::integer AS objects FROM pg_catalog.pg_namespace n
-LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid WHERE n.nspname = ${literal(name)} GROUP BY n.oid`
-      ).unprepared,
-      ([row]) => row?.objects
     )
   // asked for only where it has to be: CREATE SCHEMA IF NOT EXISTS takes the right to create also if it exists
   const makeSchema = (name: string) =>
@@ -107,28 +104,17 @@ LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid WHERE n.nspname = ${li
   const failed = Effect.mapError((error: SqlError.SqlError) => toRecorderError(operation, error))
   if (!(yield* Unserved.make(sql).bound(operation, () => failed(areThere)))) yield* failed(makeTables)
 
-  const place = (key: Tracking.Key): string => placeOf(schema, key)
+  const places = Places.make(sql, schema)
   return SqlViews.make(sql, {
     own,
-    table: (key, name) => `${quote(place(key))}.${quote(name)}`,
-    index: (_key, name) => quote(name),
+    defaultPlace: (key) => Places.defaultPlace(schema, key),
+    table: (place, name) => `${quote(place)}.${quote(checked(name))}`,
+    index: (_place, name) => quote(checked(name)),
     boundWaits: run(`SET LOCAL lock_timeout = ${Math.ceil(lockTimeout)}`),
     lock: ({ projection }) =>
       run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(`${own}projection ${projection}`)}, 0))`),
-    makePlace: (key) =>
-      Effect.flatMap(contents(place(key)), (objects): Effect.Effect<void, SqlError.SqlError | RecorderFailure> => {
-        const refuse = (reason: string) => Effect.fail(new RecorderFailure({ operation: "make a view", reason }))
-        const name = place(key)
-        if (Buffer.byteLength(name) > 63) {
-          return refuse(`its schema "${name}" would have more than 63 bytes, which PostgreSQL cuts off: shorten a name`)
-        }
-        if (objects === undefined) return run(`CREATE SCHEMA ${quote(name)}`)
-        return objects === 0
-          ? Effect.void
-          : refuse(`the schema "${name}" is there already, with tables of somebody else's: rename the projection`)
-      }),
-    removePlace: (key) => run(`DROP SCHEMA IF EXISTS ${quote(place(key))} CASCADE`),
-    release: (key) => run(`DROP FUNCTION IF EXISTS ${quote(place(key))}.require_inline() CASCADE`),
+    ...places,
+    release: (_key, place) => run(`DROP FUNCTION IF EXISTS ${quote(place)}.require_inline() CASCADE`),
     forUpdate: " FOR UPDATE",
     now: Effect.map(sql.unsafe("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").values, ([row]) =>
       BigInt(String(row?.[0]))
@@ -151,14 +137,17 @@ export const inlineDatabase = (
   return {
     store,
     switchOver: (key, categories, self) => {
-      const place = quote(placeOf(options.viewsSchema, key))
       const names = categories.map(literal).join(", ")
       const switched = Effect.gen(function* () {
         yield* run(`SET LOCAL lock_timeout = ${options.lockTimeout}`)
         // waits for those who have appended and not committed yet; as of now nobody appends
         yield* run(`LOCK TABLE ${events} IN SHARE ROW EXCLUSIVE MODE`)
         if (!(yield* self)) return false
-        yield* run(`CREATE FUNCTION ${place}.require_inline() RETURNS trigger LANGUAGE plpgsql AS $function$
+        // beside the view's tables, and named as one of them
+        const [guard = ""] = yield* store.read(key, ({ table }) =>
+          Effect.succeed(sql`${table("require_inline")}`.compile())
+        )
+        yield* run(`CREATE FUNCTION ${guard}() RETURNS trigger LANGUAGE plpgsql AS $function$
 BEGIN
   IF position(${literal(nameOf(key))} IN coalesce(current_setting('effect_eventsourcing.inline', true), '')) = 0 THEN
     RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation', MESSAGE = ${literal(refusal(key))};
@@ -167,7 +156,7 @@ BEGIN
 END;
 $function$`)
         yield* run(`CREATE TRIGGER ${quote(`${key.projection}_v${key.version}_require_inline`)} BEFORE INSERT ON ${events}
-FOR EACH ROW WHEN (split_part(NEW.stream, '-', 1) IN (${names})) EXECUTE FUNCTION ${place}.require_inline()`)
+FOR EACH ROW WHEN (split_part(NEW.stream, '-', 1) IN (${names})) EXECUTE FUNCTION ${guard}()`)
         return true
       })
       return sql.withTransaction(switched).pipe(

@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite"
 import { Clock, Config, Effect, Layer } from "effect"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
+import { ProjectionHasDependents, RecorderFailure } from "../EventSourcingError.ts"
 import type { InlineDatabase } from "../internal/inline.ts"
 import { refusal } from "../internal/inline.ts"
 import * as SqlViews from "../internal/sqlViews.ts"
@@ -44,22 +45,38 @@ export const make = Effect.fnUntraced(function* (
   }
   return SqlViews.make(sql, {
     own: "",
-    table: (key, name) => quote(prefixOf(key) + name),
-    index: (key, name) => quote(prefixOf(key) + name),
+    // what the names in a place begin with
+    defaultPlace: prefixOf,
+    table: (place, name) => quote(place + name),
+    index: (place, name) => quote(place + name),
     boundWaits: Effect.void,
     lock: () => Effect.void,
-    makePlace: () => Effect.void,
-    removePlace: Effect.fnUntraced(function* (key) {
+    makePlace: Effect.fnUntraced(function* (key) {
       const prefix = prefixOf(key)
-      const found = yield* sql<{ readonly type: string; readonly name: string }>`
+      // SQLite takes names for the same that differ in case alone
+      const [taken] = yield* sql<{ readonly type: string; readonly name: string }>`
         SELECT type, name FROM sqlite_master
-        WHERE type IN ('table', 'view', 'trigger') AND substr(name, 1, length(${prefix})) = ${prefix}
+        WHERE lower(substr(name, 1, length(${prefix}))) = ${prefix} ORDER BY name LIMIT 1`
+      if (taken === undefined) return prefix
+      return yield* new RecorderFailure({
+        operation: "make a view",
+        reason: `the names of its tables would begin with "${prefix}", and there is a ${taken.type} "${taken.name}" of somebody else's: rename the projection, or that`
+      })
+    }),
+    claimPlace: () => Effect.void,
+    removePlace: Effect.fnUntraced(function* ({ projection, version }, prefix) {
+      const all = yield* sql<Entry>`
+        SELECT type, name, tbl_name AS "table", sql FROM sqlite_master
+        WHERE type IN ('table', 'view', 'trigger')
           AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')
         ORDER BY type DESC, rowid DESC`
+      const ours = all.filter(({ name }) => name.startsWith(prefix))
+      const dependents = dependentsOf(ours, all)
+      if (dependents.length > 0) return yield* new ProjectionHasDependents({ projection, version, dependents })
       // they may refer to each other in any order
       yield* sql.unsafe("PRAGMA defer_foreign_keys = ON")
       // with a view go its triggers
-      for (const { type, name } of found) yield* sql.unsafe(`DROP ${type} IF EXISTS ${quote(name)}`)
+      for (const { type, name } of ours) yield* sql.unsafe(`DROP ${type} IF EXISTS ${quote(name)}`)
     }),
     release: (key) => Effect.asVoid(sql.unsafe(`DROP TRIGGER IF EXISTS ${guardOf(key)}`)),
     forUpdate: "",
@@ -68,6 +85,33 @@ export const make = Effect.fnUntraced(function* (
     toRecorderError: (operation, error) => toRecorderError(operation, filename, rootOf(error))
   })
 })
+
+/** A row of `sqlite_master`. */
+interface Entry {
+  readonly type: string
+  readonly name: string
+  readonly table: string
+  readonly sql: string | null
+}
+
+/**
+ * What is not in a place and refers to a table or view in it, by its SQL: SQLite keeps no other record of it. Triggers of
+ * a place's own tables are part of these.
+ */
+const dependentsOf = (place: ReadonlyArray<Entry>, all: ReadonlyArray<Entry>): ReadonlyArray<string> => {
+  const tables = place.filter(({ type }) => type !== "trigger").map(({ name }) => name.toLowerCase())
+  if (tables.length === 0) return []
+  const escaped = tables.map((name) => name.replaceAll('"', '""').replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"))
+  const mention = new RegExp(`(?<![\\p{L}\\p{N}_$])(?:${escaped.join("|")})(?![\\p{L}\\p{N}_$])`, "iu")
+  const names = new Set([...tables, ...place.map(({ name }) => name.toLowerCase())])
+  return all
+    .filter(
+      ({ name, table, sql }) =>
+        !names.has(name.toLowerCase()) && !names.has(table.toLowerCase()) && sql !== null && mention.test(sql)
+    )
+    .map(({ type, name }) => `${type} ${name}`)
+    .sort()
+}
 
 const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`
 const prefixOf = ({ projection, version }: Tracking.Key): string => `${projection}_v${version}_`

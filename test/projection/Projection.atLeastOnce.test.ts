@@ -18,7 +18,11 @@ interface Sent {
 }
 
 /** Mail that is sent for each event of a counter, and what was sent; before it is sent, `sending` is done. */
-const makeMail = (kind: Kind, sending: (sent: Sent) => Effect.Effect<unknown, unknown> = () => Effect.void) => {
+const makeMail = (
+  kind: Kind,
+  sending: (sent: Sent) => Effect.Effect<unknown, unknown> = () => Effect.void,
+  number = 1
+) => {
   const sent: Array<Sent> = []
   const send = ({ version, id }: { readonly version: number; readonly id: string }, attempt: Projection.Attempt) =>
     Effect.suspend(() => {
@@ -29,7 +33,11 @@ const makeMail = (kind: Kind, sending: (sent: Sent) => Effect.Effect<unknown, un
         Effect.sync(() => sent.push(one))
       )
     })
-  const definition = { aggregates: [Counter], handlers: { Counter: { Started: send, Increased: send } } } as const
+  const definition = {
+    version: number,
+    aggregates: [Counter],
+    handlers: { Counter: { Started: send, Increased: send } }
+  } as const
   const mail: Projection.Followed<ReturnType<Kind["journal"]>["view"], "at-least-once", never> =
     kind === kinds.memory
       ? Projection.atLeastOnce("mail", { ...definition, view: Projection.memory((): ReadonlyArray<string> => []) })
@@ -140,6 +148,27 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       assert.deepStrictEqual(versions(), [0, 1, 2, 3, 4])
       assert.deepStrictEqual(yield* Projection.deadLetters(mail), [])
       yield* untilState(runner, "Live")
+    }))
+
+  test("of two versions only the newer sends when it is level: the older one's runner stops, and is not started again", () =>
+    Effect.gen(function* () {
+      const old = makeMail(kind)
+      const next = makeMail(kind, undefined, 2)
+      yield* count("a", 2)
+      const runner = yield* ProjectionRunner.make(old.mail)
+      yield* untilState(runner, "Live")
+      yield* ProjectionRunner.make(next.mail)
+      assert.include(yield* Effect.flip(runner.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
+      yield* Projection.wait(next.mail, yield* count("a"))
+      assert.notInclude(old.versions(), 2)
+      assert.include(next.versions(), 2)
+      const late = yield* ProjectionRunner.make(old.mail)
+      assert.include(yield* Effect.flip(late.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
+      // nor does it come back where it was, to send again what was sent since
+      assert.isTrue(yield* Projection.remove(old.mail, 2, { current: true }))
+      const again = yield* ProjectionRunner.make(old.mail)
+      assert.include(yield* Effect.flip(again.join), { _tag: "ProjectionSuperseded", version: 1 })
+      assert.notInclude(old.versions(), 2)
     }))
 })
 

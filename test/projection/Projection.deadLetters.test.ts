@@ -1,12 +1,15 @@
 /** Events that are set aside: the stream waits behind them, the others go on, and replay makes good for it. */
+import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect, Exit, Fiber, Schedule, Schema, Scope as Scopes } from "effect"
 import type { ProjectionRunner as Runner } from "effect-eventsourcing"
 import { Aggregate, EventSourcingError, EventStore, Projection, ProjectionRunner, Recorder } from "effect-eventsourcing"
+import { SqliteLayer } from "effect-eventsourcing/sqlite"
+import { temporaryDirectory } from "../support/backends.ts"
 import { Counter } from "../support/dog.ts"
 import type { Services } from "./support/harness.ts"
-import { inViews } from "./support/harness.ts"
+import { inViews, silent } from "./support/harness.ts"
 import type { Entry, Handled, JournalProjection } from "./support/journal.ts"
 import { count, entries, readJournal, wholeLog } from "./support/journal.ts"
 import { names, untilState, watch } from "./support/states.ts"
@@ -286,6 +289,28 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: 1, left: [] })
     }))
 
+  test("what is discarded takes no effect, and its stream goes on", ({ journal }) =>
+    Effect.gen(function* () {
+      const { handled } = failingOn("Counter-a 1", "Counter-b 0")
+      const projection = journal({ handled })
+      yield* count("a", 3)
+      const last = yield* count("b", 2)
+      yield* ProjectionRunner.make(projection, setAside)
+      yield* Projection.wait(projection, last)
+      const [first] = yield* Projection.deadLetters(projection)
+      assert.strictEqual(yield* Projection.discard(projection, { stream: "Counter-b" }), 2)
+      assert.strictEqual(yield* Projection.discard(projection, { stream: "Counter-c" }), 0)
+      assert.strictEqual(yield* Projection.discard(projection, { eventId: first?.eventId ?? "" }), 1)
+      // what came behind the one that was discarded is still set aside, and now replay can take it
+      yield* Projection.wait(projection, yield* count("a"))
+      yield* Projection.wait(projection, yield* count("b"))
+      assert.deepStrictEqual(yield* letters(projection), ["Counter-a 2, tried 0", "Counter-a 3, tried 0"])
+      assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: 2, left: [] })
+      const taken = yield* readJournal(projection)
+      assert.deepStrictEqual(ofStream("a", taken), entries("a", 0, 2, 3))
+      assert.deepStrictEqual(ofStream("b", taken), entries("b", 2))
+    }))
+
   test("G10 a replay that is interrupted sets nothing aside anew, and loses nothing", ({ journal }) =>
     Effect.gen(function* () {
       const { failing, handled } = failingOn("Counter-a 0")
@@ -307,4 +332,36 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: 2, left: [] })
       assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
     }))
+})
+
+describe.concurrent.each(Object.entries(kinds))("dead letters of a stream that was erased, in %s", (_, kind) => {
+  for (const fails of [false, true]) {
+    it.live(`a stream that begins again waits for nothing of before${fails ? ", also if it fails again" : ""}`, () =>
+      Effect.gen(function* () {
+        const filename = `${yield* temporaryDirectory}/log.db`
+        const views = yield* kind.make
+        yield* Effect.gen(function* () {
+          const { failing, handled } = failingOn("Counter-a 0")
+          const projection = kind.journal({ handled })
+          yield* ProjectionRunner.make(projection, setAside)
+          yield* Projection.wait(projection, yield* count("a", 3))
+          assert.strictEqual((yield* letters(projection)).length, 3)
+          const db = new DatabaseSync(filename)
+          db.exec("DELETE FROM stored_events WHERE stream = 'Counter-a'")
+          db.close()
+          if (!fails) failing.clear()
+          yield* Projection.wait(projection, yield* count("a", 2))
+          assert.deepStrictEqual(yield* readJournal(projection), fails ? [] : entries("a", 0, 1))
+          assert.deepStrictEqual(
+            yield* letters(projection),
+            fails ? ["Counter-a 0, tried 2", "Counter-a 1, tried 0"] : []
+          )
+          failing.clear()
+          assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: fails ? 2 : 0, left: [] })
+          yield* Projection.wait(projection, yield* count("a"))
+          assert.deepStrictEqual(yield* readJournal(projection), entries("a", 0, 1, 2))
+        }).pipe(Effect.scoped, Effect.provide([SqliteLayer({ filename }), views, silent]))
+      })
+    )
+  }
 })

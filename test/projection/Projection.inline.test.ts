@@ -228,6 +228,17 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide([log([slow]), views]))
     }))
 
+  test("one that is removed, by its name too, holds up nobody's appends", ({ log, views }) =>
+    Effect.gen(function* () {
+      yield* Effect.provide(register, log([counts()]), { local: true })
+      yield* Effect.gen(function* () {
+        assert.strictEqual((yield* Effect.flip(teach("roll over")))._tag, "RecorderFailure")
+        assert.isTrue(yield* Projection.remove("counts"))
+        yield* teach("roll over")
+        assert.deepStrictEqual(yield* Projection.versions(counts()), [])
+      }).pipe(Effect.provide([log([]), views]))
+    }))
+
   test("two processes that start at once bring the view up once", ({ log, views }) =>
     Effect.gen(function* () {
       yield* Effect.gen(function* () {

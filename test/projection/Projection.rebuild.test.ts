@@ -1,11 +1,13 @@
 /** Views that are made anew: beside the old one, or in its place, while runners work and readers read. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
-import { Deferred, Effect, Fiber, Schedule } from "effect"
-import { Projection, ProjectionRunner } from "effect-eventsourcing"
+import { Deferred, Effect, Fiber, Logger, Schedule } from "effect"
+import { TestClock } from "effect/testing"
+import { Position, Projection, ProjectionRunner } from "effect-eventsourcing"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
-import { count, entries, readJournal, wholeLog } from "./support/journal.ts"
+import type { JournalProjection } from "./support/journal.ts"
+import { count, entries, readJournal, setUpJournal, wholeLog } from "./support/journal.ts"
 import { names, until, untilState, watch } from "./support/states.ts"
 import type { Kind } from "./support/views.ts"
 import { changing, kinds } from "./support/views.ts"
@@ -65,8 +67,6 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
             yield* Effect.sleep("5 millis")
           }
         })
-        const error = yield* Effect.flip(oldRunner.join)
-        assert.include(error, { _tag: "ProjectionSuperseded", projection: "journal", version: 1, by: 2 })
         yield* Projection.wait(next, yield* count("c"))
         yield* untilState(nextRunner, "Live")
         assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
@@ -75,9 +75,12 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
         assert.isUndefined(reader.pollUnsafe())
         yield* Fiber.interrupt(reader)
 
-        // whoever has not heard of it, and starts the old program, is told
+        // those who are defined with the old one go on with it
+        yield* Projection.wait(old, yield* count("d"))
+        assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
+        yield* untilState(oldRunner, "Live")
         const late = yield* ProjectionRunner.make(old)
-        assert.include(yield* Effect.flip(late.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
+        yield* untilState(late, "Standby")
       })
       return inViews(kind, switching, holding)
     }
@@ -100,20 +103,151 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
         yield* count("a", 600)
         yield* ProjectionRunner.make(kind.journal({ version: 2 }))
         yield* until(Effect.map(statuses(kind.journal()), (all) => all.includes("2 current")))
-        assert.strictEqual((yield* readJournal(kind.journal())).length, 512)
+        assert.strictEqual((yield* readJournal(kind.journal())).length, 3)
+        assert.strictEqual((yield* readJournal(kind.journal({ version: 2 }))).length, 512)
       }),
       holding
     )
   })
 
-  test("G12 on a quiet log, too, the old runner stops when the new version has taken its place", ({ journal }) =>
+  test("G12 an old runner goes on until its version is removed, and stops then, on a quiet log, too", ({ journal }) =>
     Effect.gen(function* () {
       yield* count("a", 2)
       const runner = yield* ProjectionRunner.make(journal())
       yield* untilState(runner, "Live")
-      yield* ProjectionRunner.make(journal({ version: 2 }))
+      const next = yield* ProjectionRunner.make(journal({ version: 2 }))
+      yield* until(Effect.map(statuses(journal()), (all) => all.includes("2 current")))
+      yield* Projection.wait(journal(), yield* count("a"))
+      yield* Projection.wait(journal({ version: 2 }), yield* count("a"))
+      assert.isTrue(yield* Projection.remove(journal(), 1))
       assert.include(yield* Effect.flip(runner.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
+      yield* untilState(next, "Live")
     }))
+
+  test("after a roll-back an old version goes on from where it was, and is the current one when the new is removed", ({
+    journal
+  }) =>
+    Effect.gen(function* () {
+      const [old, next] = [journal(), journal({ version: 2 })]
+      const run = <A, E, R>(projection: typeof old, self: Effect.Effect<A, E, R>) =>
+        Effect.scoped(Effect.andThen(ProjectionRunner.make(projection), self))
+      const first = yield* count("a", 2)
+      yield* run(old, Projection.wait(old, first))
+      yield* run(next, until(Effect.map(statuses(old), (all) => all.includes("2 current"))))
+      yield* run(
+        next,
+        Effect.flatMap(count("a"), (last) => Projection.wait(next, last))
+      )
+      // nobody keeps it up: it is read as it was left
+      assert.include(yield* Projection.progress(old), { version: 1, status: "retired", ready: true, position: first })
+      assert.deepStrictEqual(yield* readJournal(old), entries("a", 0, 1))
+      yield* run(
+        old,
+        Effect.gen(function* () {
+          yield* Projection.wait(old, yield* count("a"))
+          assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
+          assert.deepStrictEqual(yield* statuses(old), ["1 retired", "2 current"])
+          assert.isFalse(yield* Projection.remove(old, 2))
+          assert.isTrue(yield* Projection.remove(old, 2, { current: true }))
+          assert.deepStrictEqual(yield* statuses(old), ["1 current"])
+          yield* Projection.wait(old, yield* count("a"))
+          assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
+        })
+      )
+      // deployed again, it is made anew
+      yield* run(next, until(Effect.map(statuses(old), (all) => all.includes("2 current"))))
+      assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
+    }))
+
+  test("one that was overtaken while it was made is read by nobody before it is level", ({ journal }) =>
+    Effect.gen(function* () {
+      const [first, second, third] = [1, 2, 3].map((version) => journal({ version })) as [
+        JournalProjection,
+        JournalProjection,
+        JournalProjection
+      ]
+      const last = yield* count("a", 3)
+      yield* ProjectionRunner.make(first)
+      yield* Projection.wait(first, last)
+      const failing = journal({ version: 2, handled: () => Effect.fail("no") })
+      const stuck = yield* ProjectionRunner.make(failing, { retry: Schedule.recurs(0) })
+      assert.include(yield* Effect.flip(stuck.join), { _tag: "ProjectionFailed" })
+      yield* ProjectionRunner.make(third)
+      yield* until(Effect.map(statuses(first), (all) => all.includes("3 current")))
+      assert.deepStrictEqual(yield* statuses(first), ["1 retired", "2 building", "3 current"])
+      assert.include(yield* Projection.progress(second), { version: 3 })
+      assert.deepStrictEqual(yield* readJournal(second), yield* wholeLog)
+      // it is when it is, and is not the current one
+      yield* ProjectionRunner.make(second)
+      yield* until(Effect.map(Projection.progress(second), (one) => one?.version === 2))
+      assert.deepStrictEqual(yield* statuses(first), ["1 retired", "2 retired", "3 current"])
+      yield* Projection.wait(second, yield* count("a"))
+      assert.deepStrictEqual(yield* readJournal(second), yield* wholeLog)
+    }))
+
+  it.live("a version that an older version of the library retired is taken up again, and read when it is level", () => {
+    let formerly = true
+    const place = changing((store) => ({
+      promote: (key, options) => store.promote(key, formerly ? {} : options)
+    }))
+    return inViews(
+      kind,
+      Effect.gen(function* () {
+        const [old, next] = [kind.journal(), kind.journal({ version: 2 })]
+        const last = yield* count("a", 2)
+        yield* Effect.scoped(Effect.andThen(ProjectionRunner.make(old), Projection.wait(old, last)))
+        yield* ProjectionRunner.make(next)
+        yield* until(Effect.map(statuses(old), (all) => all.includes("2 current")))
+        assert.include((yield* Projection.versions(old))[0], { status: "retired", ready: false })
+        assert.include(yield* Projection.progress(old), { version: 2 })
+        formerly = false
+        yield* ProjectionRunner.make(old)
+        yield* until(Effect.map(Projection.progress(old), (one) => one?.version === 1))
+        assert.deepStrictEqual(yield* statuses(old), ["1 retired", "2 current"])
+        yield* Projection.wait(old, yield* count("a"))
+        assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
+      }),
+      place
+    )
+  })
+
+  it.effect("whoever reads a version that nobody keeps up is warned, once a minute", () => {
+    const warnings: Array<string> = []
+    const logger = Logger.layer([
+      Logger.make(({ message }) => {
+        if (String(message).includes("not kept up to date")) warnings.push(String(message))
+      })
+    ])
+    const program = Effect.gen(function* () {
+      const store = yield* kind.store
+      const key = (version: number) => ({ projection: "journal", version, upstream: "log", slice: 0 })
+      const at = (n: number) => Position.Position.make(BigInt(n))
+      const opening = { mode: "followed", logId: "log-1", aggregates: ["Counter"], setup: setUpJournal } as const
+      for (const version of [1, 2]) {
+        yield* store.open(key(version), opening)
+        yield* store.transact({ key: key(version), from: undefined, to: at(1) }, () => Effect.void)
+      }
+      yield* store.promote(key(2), { keep: true })
+      const readAfter = (seconds: number) =>
+        Effect.andThen(TestClock.adjust(seconds * 1000), readJournal(kind.journal()))
+      yield* readAfter(20)
+      yield* store.transact({ key: key(2), from: at(1), to: at(2) }, () => Effect.void)
+      yield* readAfter(0)
+      yield* readAfter(9)
+      assert.deepStrictEqual(warnings, [])
+      yield* readAfter(1)
+      yield* readAfter(30)
+      assert.strictEqual(warnings.length, 1)
+      assert.include(warnings[0], 'version 1 of projection "journal" is read, has stood at position 1 for 10 s')
+      assert.include(warnings[0], "version 2 is at position 2")
+      yield* readAfter(30)
+      assert.strictEqual(warnings.length, 2)
+      yield* store.transact({ key: key(1), from: at(1), to: at(2) }, () => Effect.void)
+      yield* readAfter(60)
+      assert.strictEqual(warnings.length, 2)
+    })
+    return Effect.flatMap(kind.make, (views) => Effect.provide(program, [views, logger]))
+  })
 
   test("in an empty log a new version takes its place at once", ({ journal }) =>
     Effect.gen(function* () {

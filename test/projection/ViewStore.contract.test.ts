@@ -360,6 +360,63 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* read(store), ["2", "1", "3"])
     }))
 
+  test("what is set aside is discarded by stream or by event, and its stream is free when nothing of it is left", (store) =>
+    Effect.gen(function* () {
+      yield* open(store)
+      for (const [n, stream] of ["Counter-1", "Counter-2", "Counter-1", "Counter-1"].entries()) {
+        yield* setAside(store, n === 0 ? undefined : n, letter(n + 1, stream))
+      }
+      const left = Effect.map(store.deadLetters(key), (letters) => letters.map(({ eventId }) => eventId))
+      assert.strictEqual(yield* store.discard(key, letter(1, "Counter-1")), 1)
+      assert.strictEqual(yield* store.discard(key, { eventId: "event-1" }), 0)
+      assert.strictEqual(yield* store.discard({ ...key, version: 2 }, { stream: "Counter-1" }), 0)
+      assert.deepStrictEqual(yield* left, ["event-2", "event-3", "event-4"])
+      // what comes behind it is the first now
+      assert.isTrue(yield* store.takeBack(key, at(3), (view) => write(view, "3")))
+      assert.strictEqual(yield* store.discard(key, { stream: "Counter-1" }), 1)
+      assert.deepStrictEqual(yield* left, ["event-2"])
+      const isFree = store.transact({ key, from: at(4), to: at(5) }, (_view, { discard, isSetAside }) =>
+        Effect.gen(function* () {
+          assert.isFalse(yield* isSetAside("Counter-1"))
+          assert.isTrue(yield* isSetAside("Counter-2"))
+          assert.strictEqual(yield* discard("Counter-2"), 1)
+          assert.isFalse(yield* isSetAside("Counter-2"))
+          return yield* Effect.fail("no" as const)
+        })
+      )
+      assert.strictEqual(yield* Effect.flip(isFree), "no")
+      assert.deepStrictEqual(yield* left, ["event-2"])
+    }))
+
+  test("all versions of a projection are removed at once, and those of others are not", (store) =>
+    Effect.gen(function* () {
+      yield* open(store)
+      yield* open(store, 2)
+      yield* setAside(store, undefined, letter(1, "Counter-1"))
+      assert.isTrue(yield* store.lease(key, "a", 60_000))
+      const other = { ...key, projection: "journal2" }
+      yield* store.open(other, { mode: "followed", logId: "log-1", aggregates: ["Counter"], setup: setUpJournal })
+      const { version: _, ...all } = key
+      assert.isTrue(yield* store.remove(all))
+      assert.isFalse(yield* store.remove(all))
+      assert.deepStrictEqual(yield* store.versions(key), [])
+      assert.deepStrictEqual(yield* store.deadLetters(key), [])
+      assert.isTrue(yield* store.lease(key, "b", 60_000))
+      assert.deepStrictEqual(yield* store.read(other, entriesOf), [])
+      // one that was there is not made again, any other is
+      const existing = {
+        mode: "followed",
+        logId: "log-1",
+        aggregates: ["Counter"],
+        setup: setUpJournal,
+        existing: true
+      } as const
+      assert.include(yield* Effect.flip(store.open(key, existing)), { _tag: "ProjectionRemoved", version: 1 })
+      assert.include(yield* open(store), { status: "current", position: undefined })
+      assert.include(yield* store.open(key, existing), { status: "current" })
+      assert.deepStrictEqual(yield* read(store), [])
+    }))
+
   test("a lease is held by one until it is given back or has run out", (store) =>
     Effect.gen(function* () {
       const lease = (holder: string, milliseconds: number) => store.lease(key, holder, milliseconds)
