@@ -12,7 +12,7 @@ import type * as Tracking from "../Tracking.ts"
 import { SqlViewStore } from "../ViewStore.ts"
 import type { ConnectionOptions } from "./connect.ts"
 import { connectionConfig, layerClient } from "./connect.ts"
-import { toRecorderError } from "./errors.ts"
+import { toOpeningError, toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
 import { invalidSchema, lockSchema } from "./schema.ts"
 import { literal, quote } from "./sql/identifiers.ts"
@@ -104,7 +104,7 @@ LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid WHERE n.nspname = ${li
       })
     )
     .pipe(Effect.provideService(SqlClient.BeginTransaction, begin))
-  const failed = Effect.mapError((error: SqlError.SqlError) => toRecorderError(operation, error))
+  const failed = Effect.mapError((error: SqlError.SqlError) => toOpeningError(operation, error))
   if (!(yield* Unserved.make(sql).bound(operation, () => failed(areThere)))) yield* failed(makeTables)
 
   const place = (key: Tracking.Key): string => placeOf(schema, key)
