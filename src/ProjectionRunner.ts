@@ -108,12 +108,15 @@ export type RunnerError =
 /** How a projection is run. */
 export interface Options {
   /**
-   * When an event is tried again on which a handler fails. Default: 5 times, after 100 ms, 200 ms, 400 ms, 800 ms and 1.6 s.
-   * It is what a database does for a while (connections, locks, deadlocks) that is tried again without end instead.
+   * When an event is tried again on which a handler fails; the schedule's input is what it failed with. Default: 5 times,
+   * after 100 ms, 200 ms, 400 ms, 800 ms and 1.6 s. Side effects (`Projection.atLeastOnce`), whose other side may be away
+   * for any time, are tried again without end, after 100 ms and then twice the last pause up to a minute: the runner is
+   * `Blocked` meanwhile.
+   * It is what a database does for a while (connections, locks, deadlocks) that is tried again without end in any case.
    */
   readonly retry?: Schedule.Schedule<unknown>
   /**
-   * What becomes of an event that has failed as often as that: the runner stops at it (`stop`, the default), or it is set aside
+   * What becomes of an event when `retry` has come to its end: the runner stops at it (`stop`, the default), or it is set aside
    * and the runner goes on; what comes behind it in its stream is set aside, too. See `Projection.replay`.
    */
   readonly onFailure?: "stop" | "set-aside"
@@ -141,7 +144,10 @@ export type Services<K extends View.Any, R> =
   | ViewStores.Of<K>
   | Projection.HandlerServices<K, R>
 
-const defaultRetry = Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 5 }))
+const defaultRetry: Readonly<Record<Projection.Delivery, Schedule.Schedule<unknown>>> = {
+  "exactly-once": Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 5 })),
+  "at-least-once": Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 minute")])
+}
 
 /** How long tracking may stay behind events that are none of the projection's, in milliseconds. */
 const CATCH_UP = 100
@@ -251,7 +257,7 @@ const runWith = Effect.fnUntraced(function* (
     const processor = yield* Projecting.make(
       {
         ...{ projection, key, store, decode, maxBatch },
-        retry: options.retry ?? defaultRetry,
+        retry: options.retry ?? defaultRetry[projection.delivery],
         onFailure: options.onFailure ?? "stop",
         onBlocked: (event, cause, tries, nextAttempt) => {
           local.blocked.set(

@@ -84,6 +84,8 @@ export const make = Effect.fnUntraced(function* (
   const withheld = new Set((yield* store.deadLetters(key)).map(({ stream }) => stream))
   const semaphore = Semaphore.makeUnsafe(1)
   let position = start
+  /** How many moves have begun and ended: one is under way where it is odd. */
+  let moves = 0
   /** Everything up to here has been seen, and was none of ours behind `position`. */
   let seen = start
 
@@ -114,13 +116,18 @@ export const make = Effect.fnUntraced(function* (
     work: (view: unknown, transaction: Transaction) => Effect.Effect<A, E, unknown>
   ): Effect.Effect<void, E | ProcessError> =>
     Effect.suspend(() => {
+      moves++
       const next = notedAt(to)
       const move = { key, from: position, to, seen: next.noted }
-      return Effect.map(store.transact(move, work) as Effect.Effect<A, E | ProcessError>, () => {
-        position = to
-        noted = next.noted
-        pending = pending.slice(next.end)
-      })
+      return Effect.onExit(store.transact(move, work) as Effect.Effect<A, E | ProcessError>, (exit) =>
+        Effect.sync(() => {
+          moves++
+          if (!Exit.isSuccess(exit)) return
+          position = to
+          noted = next.noted
+          pending = pending.slice(next.end)
+        })
+      )
     })
 
   /** Handles events and moves the tracking to a position, or does neither. */
@@ -201,6 +208,11 @@ export const make = Effect.fnUntraced(function* (
       if (next !== undefined) {
         const at = { position: event.position, stream, version, type }
         yield* onBlocked(at, cause, attempts, now + Duration.toMillis(next))
+        if (attempts === 1 || attempts % 10 === 0) {
+          yield* Effect.logWarning(
+            `projection "${name}" is held up: a handler has failed ${attempts} times on event ${version} of stream "${stream}" (${type}): ${messageOf(cause)}`
+          )
+        }
         yield* Effect.sleep(next)
         continue
       }
@@ -265,8 +277,12 @@ export const make = Effect.fnUntraced(function* (
         seen === undefined || (position !== undefined && position >= seen) ? Effect.void : move(seen, () => Effect.void)
       )
     ),
-    check: semaphore.withPermit(
-      Effect.flatMap(store.versions(key), (all): Effect.Effect<void, ProcessError> => {
+    // also while a handler is waited for, or is to be tried again; a move that is under way finds out by itself
+    check: Effect.suspend(() => {
+      const began = moves
+      if (began % 2 === 1) return Effect.void
+      return Effect.flatMap(store.versions(key), (all): Effect.Effect<void, ProcessError> => {
+        if (moves !== began) return Effect.void
         const mine = all.find(({ version }) => version === key.version)
         const { projection: of, version, upstream } = key
         if (mine?.status === "retired") {
@@ -277,7 +293,7 @@ export const make = Effect.fnUntraced(function* (
           ? Effect.void
           : Effect.fail(new TrackingConflict({ projection: of, upstream, expected: position, actual: mine?.position }))
       })
-    )
+    })
   }
 })
 
