@@ -32,15 +32,33 @@
  * ```
  */
 import type { Scope } from "effect"
-import { Cause, Clock, Duration, Effect, Exit, Fiber, Layer, Metric, Schedule, Stream, SubscriptionRef } from "effect"
+import {
+  Cause,
+  Clock,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Pull,
+  Schedule,
+  Stream,
+  SubscriptionRef
+} from "effect"
 import type {
   FollowError,
-  ProjectionFailed,
   ProjectionModeChanged,
   ProjectionSuperseded,
   TrackingConflict
 } from "./EventSourcingError.ts"
-import { PositionBeyondHead, RecorderFailure, UpstreamBehind, UpstreamChanged } from "./EventSourcingError.ts"
+import {
+  PositionBeyondHead,
+  ProjectionFailed,
+  RecorderFailure,
+  UpstreamBehind,
+  UpstreamChanged
+} from "./EventSourcingError.ts"
 import { EventStore } from "./EventStore.ts"
 import { reconnect } from "./internal/follow.ts"
 import { keyOf } from "./internal/keyOf.ts"
@@ -118,6 +136,9 @@ export interface Options {
   /**
    * What becomes of an event when `retry` has come to its end: the runner stops at it (`stop`, the default), or it is set aside
    * and the runner goes on; what comes behind it in its stream is set aside, too. See `Projection.replay`.
+   *
+   * An event whose type or schema version is not known here is never set aside, since a newer program wrote it: before each
+   * new attempt the runner gives its lease up, so that one of that program takes it.
    */
   readonly onFailure?: "stop" | "set-aside"
   /** The most events in a transaction, from 1 to 512. Default 512. When it is live it is what comes, mostly one. */
@@ -152,6 +173,9 @@ const defaultRetry: Readonly<Record<Projection.Delivery, Schedule.Schedule<unkno
 /** How long tracking may stay behind events that are none of the projection's, in milliseconds. */
 const CATCH_UP = 100
 
+/** How often it is tried to come past an event of a newer program, where `retry` says no more, in milliseconds. */
+const NEWER = 10_000
+
 /** How often a runner looks whether its view is still the one that it left, in milliseconds. */
 const CHECK = 1000
 
@@ -163,7 +187,7 @@ const runWith = Effect.fnUntraced(function* (
 ): Effect.fn.Return<never, RunnerError, Recorder | EventStore | Subscription> {
   const { name } = projection
   const operation = `run projection "${name}"`
-  const { maxBatch = 512 } = options
+  const { maxBatch = 512, onFailure = "stop", retry = defaultRetry[projection.delivery] } = options
   yield* checkCount(operation, "maxBatch", maxBatch, 1)
   const leaseMillis = yield* milliseconds(operation, "lease", options.lease ?? "5 seconds", { least: 100 })
   const recorder = yield* Recorder
@@ -257,8 +281,7 @@ const runWith = Effect.fnUntraced(function* (
     const processor = yield* Projecting.make(
       {
         ...{ projection, key, store, decode, maxBatch },
-        retry: options.retry ?? defaultRetry[projection.delivery],
-        onFailure: options.onFailure ?? "stop",
+        ...{ retry, onFailure },
         onBlocked: (event, cause, tries, nextAttempt) => {
           local.blocked.set(
             key.version,
@@ -369,9 +392,10 @@ const runWith = Effect.fnUntraced(function* (
   })
 
   const isTransient = (
-    error: RunnerError | FollowError | TrackingConflict
+    error: RunnerError | FollowError | TrackingConflict | Projecting.FromNewerProgram
   ): error is Exclude<FollowError, RecorderFailure> | TrackingConflict =>
-    error._tag === "RecorderUnavailable" || error._tag === "TrackingConflict" || error._tag === "PositionBeyondHead"
+    !(error instanceof Projecting.FromNewerProgram) &&
+    (error._tag === "RecorderUnavailable" || error._tag === "TrackingConflict" || error._tag === "PositionBeyondHead")
 
   const work = Effect.gen(function* () {
     let step = yield* Schedule.toStep(reconnect)
@@ -379,7 +403,7 @@ const runWith = Effect.fnUntraced(function* (
       const cause = yield* Effect.flip(Effect.sandbox(stretch))
       const error = Cause.findErrorOption(cause)
       if (error._tag === "None" || !isTransient(error.value)) {
-        return yield* Effect.failCause(cause as Cause.Cause<RunnerError>)
+        return yield* Effect.failCause(cause as Cause.Cause<RunnerError | Projecting.FromNewerProgram>)
       }
       // it has worked in between: the pauses begin anew
       if (attempts === 0) step = yield* Schedule.toStep(reconnect)
@@ -390,10 +414,41 @@ const runWith = Effect.fnUntraced(function* (
     }
   })
 
-  return yield* ownership.whileOwner(key, work as never, {
-    onStandby: set({ _tag: "Standby" }),
+  const owned = ownership.whileOwner(key, work, {
+    onStandby: Effect.suspend(() => {
+      // that is the other's now
+      local.blocked.delete(key.version)
+      return set({ _tag: "Standby" })
+    }),
     onUnavailable: (error) => retrying(error, Duration.seconds(1))
-  }) as Effect.Effect<never, RunnerError>
+  }) as Effect.Effect<never, RunnerError | Projecting.FromNewerProgram>
+  /** How often it was tried in vain to come past an event of a newer program, and when it is to be tried again. */
+  let vain = { position: undefined as Position | undefined, times: 0, step: yield* Schedule.toStep(retry) }
+  while (true) {
+    const ended = yield* Effect.flip(owned)
+    if (!(ended instanceof Projecting.FromNewerProgram)) return yield* Effect.fail(ended)
+    const { event, cause } = ended
+    if (vain.position !== event.position) {
+      vain = { position: event.position, times: 0, step: yield* Schedule.toStep(retry) }
+    }
+    vain.times++
+    yield* Metric.update(retries, 1)
+    const now = yield* Clock.currentTimeMillis
+    const next = yield* Pull.catchDone(
+      Effect.map(vain.step(now, cause), ([, delay]) => Duration.toMillis(delay)),
+      () => Effect.succeed(undefined)
+    )
+    if (next === undefined && onFailure === "stop") {
+      return yield* new ProjectionFailed({ projection: name, ...event, attempts: vain.times, cause })
+    }
+    // time for those who stand by to look
+    const delay = Math.max(next ?? NEWER, 2 * Math.min(leaseMillis / 4, 1000))
+    const reason = `event ${event.version} of stream "${event.stream}" (${event.type}) is of a newer program: ${messageOf(cause)}`
+    yield* Effect.logWarning(`projection "${name}" gives its lease up: ${reason}`)
+    local.blocked.set(key.version, reason)
+    yield* set({ _tag: "Blocked", event, cause, attempts: vain.times, nextAttempt: now + delay })
+    yield* Effect.sleep(delay)
+  }
 })
 
 const isSame = (some: ReadonlyArray<string>, others: ReadonlyArray<string>): boolean =>

@@ -31,6 +31,19 @@ class HandlerFailed {
 /** Nothing of a stream is set aside any more. */
 class Replayed {}
 
+/**
+ * An event whose type, or whose version of it, this program does not know: a newer one wrote it, and is the one to handle
+ * it. Nothing is wrong with the event, so that it is never set aside for it.
+ */
+export class FromNewerProgram {
+  readonly event: BlockedOn
+  readonly cause: unknown
+  constructor(event: BlockedOn, cause: unknown) {
+    this.event = event
+    this.cause = cause
+  }
+}
+
 /** An event on which a handler fails. */
 export interface BlockedOn {
   readonly position: Position
@@ -53,7 +66,7 @@ export interface Processing {
 }
 
 /** What ends the processing of a batch. */
-export type ProcessError = ProjectionFailed | ProjectionSuperseded | TrackingConflict | RecorderError
+export type ProcessError = FromNewerProgram | ProjectionFailed | ProjectionSuperseded | TrackingConflict | RecorderError
 
 /** The projection's hold on its tracking. */
 export interface Processor {
@@ -106,6 +119,11 @@ export const make = Effect.fnUntraced(function* (
     const aggregate = aggregateOf(stream)
     const event = aggregate.compiled.byType.get(type)
     return event === undefined || compiled.handles(aggregate.name, event.tag)
+  }
+
+  const isKnown = ({ stream, type, schemaVersion }: Notification): boolean => {
+    const event = aggregateOf(stream).compiled.byType.get(type)
+    return event !== undefined && schemaVersion <= event.codec.version
   }
 
   const handled = <A, E, R>(self: Effect.Effect<A, E, R>) =>
@@ -188,6 +206,12 @@ export const make = Effect.fnUntraced(function* (
     event: Notification,
     to: Position
   ): Effect.fn.Return<void, ProcessError> {
+    const { stream, version, type } = event
+    const at = { position: event.position, stream, version, type }
+    if (!isKnown(event)) {
+      const said = Effect.matchCause(decode([event]), { onFailure: Cause.squash, onSuccess: () => undefined })
+      return yield* Effect.fail(new FromNewerProgram(at, yield* said))
+    }
     const step = yield* Schedule.toStep(retry)
     let attempts = 0
     while (true) {
@@ -200,13 +224,11 @@ export const make = Effect.fnUntraced(function* (
       attempts++
       yield* Metric.update(retries, 1)
       const now = yield* Clock.currentTimeMillis
-      const { stream, version, type } = event
       const next = yield* Pull.catchDone(
         Effect.map(step(now, cause), ([, delay]) => delay),
         () => Effect.succeed(undefined)
       )
       if (next !== undefined) {
-        const at = { position: event.position, stream, version, type }
         yield* onBlocked(at, cause, attempts, now + Duration.toMillis(next))
         if (attempts === 1 || attempts % 10 === 0) {
           yield* Effect.logWarning(
