@@ -112,6 +112,16 @@ export type State =
       readonly attempts: number
       readonly nextAttempt: number
     }
+  /** Handlers have had these events for longer than `slowAfter`: they work on, or never come back. */
+  | {
+      readonly _tag: "Slow"
+      /** The first event that they have. */
+      readonly event: BlockedOn
+      /** How many they have. */
+      readonly events: number
+      /** In milliseconds since the epoch. */
+      readonly since: number
+    }
   /** It works no more; why. */
   | { readonly _tag: "Stopped"; readonly error: RunnerError | "interrupted" }
 
@@ -143,6 +153,11 @@ export interface Options {
   readonly onFailure?: "stop" | "set-aside"
   /** The most events in a transaction, from 1 to 512. Default 512. When it is live it is what comes, mostly one. */
   readonly maxBatch?: number
+  /**
+   * When handlers that have not come back are told of, by the state `Slow` and a warning in the log. Nothing is done about
+   * them: give what they call a timeout. From 1 ms, or `Infinity`; default 10 seconds.
+   */
+  readonly slowAfter?: Duration.Input
   /** How long the lease is taken for; when a process dies, another takes over after that. From 100 ms; default 5 seconds. */
   readonly lease?: Duration.Input
   /** Decides who of several runners works. Default: by a lease in the view's database. */
@@ -190,6 +205,10 @@ const runWith = Effect.fnUntraced(function* (
   const { maxBatch = 512, onFailure = "stop", retry = defaultRetry[projection.delivery] } = options
   yield* checkCount(operation, "maxBatch", maxBatch, 1)
   const leaseMillis = yield* milliseconds(operation, "lease", options.lease ?? "5 seconds", { least: 100 })
+  const slowAfter = yield* milliseconds(operation, "slowAfter", options.slowAfter ?? "10 seconds", {
+    least: 1,
+    endless: true
+  })
   const recorder = yield* Recorder
   const subscription = yield* Subscription
   const decode = (yield* EventStore).decode(projection.aggregates)
@@ -377,6 +396,23 @@ const runWith = Effect.fnUntraced(function* (
       idle = false
       yield* processor.catchUp
     }).pipe(Effect.forever)
+    // a fiber of its own: what is slow may be all that the others wait for
+    const timing = Effect.gen(function* () {
+      let told: Projecting.InHand | undefined
+      while (true) {
+        yield* Effect.sleep(Math.min(Math.max(slowAfter / 4, 1), CHECK))
+        const inHand = processor.inHand()
+        if (inHand === undefined || inHand === told) continue
+        const took = (yield* Clock.currentTimeMillis) - inHand.since
+        if (took < slowAfter) continue
+        told = inHand
+        const { stream, version, type } = inHand.event
+        const reason = `handlers have had ${inHand.events} events for ${took} ms, the first of them event ${version} of stream "${stream}" (${type})`
+        local.blocked.set(key.version, reason)
+        yield* Effect.logWarning(`projection "${name}" is slow: ${reason}`)
+        yield* show({ _tag: "Slow", ...inHand })
+      }
+    })
     // a reset, or another version's switch, is nothing that the log would tell of
     const checking = Effect.gen(function* () {
       const seen = local.upheaval.current()
@@ -387,7 +423,10 @@ const runWith = Effect.fnUntraced(function* (
     }).pipe(Effect.forever)
     return yield* Effect.raceFirst(
       Effect.andThen(following, Effect.die(new Error("a subscription ended without an error"))),
-      Effect.raceFirst(trailing, checking)
+      Effect.raceFirst(
+        Effect.raceFirst(trailing, checking),
+        slowAfter === Number.POSITIVE_INFINITY ? Effect.never : timing
+      )
     )
   })
 

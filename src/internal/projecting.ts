@@ -65,6 +65,16 @@ export interface Processing {
   readonly onBlocked: (event: BlockedOn, cause: unknown, attempts: number, nextAttempt: number) => Effect.Effect<void>
 }
 
+/** What the handlers have been given and have not done yet. */
+export interface InHand {
+  /** In milliseconds since the epoch. */
+  readonly since: number
+  /** The first of them. */
+  readonly event: BlockedOn
+  /** How many there are. */
+  readonly events: number
+}
+
 /** What ends the processing of a batch. */
 export type ProcessError = FromNewerProgram | ProjectionFailed | ProjectionSuperseded | TrackingConflict | RecorderError
 
@@ -73,6 +83,8 @@ export interface Processor {
   readonly position: () => Position | undefined
   /** What was seen of the log, also past the position; `undefined` before the first batch. */
   readonly seen: () => Seen | undefined
+  /** What the handlers have, if anything. */
+  readonly inHand: () => InHand | undefined
   /** Takes the handled events of a batch into the view. */
   readonly process: (batch: StoredBatch) => Effect.Effect<void, ProcessError>
   /** Fails where the tracking is not where it was left: the view was reset, or another version has taken its place. */
@@ -97,6 +109,7 @@ export const make = Effect.fnUntraced(function* (
   const withheld = new Set((yield* store.deadLetters(key)).map(({ stream }) => stream))
   const semaphore = Semaphore.makeUnsafe(1)
   let position = start
+  let inHand: InHand | undefined
   /** How many moves have begun and ended: one is under way where it is odd. */
   let moves = 0
   /** Everything up to here has been seen, and was none of ours behind `position`. */
@@ -149,7 +162,23 @@ export const make = Effect.fnUntraced(function* (
     })
 
   /** Handles events and moves the tracking to a position, or does neither. */
-  const take = (events: ReadonlyArray<Notification>, to: Position): Effect.Effect<void, HandlerFailed | ProcessError> =>
+  const take = (
+    events: ReadonlyArray<Notification>,
+    to: Position
+  ): Effect.Effect<void, HandlerFailed | ProcessError> => {
+    const began = Effect.map(Clock.currentTimeMillis, (since) => {
+      inHand = { since, event: placeOf(events[0] as Notification), events: events.length }
+    })
+    const ended = Effect.sync(() => {
+      inHand = undefined
+    })
+    return Effect.ensuring(Effect.andThen(began, takeInHand(events, to)), ended)
+  }
+
+  const takeInHand = (
+    events: ReadonlyArray<Notification>,
+    to: Position
+  ): Effect.Effect<void, HandlerFailed | ProcessError> =>
     Effect.flatMap(handled(decode(events)), (decoded) => {
       const handle = (view: unknown) => handled(compiled.handle(decoded, view)) as Effect.Effect<unknown, HandlerFailed>
       const aborted = Effect.mapError((error: HandlerFailed | ProcessError) =>
@@ -207,7 +236,7 @@ export const make = Effect.fnUntraced(function* (
     to: Position
   ): Effect.fn.Return<void, ProcessError> {
     const { stream, version, type } = event
-    const at = { position: event.position, stream, version, type }
+    const at = placeOf(event)
     if (!isKnown(event)) {
       const said = Effect.matchCause(decode([event]), { onFailure: Cause.squash, onSuccess: () => undefined })
       return yield* Effect.fail(new FromNewerProgram(at, yield* said))
@@ -293,6 +322,7 @@ export const make = Effect.fnUntraced(function* (
   return {
     position: () => position,
     seen: () => noted,
+    inHand: () => inHand,
     process: (batch) => semaphore.withPermit(process(batch)),
     catchUp: semaphore.withPermit(
       Effect.suspend(() =>
@@ -318,6 +348,8 @@ export const make = Effect.fnUntraced(function* (
     })
   }
 })
+
+const placeOf = ({ position, stream, version, type }: Notification): BlockedOn => ({ position, stream, version, type })
 
 const passing = (name: string, cause: unknown) =>
   Effect.fail(new RecorderUnavailable({ operation: `run projection "${name}"`, reason: messageOf(cause), cause }))
