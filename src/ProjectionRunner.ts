@@ -223,14 +223,21 @@ const runWith = Effect.fnUntraced(function* (
   const lagSeconds = Metric.withAttributes(Metrics.lagSeconds, attributes)
   const retries = Metric.withAttributes(Metrics.retries, attributes)
 
+  /** How often it was tried in vain since an attempt succeeded. */
   let attempts = 0
+  let failure: State | undefined
   const retrying = (cause: unknown, delay: Duration.Duration) =>
     Effect.gen(function* () {
       attempts++
       const nextAttempt = (yield* Clock.currentTimeMillis) + Duration.toMillis(delay)
       yield* Metric.update(retries, 1)
-      yield* set({ _tag: "Retrying", cause, attempts, nextAttempt })
+      failure = { _tag: "Retrying", cause, attempts, nextAttempt }
+      yield* set(failure)
     })
+  const succeeded = Effect.sync(() => {
+    attempts = 0
+    failure = undefined
+  })
 
   const names = projection.aggregates.map((aggregate) => aggregate.name)
   const upstreamChanged = (position: Position, { reason, agreed }: Upstream.Changed) =>
@@ -287,14 +294,14 @@ const runWith = Effect.fnUntraced(function* (
   /** One stretch of work, from where the tracking is, until something fails. */
   const stretch = Effect.gen(function* () {
     /** What the projection itself does, to be told again when its log is back. */
-    let shown: State = { _tag: "Starting" }
+    let shown: State = failure ?? { _tag: "Starting" }
     /** That its log can't be reached, while it can't. */
     let cutOff: State | undefined
     const show = (next: State) => {
       shown = next
       return set(next._tag === "Blocked" ? next : (cutOff ?? next))
     }
-    yield* show(shown)
+    if (failure === undefined) yield* show(shown)
     const progress = yield* openLevel
     let isBuilding = progress.status === "building"
     const processor = yield* Projecting.make(
@@ -343,7 +350,7 @@ const runWith = Effect.fnUntraced(function* (
     })
 
     const report = Effect.fnUntraced(function* ({ notifications, caughtUp, head }: StoredBatch) {
-      attempts = 0
+      yield* succeeded
       const now = yield* Clock.currentTimeMillis
       const position = processor.position()
       const last = notifications[notifications.length - 1]
@@ -384,6 +391,8 @@ const runWith = Effect.fnUntraced(function* (
               yield* processor.catchUp
               yield* promote
             }
+            // an attempt has succeeded when the view could be written to
+            if (failure !== undefined) yield* processor.catchUp
             idle = true
             yield* report(batch)
           })
@@ -457,7 +466,7 @@ const runWith = Effect.fnUntraced(function* (
     onStandby: Effect.suspend(() => {
       // that is the other's now
       local.blocked.delete(key.version)
-      return set({ _tag: "Standby" })
+      return Effect.andThen(succeeded, set({ _tag: "Standby" }))
     }),
     onUnavailable: (error) => retrying(error, Duration.seconds(1))
   }) as Effect.Effect<never, RunnerError | Projecting.FromNewerProgram>

@@ -129,6 +129,20 @@ LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid WHERE n.nspname = ${li
       }),
     removePlace: (key) => run(`DROP SCHEMA IF EXISTS ${quote(place(key))} CASCADE`),
     release: (key) => run(`DROP FUNCTION IF EXISTS ${quote(place(key))}.require_inline() CASCADE`),
+    // a transaction that has locked or changed a row is in the row's xmax, and holds the lock of its own number
+    holder: ({ projection, version, upstream, slice }) =>
+      Effect.map(
+        sql.unsafe<{ readonly holder: string }>(
+          `SELECT format('the session of process %s (%s, %s for %s s; its last statement: %s)', a.pid, a.application_name, a.state,
+  extract(epoch FROM clock_timestamp() - a.xact_start)::integer, left(a.query, 100)) AS holder
+FROM ${own}projection_tracking t
+JOIN pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = t.xmax
+JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE t.projection = $1 AND t.version = $2 AND t.upstream = $3 AND t.slice = $4`,
+          [projection, version, upstream, slice]
+        ),
+        ([row]) => row?.holder
+      ),
     forUpdate: " FOR UPDATE",
     now: Effect.map(sql.unsafe("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").values, ([row]) =>
       BigInt(String(row?.[0]))
