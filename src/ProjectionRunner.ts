@@ -80,6 +80,7 @@ import type { StoredBatch } from "./Subscription.ts"
 import { Subscription } from "./Subscription.ts"
 import type * as View from "./View.ts"
 import type * as ViewStores from "./ViewStore.ts"
+import type { Progress } from "./ViewStore.ts"
 
 /** What a runner is doing. */
 export type State =
@@ -188,6 +189,9 @@ const defaultRetry: Readonly<Record<Projection.Delivery, Schedule.Schedule<unkno
 /** How long tracking may stay behind events that are none of the projection's, in milliseconds. */
 const CATCH_UP = 100
 
+/** How often a runner that does not get on measures by how much it is behind, in milliseconds. */
+const MEASURE = 1000
+
 /** How often it is tried to come past an event of a newer program, where `retry` says no more, in milliseconds. */
 const NEWER = 10_000
 
@@ -197,7 +201,8 @@ const CHECK = 1000
 const runWith = Effect.fnUntraced(function* (
   projection: Projection.Any,
   options: Options,
-  set: (next: State) => Effect.Effect<void>,
+  attributes: Metric.Metric.AttributeSet,
+  tell: (next: State) => Effect.Effect<void>,
   endAtStart: End | undefined
 ): Effect.fn.Return<never, RunnerError, Recorder | EventStore | Subscription> {
   const { name } = projection
@@ -218,10 +223,17 @@ const runWith = Effect.fnUntraced(function* (
   local.stopped.delete(key.version)
   local.blocked.delete(key.version)
   const ownership = options.ownership ?? Ownership.lease(store, leaseMillis)
-  const attributes = Metrics.attributesOf(projection)
   const lagPositions = Metric.withAttributes(Metrics.lagPositions, attributes)
   const lagSeconds = Metric.withAttributes(Metrics.lagSeconds, attributes)
   const retries = Metric.withAttributes(Metrics.retries, attributes)
+
+  let current: State = { _tag: "Starting" }
+  const set = (next: State) => {
+    current = next
+    return tell(next)
+  }
+  /** What works on the batches, while this runner is the owner. */
+  let working: Projecting.Processor | undefined
 
   /** How often it was tried in vain since an attempt succeeded. */
   let attempts = 0
@@ -306,7 +318,7 @@ const runWith = Effect.fnUntraced(function* (
     let isBuilding = progress.status === "building"
     const processor = yield* Projecting.make(
       {
-        ...{ projection, key, store, decode, maxBatch },
+        ...{ projection, key, attributes, store, decode, maxBatch },
         ...{ retry, onFailure },
         onBlocked: (event, cause, tries, nextAttempt) => {
           local.blocked.set(
@@ -319,6 +331,7 @@ const runWith = Effect.fnUntraced(function* (
       progress.position,
       progress.seen
     )
+    working = processor
     /** Whether the log was away, so that it may be another when it is back. */
     let wasAway = false
     /** States are told in their own time, and may be told after a batch that was read later. */
@@ -466,37 +479,77 @@ const runWith = Effect.fnUntraced(function* (
     onStandby: Effect.suspend(() => {
       // that is the other's now
       local.blocked.delete(key.version)
+      working = undefined
       return Effect.andThen(succeeded, set({ _tag: "Standby" }))
     }),
     onUnavailable: (error) => retrying(error, Duration.seconds(1))
   }) as Effect.Effect<never, RunnerError | Projecting.FromNewerProgram>
   /** How often it was tried in vain to come past an event of a newer program, and when it is to be tried again. */
   let vain = { position: undefined as Position | undefined, times: 0, step: yield* Schedule.toStep(retry) }
-  while (true) {
-    const ended = yield* Effect.flip(owned)
-    if (!(ended instanceof Projecting.FromNewerProgram)) return yield* Effect.fail(ended)
-    const { event, cause } = ended
-    if (vain.position !== event.position) {
-      vain = { position: event.position, times: 0, step: yield* Schedule.toStep(retry) }
+  const running = Effect.gen(function* (): Effect.fn.Return<never, RunnerError> {
+    while (true) {
+      const ended = yield* Effect.flip(owned)
+      if (!(ended instanceof Projecting.FromNewerProgram)) return yield* Effect.fail(ended)
+      const { event, cause } = ended
+      if (vain.position !== event.position) {
+        vain = { position: event.position, times: 0, step: yield* Schedule.toStep(retry) }
+      }
+      vain.times++
+      yield* Metric.update(retries, 1)
+      const now = yield* Clock.currentTimeMillis
+      const next = yield* Pull.catchDone(
+        Effect.map(vain.step(now, cause), ([, delay]) => Duration.toMillis(delay)),
+        () => Effect.succeed(undefined)
+      )
+      if (next === undefined && onFailure === "stop") {
+        return yield* new ProjectionFailed({ projection: name, ...event, attempts: vain.times, cause })
+      }
+      // time for those who stand by to look
+      const delay = Math.max(next ?? NEWER, 2 * Math.min(leaseMillis / 4, 1000))
+      const reason = `event ${event.version} of stream "${event.stream}" (${event.type}) is of a newer program: ${messageOf(cause)}`
+      yield* Effect.logWarning(`projection "${name}" gives its lease up: ${reason}`)
+      local.blocked.set(key.version, reason)
+      yield* set({ _tag: "Blocked", event, cause, attempts: vain.times, nextAttempt: now + delay })
+      yield* Effect.sleep(delay)
     }
-    vain.times++
-    yield* Metric.update(retries, 1)
-    const now = yield* Clock.currentTimeMillis
-    const next = yield* Pull.catchDone(
-      Effect.map(vain.step(now, cause), ([, delay]) => Duration.toMillis(delay)),
-      () => Effect.succeed(undefined)
-    )
-    if (next === undefined && onFailure === "stop") {
-      return yield* new ProjectionFailed({ projection: name, ...event, attempts: vain.times, cause })
+  })
+
+  /** Whether the batches that come tell by how much it is behind. */
+  const isTold = (now: number) =>
+    (current._tag === "Live" || current._tag === "CatchingUp") && now - (working?.inHand()?.since ?? now) < MEASURE
+  /** When the lag was known last, and what it was, in milliseconds. */
+  let known = { at: yield* Clock.currentTimeMillis, lag: 0 }
+  const filter = { categories: projection.aggregates.map((aggregate) => aggregate.name) }
+  const look = Effect.gen(function* () {
+    const mine = (all: ReadonlyArray<Progress>) => all.find(({ version }) => version === key.version)?.position
+    const position = working === undefined ? mine(yield* store.versions(key)) : working.position()
+    const head = yield* recorder.head
+    if (head === undefined || (position !== undefined && position >= head)) return { positions: 0, next: undefined }
+    const [next] = yield* recorder.readAll({ after: position, filter, limit: 1 })
+    return { positions: next === undefined ? 0 : Number(head - (position ?? 0n)), next }
+  })
+  /** By how much it is behind, while it does not get on; for as long as that can't be found out, it grows with time. */
+  const measuring = Effect.gen(function* () {
+    while (true) {
+      yield* Effect.sleep(current._tag === "Standby" ? 5 * MEASURE : MEASURE)
+      if (isTold(yield* Clock.currentTimeMillis)) {
+        known = { at: yield* Clock.currentTimeMillis, lag: 0 }
+        continue
+      }
+      const found = yield* Effect.option(Effect.timeout(look, MEASURE))
+      const now = yield* Clock.currentTimeMillis
+      if (isTold(now)) continue
+      if (found._tag === "None") {
+        yield* Metric.update(lagSeconds, (known.lag + now - known.at) / 1000)
+        continue
+      }
+      const { positions, next } = found.value
+      known = { at: now, lag: next === undefined ? 0 : Math.max(now - next.recordedAt, 0) }
+      yield* Metric.update(lagPositions, positions)
+      yield* Metric.update(lagSeconds, known.lag / 1000)
     }
-    // time for those who stand by to look
-    const delay = Math.max(next ?? NEWER, 2 * Math.min(leaseMillis / 4, 1000))
-    const reason = `event ${event.version} of stream "${event.stream}" (${event.type}) is of a newer program: ${messageOf(cause)}`
-    yield* Effect.logWarning(`projection "${name}" gives its lease up: ${reason}`)
-    local.blocked.set(key.version, reason)
-    yield* set({ _tag: "Blocked", event, cause, attempts: vain.times, nextAttempt: now + delay })
-    yield* Effect.sleep(delay)
-  }
+  })
+  return yield* Effect.raceFirst(running, measuring)
 })
 
 const isSame = (some: ReadonlyArray<string>, others: ReadonlyArray<string>): boolean =>
@@ -530,8 +583,6 @@ export const make = <K extends View.Any, R>(
 ): Effect.Effect<ProjectionRunner, never, Scope.Scope | Services<K, R>> =>
   Effect.gen(function* () {
     const state = yield* SubscriptionRef.make<State>({ _tag: "Starting" })
-    const report = Metrics.reportingState(Metrics.attributesOf(projection))
-    const set = (next: State) => Effect.andThen(SubscriptionRef.set(state, next), report(next._tag))
     const store = yield* storeOf(projection)
     // what is recorded after this has returned is not left out
     const end: End | undefined =
@@ -542,7 +593,10 @@ export const make = <K extends View.Any, R>(
             Effect.orElseSucceed(() => undefined)
           )
         : undefined
-    const fiber = yield* runWith(projection as Projection.Any, options, set, end).pipe(
+    const { attributes, release } = yield* Metrics.labelsOf(projection)
+    const report = Metrics.reportingState(attributes)
+    const set = (next: State) => Effect.andThen(SubscriptionRef.set(state, next), report(next._tag))
+    const fiber = yield* runWith(projection as Projection.Any, options, attributes, set, end).pipe(
       Effect.catchDefect((defect) => Effect.fail(toRunnerError(projection.name, defect))),
       Effect.onExit((exit) => {
         if (Exit.isSuccess(exit)) return Effect.void
@@ -556,6 +610,7 @@ export const make = <K extends View.Any, R>(
           Effect.logError(`projection "${projection.name}" has stopped: ${error.message}`)
         )
       }),
+      Effect.ensuring(release),
       Effect.forkScoped({ startImmediately: true })
     )
     return { state, join: Fiber.join(fiber) }

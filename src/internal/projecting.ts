@@ -56,6 +56,8 @@ export interface BlockedOn {
 export interface Processing {
   readonly projection: Projection.Any
   readonly key: Tracking.Key
+  /** What the metrics of its runner have. */
+  readonly attributes: Metric.Metric.AttributeSet
   readonly store: ViewStore<unknown, never>
   readonly decode: (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<AnyRecorded>, ReadError>
   /** Events in a transaction at most. */
@@ -95,13 +97,12 @@ export interface Processor {
 
 /** Begins after a position, up to which the view has seen its log. */
 export const make = Effect.fnUntraced(function* (
-  { projection, key, store, decode, maxBatch, retry, onFailure, onBlocked }: Processing,
+  { projection, key, attributes, store, decode, maxBatch, retry, onFailure, onBlocked }: Processing,
   start: Position | undefined,
   seenAtStart: Seen | undefined
 ): Effect.fn.Return<Processor, RecorderError> {
   const { compiled, name, delivery } = projection
   const aggregateOf = aggregateFinder(projection.aggregates)
-  const attributes = Metrics.attributesOf(projection)
   const projected = Metric.withAttributes(Metrics.projected, attributes)
   const retries = Metric.withAttributes(Metrics.retries, attributes)
   const asides = Metric.withAttributes(Metrics.setAside, attributes)
