@@ -232,6 +232,7 @@ const runWith = Effect.fnUntraced(function* (
     current = next
     return tell(next)
   }
+  let isStandbyTold = false
   /** What works on the batches, while this runner is the owner. */
   let working: Projecting.Processor | undefined
 
@@ -480,7 +481,10 @@ const runWith = Effect.fnUntraced(function* (
       // that is the other's now
       local.blocked.delete(key.version)
       working = undefined
-      return Effect.andThen(succeeded, set({ _tag: "Standby" }))
+      const told = isStandbyTold
+      isStandbyTold = true
+      const saying = Effect.logInfo(`projection "${name}" stands by: another runner of version ${key.version} works`)
+      return Effect.andThen(succeeded, Effect.andThen(set({ _tag: "Standby" }), told ? Effect.void : saying))
     }),
     onUnavailable: (error) => retrying(error, Duration.seconds(1))
   }) as Effect.Effect<never, RunnerError | Projecting.FromNewerProgram>
@@ -561,6 +565,13 @@ const toRunnerError = (name: string, error: unknown): RunnerError =>
     ? (error as RunnerError)
     : new RecorderFailure({ operation: `run projection "${name}"`, reason: messageOf(error), cause: error })
 
+/** Two of one name would keep one view up in turns, each with what its own handlers make of the events. */
+const definedTwice = ({ name, version }: Projection.Any): RecorderFailure =>
+  new RecorderFailure({
+    operation: `run projection "${name}"`,
+    reason: `another runner in this process has a version ${version} of that name that is defined otherwise: give one of them another name, or a higher version if it is to take the other's place`
+  })
+
 /** How fast a projection catches up, and how long it is going to take. */
 const makePace = (start: Position | undefined, began: number) => {
   let events = 0
@@ -596,21 +607,31 @@ export const make = <K extends View.Any, R>(
     const { attributes, release } = yield* Metrics.labelsOf(projection)
     const report = Metrics.reportingState(attributes)
     const set = (next: State) => Effect.andThen(SubscriptionRef.set(state, next), report(next._tag))
-    const fiber = yield* runWith(projection as Projection.Any, options, attributes, set, end).pipe(
-      Effect.catchDefect((defect) => Effect.fail(toRunnerError(projection.name, defect))),
+    const { name, version } = projection
+    const local = store.local(name)
+    const removed = local.addRunner(version, projection.compiled.source())
+    const working = runWith(projection as Projection.Any, options, attributes, set, end)
+    const fiber = yield* (removed === undefined ? Effect.fail(definedTwice(projection)) : working).pipe(
+      Effect.catchDefect((defect) => Effect.fail(toRunnerError(name, defect))),
       Effect.onExit((exit) => {
         if (Exit.isSuccess(exit)) return Effect.void
         if (Cause.hasInterruptsOnly(exit.cause)) return set({ _tag: "Stopped", error: "interrupted" })
-        const error = toRunnerError(projection.name, Cause.squash(exit.cause))
-        const local = store.local(projection.name)
-        local.stopped.set(projection.version, error.message)
-        local.growth.notify()
+        const error = toRunnerError(name, Cause.squash(exit.cause))
+        if (removed !== undefined) {
+          local.stopped.set(version, error.message)
+          local.growth.notify()
+        }
         return Effect.andThen(
           set({ _tag: "Stopped", error }),
-          Effect.logError(`projection "${projection.name}" has stopped: ${error.message}`)
+          Effect.logError(`projection "${name}" has stopped: ${error.message}`)
         )
       }),
-      Effect.ensuring(release),
+      Effect.ensuring(
+        Effect.andThen(
+          release,
+          Effect.sync(() => removed?.())
+        )
+      ),
       Effect.forkScoped({ startImmediately: true })
     )
     return { state, join: Fiber.join(fiber) }

@@ -18,6 +18,11 @@ export interface Local {
   readonly stopped: Map<number, string>
   /** On what event of a version a handler in this process fails, and why; until it does not. */
   readonly blocked: Map<number, string>
+  /**
+   * Adds a runner of a version, as it is defined, and answers what removes it; `undefined` where one runs that is defined
+   * otherwise.
+   */
+  readonly addRunner: (version: number, source: string) => (() => void) | undefined
 }
 
 /** One for each projection. */
@@ -29,6 +34,7 @@ export const makeLocals = (): ((projection: string) => Local) => {
     const positions = new Map<number, Position>()
     const stopped = new Map<number, string>()
     const blocked = new Map<number, string>()
+    const runners = new Map<number, { readonly source: string; count: number }>()
     const growth = makeGrowth()
     const upheaval = makeGrowth()
     const made: Local = {
@@ -52,7 +58,16 @@ export const makeLocals = (): ((projection: string) => Local) => {
         upheaval.notify()
       },
       stopped,
-      blocked
+      blocked,
+      addRunner: (version, source) => {
+        const running = runners.get(version) ?? { source, count: 0 }
+        if (running.source !== source) return undefined
+        runners.set(version, running)
+        running.count++
+        return () => {
+          if (--running.count === 0) runners.delete(version)
+        }
+      }
     }
     locals.set(projection, made)
     return made
