@@ -1,6 +1,13 @@
 import { SqlError } from "effect/sql"
 import { isOutage } from "./sqlState.ts"
 
+/** Whether a statement took longer than the server lets it, which is its own doing: it would do so again. */
+const isOwnTimeout = (error: object): boolean =>
+  "code" in error &&
+  error.code === "57014" &&
+  "message" in error &&
+  String(error.message).includes("due to statement timeout")
+
 /** Whether a failure is none of the work's own: what it needs can't be reached, or is held by another, for now. */
 const isPassing = (error: unknown): boolean =>
   SqlError.isSqlError(error)
@@ -17,10 +24,16 @@ const isDatabaseOutage = (error: object): boolean => {
 
 /** Whether what failed passes by itself, or comes from what does: handlers wrap what their database fails with. */
 export const passesByItself = (error: unknown): boolean => {
+  for (const each of chainOf(error)) if (isOwnTimeout(each)) return false
+  for (const each of chainOf(error)) if (isPassing(each) || isDatabaseOutage(each)) return true
+  return false
+}
+
+/** An error and what it comes from. */
+function* chainOf(error: unknown): Generator<object> {
   let each = error
   for (let depth = 0; depth < 10 && typeof each === "object" && each !== null; depth++) {
-    if (isPassing(each) || isDatabaseOutage(each)) return true
+    yield each
     each = "cause" in each ? each.cause : undefined
   }
-  return false
 }
