@@ -180,6 +180,8 @@ export interface Compiled {
   /** Handles events, all of them handled ones. */
   readonly handle: (events: ReadonlyArray<AnyRecorded>, view: unknown) => Effect.Effect<unknown, unknown, unknown>
   readonly setup: (view: unknown) => Effect.Effect<unknown, RecorderError, unknown>
+  /** How the definition is written, which tells two projections of one name apart. */
+  readonly source: () => string
 }
 
 /** The services that a projection's handlers ask for, besides what their view provides. */

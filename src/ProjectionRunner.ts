@@ -32,16 +32,34 @@
  * ```
  */
 import type { Scope } from "effect"
-import { Cause, Clock, Duration, Effect, Exit, Fiber, Layer, Metric, Schedule, Stream, SubscriptionRef } from "effect"
+import {
+  Cause,
+  Clock,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Pull,
+  Schedule,
+  Stream,
+  SubscriptionRef
+} from "effect"
 import type {
   FollowError,
-  ProjectionFailed,
   ProjectionModeChanged,
   ProjectionRemoved,
   ProjectionSuperseded,
   TrackingConflict
 } from "./EventSourcingError.ts"
-import { PositionBeyondHead, RecorderFailure, UpstreamBehind, UpstreamChanged } from "./EventSourcingError.ts"
+import {
+  PositionBeyondHead,
+  ProjectionFailed,
+  RecorderFailure,
+  UpstreamBehind,
+  UpstreamChanged
+} from "./EventSourcingError.ts"
 import { EventStore } from "./EventStore.ts"
 import { reconnect } from "./internal/follow.ts"
 import { keyOf } from "./internal/keyOf.ts"
@@ -63,6 +81,7 @@ import type { StoredBatch } from "./Subscription.ts"
 import { Subscription } from "./Subscription.ts"
 import type * as View from "./View.ts"
 import type * as ViewStores from "./ViewStore.ts"
+import type { Progress } from "./ViewStore.ts"
 
 /** What a runner is doing. */
 export type State =
@@ -95,6 +114,16 @@ export type State =
       readonly attempts: number
       readonly nextAttempt: number
     }
+  /** Handlers have had these events for longer than `slowAfter`: they work on, or never come back. */
+  | {
+      readonly _tag: "Slow"
+      /** The first event that they have. */
+      readonly event: BlockedOn
+      /** How many they have. */
+      readonly events: number
+      /** In milliseconds since the epoch. */
+      readonly since: number
+    }
   /** It works no more; why. */
   | { readonly _tag: "Stopped"; readonly error: RunnerError | "interrupted" }
 
@@ -110,17 +139,28 @@ export type RunnerError =
 /** How a projection is run. */
 export interface Options {
   /**
-   * When an event is tried again on which a handler fails. Default: 5 times, after 100 ms, 200 ms, 400 ms, 800 ms and 1.6 s.
-   * It is what a database does for a while (connections, locks, deadlocks) that is tried again without end instead.
+   * When an event is tried again on which a handler fails; the schedule's input is what it failed with. Default: 5 times,
+   * after 100 ms, 200 ms, 400 ms, 800 ms and 1.6 s. Side effects (`Projection.atLeastOnce`), whose other side may be away
+   * for any time, are tried again without end, after 100 ms and then twice the last pause up to a minute: the runner is
+   * `Blocked` meanwhile.
+   * It is what a database does for a while (connections, locks, deadlocks) that is tried again without end in any case.
    */
   readonly retry?: Schedule.Schedule<unknown>
   /**
-   * What becomes of an event that has failed as often as that: the runner stops at it (`stop`, the default), or it is set aside
+   * What becomes of an event when `retry` has come to its end: the runner stops at it (`stop`, the default), or it is set aside
    * and the runner goes on; what comes behind it in its stream is set aside, too. See `Projection.replay`.
+   *
+   * An event whose type or schema version is not known here is never set aside, since a newer program wrote it: before each
+   * new attempt the runner gives its lease up, so that one of that program takes it.
    */
   readonly onFailure?: "stop" | "set-aside"
   /** The most events in a transaction, from 1 to 512. Default 512. When it is live it is what comes, mostly one. */
   readonly maxBatch?: number
+  /**
+   * When handlers that have not come back are told of, by the state `Slow` and a warning in the log. Nothing is done about
+   * them: give what they call a timeout. From 1 ms, or `Infinity`; default 10 seconds.
+   */
+  readonly slowAfter?: Duration.Input
   /** How long the lease is taken for; when a process dies, another takes over after that. From 100 ms; default 5 seconds. */
   readonly lease?: Duration.Input
   /** Decides who of several runners works. Default: by a lease in the view's database. */
@@ -143,10 +183,19 @@ export type Services<K extends View.Any, R> =
   | ViewStores.Of<K>
   | Projection.HandlerServices<K, R>
 
-const defaultRetry = Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 5 }))
+const defaultRetry: Readonly<Record<Projection.Delivery, Schedule.Schedule<unknown>>> = {
+  "exactly-once": Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 5 })),
+  "at-least-once": Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 minute")])
+}
 
 /** How long tracking may stay behind events that are none of the projection's, in milliseconds. */
 const CATCH_UP = 100
+
+/** How often a runner that does not get on measures by how much it is behind, in milliseconds. */
+const MEASURE = 1000
+
+/** How often it is tried to come past an event of a newer program, where `retry` says no more, in milliseconds. */
+const NEWER = 10_000
 
 /** How often a runner looks whether its view is still the one that it left, in milliseconds. */
 const CHECK = 1000
@@ -154,14 +203,19 @@ const CHECK = 1000
 const runWith = Effect.fnUntraced(function* (
   projection: Projection.Any,
   options: Options,
-  set: (next: State) => Effect.Effect<void>,
+  attributes: Metric.Metric.AttributeSet,
+  tell: (next: State) => Effect.Effect<void>,
   endAtStart: End | undefined
 ): Effect.fn.Return<never, RunnerError, Recorder | EventStore | Subscription> {
   const { name } = projection
   const operation = `run projection "${name}"`
-  const { maxBatch = 512 } = options
+  const { maxBatch = 512, onFailure = "stop", retry = defaultRetry[projection.delivery] } = options
   yield* checkCount(operation, "maxBatch", maxBatch, 1)
   const leaseMillis = yield* milliseconds(operation, "lease", options.lease ?? "5 seconds", { least: 100 })
+  const slowAfter = yield* milliseconds(operation, "slowAfter", options.slowAfter ?? "10 seconds", {
+    least: 1,
+    endless: true
+  })
   const recorder = yield* Recorder
   const subscription = yield* Subscription
   const decode = (yield* EventStore).decode(projection.aggregates)
@@ -171,7 +225,6 @@ const runWith = Effect.fnUntraced(function* (
   local.stopped.delete(key.version)
   local.blocked.delete(key.version)
   const ownership = options.ownership ?? Ownership.lease(store, leaseMillis)
-  const attributes = Metrics.attributesOf(projection)
   const lagPositions = Metric.withAttributes(Metrics.lagPositions, attributes)
   const lagSeconds = Metric.withAttributes(Metrics.lagSeconds, attributes)
   const retries = Metric.withAttributes(Metrics.retries, attributes)
@@ -181,20 +234,36 @@ const runWith = Effect.fnUntraced(function* (
 
   /** Whether the view has been there: if it is gone then, somebody has removed it, and it is not to be made again. */
   let existing = false
-  const look = Effect.ignore(
+  const noteExisting = Effect.ignore(
     Effect.map(store.versions(key), (versions) => {
       existing ||= versions.some(({ version }) => version === key.version)
     })
   )
 
+  let current: State = { _tag: "Starting" }
+  const set = (next: State) => {
+    current = next
+    return tell(next)
+  }
+  let isStandbyTold = false
+  /** What works on the batches, while this runner is the owner. */
+  let working: Projecting.Processor | undefined
+
+  /** How often it was tried in vain since an attempt succeeded. */
   let attempts = 0
+  let failure: State | undefined
   const retrying = (cause: unknown, delay: Duration.Duration) =>
     Effect.gen(function* () {
       attempts++
       const nextAttempt = (yield* Clock.currentTimeMillis) + Duration.toMillis(delay)
       yield* Metric.update(retries, 1)
-      yield* set({ _tag: "Retrying", cause, attempts, nextAttempt })
+      failure = { _tag: "Retrying", cause, attempts, nextAttempt }
+      yield* set(failure)
     })
+  const succeeded = Effect.sync(() => {
+    attempts = 0
+    failure = undefined
+  })
 
   const names = projection.aggregates.map((aggregate) => aggregate.name)
   const upstreamChanged = (position: Position, { reason, agreed }: Upstream.Changed) =>
@@ -253,21 +322,20 @@ const runWith = Effect.fnUntraced(function* (
   /** One stretch of work, from where the tracking is, until something fails. */
   const stretch = Effect.gen(function* () {
     /** What the projection itself does, to be told again when its log is back. */
-    let shown: State = { _tag: "Starting" }
+    let shown: State = failure ?? { _tag: "Starting" }
     /** That its log can't be reached, while it can't. */
     let cutOff: State | undefined
     const show = (next: State) => {
       shown = next
       return set(next._tag === "Blocked" ? next : (cutOff ?? next))
     }
-    yield* show(shown)
+    if (failure === undefined) yield* show(shown)
     const progress = yield* openLevel
     let isBuilding = progress.status === "building"
     const processor = yield* Projecting.make(
       {
-        ...{ projection, key, store, decode, maxBatch },
-        retry: options.retry ?? defaultRetry,
-        onFailure: options.onFailure ?? "stop",
+        ...{ projection, key, attributes, store, decode, maxBatch },
+        ...{ retry, onFailure },
         onBlocked: (event, cause, tries, nextAttempt) => {
           local.blocked.set(
             key.version,
@@ -279,6 +347,7 @@ const runWith = Effect.fnUntraced(function* (
       progress.position,
       progress.seen
     )
+    working = processor
     /** Whether the log was away, so that it may be another when it is back. */
     let wasAway = false
     /** States are told in their own time, and may be told after a batch that was read later. */
@@ -315,7 +384,7 @@ const runWith = Effect.fnUntraced(function* (
     })
 
     const report = Effect.fnUntraced(function* ({ notifications, caughtUp, head }: StoredBatch) {
-      attempts = 0
+      yield* succeeded
       const now = yield* Clock.currentTimeMillis
       const position = processor.position()
       const last = notifications[notifications.length - 1]
@@ -356,6 +425,8 @@ const runWith = Effect.fnUntraced(function* (
               yield* processor.catchUp
               yield* promote
             }
+            // an attempt has succeeded when the view could be written to
+            if (failure !== undefined) yield* processor.catchUp
             idle = true
             yield* report(batch)
           })
@@ -368,6 +439,23 @@ const runWith = Effect.fnUntraced(function* (
       idle = false
       yield* processor.catchUp
     }).pipe(Effect.forever)
+    // a fiber of its own: what is slow may be all that the others wait for
+    const timing = Effect.gen(function* () {
+      let told: Projecting.InHand | undefined
+      while (true) {
+        yield* Effect.sleep(Math.min(Math.max(slowAfter / 4, 1), CHECK))
+        const inHand = processor.inHand()
+        if (inHand === undefined || inHand === told) continue
+        const took = (yield* Clock.currentTimeMillis) - inHand.since
+        if (took < slowAfter) continue
+        told = inHand
+        const { stream, version, type } = inHand.event
+        const reason = `handlers have had ${inHand.events} events for ${took} ms, the first of them event ${version} of stream "${stream}" (${type})`
+        local.blocked.set(key.version, reason)
+        yield* Effect.logWarning(`projection "${name}" is slow: ${reason}`)
+        yield* show({ _tag: "Slow", ...inHand })
+      }
+    })
     // a reset, or another version's switch, is nothing that the log would tell of
     const checking = Effect.gen(function* () {
       const seen = local.upheaval.current()
@@ -378,14 +466,18 @@ const runWith = Effect.fnUntraced(function* (
     }).pipe(Effect.forever)
     return yield* Effect.raceFirst(
       Effect.andThen(following, Effect.die(new Error("a subscription ended without an error"))),
-      Effect.raceFirst(trailing, checking)
+      Effect.raceFirst(
+        Effect.raceFirst(trailing, checking),
+        slowAfter === Number.POSITIVE_INFINITY ? Effect.never : timing
+      )
     )
   })
 
   const isTransient = (
-    error: RunnerError | FollowError | TrackingConflict
+    error: RunnerError | FollowError | TrackingConflict | Projecting.FromNewerProgram
   ): error is Exclude<FollowError, RecorderFailure> | TrackingConflict =>
-    error._tag === "RecorderUnavailable" || error._tag === "TrackingConflict" || error._tag === "PositionBeyondHead"
+    !(error instanceof Projecting.FromNewerProgram) &&
+    (error._tag === "RecorderUnavailable" || error._tag === "TrackingConflict" || error._tag === "PositionBeyondHead")
 
   const work = Effect.gen(function* () {
     let step = yield* Schedule.toStep(reconnect)
@@ -393,7 +485,7 @@ const runWith = Effect.fnUntraced(function* (
       const cause = yield* Effect.flip(Effect.sandbox(stretch))
       const error = Cause.findErrorOption(cause)
       if (error._tag === "None" || !isTransient(error.value)) {
-        return yield* Effect.failCause(cause as Cause.Cause<RunnerError>)
+        return yield* Effect.failCause(cause as Cause.Cause<RunnerError | Projecting.FromNewerProgram>)
       }
       // it has worked in between: the pauses begin anew
       if (attempts === 0) step = yield* Schedule.toStep(reconnect)
@@ -404,11 +496,88 @@ const runWith = Effect.fnUntraced(function* (
     }
   })
 
-  yield* look
-  return yield* ownership.whileOwner(key, work as never, {
-    onStandby: Effect.andThen(look, set({ _tag: "Standby" })),
+  yield* noteExisting
+  const owned = ownership.whileOwner(key, work, {
+    onStandby: Effect.andThen(
+      noteExisting,
+      Effect.suspend(() => {
+        // that is the other's now
+        local.blocked.delete(key.version)
+        working = undefined
+        const told = isStandbyTold
+        isStandbyTold = true
+        const saying = Effect.logInfo(`projection "${name}" stands by: another runner of version ${key.version} works`)
+        return Effect.andThen(succeeded, Effect.andThen(set({ _tag: "Standby" }), told ? Effect.void : saying))
+      })
+    ),
     onUnavailable: (error) => retrying(error, Duration.seconds(1))
-  }) as Effect.Effect<never, RunnerError>
+  }) as Effect.Effect<never, RunnerError | Projecting.FromNewerProgram>
+  /** How often it was tried in vain to come past an event of a newer program, and when it is to be tried again. */
+  let vain = { position: undefined as Position | undefined, times: 0, step: yield* Schedule.toStep(retry) }
+  const running = Effect.gen(function* (): Effect.fn.Return<never, RunnerError> {
+    while (true) {
+      const ended = yield* Effect.flip(owned)
+      if (!(ended instanceof Projecting.FromNewerProgram)) return yield* Effect.fail(ended)
+      const { event, cause } = ended
+      if (vain.position !== event.position) {
+        vain = { position: event.position, times: 0, step: yield* Schedule.toStep(retry) }
+      }
+      vain.times++
+      yield* Metric.update(retries, 1)
+      const now = yield* Clock.currentTimeMillis
+      const next = yield* Pull.catchDone(
+        Effect.map(vain.step(now, cause), ([, delay]) => Duration.toMillis(delay)),
+        () => Effect.succeed(undefined)
+      )
+      if (next === undefined && onFailure === "stop") {
+        return yield* new ProjectionFailed({ projection: name, ...event, attempts: vain.times, cause })
+      }
+      // time for those who stand by to look
+      const delay = Math.max(next ?? NEWER, 2 * Math.min(leaseMillis / 4, 1000))
+      const reason = `event ${event.version} of stream "${event.stream}" (${event.type}) is of a newer program: ${messageOf(cause)}`
+      yield* Effect.logWarning(`projection "${name}" gives its lease up: ${reason}`)
+      local.blocked.set(key.version, reason)
+      yield* set({ _tag: "Blocked", event, cause, attempts: vain.times, nextAttempt: now + delay })
+      yield* Effect.sleep(delay)
+    }
+  })
+
+  /** Whether the batches that come tell by how much it is behind. */
+  const isTold = (now: number) =>
+    (current._tag === "Live" || current._tag === "CatchingUp") && now - (working?.inHand()?.since ?? now) < MEASURE
+  /** When the lag was known last, and what it was, in milliseconds. */
+  let known = { at: yield* Clock.currentTimeMillis, lag: 0 }
+  const filter = { categories: projection.aggregates.map((aggregate) => aggregate.name) }
+  const look = Effect.gen(function* () {
+    const mine = (all: ReadonlyArray<Progress>) => all.find(({ version }) => version === key.version)?.position
+    const position = working === undefined ? mine(yield* store.versions(key)) : working.position()
+    const head = yield* recorder.head
+    if (head === undefined || (position !== undefined && position >= head)) return { positions: 0, next: undefined }
+    const [next] = yield* recorder.readAll({ after: position, filter, limit: 1 })
+    return { positions: next === undefined ? 0 : Number(head - (position ?? 0n)), next }
+  })
+  /** By how much it is behind, while it does not get on; for as long as that can't be found out, it grows with time. */
+  const measuring = Effect.gen(function* () {
+    while (true) {
+      yield* Effect.sleep(current._tag === "Standby" ? 5 * MEASURE : MEASURE)
+      if (isTold(yield* Clock.currentTimeMillis)) {
+        known = { at: yield* Clock.currentTimeMillis, lag: 0 }
+        continue
+      }
+      const found = yield* Effect.option(Effect.timeout(look, MEASURE))
+      const now = yield* Clock.currentTimeMillis
+      if (isTold(now)) continue
+      if (found._tag === "None") {
+        yield* Metric.update(lagSeconds, (known.lag + now - known.at) / 1000)
+        continue
+      }
+      const { positions, next } = found.value
+      known = { at: now, lag: next === undefined ? 0 : Math.max(now - next.recordedAt, 0) }
+      yield* Metric.update(lagPositions, positions)
+      yield* Metric.update(lagSeconds, known.lag / 1000)
+    }
+  })
+  return yield* Effect.raceFirst(running, measuring)
 })
 
 const isSame = (some: ReadonlyArray<string>, others: ReadonlyArray<string>): boolean =>
@@ -419,6 +588,13 @@ const toRunnerError = (name: string, error: unknown): RunnerError =>
   error instanceof Error && "_tag" in error
     ? (error as RunnerError)
     : new RecorderFailure({ operation: `run projection "${name}"`, reason: messageOf(error), cause: error })
+
+/** Two of one name would keep one view up in turns, each with what its own handlers make of the events. */
+const definedTwice = ({ name, version }: Projection.Any): RecorderFailure =>
+  new RecorderFailure({
+    operation: `run projection "${name}"`,
+    reason: `another runner in this process has a version ${version} of that name that is defined otherwise: give one of them another name, or a higher version if it is to take the other's place`
+  })
 
 /** How fast a projection catches up, and how long it is going to take. */
 const makePace = (start: Position | undefined, began: number) => {
@@ -442,8 +618,6 @@ export const make = <K extends View.Any, R>(
 ): Effect.Effect<ProjectionRunner, never, Scope.Scope | Services<K, R>> =>
   Effect.gen(function* () {
     const state = yield* SubscriptionRef.make<State>({ _tag: "Starting" })
-    const report = Metrics.reportingState(Metrics.attributesOf(projection))
-    const set = (next: State) => Effect.andThen(SubscriptionRef.set(state, next), report(next._tag))
     const store = yield* storeOf(projection)
     // what is recorded after this has returned is not left out
     const end: End | undefined =
@@ -454,20 +628,34 @@ export const make = <K extends View.Any, R>(
             Effect.orElseSucceed(() => undefined)
           )
         : undefined
-    const fiber = yield* runWith(projection as Projection.Any, options, set, end).pipe(
-      Effect.catchDefect((defect) => Effect.fail(toRunnerError(projection.name, defect))),
+    const { attributes, release } = yield* Metrics.labelsOf(projection)
+    const report = Metrics.reportingState(attributes)
+    const set = (next: State) => Effect.andThen(SubscriptionRef.set(state, next), report(next._tag))
+    const { name, version } = projection
+    const local = store.local(name)
+    const removed = local.addRunner(version, projection.compiled.source())
+    const working = runWith(projection as Projection.Any, options, attributes, set, end)
+    const fiber = yield* (removed === undefined ? Effect.fail(definedTwice(projection)) : working).pipe(
+      Effect.catchDefect((defect) => Effect.fail(toRunnerError(name, defect))),
       Effect.onExit((exit) => {
         if (Exit.isSuccess(exit)) return Effect.void
         if (Cause.hasInterruptsOnly(exit.cause)) return set({ _tag: "Stopped", error: "interrupted" })
-        const error = toRunnerError(projection.name, Cause.squash(exit.cause))
-        const local = store.local(projection.name)
-        local.stopped.set(projection.version, error.message)
-        local.growth.notify()
+        const error = toRunnerError(name, Cause.squash(exit.cause))
+        if (removed !== undefined) {
+          local.stopped.set(version, error.message)
+          local.growth.notify()
+        }
         return Effect.andThen(
           set({ _tag: "Stopped", error }),
-          Effect.logError(`projection "${projection.name}" has stopped: ${error.message}`)
+          Effect.logError(`projection "${name}" has stopped: ${error.message}`)
         )
       }),
+      Effect.ensuring(
+        Effect.andThen(
+          release,
+          Effect.sync(() => removed?.())
+        )
+      ),
       Effect.forkScoped({ startImmediately: true })
     )
     return { state, join: Fiber.join(fiber) }

@@ -9,8 +9,11 @@ import { messageOf } from "./messageOf.ts"
 export const causeText = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
   const error = Cause.squash(cause)
-  return SqlError.isSqlError(error) ? kindOf(error) : messageOf(error).slice(0, 2000)
+  return SqlError.isSqlError(error) ? kindOf(error) : keepable(messageOf(error).slice(0, 2000))
 }
+
+/** PostgreSQL has no NUL in a text, and nobody has half of a surrogate pair: their signs are kept in their places. */
+const keepable = (text: string): string => text.replaceAll("\0", "\u2400").toWellFormed()
 
 const kindOf = ({ reason }: SqlError.SqlError): string => {
   const { cause } = reason

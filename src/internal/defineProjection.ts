@@ -57,14 +57,22 @@ export const handlersOf = (name: string, aggregates: ReadonlyArray<Aggregate.Any
   }
 }
 
+/** What a definition is written like: two of one name that are written otherwise are two projections. */
+const sourceOf = (definition: Definition): string =>
+  JSON.stringify(definition, (key, value: unknown) => {
+    if (key === "aggregates") return definition.aggregates.map((aggregate) => aggregate.name)
+    return typeof value === "function" || typeof value === "bigint" ? String(value) : value
+  })
+
 /** Checks a definition, and throws where it can't be. */
 export const build = (
   name: string,
-  { version = 1, aggregates, view, from }: Definition,
+  definition: Definition,
   mode: Mode,
   delivery: Projection.Delivery,
-  compiled: Omit<Projection.Compiled, "setup">
+  compiled: Omit<Projection.Compiled, "setup" | "source">
 ): Omit<Projection.Any, "~types"> => {
+  const { version = 1, aggregates, view, from } = definition
   if (!/^[a-z][a-z0-9_]{0,39}$/.test(name)) {
     throw new Error(`projection "${name}": a name is 1 to 40 lower-case letters, digits and "_", a letter first`)
   }
@@ -87,6 +95,7 @@ export const build = (
     ...{ name, version, aggregates, view, mode, delivery, from },
     compiled: {
       ...compiled,
+      source: () => sourceOf(definition),
       // what is thrown is a failure as any other
       handle: (events, memoryOrSql) => Effect.suspend(() => compiled.handle(events, memoryOrSql)),
       setup: (memoryOrSql) =>

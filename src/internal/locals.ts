@@ -19,6 +19,11 @@ export interface Local {
   readonly stopped: Map<number, string>
   /** On what event of a version a handler in this process fails, and why; until it does not. */
   readonly blocked: Map<number, string>
+  /**
+   * Adds a runner of a version, as it is defined, and answers what removes it; `undefined` where one runs that is defined
+   * otherwise.
+   */
+  readonly addRunner: (version: number, source: string) => (() => void) | undefined
   /** Versions that are read here and are not as far as another. */
   readonly stale: Map<number, Stale>
 }
@@ -32,6 +37,7 @@ export const makeLocals = (): ((projection: string) => Local) => {
     const positions = new Map<number, Position>()
     const stopped = new Map<number, string>()
     const blocked = new Map<number, string>()
+    const runners = new Map<number, { readonly source: string; count: number }>()
     const growth = makeGrowth()
     const upheaval = makeGrowth()
     const made: Local = {
@@ -56,6 +62,15 @@ export const makeLocals = (): ((projection: string) => Local) => {
       },
       stopped,
       blocked,
+      addRunner: (version, source) => {
+        const running = runners.get(version) ?? { source, count: 0 }
+        if (running.source !== source) return undefined
+        runners.set(version, running)
+        running.count++
+        return () => {
+          if (--running.count === 0) runners.delete(version)
+        }
+      },
       stale: new Map()
     }
     locals.set(projection, made)

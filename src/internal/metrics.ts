@@ -32,11 +32,11 @@ export const lagPositions = gauge(
   "positions between the end of the log and what a projection has processed"
 )
 
-/** How old the event is that was processed last, by `projection`. */
+/** How old the event is that was processed last, or is to be next, by `projection`. */
 export const lagSeconds = gauge(
   "projection_lag_seconds",
   "s",
-  "age of the event that a projection has processed last, 0 when it has come to the end"
+  "age of the event that a projection has processed last, or that it is held up before; 0 when it has come to the end"
 )
 
 /** What a runner is doing, by `projection`, `version` and `state`: 1 for that, 0 for what it did before. */
@@ -46,19 +46,67 @@ const state = gauge(
   "1 for the state that a projection's runner is in, 0 for those that it has left"
 )
 
+/** What is known of the runners of a registry, by their attributes. */
+interface Runners {
+  /** The state that each was in last, so that one state is at 1 whoever follows. */
+  readonly last: Map<string, string>
+  /** The numbers that are taken, of runners that share a name. */
+  readonly taken: Map<string, Set<number>>
+}
+
+const runners = new WeakMap<Metric.MetricRegistry, Runners>()
+
+/** Those of the registry and the metric attributes of this scope. */
+const runnersHere = Effect.contextWith((context: Context.Context<never>) => {
+  const registry = Context.get(context, Metric.MetricRegistry)
+  const found = runners.get(registry) ?? { last: new Map(), taken: new Map() }
+  runners.set(registry, found)
+  return Effect.succeed({ ...found, keyOf: keyIn(Context.get(context, Metric.CurrentMetricAttributes)) })
+})
+
+const keyIn = (outer: Metric.Metric.AttributeSet) => (attributes: Metric.Metric.AttributeSet) =>
+  JSON.stringify([outer, attributes].map((set) => Object.entries(set).sort(([a], [b]) => (a < b ? -1 : 1))))
+
 /** Tells in which state a runner is. */
 export const reportingState = (attributes: Metric.Metric.AttributeSet) => {
-  let last: string | undefined
   const update = (name: string, value: number) =>
     Metric.update(Metric.withAttributes(state, { ...attributes, state: name }), value)
   return (next: string): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      const left = last
+    Effect.flatMap(runnersHere, ({ last, keyOf }) => {
+      const key = keyOf(attributes)
+      const left = last.get(key)
       if (left === next) return Effect.void
-      last = next
+      last.set(key, next)
       return left === undefined ? update(next, 1) : Effect.andThen(update(left, 0), update(next, 1))
     })
 }
+
+/** What a runner is told by in metrics, while it runs. */
+export interface Labels {
+  readonly attributes: Metric.Metric.AttributeSet
+  readonly release: Effect.Effect<void>
+}
+
+/**
+ * The attributes of a runner: the name and the version, and where others in this process share them, as those of several
+ * tenants do, a number from 2 on as `runner`.
+ */
+export const labelsOf = (projection: Parameters<typeof attributesOf>[0]): Effect.Effect<Labels> =>
+  Effect.map(runnersHere, ({ taken, keyOf }) => {
+    const attributes = attributesOf(projection)
+    const key = keyOf(attributes)
+    const numbers = taken.get(key) ?? new Set()
+    taken.set(key, numbers)
+    let number = 1
+    while (numbers.has(number)) number++
+    numbers.add(number)
+    return {
+      attributes: number === 1 ? attributes : { ...attributes, runner: `${number}` },
+      release: Effect.sync(() => {
+        numbers.delete(number)
+      })
+    }
+  })
 
 /** What tells the runners of projections apart. */
 export const attributesOf = ({ name, version }: { readonly name: string; readonly version: number }) => ({

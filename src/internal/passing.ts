@@ -1,4 +1,12 @@
 import { SqlError } from "effect/sql"
+import { isOutage } from "./sqlState.ts"
+
+/** Whether a statement took longer than the server lets it, which is its own doing: it would do so again. */
+const isOwnTimeout = (error: object): boolean =>
+  "code" in error &&
+  error.code === "57014" &&
+  "message" in error &&
+  String(error.message).includes("due to statement timeout")
 
 /** Whether a failure is none of the work's own: what it needs can't be reached, or is held by another, for now. */
 const isPassing = (error: unknown): boolean =>
@@ -6,24 +14,26 @@ const isPassing = (error: unknown): boolean =>
     ? error.isRetryable
     : typeof error === "object" && error !== null && "_tag" in error && error._tag === "RecorderUnavailable"
 
-/** What PostgreSQL is in for a while, and what its client does not tell apart: it ends, it begins, it has no room. */
-const PASSING_STATES: ReadonlySet<unknown> = new Set([
-  "25P03",
-  "25P04",
-  "53200",
-  "53300",
-  "57P01",
-  "57P02",
-  "57P03",
-  "57P05"
-])
+/** SQLite has no memory, no disk that works, no room, or no handle (https://www.sqlite.org/rescode.html). */
+const SQLITE_OUTAGES: ReadonlySet<number> = new Set([7, 10, 13, 14])
+
+const isDatabaseOutage = (error: object): boolean => {
+  if ("errcode" in error && typeof error.errcode === "number") return SQLITE_OUTAGES.has(error.errcode & 0xff)
+  return "code" in error && typeof error.code === "string" && isOutage(error.code)
+}
 
 /** Whether what failed passes by itself, or comes from what does: handlers wrap what their database fails with. */
 export const passesByItself = (error: unknown): boolean => {
+  for (const each of chainOf(error)) if (isOwnTimeout(each)) return false
+  for (const each of chainOf(error)) if (isPassing(each) || isDatabaseOutage(each)) return true
+  return false
+}
+
+/** An error and what it comes from. */
+function* chainOf(error: unknown): Generator<object> {
   let each = error
   for (let depth = 0; depth < 10 && typeof each === "object" && each !== null; depth++) {
-    if (isPassing(each) || ("code" in each && PASSING_STATES.has(each.code))) return true
+    yield each
     each = "cause" in each ? each.cause : undefined
   }
-  return false
 }

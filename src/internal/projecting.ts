@@ -31,6 +31,19 @@ class HandlerFailed {
 /** Nothing of a stream is set aside any more. */
 class Replayed {}
 
+/**
+ * An event whose type, or whose version of it, this program does not know: a newer one wrote it, and is the one to handle
+ * it. Nothing is wrong with the event, so that it is never set aside for it.
+ */
+export class FromNewerProgram {
+  readonly event: BlockedOn
+  readonly cause: unknown
+  constructor(event: BlockedOn, cause: unknown) {
+    this.event = event
+    this.cause = cause
+  }
+}
+
 /** An event on which a handler fails. */
 export interface BlockedOn {
   readonly position: Position
@@ -43,6 +56,8 @@ export interface BlockedOn {
 export interface Processing {
   readonly projection: Projection.Any
   readonly key: Tracking.Key
+  /** What the metrics of its runner have. */
+  readonly attributes: Metric.Metric.AttributeSet
   readonly store: ViewStore<unknown, never>
   readonly decode: (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<AnyRecorded>, ReadError>
   /** Events in a transaction at most. */
@@ -52,14 +67,26 @@ export interface Processing {
   readonly onBlocked: (event: BlockedOn, cause: unknown, attempts: number, nextAttempt: number) => Effect.Effect<void>
 }
 
+/** What the handlers have been given and have not done yet. */
+export interface InHand {
+  /** In milliseconds since the epoch. */
+  readonly since: number
+  /** The first of them. */
+  readonly event: BlockedOn
+  /** How many there are. */
+  readonly events: number
+}
+
 /** What ends the processing of a batch. */
-export type ProcessError = ProjectionFailed | ProjectionSuperseded | TrackingConflict | RecorderError
+export type ProcessError = FromNewerProgram | ProjectionFailed | ProjectionSuperseded | TrackingConflict | RecorderError
 
 /** The projection's hold on its tracking. */
 export interface Processor {
   readonly position: () => Position | undefined
   /** What was seen of the log, also past the position; `undefined` before the first batch. */
   readonly seen: () => Seen | undefined
+  /** What the handlers have, if anything. */
+  readonly inHand: () => InHand | undefined
   /** Takes the handled events of a batch into the view. */
   readonly process: (batch: StoredBatch) => Effect.Effect<void, ProcessError>
   /** Fails where the tracking is not where it was left: the view was reset, or another version has taken its place. */
@@ -70,13 +97,12 @@ export interface Processor {
 
 /** Begins after a position, up to which the view has seen its log. */
 export const make = Effect.fnUntraced(function* (
-  { projection, key, store, decode, maxBatch, retry, onFailure, onBlocked }: Processing,
+  { projection, key, attributes, store, decode, maxBatch, retry, onFailure, onBlocked }: Processing,
   start: Position | undefined,
   seenAtStart: Seen | undefined
 ): Effect.fn.Return<Processor, RecorderError> {
   const { compiled, name, delivery } = projection
   const aggregateOf = aggregateFinder(projection.aggregates)
-  const attributes = Metrics.attributesOf(projection)
   const projected = Metric.withAttributes(Metrics.projected, attributes)
   const retries = Metric.withAttributes(Metrics.retries, attributes)
   const asides = Metric.withAttributes(Metrics.setAside, attributes)
@@ -84,6 +110,9 @@ export const make = Effect.fnUntraced(function* (
   const withheld = new Set((yield* store.deadLetters(key)).map(({ stream }) => stream))
   const semaphore = Semaphore.makeUnsafe(1)
   let position = start
+  let inHand: InHand | undefined
+  /** How many moves have begun and ended: one is under way where it is odd. */
+  let moves = 0
   /** Everything up to here has been seen, and was none of ours behind `position`. */
   let seen = start
 
@@ -106,6 +135,11 @@ export const make = Effect.fnUntraced(function* (
     return event === undefined || compiled.handles(aggregate.name, event.tag)
   }
 
+  const isKnown = ({ stream, type, schemaVersion }: Notification): boolean => {
+    const event = aggregateOf(stream).compiled.byType.get(type)
+    return event !== undefined && schemaVersion <= event.codec.version
+  }
+
   const handled = <A, E, R>(self: Effect.Effect<A, E, R>) =>
     Effect.catchCause(self, (cause) => Effect.fail(new HandlerFailed(cause)))
 
@@ -114,13 +148,18 @@ export const make = Effect.fnUntraced(function* (
     work: (view: unknown, transaction: Transaction) => Effect.Effect<A, E, unknown>
   ): Effect.Effect<void, E | ProcessError> =>
     Effect.suspend(() => {
+      moves++
       const next = notedAt(to)
       const move = { key, from: position, to, seen: next.noted }
-      return Effect.map(store.transact(move, work) as Effect.Effect<A, E | ProcessError>, () => {
-        position = to
-        noted = next.noted
-        pending = pending.slice(next.end)
-      })
+      return Effect.onExit(store.transact(move, work) as Effect.Effect<A, E | ProcessError>, (exit) =>
+        Effect.sync(() => {
+          moves++
+          if (!Exit.isSuccess(exit)) return
+          position = to
+          noted = next.noted
+          pending = pending.slice(next.end)
+        })
+      )
     })
 
   /** Handles events and moves the tracking to a position, with `also` in that transaction, or does nothing. */
@@ -128,6 +167,20 @@ export const make = Effect.fnUntraced(function* (
     events: ReadonlyArray<Notification>,
     to: Position,
     also: (transaction: Transaction) => Effect.Effect<unknown, RecorderError> = () => Effect.void
+  ): Effect.Effect<void, HandlerFailed | ProcessError> => {
+    const began = Effect.map(Clock.currentTimeMillis, (since) => {
+      inHand = { since, event: placeOf(events[0] as Notification), events: events.length }
+    })
+    const ended = Effect.sync(() => {
+      inHand = undefined
+    })
+    return Effect.ensuring(Effect.andThen(began, takeInHand(events, to, also)), ended)
+  }
+
+  const takeInHand = (
+    events: ReadonlyArray<Notification>,
+    to: Position,
+    also: (transaction: Transaction) => Effect.Effect<unknown, RecorderError>
   ): Effect.Effect<void, HandlerFailed | ProcessError> =>
     Effect.flatMap(handled(decode(events)), (decoded) => {
       const handle = (view: unknown) => handled(compiled.handle(decoded, view)) as Effect.Effect<unknown, HandlerFailed>
@@ -200,6 +253,12 @@ export const make = Effect.fnUntraced(function* (
     event: Notification,
     to: Position
   ): Effect.fn.Return<void, ProcessError> {
+    const { stream, version, type } = event
+    const at = placeOf(event)
+    if (!isKnown(event)) {
+      const said = Effect.matchCause(decode([event]), { onFailure: Cause.squash, onSuccess: () => undefined })
+      return yield* Effect.fail(new FromNewerProgram(at, yield* said))
+    }
     const step = yield* Schedule.toStep(retry)
     let attempts = 0
     while (true) {
@@ -216,14 +275,17 @@ export const make = Effect.fnUntraced(function* (
       attempts++
       yield* Metric.update(retries, 1)
       const now = yield* Clock.currentTimeMillis
-      const { stream, version, type } = event
       const next = yield* Pull.catchDone(
         Effect.map(step(now, cause), ([, delay]) => delay),
         () => Effect.succeed(undefined)
       )
       if (next !== undefined) {
-        const at = { position: event.position, stream, version, type }
         yield* onBlocked(at, cause, attempts, now + Duration.toMillis(next))
+        if (attempts === 1 || attempts % 10 === 0) {
+          yield* Effect.logWarning(
+            `projection "${name}" is held up: a handler has failed ${attempts} times on event ${version} of stream "${stream}" (${type}): ${messageOf(cause)}`
+          )
+        }
         yield* Effect.sleep(next)
         continue
       }
@@ -284,14 +346,19 @@ export const make = Effect.fnUntraced(function* (
   return {
     position: () => position,
     seen: () => noted,
+    inHand: () => inHand,
     process: (batch) => semaphore.withPermit(process(batch)),
     catchUp: semaphore.withPermit(
       Effect.suspend(() =>
         seen === undefined || (position !== undefined && position >= seen) ? Effect.void : move(seen, () => Effect.void)
       )
     ),
-    check: semaphore.withPermit(
-      Effect.flatMap(store.versions(key), (all): Effect.Effect<void, ProcessError> => {
+    // also while a handler is waited for, or is to be tried again; a move that is under way finds out by itself
+    check: Effect.suspend(() => {
+      const began = moves
+      if (began % 2 === 1) return Effect.void
+      return Effect.flatMap(store.versions(key), (all): Effect.Effect<void, ProcessError> => {
+        if (moves !== began) return Effect.void
         const mine = all.find(({ version }) => version === key.version)
         const { projection: of, version, upstream } = key
         if (mine?.status === "retired" && !mine.ready) {
@@ -302,9 +369,11 @@ export const make = Effect.fnUntraced(function* (
           ? Effect.void
           : Effect.fail(new TrackingConflict({ projection: of, upstream, expected: position, actual: mine?.position }))
       })
-    )
+    })
   }
 })
+
+const placeOf = ({ position, stream, version, type }: Notification): BlockedOn => ({ position, stream, version, type })
 
 const passing = (name: string, cause: unknown) =>
   Effect.fail(new RecorderUnavailable({ operation: `run projection "${name}"`, reason: messageOf(cause), cause }))

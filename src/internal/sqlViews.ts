@@ -4,10 +4,12 @@ import { SqlClient, SqlError } from "effect/sql"
 import type { ProjectionHasDependents, RecorderError } from "../EventSourcingError.ts"
 import {
   isRecorderError,
+  isRecorderUnavailable,
   ProjectionModeChanged,
   ProjectionRemoved,
   ProjectionSuperseded,
   RecorderFailure,
+  RecorderUnavailable,
   TrackingConflict
 } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
@@ -52,6 +54,8 @@ export interface Dialect {
   readonly now: Effect.Effect<bigint, SqlError.SqlError>
   /** The first statement of a transaction: no lock is waited for without end. */
   readonly boundWaits: Effect.Effect<void, SqlError.SqlError>
+  /** Who holds a version's row for now, in words, where the database can tell. */
+  readonly holder?: (key: Tracking.Key) => Effect.Effect<string | undefined, SqlError.SqlError>
   /** How a transaction is begun. */
   readonly begin: string
   readonly toRecorderError: (operation: string, error: SqlError.SqlError) => RecorderError
@@ -317,6 +321,21 @@ RETURNING holder`
       Effect.provideService(SqlClient.BeginTransaction, dialect.begin)
     )
 
+  /** Adds who holds a version's row to the error of a wait for it. */
+  const namingHolder =
+    (key: Tracking.Key) =>
+    <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+      const { holder } = dialect
+      if (holder === undefined) return self
+      return Effect.tapError(self, (error): Effect.Effect<void, E> => {
+        if (!isRecorderUnavailable(error) || error.waited === undefined) return Effect.void
+        return Effect.flatMap(
+          Effect.orElseSucceed(holder(key), () => undefined),
+          (by) => (by === undefined ? Effect.void : Effect.fail(heldBy(error, by) as E & RecorderUnavailable))
+        )
+      })
+    }
+
   const find = Effect.fnUntraced(function* (key: Tracking.Key) {
     const [row] = yield* rows(FIND, parameters(key))
     return row === undefined ? undefined : toPlaced(key, row)
@@ -429,7 +448,7 @@ RETURNING holder`
           yield* rows(ADOPT, [...parameters(key), logId, aggregates.join(","), ...stored(begun)])
           return { ...there, status, aggregates, ...begun }
         })
-      )
+      ).pipe(namingHolder(key))
       return Effect.tap(opened, () =>
         Effect.sync(() => (tookOver ? local(key.projection).switched() : undefined))
       ) as never
@@ -453,7 +472,7 @@ RETURNING holder`
             if (row === undefined) return yield* refused(move)
             return yield* work(f(viewIn(noted(key, row[0]), key), transactionOf(key)))
           })
-        ),
+        ).pipe(namingHolder(key)),
         () => Effect.sync(() => tracked.reached(key.version, to))
       ) as never
     },
@@ -599,6 +618,12 @@ RETURNING holder`
   }
   return store
 }
+
+const heldBy = ({ operation, reason, waited, cause }: RecorderUnavailable, by: string): RecorderUnavailable =>
+  new RecorderUnavailable({
+    ...{ operation, reason: `${reason}; the projection's row is held by ${by}`, cause },
+    ...(waited === undefined ? {} : { waited })
+  })
 
 const isBehind = (one: Position | undefined, other: Position | undefined): boolean =>
   other !== undefined && (one === undefined || one < other)

@@ -1,4 +1,4 @@
-import { Clock, Effect } from "effect"
+import { Clock, Effect, Option } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { ProjectionBehind } from "../EventSourcingError.ts"
 import type { Position } from "../Position.ts"
@@ -12,6 +12,18 @@ const POLL = 50
 
 /** How long a waiter gives others, where the runner in its process has stopped, in milliseconds. */
 const OTHERS = 1000
+
+/** An answer within some milliseconds; none also where a lock was waited for in vain. */
+const within = <A>(
+  self: Effect.Effect<A, RecorderError>,
+  rest: number
+): Effect.Effect<Option.Option<A>, RecorderError> =>
+  (rest === Number.POSITIVE_INFINITY ? Effect.asSome(self) : Effect.timeoutOption(self, rest)).pipe(
+    Effect.catchIf(
+      (error) => error._tag === "RecorderUnavailable" && error.waited !== undefined,
+      () => Effect.succeedNone
+    )
+  )
 
 /**
  * Waits until the version that is read has processed everything up to a position: told at once of what this process does, looking
@@ -37,20 +49,34 @@ export const untilReached = Effect.fnUntraced(function* (
     const known = current === undefined ? undefined : local.position(current.version)
     // asked where it is time to, and where it will be so; the version that is read may be another one by then
     if (now - looked >= POLL || (known !== undefined && known >= position)) {
-      current = readable(projection, yield* store.versions(key))
+      // a database that does not answer, or a queue that stands still, is waited for no longer than the rest
+      const rest = timeout === 0 ? OTHERS : timeout - (now - began)
+      const found = yield* within(store.versions(key), rest)
       looked = now
-      if (isThere(current)) return
+      if (Option.isSome(found)) {
+        current = readable(projection, found.value)
+        if (isThere(current)) return
+      }
     }
     const version = current?.version ?? projection.version
     const stopped = local.stopped.get(version)
     const waited = stopped === undefined ? timeout : Math.min(timeout, OTHERS)
-    const left = waited - (now - began)
+    const left = waited - ((yield* Clock.currentTimeMillis) - began)
     if (left <= 0) {
       return yield* new ProjectionBehind({
-        ...{ projection: projection.name, position, reached: current?.position, waited, stopped },
+        ...{
+          projection: projection.name,
+          position,
+          reached: current?.position ?? local.position(version),
+          waited,
+          stopped
+        },
         blocked: stopped === undefined ? local.blocked.get(version) : undefined
       })
     }
-    yield* Effect.raceFirst(Effect.ignore(local.growth.after(seen)), Effect.sleep(Math.min(looked + POLL - now, left)))
+    yield* Effect.raceFirst(
+      Effect.ignore(local.growth.after(seen)),
+      Effect.sleep(Math.min(Math.max(looked + POLL - now, 1), left))
+    )
   }
 })

@@ -5,7 +5,7 @@ import { Context, Effect, Schedule } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { isRecorderError, RecorderFailure } from "../EventSourcingError.ts"
-import { lacksRight, toRecorderError } from "./errors.ts"
+import { lacksRight, toOpeningError, toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
 import {
   COMPATIBLE_VERSION,
@@ -90,23 +90,27 @@ export const open = Effect.fnUntraced(function* (
   const lockTimeout = Number.isFinite(waits) ? Math.floor(waits) : 0
 
   const inTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(client.transactionService.key)
-  const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
-    Effect.mapError(client.unsafe(sql, parameters).values, (error) => toRecorderError(operation, error, lockTimeout))
   const patience = Unserved.make(client)
-  // a transaction has failed with its first statement that fails, and its connection is served
-  const query: PostgresDatabase["query"] = (operation, sql, parameters) =>
-    Effect.contextWith((context: Context.Context<never>) => {
-      const statement = once(operation, sql, parameters)
-      if (inTransaction(context)) return statement
-      const bounded = patience.bound(operation, () => statement)
-      return Effect.catchTag(bounded, "RecorderUnavailable", (error) =>
-        // a wait that was bounded is not to begin anew
-        error.waited !== undefined ? Effect.fail(error) : Effect.retry(bounded, { schedule: again, while: mayPass })
-      )
-    })
+  /** Statements whose errors are told in a way. */
+  const queryBy = (toError: typeof toRecorderError): PostgresDatabase["query"] => {
+    const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
+      Effect.mapError(client.unsafe(sql, parameters).values, (error) => toError(operation, error, lockTimeout))
+    // a transaction has failed with its first statement that fails, and its connection is served
+    return (operation, sql, parameters) =>
+      Effect.contextWith((context: Context.Context<never>) => {
+        const statement = once(operation, sql, parameters)
+        if (inTransaction(context)) return statement
+        const bounded = patience.bound(operation, () => statement)
+        return Effect.catchTag(bounded, "RecorderUnavailable", (error) =>
+          // a wait that was bounded is not to begin anew
+          error.waited !== undefined ? Effect.fail(error) : Effect.retry(bounded, { schedule: again, while: mayPass })
+        )
+      })
+  }
+  const opening = queryBy(toOpeningError)
 
-  yield* checkEncoding(query)
-  const { required, version } = yield* versionsOf(query, schema)
+  yield* checkEncoding(opening)
+  const { required, version } = yield* versionsOf(opening, schema)
   if (required > SCHEMA_VERSION) {
     return yield* new RecorderFailure({
       operation: OPERATION,
@@ -114,7 +118,7 @@ export const open = Effect.fnUntraced(function* (
     })
   }
   if (version < SCHEMA_VERSION) yield* bringUp(client, schema, version, createTables)
-  const [row] = yield* query(
+  const [row] = yield* opening(
     OPERATION,
     `SELECT log_id, ${logTable(schema)}::regclass::oid::text, current_setting('default_transaction_isolation') FROM ${quote(schema)}.stored_log`,
     []
@@ -125,7 +129,7 @@ export const open = Effect.fnUntraced(function* (
     lockTimeout,
     logId: String(row?.[0]),
     channel: `stored_events_${row?.[1]}`,
-    query,
+    query: queryBy(toRecorderError),
     committed:
       row?.[2] === "read committed"
         ? (self) => self
@@ -183,7 +187,7 @@ const bringUp = Effect.fnUntraced(function* (
 /** Brings a schema up. Of those who begin at once, one does and the others wait. */
 const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void, RecorderError> => {
   const operation = "make the tables of a log"
-  const failed = Effect.mapError((error: SqlError.SqlError) => toRecorderError(operation, error))
+  const failed = Effect.mapError((error: SqlError.SqlError) => toOpeningError(operation, error))
   const run = (sql: string) => failed(client.unsafe(sql).unprepared)
   const migration = Effect.gen(function* () {
     yield* run(lockSchema(schema))
@@ -193,20 +197,21 @@ const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void,
     const { version } = yield* versionsOf((_operation, sql) => failed(client.unsafe(sql).values), schema)
     for (const statement of migrationsFrom(schema, version)) yield* run(statement)
   })
-  return readCommitted(client, operation, migration)
+  return readCommitted(client, operation, migration, toOpeningError)
 }
 
 /** A transaction whose failures are the recorder's. */
 export const inTransactionOf = <A, E extends { readonly _tag: string }, R>(
   client: PgClient.PgClient,
   operation: string,
-  self: Effect.Effect<A, E, R>
+  self: Effect.Effect<A, E, R>,
+  toError = toRecorderError
 ): Effect.Effect<A, E | RecorderError, R> =>
   client.withTransaction(self).pipe(
-    Effect.mapError((error) => (SqlError.isSqlError(error) ? toRecorderError(operation, error) : error)),
+    Effect.mapError((error) => (SqlError.isSqlError(error) ? toError(operation, error) : error)),
     // where the connection is gone nothing can be rolled back on it, and the client makes defects of all that failed
     Effect.catchDefect((defect): Effect.Effect<never, RecorderError> => {
-      if (SqlError.isSqlError(defect)) return Effect.fail(toRecorderError(operation, defect))
+      if (SqlError.isSqlError(defect)) return Effect.fail(toError(operation, defect))
       return isRecorderError(defect) ? Effect.fail(defect) : Effect.die(defect)
     })
   )
@@ -215,9 +220,10 @@ export const inTransactionOf = <A, E extends { readonly _tag: string }, R>(
 const readCommitted = <A>(
   client: PgClient.PgClient,
   operation: string,
-  self: Effect.Effect<A, RecorderError>
+  self: Effect.Effect<A, RecorderError>,
+  toError = toRecorderError
 ): Effect.Effect<A, RecorderError> =>
-  inTransactionOf(client, operation, self).pipe(
+  inTransactionOf(client, operation, self, toError).pipe(
     Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL READ COMMITTED"),
     Effect.retry({ schedule: again, while: mayPass })
   )

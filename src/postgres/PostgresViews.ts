@@ -12,7 +12,7 @@ import type * as Tracking from "../Tracking.ts"
 import { SqlViewStore } from "../ViewStore.ts"
 import type { ConnectionOptions } from "./connect.ts"
 import { connectionConfig, layerClient } from "./connect.ts"
-import { toRecorderError } from "./errors.ts"
+import { toOpeningError, toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
 import * as Places from "./places.ts"
 import { invalidSchema, lockSchema } from "./schema.ts"
@@ -101,7 +101,7 @@ export const make = Effect.fnUntraced(function* (
       })
     )
     .pipe(Effect.provideService(SqlClient.BeginTransaction, begin))
-  const failed = Effect.mapError((error: SqlError.SqlError) => toRecorderError(operation, error))
+  const failed = Effect.mapError((error: SqlError.SqlError) => toOpeningError(operation, error))
   if (!(yield* Unserved.make(sql).bound(operation, () => failed(areThere)))) yield* failed(makeTables)
 
   const places = Places.make(sql, schema)
@@ -115,6 +115,20 @@ export const make = Effect.fnUntraced(function* (
       run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(`${own}projection ${projection}`)}, 0))`),
     ...places,
     release: (_key, place) => run(`DROP FUNCTION IF EXISTS ${quote(place)}.require_inline() CASCADE`),
+    // a transaction that has locked or changed a row is in the row's xmax, and holds the lock of its own number
+    holder: ({ projection, version, upstream, slice }) =>
+      Effect.map(
+        sql.unsafe<{ readonly holder: string }>(
+          `SELECT format('the session of process %s (%s, %s for %s s; its last statement: %s)', a.pid, a.application_name, a.state,
+  extract(epoch FROM clock_timestamp() - a.xact_start)::integer, left(a.query, 100)) AS holder
+FROM ${own}projection_tracking t
+JOIN pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = t.xmax
+JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE t.projection = $1 AND t.version = $2 AND t.upstream = $3 AND t.slice = $4`,
+          [projection, version, upstream, slice]
+        ),
+        ([row]) => row?.holder
+      ),
     forUpdate: " FOR UPDATE",
     now: Effect.map(sql.unsafe("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").values, ([row]) =>
       BigInt(String(row?.[0]))

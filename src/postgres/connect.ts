@@ -5,7 +5,7 @@ import { Config, Effect, Layer, Redacted } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { optional, seconds } from "../internal/settings.ts"
-import { toRecorderError } from "./errors.ts"
+import { toOpeningError } from "./errors.ts"
 import { checkCount, milliseconds } from "./options.ts"
 
 /** How a database is connected to. What is given by itself takes precedence over what is in the URL. */
@@ -90,7 +90,7 @@ export const layerClient = ({
               applicationName: applicationName ?? (isNamed(text) ? undefined : "effect-eventsourcing"),
               maxMessageSize: MAX_MESSAGE
             }),
-            (error) => toRecorderError("connect to PostgreSQL", error)
+            (error) => toOpeningError("connect to PostgreSQL", error)
           )
         )
       )

@@ -2,6 +2,7 @@ import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/messageOf.ts"
+import { isMomentary, isOutage, isSqlState } from "../internal/sqlState.ts"
 
 /** What PostgreSQL says of an error (https://www.postgresql.org/docs/current/protocol-error-fields.html). */
 interface ServerError {
@@ -68,26 +69,6 @@ const causeOf = (error: SqlError.SqlError, { isOfRow, message }: ServerError): u
   return Object.assign(new Error(message), Object.fromEntries(kept))
 }
 
-/**
- * What can be otherwise in a moment: the whole class, or the code
- * (https://www.postgresql.org/docs/current/errcodes-appendix.html).
- */
-const passing = new Set([
-  "08", // connection exceptions
-  "25P03", // the session was idle in its transaction for too long
-  "25P04", // the transaction took too long
-  "40001", // serialization failure
-  "40P01", // deadlock
-  "53200", // out of memory
-  "53300", // too many connections
-  "55P03", // a lock was not available in time
-  "57014", // canceled, by a person or a timeout
-  "57P01", // the server or the session is being shut down
-  "57P02", // crash of another session
-  "57P03", // starting up, shutting down or recovering
-  "57P05" // the session was idle for too long
-])
-
 /** Errors of the network that a next attempt may not have. */
 const passingNetwork = new Set([
   ...["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "EAI_AGAIN", "ENOENT"]
@@ -113,29 +94,48 @@ const advice: Readonly<Record<string, string>> = {
   "54000": "a value is larger than PostgreSQL can take (1 GB)"
 }
 
-const isPassing = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
-  if (code !== undefined) return passing.has(code) || passing.has(code.slice(0, 2)) || passingNetwork.has(code)
+/** Whether a layer that is being built tries again: settings that are wrong are told at once. */
+const passesInOpening = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
+  if (code !== undefined) return isMomentary(code) || passingNetwork.has(code)
   if (isTooLarge(message)) return false
   return reason._tag === "ConnectionError" && (reason.operation !== "connect" || passingMessages.has(message))
 }
 
-/** Says what happened and what to do; `lockTimeout` is for how long a lock was waited for, in milliseconds. */
-export const toRecorderError = (operation: string, error: SqlError.SqlError, lockTimeout = 0): RecorderError => {
-  const server = toServerError(error)
-  const help = server.code === undefined ? adviceFor(server.message) : advice[server.code]
-  const cause = causeOf(error, server)
-  const reason = [
-    `PostgreSQL: ${help === undefined ? server.message : `${help} (${server.message})`}`,
-    server.detail,
-    server.hint
-  ]
-    .filter((part) => part !== undefined)
-    .join(". ")
-  if (!isPassing(error, server)) return new RecorderFailure({ operation, reason, cause })
-  return error.reason._tag === "LockTimeoutError"
-    ? new RecorderUnavailable({ operation, reason, waited: lockTimeout, cause })
-    : new RecorderUnavailable({ operation, reason, cause })
+/** Whether what has worked is going to work again: nothing about connecting is final then. */
+const passesOnceOpen = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
+  if (reason.operation === "connect") return true
+  if (code !== undefined && isSqlState(code)) return isOutage(code)
+  return reason._tag === "ConnectionError" && !isTooLarge(message)
 }
+
+const describe =
+  (isPassing: (error: SqlError.SqlError, server: ServerError) => boolean) =>
+  (operation: string, error: SqlError.SqlError, lockTimeout = 0): RecorderError => {
+    const server = toServerError(error)
+    const help = server.code === undefined ? adviceFor(server.message) : advice[server.code]
+    const cause = causeOf(error, server)
+    const reason = [
+      `PostgreSQL: ${help === undefined ? server.message : `${help} (${server.message})`}`,
+      server.detail,
+      server.hint
+    ]
+      .filter((part) => part !== undefined)
+      .join(". ")
+    if (!isPassing(error, server)) return new RecorderFailure({ operation, reason, cause })
+    return error.reason._tag === "LockTimeoutError"
+      ? new RecorderUnavailable({ operation, reason, waited: lockTimeout, cause })
+      : new RecorderUnavailable({ operation, reason, cause })
+  }
+
+/**
+ * Says what happened to a layer that works, and what to do; `lockTimeout` is for how long a lock was waited for, in
+ * milliseconds. What it was built with was right, so that a name that is not found, a password that is refused or a disk
+ * that is full is an outage: `RecorderUnavailable`.
+ */
+export const toRecorderError = describe(passesOnceOpen)
+
+/** Says what happened to a layer that is being built, and what to do: what looks like a wrong setting is a failure. */
+export const toOpeningError = describe(passesInOpening)
 
 /** Whether what failed is that the role may not do it. */
 export const lacksRight = ({ cause }: RecorderFailure): boolean =>

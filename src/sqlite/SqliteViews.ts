@@ -9,7 +9,7 @@ import { refusal } from "../internal/inline.ts"
 import * as SqlViews from "../internal/sqlViews.ts"
 import type * as Tracking from "../Tracking.ts"
 import { SqlViewStore } from "../ViewStore.ts"
-import { rootOf, toRecorderError } from "./errors.ts"
+import { rootOf, toRecorderError, toViewsError } from "./errors.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 
 /**
@@ -82,7 +82,7 @@ export const make = Effect.fnUntraced(function* (
     forUpdate: "",
     now: Effect.map(Clock.currentTimeMillis, BigInt),
     begin: "BEGIN IMMEDIATE",
-    toRecorderError: (operation, error) => toRecorderError(operation, filename, rootOf(error))
+    toRecorderError: (operation, error) => toViewsError(operation, filename, rootOf(error))
   })
 })
 

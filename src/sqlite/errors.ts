@@ -41,6 +41,18 @@ export const isBusy = (cause: unknown): boolean => {
   return code === BUSY || code === LOCKED
 }
 
+/** What a view's file comes back from when somebody has seen to it: no memory, a disk that fails, no room, no handle. */
+const outages: ReadonlySet<number> = new Set([7, 10, 13, 14])
+
+/** {@link toRecorderError} for those who wait until it passes: a full disk is an outage, not the end of a runner. */
+export const toViewsError = (operation: string, filename: string, cause: unknown): RecorderError => {
+  const error = toRecorderError(operation, filename, cause)
+  const code = resultCode(cause)
+  return error._tag === "RecorderFailure" && code !== undefined && outages.has(code)
+    ? new RecorderUnavailable({ operation, reason: error.reason, cause })
+    : error
+}
+
 /** Says what happened and what to do. */
 export const toRecorderError = (operation: string, filename: string, cause: unknown): RecorderError => {
   if (isWaited(cause)) {

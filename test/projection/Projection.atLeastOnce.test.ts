@@ -1,8 +1,9 @@
 /** Side effects: at least once for each event, with a key by which the other side can tell. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
-import { Deferred, Effect, Exit, Schedule, Scope as Scopes } from "effect"
+import { Clock, Deferred, Effect, Exit, Schedule, Scope as Scopes, SubscriptionRef } from "effect"
 import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
 import { EventSourcingError, Projection, ProjectionRunner, Recorder } from "effect-eventsourcing"
 import { Counter } from "../support/dog.ts"
 import type { Services } from "./support/harness.ts"
@@ -132,6 +133,41 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       assert.deepStrictEqual(versions(), [0])
     }))
 
+  test("one may be set aside by what it fails with, while everything else is waited for", () =>
+    Effect.gen(function* () {
+      let first = 0
+      const { mail, versions } = makeMail(kind, ({ version }) => {
+        if (version === 1) return Effect.fail("poison")
+        first++
+        return first > 1 && first < 9 ? Effect.fail("away") : Effect.void
+      })
+      const retry = Schedule.spaced("1 millis").pipe(Schedule.while(({ input }) => input !== "poison"))
+      yield* ProjectionRunner.make(mail, { retry, onFailure: "set-aside" })
+      yield* count("a", 2)
+      yield* Projection.wait(mail, yield* count("b"))
+      assert.deepStrictEqual([versions(), first], [[0, 0], 9])
+      const left = yield* Projection.deadLetters(mail)
+      assert.deepStrictEqual(
+        left.map(({ cause, attempts }) => [cause, attempts]),
+        [["poison", 1]]
+      )
+    }))
+
+  test("a runner that is held up finds out that its view was reset", () =>
+    Effect.gen(function* () {
+      let refused = true
+      const { mail, versions } = makeMail(kind, ({ version }) =>
+        version === 1 && refused ? Effect.fail("no") : Effect.void
+      )
+      const last = yield* count("a", 2)
+      const runner = yield* ProjectionRunner.make(mail, { retry: Schedule.spaced("1 hour") })
+      yield* untilState(runner, "Blocked")
+      refused = false
+      yield* Projection.reset(mail)
+      yield* Projection.wait(mail, last, { timeout: "Infinity" })
+      assert.deepStrictEqual(versions(), [0, 0, 1])
+    }))
+
   test("those set aside wait for a replay, and those that come after a replay have their effect", () =>
     Effect.gen(function* () {
       let refused = true
@@ -171,6 +207,41 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       assert.notInclude(old.versions(), 2)
     }))
 })
+
+it.effect("by default it is tried again without end, at least once a minute, and the state says so", () =>
+  inViews(
+    kinds.memory,
+    Effect.gen(function* () {
+      let attempts = 0
+      let isAway = true
+      const { mail, versions } = makeMail(kinds.memory, () =>
+        Effect.suspend(() => {
+          attempts++
+          return isAway ? Effect.fail("away") : Effect.void
+        })
+      )
+      const runner = yield* ProjectionRunner.make(mail, { lease: "1 hour" })
+      yield* count("a", 1)
+      yield* untilState(runner, "Blocked")
+      // 100 ms, 200 ms and so on: 10 pauses are below a minute, and 102.3 seconds together
+      yield* TestClock.adjust("102300 millis")
+      assert.strictEqual(attempts, 11)
+      for (let minute = 1; minute <= 60; minute++) {
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual(attempts, 11 + minute)
+        const now = yield* Clock.currentTimeMillis
+        assert.include(yield* SubscriptionRef.get(runner.state), {
+          ...{ _tag: "Blocked", cause: "away", attempts },
+          nextAttempt: now + 60_000
+        })
+      }
+      isAway = false
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(versions(), [0])
+      assert.include(yield* SubscriptionRef.get(runner.state), { _tag: "Live" })
+    })
+  )
+)
 
 describe.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kinds.PostgreSQL }))(
   "side effects that are noted in tables of %s",

@@ -6,6 +6,7 @@ import { TestClock } from "effect/testing"
 import type { Ownership } from "effect-eventsourcing"
 import { EventSourcingError, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
+import { Dog } from "../support/dog.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import type { JournalProjection } from "./support/journal.ts"
@@ -158,6 +159,51 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
     )
   })
 })
+
+it.live.each(["memory", "SQLite", "PostgreSQL"] as const)(
+  "in %s two definitions of one name are refused, and standing by is told once",
+  (of) => {
+    const kind = kinds[of]
+    const lines: Array<string> = []
+    const Lines = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
+    return inViews(
+      kind,
+      Effect.gen(function* () {
+        const one = kind.journal()
+        const running = yield* start(one)
+        yield* untilState(running, "Live")
+        // copied, and its name was left as it is
+        const ignored = { Registered: Projection.ignore, TrickAdded: Projection.ignore, Rested: Projection.ignore }
+        const definition = { aggregates: [Dog], handlers: { Dog: ignored } } as const
+        const copied =
+          of === "memory"
+            ? yield* ProjectionRunner.make(
+                Projection.make("journal", { ...definition, view: Projection.memory(() => 0) })
+              )
+            : yield* ProjectionRunner.make(
+                Projection.make("journal", { ...definition, view: Projection.sql(() => Effect.void) })
+              )
+        const error = yield* Effect.flip(copied.join)
+        assert.include(error, { _tag: "RecorderFailure" })
+        assert.include(error.message, "defined otherwise")
+        // it is nothing to those who wait for the one that works
+        yield* Projection.wait(one, yield* count("a"))
+
+        // the same definition, evaluated again
+        const other = yield* start(kind.journal(), { lease: "200 millis" })
+        yield* untilState(other, "Standby")
+        yield* Effect.sleep("300 millis")
+        assert.lengthOf(
+          lines.filter((line) => line.includes("stands by")),
+          1
+        )
+        yield* running.close
+        yield* untilState(other, "Live")
+        yield* other.close
+      }).pipe(Effect.provide(Lines))
+    )
+  }
+)
 
 describe("the lease's time", () => {
   it.effect("G6 another takes over within a second of its end, and not before it", () =>
