@@ -2,6 +2,7 @@
  * Stored events as KurrentDB keeps them: plain JSON as JSON, so that the server's UI and projections can read it, all else
  * as bytes; what else there is of an event in its metadata, beside the user's, each value a string.
  */
+import { hasEscapedKey } from "../internal/json.ts"
 import type { Position } from "../Position.ts"
 import type { Notification, StoredEvent } from "../StoredEvent.ts"
 import type { StreamName } from "../StreamName.ts"
@@ -21,8 +22,12 @@ const SERVER_KEYS = ["$schema.name", "$schema.format"]
 
 const OWN_KEYS = new Set([RECORDED_AT, SCHEMA_VERSION, ENCODING, PAYLOAD, METADATA, ...SERVER_KEYS])
 
-/** The value of a text that is JSON and is written by `JSON.stringify` as it stands there. */
+/**
+ * The value of a text that is JSON and is written by `JSON.stringify` as it stands there; not of one with keys that the
+ * client's `JSON.parse` may read as others.
+ */
 const exactJson = (text: string): { readonly value: unknown } | undefined => {
+  if (hasEscapedKey(text)) return undefined
   try {
     const value: unknown = JSON.parse(text)
     return JSON.stringify(value) === text ? { value } : undefined
