@@ -10,6 +10,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/support/postgres-setup.ts", "test/support/kurrent-setup.ts"],
     pool: "forks",
+    // much of a test is waiting for a disk or a server: a core that Vitest would leave free has work
+    maxWorkers: "100%",
     // For the processes that tests fork.
     execArgv: conditions.map((condition) => `--conditions=${condition}`),
     globals: false,

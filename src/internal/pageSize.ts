@@ -1,5 +1,4 @@
 /** The size of pages: how it is counted, and what it says about the end of a read. */
-import { Buffer } from "node:buffer"
 import { Effect } from "effect"
 import type { Notification } from "../StoredEvent.ts"
 
@@ -28,12 +27,14 @@ const reaches = (page: ReadonlyArray<Notification>, maxBytes: number): boolean =
   }
   if (most < maxBytes) return false
   let bytes = 0
-  for (const { payload, metadata } of page) bytes += byteLength(payload) + Buffer.byteLength(metadata)
+  for (const { payload, metadata } of page) bytes += byteLength(payload) + byteLength(metadata)
   return bytes >= maxBytes
 }
 
+const utf8 = new TextEncoder()
+
 const byteLength = (payload: string | Uint8Array): number =>
-  typeof payload === "string" ? Buffer.byteLength(payload) : payload.length
+  typeof payload === "string" ? utf8.encode(payload).length : payload.length
 
 /** A page that grows by an event at a time. */
 export interface Page {
