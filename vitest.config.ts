@@ -15,7 +15,8 @@ export default defineConfig({
     // For the processes that tests fork.
     execArgv: conditions.map((condition) => `--conditions=${condition}`),
     globals: false,
-    testTimeout: 30_000,
-    hookTimeout: 30_000
+    // for what hangs: no test is to fail because a machine or a disk is slow
+    testTimeout: 120_000,
+    hookTimeout: 120_000
   }
 })

@@ -384,7 +384,8 @@ describe("what the server refuses", () => {
       const log = yield* openLog(schema, { client })
       for (const count of [1, 2]) {
         const error = yield* Effect.flip(log.append("Dog-a", count))
-        assert.deepInclude(error, { _tag: "RecorderFailure" })
+        // a server is read-only for a moment when another takes its place: a layer that has worked waits for that
+        assert.deepInclude(error, { _tag: "RecorderUnavailable" })
         assert.include(String(error), "read-only")
       }
       assert.lengthOf(yield* log.recorder.readAll({ limit: 10 }), 1)
