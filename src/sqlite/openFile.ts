@@ -51,10 +51,11 @@ const areSame = (a: Identity | undefined, b: Identity | undefined): boolean =>
   a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev
 
 /**
- * How long a directory has to have been as it is, so that the next change gives it another time, in milliseconds: file
- * systems keep times to 2 seconds at the coarsest.
+ * How long a directory has to have been as it is, so that the next change gives it another time, in milliseconds. File
+ * systems that keep fractions of a second take the time of the kernel's last tick; others keep times to 2 seconds at the
+ * coarsest.
  */
-const SETTLED = 5000
+const settledAfter = ({ mtimeNs }: Fs.BigIntStats): number => (mtimeNs % 1_000_000_000n === 0n ? 5000 : 100)
 
 /** How long an unchanged directory is taken for unchanged files at the longest, in milliseconds. */
 const TRUSTED = 1000
@@ -104,7 +105,7 @@ export const watch = (path: string, database: Identity): OpenFile => {
         now >= lookedAt
       if (isUnchanged) return
       lookAtAll()
-      trusted = found !== undefined && now - Number(found.mtimeMs) > SETTLED ? found : undefined
+      trusted = found !== undefined && now - Number(found.mtimeMs) > settledAfter(found) ? found : undefined
       lookedAt = now
     }
   }
