@@ -27,7 +27,7 @@ import * as Decision from "./Decision.ts"
 import * as DomainEvent from "./DomainEvent.ts"
 import type { AggregateAlreadyExists, AggregateNotFound } from "./EventSourcingError.ts"
 import * as Evolution from "./Evolution.ts"
-import * as Uuid from "./internal/uuid.ts"
+import * as Uuid from "./internal/encoding/uuid.ts"
 import { isType } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
 

@@ -4,7 +4,7 @@
  * Type, stream, version and metadata stay in clear. With random nonces one key is good for 2^32 events; rotate before.
  */
 import { Cache, Clock, Context, Duration, Effect, Exit, Layer, Option, Redacted } from "effect"
-import * as Node from "./internal/nodeModules.ts"
+import * as Node from "./internal/encoding/nodeModules.ts"
 import * as KeyService from "./KeyService.ts"
 import type { StreamName } from "./StreamName.ts"
 

@@ -4,8 +4,8 @@
  * Compressed payloads can't be read with the database's own tools.
  */
 import { Context, Layer } from "effect"
-import { byName } from "./internal/formats.ts"
-import * as Node from "./internal/nodeModules.ts"
+import { byName } from "./internal/encoding/formats.ts"
+import * as Node from "./internal/encoding/nodeModules.ts"
 
 /** A compression format. */
 export interface Format {

@@ -7,7 +7,7 @@
  * for the errors of another copy of this package.
  */
 import { Predicate, Schema } from "effect"
-import { messageOf } from "./internal/messageOf.ts"
+import { messageOf } from "./internal/errors/messageOf.ts"
 import * as Position from "./Position.ts"
 
 /**

@@ -25,11 +25,11 @@
  * ```
  */
 import { Cause, Predicate, Schema } from "effect"
-import { copierOf } from "./internal/ownCopy.ts"
-import { plainEncoder, plainJson } from "./internal/plainJson.ts"
-import type { FindDifference } from "./internal/readBack.ts"
-import { differenceFinder } from "./internal/readBack.ts"
-import { withoutUndefined } from "./internal/withoutUndefined.ts"
+import { copierOf } from "./internal/schema/ownCopy.ts"
+import { plainEncoder, plainJson } from "./internal/schema/plainJson.ts"
+import type { FindDifference } from "./internal/schema/readBack.ts"
+import { differenceFinder } from "./internal/schema/readBack.ts"
+import { withoutUndefined } from "./internal/schema/withoutUndefined.ts"
 
 /** A schema that needs no service to decode or encode. */
 export type AnySchema = Schema.ConstraintCodec<unknown, unknown>

@@ -18,7 +18,7 @@
  * ```
  */
 import { Context, Tracer } from "effect"
-import * as Json from "./internal/json.ts"
+import * as Json from "./internal/encoding/json.ts"
 
 /** The metadata of a recorded event. */
 export interface Metadata {

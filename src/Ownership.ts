@@ -6,8 +6,8 @@
  */
 import { Clock, Effect } from "effect"
 import type { RecorderError } from "./EventSourcingError.ts"
-import { reconnect } from "./internal/follow.ts"
-import * as Uuid from "./internal/uuid.ts"
+import * as Uuid from "./internal/encoding/uuid.ts"
+import { reconnect } from "./internal/following/follow.ts"
 import type * as Tracking from "./Tracking.ts"
 import type { ViewStore } from "./ViewStore.ts"
 

@@ -19,8 +19,8 @@
  * ```
  */
 import { Context, Layer } from "effect"
-import { byName } from "./internal/formats.ts"
-import * as Json from "./internal/json.ts"
+import { byName } from "./internal/encoding/formats.ts"
+import * as Json from "./internal/encoding/json.ts"
 
 /** A format for JSON values. */
 export interface Format {

@@ -13,7 +13,7 @@ import type {
   RecorderError,
   TrackingConflict
 } from "./EventSourcingError.ts"
-import type { Local } from "./internal/locals.ts"
+import type { Local } from "./internal/projection/localProgress.ts"
 import type { Position } from "./Position.ts"
 import type * as Tracking from "./Tracking.ts"
 import type { MemoryView, SqlView } from "./View.ts"

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Redacted, Schema } from "effect"
 import { Aggregate, Repository } from "effect-eventsourcing"
-import { copierOf } from "../src/internal/ownCopy.ts"
+import { copierOf } from "../src/internal/schema/ownCopy.ts"
 import { Dog } from "./support/dog.ts"
 import { makeLog, open } from "./support/log.ts"
 

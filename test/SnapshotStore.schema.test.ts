@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Schema } from "effect"
 import { Aggregate, Evolution, SnapshotRecorder } from "effect-eventsourcing"
-import { fingerprint } from "../src/internal/fingerprint.ts"
+import { fingerprint } from "../src/internal/schema/fingerprint.ts"
 import { capturingLogs, makeLog, open } from "./support/log.ts"
 
 const events = { creation: { Placed: { total: Schema.Int } }, events: { Added: { total: Schema.Int } } } as const

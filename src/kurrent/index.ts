@@ -1,7 +1,7 @@
 /** KurrentDB, by its official client: event sourcing on a server, and the server itself. */
 
-export type { Connected } from "./Connected.ts"
-export { layerConnected } from "./Connected.ts"
+export type { Connected } from "./client/Connected.ts"
+export { layerConnected } from "./client/Connected.ts"
 export type {
   AllItem,
   StreamItem,
@@ -9,31 +9,26 @@ export type {
   SubscribeToAllOptions,
   SubscribeToStreamOptions,
   SubscriptionState
-} from "./catchUp.ts"
-export type { ConnectionOptions } from "./connect.ts"
-export type { Consumed, ConsumeOptions, NackAction } from "./consume.ts"
-export type { EventToAppend, ReadEvent, RecordedEvent } from "./events.ts"
-export type { AllFilter, PatternFilter, PrefixFilter } from "./filters.ts"
-export { escape as escapePattern, withoutSystemEvents } from "./filters.ts"
-export { KurrentClient } from "./KurrentClient.ts"
-export * as KurrentError from "./KurrentError.ts"
-export type { KurrentOptions, KurrentServices, LogOptions } from "./KurrentLayer.ts"
-export { KurrentLayer } from "./KurrentLayer.ts"
-export type { Options as RecorderOptions, Services } from "./KurrentRecorder.ts"
-export { layer as layerRecorders, layerMultiStream } from "./KurrentRecorder.ts"
-export type { Acl, StreamMetadata, StreamMetadataRead } from "./metadata.ts"
+} from "./client/catchUp.ts"
+export type { ConnectionOptions } from "./client/connect.ts"
+export type { Consumed, ConsumeOptions, NackAction } from "./client/consume.ts"
+export type { EventToAppend, ReadEvent, RecordedEvent } from "./client/events.ts"
+export type { AllFilter, PatternFilter, PrefixFilter } from "./client/filters.ts"
+export { escape as escapePattern, withoutSystemEvents } from "./client/filters.ts"
+export { KurrentClient } from "./client/KurrentClient.ts"
+export type { Acl, StreamMetadata, StreamMetadataRead } from "./client/metadata.ts"
 export type {
   ConsumerInfo,
   ConsumerStrategy,
   PersistentSubscriptionInfo,
   PersistentSubscriptionSettings,
   PersistentSubscriptionToAllSettings
-} from "./persistentSettings.ts"
-export type { PersistentSubscriptions } from "./persistentSubscriptions.ts"
-export type { ReadAllOptions, ReadOptions, ReadStreamOptions } from "./reads.ts"
-export type { Retry } from "./reconnecting.ts"
-export type { Checkpoint } from "./subscription.ts"
-export type { ExpectedRevision } from "./values.ts"
+} from "./client/persistentSettings.ts"
+export type { PersistentSubscriptions } from "./client/persistentSubscriptions.ts"
+export type { ReadAllOptions, ReadOptions, ReadStreamOptions } from "./client/reads.ts"
+export type { Retry } from "./client/reconnecting.ts"
+export type { Checkpoint } from "./client/subscription.ts"
+export type { ExpectedRevision } from "./client/values.ts"
 export type {
   AppendError,
   Appended,
@@ -44,4 +39,9 @@ export type {
   DeleteOptions,
   RecordToAppend,
   StreamAppend
-} from "./writes.ts"
+} from "./client/writes.ts"
+export * as KurrentError from "./connection/KurrentError.ts"
+export type { KurrentOptions, KurrentServices, LogOptions } from "./log/KurrentLayer.ts"
+export { KurrentLayer } from "./log/KurrentLayer.ts"
+export type { Options as RecorderOptions, Services } from "./log/KurrentRecorder.ts"
+export { layer as layerRecorders, layerMultiStream } from "./log/KurrentRecorder.ts"

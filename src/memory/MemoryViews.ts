@@ -7,8 +7,8 @@ import {
   RecorderFailure,
   TrackingConflict
 } from "../EventSourcingError.ts"
-import { beginAgain, beginAt, continues } from "../internal/beginAt.ts"
-import { makeLocals } from "../internal/locals.ts"
+import { beginAgain, beginAt, continues } from "../internal/projection/beginAt.ts"
+import { makeLocals } from "../internal/projection/localProgress.ts"
 import type { Position } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
 import type { MemoryReader, MemoryView } from "../View.ts"

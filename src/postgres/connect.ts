@@ -4,7 +4,7 @@ import type { Duration } from "effect"
 import { Config, Effect, Layer, Redacted } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
-import { optional, seconds } from "../internal/settings.ts"
+import { optional, seconds } from "../internal/backend/settings.ts"
 import { toOpeningError } from "./errors.ts"
 import { checkCount, milliseconds } from "./options.ts"
 

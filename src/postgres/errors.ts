@@ -1,8 +1,8 @@
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
-import { messageOf } from "../internal/messageOf.ts"
-import { isMomentary, isOutage, isSqlState } from "../internal/sqlState.ts"
+import { messageOf } from "../internal/errors/messageOf.ts"
+import { isMomentary, isOutage, isSqlState } from "../internal/errors/sqlState.ts"
 
 /** What PostgreSQL says of an error (https://www.postgresql.org/docs/current/protocol-error-fields.html). */
 interface ServerError {

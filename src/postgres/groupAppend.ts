@@ -1,9 +1,9 @@
 import { Cause, Effect } from "effect"
 import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { isRecorderError, RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
-import { messageOf } from "../internal/messageOf.ts"
-import { resumeSafely } from "../internal/resumeSafely.ts"
-import { withoutUnseenSpans } from "../internal/tracing.ts"
+import { resumeSafely } from "../internal/concurrency/resumeSafely.ts"
+import { messageOf } from "../internal/errors/messageOf.ts"
+import { withoutUnseenSpans } from "../internal/observability/tracing.ts"
 import type { Answer, Sent } from "./appends.ts"
 import type { Request } from "./parameters.ts"
 

@@ -1,6 +1,6 @@
 import type { Duration, Effect } from "effect"
 import type { RecorderFailure } from "../EventSourcingError.ts"
-import * as Options from "../internal/options.ts"
+import * as Options from "../internal/backend/options.ts"
 
 const OPERATION = "configure PostgreSQL"
 

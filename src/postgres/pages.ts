@@ -1,5 +1,5 @@
 import { PgTypes } from "@effect/sql-pg"
-import type { Bounds } from "../internal/pageSize.ts"
+import type { Bounds } from "../internal/backend/pageSize.ts"
 import { fromStorage } from "../Position.ts"
 import type { Filter, ReadAll, ReadStream } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"

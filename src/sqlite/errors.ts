@@ -1,6 +1,6 @@
 import type { RecorderError } from "../EventSourcingError.ts"
 import { isRecorderUnavailable, RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
-import { messageOf } from "../internal/messageOf.ts"
+import { messageOf } from "../internal/errors/messageOf.ts"
 import { FileLost } from "./openFile.ts"
 
 /** SQLite's primary result codes (https://www.sqlite.org/rescode.html) that a person can do something about. */

@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite"
-import * as Uuid from "../internal/uuid.ts"
+import * as Uuid from "../internal/encoding/uuid.ts"
 
 /** The steps that bring a file up, one for each version of its schema; what has been released is never changed. */
 const migrations: ReadonlyArray<string> = [

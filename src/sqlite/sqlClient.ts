@@ -4,7 +4,7 @@ import { Reactivity } from "effect/reactivity"
 import type { SqlConnection } from "effect/sql"
 import { SqlClient, SqlError, Statement } from "effect/sql"
 import type { RecorderError, RecorderUnavailable } from "../EventSourcingError.ts"
-import { messageOf } from "../internal/messageOf.ts"
+import { messageOf } from "../internal/errors/messageOf.ts"
 import type { Queue } from "./queue.ts"
 
 /** The result code of a transaction that holds what is needed. */

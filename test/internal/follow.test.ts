@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing"
 import { EventSourcingError, Recorder } from "effect-eventsourcing"
 import * as Memory from "effect-eventsourcing/memory"
 import * as Sqlite from "effect-eventsourcing/sqlite"
-import { followPages, makeGrowth } from "../../src/internal/follow.ts"
+import { followPages, makeGrowth } from "../../src/internal/following/follow.ts"
 import * as Temporary from "../sqlite/support/temporary.ts"
 import { uncaught } from "../support/uncaught.ts"
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import * as Json from "../../src/internal/json.ts"
+import * as Json from "../../src/internal/encoding/json.ts"
 
 const Key = Schema.Array(
   Schema.Literals(["\\", '"', "\n", "\t", "a", "\u0001", "\ud800", "\ue000", "{", ":", " ", "__proto__", "0"])

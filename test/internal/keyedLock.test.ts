@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, References } from "effect"
-import * as KeyedLock from "../../src/internal/keyedLock.ts"
+import * as KeyedLock from "../../src/internal/concurrency/keyedLock.ts"
 
 describe("KeyedLock", () => {
   it.effect("lets one in at a time, in the order in which they came", () =>

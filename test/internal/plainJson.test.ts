@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Option, Schema, SchemaTransformation } from "effect"
-import { plainJson } from "../../src/internal/plainJson.ts"
+import { plainJson } from "../../src/internal/schema/plainJson.ts"
 
 /** What events and states are mostly made of. */
 const plain = {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Uuid from "../../src/internal/uuid.ts"
+import * as Uuid from "../../src/internal/encoding/uuid.ts"
 
 describe("UUIDv5", () => {
   // from Python's uuid.uuid5(uuid.NAMESPACE_URL, name)

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect } from "effect"
 import { Position, StreamName } from "effect-eventsourcing"
-import { fromEvent, toEvent } from "../../src/kurrent/codec.ts"
+import { fromEvent, toEvent } from "../../src/kurrent/log/codec.ts"
 import { openLog } from "./support/log.ts"
 import { uri } from "./support/server.ts"
 

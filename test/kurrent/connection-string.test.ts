@@ -2,8 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { parseConnectionString } from "@kurrent/kurrentdb-client/dist/Client/parseConnectionString.js"
 import { Result } from "effect"
-import type { Overrides, Parsed } from "../../src/kurrent/connectionString.ts"
-import { apart, parse } from "../../src/kurrent/connectionString.ts"
+import type { Overrides, Parsed } from "../../src/kurrent/connection/connectionString.ts"
+import { apart, parse } from "../../src/kurrent/connection/connectionString.ts"
 import { random } from "../support/random.ts"
 
 const parsed = (text: string, overrides?: Overrides): Parsed => {

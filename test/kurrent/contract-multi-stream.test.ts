@@ -5,7 +5,7 @@ import type { Services } from "effect-eventsourcing/kurrent"
 import { layerMultiStream } from "effect-eventsourcing/kurrent"
 import type { Backend } from "effect-eventsourcing/testing"
 import { multiStreamAppendContract } from "effect-eventsourcing/testing"
-import { layerConnected } from "../../src/kurrent/Connected.ts"
+import { layerConnected } from "../../src/kurrent/client/Connected.ts"
 import { isFake, isSince, newPrefix, uri } from "./support/server.ts"
 
 const kurrent: Backend<Services | MultiStreamAppend.MultiStreamAppend> = {

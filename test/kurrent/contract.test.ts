@@ -3,7 +3,7 @@ import type { Services } from "effect-eventsourcing/kurrent"
 import { layerRecorders } from "effect-eventsourcing/kurrent"
 import type { Backend } from "effect-eventsourcing/testing"
 import { recorderContract, snapshotRecorderContract } from "effect-eventsourcing/testing"
-import { layerConnected } from "../../src/kurrent/Connected.ts"
+import { layerConnected } from "../../src/kurrent/client/Connected.ts"
 import { isFake, newPrefix, uri } from "./support/server.ts"
 
 const kurrent: Backend<Services> = {

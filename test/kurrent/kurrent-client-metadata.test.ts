@@ -3,7 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import { Duration, Effect, Stream } from "effect"
 import type { StreamMetadata } from "effect-eventsourcing/kurrent"
 import { KurrentClient } from "effect-eventsourcing/kurrent"
-import { toJson } from "../../src/kurrent/metadata.ts"
+import { toJson } from "../../src/kurrent/client/metadata.ts"
 import { happenedMany, newStream, onServer } from "./support/client.ts"
 
 describe("metadata of a stream", () => {

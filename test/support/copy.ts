@@ -4,7 +4,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import type * as Library from "effect-eventsourcing"
 import type * as Memory from "effect-eventsourcing/memory"
-import type * as WorkAborted from "../../src/internal/workAborted.ts"
+import type * as WorkAborted from "../../src/internal/projection/workAborted.ts"
 
 const project = path.resolve(import.meta.dirname, "../..")
 

@@ -1,0 +1,139 @@
+import { Result } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type { TrackingConflict } from "../../EventSourcingError.ts"
+import { RecorderFailure, WrongExpectedVersion } from "../../EventSourcingError.ts"
+import type { AppendedToStreams, Check } from "../../MultiStreamAppend.ts"
+import type { Position } from "../../Position.ts"
+import type { Append, Appended, ExpectedVersion } from "../../Recorder.ts"
+import type { Tracked } from "../../TrackedAppend.ts"
+import * as Tracking from "../../Tracking.ts"
+
+/** A log that nobody else changes while these are called. */
+export interface ExclusiveLog {
+  readonly lastVersion: (stream: string) => ExpectedVersion
+  /** The ids and positions of up to `count` events of a stream from a version on. */
+  readonly eventsFrom: (
+    stream: string,
+    version: number,
+    count: number
+  ) => ReadonlyArray<{ readonly id: string; readonly position: Position }>
+  /** Adds events behind the last one; answers the position of the last. */
+  readonly insert: (append: Append, firstVersion: number) => Position
+}
+
+const firstVersion = (expected: ExpectedVersion): number => (expected === "NoStream" ? 0 : expected + 1)
+
+/** A tracking move that nobody else gets in between. */
+export interface ExclusiveTracking {
+  /** What is asked for. */
+  readonly requested: Tracking.Move
+  /** Whether the tracking has come to where the move goes, or further. */
+  readonly isDone: () => boolean
+  readonly move: () => TrackingConflict | undefined
+}
+
+/** The place of the last of the events, where all of them stand there already (G7). */
+const recordedBefore = (log: ExclusiveLog, { stream, expected, events }: Append): Appended | undefined => {
+  const first = firstVersion(expected)
+  const there = log.eventsFrom(stream, first, events.length)
+  const last = there[events.length - 1]
+  return last !== undefined && events.every(({ id }, i) => there[i]?.id === id)
+    ? { version: first + events.length - 1, position: last.position }
+    : undefined
+}
+
+/** Why an append can't be recorded, wherever its streams are; a part of a millisecond has no place in any database. */
+const refuse = (appends: ReadonlyArray<Append>, tracking?: ExclusiveTracking): RecorderFailure | undefined => {
+  const backward = tracking === undefined ? undefined : Tracking.refusal(tracking.requested)
+  if (backward !== undefined) return new RecorderFailure({ operation: "append", reason: backward })
+  for (const { events } of appends) {
+    for (const { id, recordedAt } of events) {
+      if (Number.isSafeInteger(recordedAt)) continue
+      const reason = `the time ${recordedAt} of event ${id} is not a whole number of milliseconds`
+      return new RecorderFailure({ operation: "append", reason })
+    }
+  }
+  return undefined
+}
+
+const mismatch = (log: ExclusiveLog, { stream, expected }: Check): WrongExpectedVersion | undefined => {
+  const actual = log.lastVersion(stream)
+  return actual === expected ? undefined : new WrongExpectedVersion({ stream, expected, actual })
+}
+
+const insert = (log: ExclusiveLog, append: Append): Appended => {
+  const first = firstVersion(append.expected)
+  return { position: log.insert(append, first), version: first + append.events.length - 1 }
+}
+
+/** Appends to one stream, if it is where it is expected; recognises what was recorded before. */
+export const appendOne = (
+  log: ExclusiveLog,
+  append: Append
+): Result.Result<Appended, WrongExpectedVersion | RecorderFailure> => {
+  const refused = refuse([append])
+  if (refused !== undefined) return Result.fail(refused)
+  const wrong = mismatch(log, append)
+  if (wrong === undefined) return Result.succeed(insert(log, append))
+  const before = recordedBefore(log, append)
+  return before === undefined ? Result.fail(wrong) : Result.succeed(before)
+}
+
+/** Throws, as a defect, on an append to several streams that names one twice. */
+export const assertDistinctStreams = (appends: ReadonlyArray<Append>, checks: ReadonlyArray<Check>): void => {
+  const streams = new Set([...appends, ...checks].map(({ stream }) => stream))
+  if (streams.size < appends.length + checks.length) throw new Error("an append names a stream twice")
+}
+
+/** Appends to several streams: at least one, so that there is a position. */
+export const appendSome = (
+  log: ExclusiveLog,
+  appends: NonEmptyReadonlyArray<Append>,
+  checks: ReadonlyArray<Check>
+): Result.Result<AppendedToStreams, WrongExpectedVersion | RecorderFailure> =>
+  appendAll(log, appends, checks) as Result.Result<AppendedToStreams, WrongExpectedVersion | RecorderFailure>
+
+/**
+ * Appends to several streams, all or nothing: everything is checked before anything is inserted.
+ *
+ * What was recorded before is recognised if its tracking move was, too: the same events without it are a conflict.
+ */
+export const appendAll = (
+  log: ExclusiveLog,
+  appends: ReadonlyArray<Append>,
+  checks: ReadonlyArray<Check>,
+  tracking?: ExclusiveTracking
+): Result.Result<Tracked, WrongExpectedVersion | TrackingConflict | RecorderFailure> => {
+  const settled = settle(log, appends, checks, tracking)
+  if (settled !== undefined) return settled
+  const refused = tracking?.move()
+  return refused === undefined
+    ? Result.succeed(summary(appends.map((append) => insert(log, append))))
+    : Result.fail(refused)
+}
+
+/** The answer of an append that is refused, or was recorded before; `undefined` where it is still to be done. */
+export const settle = (
+  log: ExclusiveLog,
+  appends: ReadonlyArray<Append>,
+  checks: ReadonlyArray<Check>,
+  tracking?: ExclusiveTracking
+): Result.Result<Tracked, WrongExpectedVersion | RecorderFailure> | undefined => {
+  const refused = refuse(appends, tracking)
+  if (refused !== undefined) return Result.fail(refused)
+  const wrong = [...appends, ...checks].map((one) => mismatch(log, one)).find((error) => error !== undefined)
+  if (wrong === undefined) return undefined
+  const before = appends.map((append) => recordedBefore(log, append))
+  const isRepeated = before.length > 0 && before.every((one) => one !== undefined)
+  return isRepeated && (tracking === undefined || tracking.isDone())
+    ? Result.succeed(summary(before))
+    : Result.fail(wrong)
+}
+
+const summary = (appended: ReadonlyArray<Appended>): Tracked => ({
+  versions: appended.map(({ version }) => version),
+  position: appended.reduce<Position | undefined>(
+    (last, { position }) => (last === undefined || position > last ? position : last),
+    undefined
+  )
+})

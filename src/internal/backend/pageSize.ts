@@ -1,0 +1,96 @@
+/** The size of pages: how it is counted, and what it says about the end of a read. */
+import { Effect } from "effect"
+import type { Notification } from "../../StoredEvent.ts"
+
+/** The bytes of a page, unless an option sets another bound: 8 MiB. */
+export const PAGE_BYTES = 8 * 1024 * 1024
+
+/** The size of an event, counted as cheaply as possible: of text the UTF-16 units, which are never more than its bytes. */
+export const sizeOf = ({ payload, metadata }: Pick<Notification, "payload" | "metadata">): number =>
+  payload.length + metadata.length
+
+/** A page as it is asked for. */
+export interface Bounds {
+  readonly limit: number
+  readonly maxBytes?: number | undefined
+}
+
+/** Whether nothing comes after a page: it has fewer events than were asked for, and did not end for its size. */
+export const isLastPage = (page: ReadonlyArray<Notification>, { limit, maxBytes }: Bounds): boolean =>
+  page.length < limit && (page.length === 0 || maxBytes === undefined || !reaches(page, maxBytes))
+
+/** Whether a page has so many bytes. The bytes of its text are counted only if three for each unit would be enough. */
+const reaches = (page: ReadonlyArray<Notification>, maxBytes: number): boolean => {
+  let most = 0
+  for (const { payload, metadata } of page) {
+    most += (typeof payload === "string" ? 3 * payload.length : payload.length) + 3 * metadata.length
+  }
+  if (most < maxBytes) return false
+  let bytes = 0
+  for (const { payload, metadata } of page) bytes += byteLength(payload) + byteLength(metadata)
+  return bytes >= maxBytes
+}
+
+const utf8 = new TextEncoder()
+
+const byteLength = (payload: string | Uint8Array): number =>
+  typeof payload === "string" ? utf8.encode(payload).length : payload.length
+
+/** A page that grows by an event at a time. */
+export interface Page {
+  readonly events: ReadonlyArray<Notification>
+  readonly size: () => number
+  /** Whether it takes no more. */
+  readonly isFull: () => boolean
+  readonly add: (event: Notification) => void
+}
+
+/** A page without events yet. */
+export const makePage = ({ limit, maxBytes = Number.POSITIVE_INFINITY }: Bounds): Page => {
+  const events: Array<Notification> = []
+  let size = 0
+  return {
+    events,
+    size: () => size,
+    isFull: () => events.length >= limit || size >= maxBytes,
+    add: (event: Notification) => {
+      events.push(event)
+      size += sizeOf(event)
+    }
+  }
+}
+
+/** Checks an option that is a number of bytes. */
+export const checkBytes = (name: string, bytes: number): Effect.Effect<void> =>
+  bytes >= 1
+    ? Effect.void
+    : Effect.die(new Error(`the option ${name} is a number of bytes from 1 on, or Infinity, not ${bytes}`))
+
+/** The events of a page up to the one that brings them to a size. */
+export const upToSize = (
+  events: ReadonlyArray<Notification>,
+  maxBytes: number | undefined
+): ReadonlyArray<Notification> => {
+  if (maxBytes === undefined) return events
+  let size = 0
+  for (let i = 0; i < events.length; i++) {
+    size += sizeOf(events[i] as Notification)
+    if (size >= maxBytes) return events.slice(0, i + 1)
+  }
+  return events
+}
+
+/** Events in pages, each of which ends with the event that brings it to a size; at least one page. */
+export const intoPages = (
+  events: ReadonlyArray<Notification>,
+  maxBytes: number
+): ReadonlyArray<ReadonlyArray<Notification>> => {
+  const pages: Array<ReadonlyArray<Notification>> = []
+  let rest = events
+  do {
+    const page = upToSize(rest, maxBytes)
+    pages.push(page)
+    rest = page.length === rest.length ? [] : rest.slice(page.length)
+  } while (rest.length > 0)
+  return pages
+}

@@ -1,0 +1,107 @@
+import { Result } from "effect"
+import type * as Aggregate from "../../Aggregate.ts"
+import { EventNotEncodable } from "../../EventSourcingError.ts"
+import type { Plain } from "../../Mapper.ts"
+import * as StreamName from "../../StreamName.ts"
+import { messageOf } from "../errors/messageOf.ts"
+import type { Path } from "../schema/readBack.ts"
+import { showPath } from "../schema/readBack.ts"
+
+/** Checks events against their schemas and their places, and turns them into JSON values. */
+export const toPlain = (
+  aggregate: Aggregate.Any,
+  stream: StreamName.StreamName,
+  first: number,
+  events: ReadonlyArray<Aggregate.AnyEvent>
+): Result.Result<ReadonlyArray<Plain>, EventNotEncodable> => {
+  const plain: Array<Plain> = []
+  for (const event of events) {
+    const version = first + plain.length
+    const declared = aggregate.compiled.byTag.get(event?._tag)
+    if (declared === undefined) {
+      const found = event as unknown
+      const type = isTagged(found) ? found._tag : typeof found
+      return Result.fail(notEncodable(stream, version, type, new Error(notAnEvent(aggregate, found))))
+    }
+    const { type, codec, creates } = declared
+    if (creates !== (version === 0)) {
+      const reason = creates
+        ? "it creates the aggregate, which exists already: only the first event of a stream can"
+        : "it changes the aggregate, which does not exist yet: the first event of a stream has to create it"
+      return Result.fail(notEncodable(stream, version, type, new Error(reason)))
+    }
+    try {
+      plain.push({ stream, version, type, schemaVersion: codec.version, json: codec.encode(event) })
+    } catch (cause) {
+      return Result.fail(notEncodable(stream, version, type, cause))
+    }
+  }
+  return Result.succeed(plain)
+}
+
+const isTagged = (found: unknown): found is { readonly _tag: string } =>
+  typeof found === "object" && found !== null && "_tag" in found && typeof found._tag === "string"
+
+/** What somebody gave in the place of an event, and what to give instead. */
+const notAnEvent = ({ name, compiled }: Aggregate.Any, found: unknown): string => {
+  const tags = [...compiled.byTag.keys()]
+  if (isTagged(found)) return `${name} declares no event "${found._tag}", only ${tags.join(", ")}`
+  if (found === null) return `${name} declares no event null: a decision without events returns undefined or []`
+  if (typeof (found as PromiseLike<unknown> | undefined)?.then === "function") {
+    return `${name} declares no event that is a promise: a decision that has to wait returns an Effect, such as Effect.promise(...)`
+  }
+  const what = typeof found === "object" ? "an object without a _tag" : `of type ${typeof found}`
+  return `${name} declares no event that is ${what}: make events with its constructors, such as ${name}.${tags[0]}(...), and return several as an array`
+}
+
+/** An event as every later reader will get it; throws where that is another event than the one that was given. */
+export const readBack = (
+  aggregate: Aggregate.Any,
+  { schemaVersion }: Plain,
+  event: Aggregate.AnyEvent,
+  json: unknown
+): Aggregate.AnyEvent => {
+  const { codec, tag } = aggregate.compiled.byTag.get(event._tag) as Aggregate.CompiledEvent
+  const decoded = codec.decode(schemaVersion, json)
+  const path = codec.differenceFinder()?.(event, decoded)
+  if (path !== undefined) throw new Error(otherValue(path))
+  return named(decoded, tag)
+}
+
+/** A decoded event is nobody's yet: its name is added to it. */
+const named = (decoded: object, tag: string): Aggregate.AnyEvent => {
+  const event = decoded as { _tag: string }
+  event._tag = tag
+  return event
+}
+
+/** Says where a value would be another once it is read. */
+export const otherValue = (path: Path): string => {
+  const where = path.length === 0 ? "" : ` at ${showPath(path)}`
+  return `it would be read back as another value${where}: the schema writes different values as the same JSON, or loses a part`
+}
+
+/** The event of a stored type, brought up to its newest version; throws. */
+export const decode = (
+  aggregate: Aggregate.Any,
+  type: string,
+  schemaVersion: number,
+  json: unknown
+): Aggregate.AnyEvent => {
+  const { codec, tag } = aggregate.compiled.byType.get(type) as Aggregate.CompiledEvent
+  return named(codec.decode(schemaVersion, json), tag)
+}
+
+/** Finds the aggregate of a stream, among those whose events were asked for. */
+export const aggregateFinder = (
+  aggregates: ReadonlyArray<Aggregate.Any>
+): ((stream: StreamName.StreamName) => Aggregate.Any) => {
+  const [only, ...others] = aggregates
+  // for most there is nothing to look up
+  if (only !== undefined && others.length === 0) return () => only
+  const byName = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
+  return (stream) => byName.get(StreamName.category(stream)) as Aggregate.Any
+}
+
+export const notEncodable = (stream: string, version: number, type: string, cause: unknown) =>
+  new EventNotEncodable({ stream, version, type, reason: messageOf(cause), cause })

@@ -1,0 +1,116 @@
+/** What a projection's definition comes to: its handlers by event, its setup, and whether they can be. */
+import { Cause, Effect } from "effect"
+import type * as Aggregate from "../../Aggregate.ts"
+import type { RecorderError } from "../../EventSourcingError.ts"
+import { RecorderFailure, RecorderUnavailable } from "../../EventSourcingError.ts"
+import type * as Projection from "../../Projection.ts"
+import type * as View from "../../View.ts"
+import type { Mode } from "../../ViewStore.ts"
+import { messageOf } from "../errors/messageOf.ts"
+import { passesByItself } from "../errors/transient.ts"
+
+interface Definition {
+  readonly version?: number
+  readonly aggregates: ReadonlyArray<Aggregate.Any>
+  readonly view: View.Any
+  readonly from?: Projection.Start
+}
+
+/** What a handler gives, which without types may be anything. */
+export const effectOf = (name: string, given: unknown): Effect.Effect<unknown, unknown, unknown> => {
+  if (Effect.isEffect(given)) return given
+  throw new Error(`projection "${name}": a handler or setup gives an Effect, and this one gave ${typeof given}`)
+}
+
+type AnyHandler = (event: Projection.AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, unknown>
+
+/** Finds handlers by aggregate and event; throws where they are not those of the aggregates' events. */
+export const handlersOf = (name: string, aggregates: ReadonlyArray<Aggregate.Any>, given: object) => {
+  const byAggregate = new Map<string, ReadonlyMap<string, AnyHandler>>()
+  for (const aggregate of aggregates) {
+    const of = new Map<string, AnyHandler>()
+    const own = (
+      given as Readonly<Record<string, Readonly<Record<string, AnyHandler | Projection.Ignore | undefined>>>>
+    )[aggregate.name]
+    for (const tag of aggregate.compiled.byTag.keys()) {
+      const handler = own?.[tag]
+      if (handler === undefined) {
+        throw new Error(
+          `projection "${name}" has no handler for ${aggregate.name}.${tag}: write one, or Projection.ignore`
+        )
+      }
+      if (typeof handler === "function") of.set(tag, handler)
+    }
+    const unknown = Object.keys(own ?? {}).find((tag) => !aggregate.compiled.byTag.has(tag))
+    if (unknown !== undefined) {
+      throw new Error(`projection "${name}" handles ${aggregate.name}.${unknown}, and there is no such event`)
+    }
+    byAggregate.set(aggregate.name, of)
+  }
+  const other = Object.keys(given).find((aggregate) => !byAggregate.has(aggregate))
+  if (other !== undefined) {
+    throw new Error(`projection "${name}" handles events of ${other}, which is none of its aggregates`)
+  }
+  return {
+    handles: (aggregate: string, tag: string) => byAggregate.get(aggregate)?.has(tag) === true,
+    of: ({ aggregate, event }: Projection.AnyRecorded) => byAggregate.get(aggregate)?.get(event._tag) as AnyHandler
+  }
+}
+
+/** What a definition is written like: two of one name that are written otherwise are two projections. */
+const sourceOf = (definition: Definition): string =>
+  JSON.stringify(definition, (key, value: unknown) => {
+    if (key === "aggregates") return definition.aggregates.map((aggregate) => aggregate.name)
+    return typeof value === "function" || typeof value === "bigint" ? String(value) : value
+  })
+
+/** Checks a definition, and throws where it can't be. */
+export const build = (
+  name: string,
+  definition: Definition,
+  mode: Mode,
+  delivery: Projection.Delivery,
+  compiled: Omit<Projection.Compiled, "setup" | "source">
+): Omit<Projection.Any, "~types"> => {
+  const { version = 1, aggregates, view, from } = definition
+  if (!/^[a-z][a-z0-9_]{0,39}$/.test(name)) {
+    throw new Error(`projection "${name}": a name is 1 to 40 lower-case letters, digits and "_", a letter first`)
+  }
+  if (/_v[0-9]+(_|$)/.test(name)) {
+    throw new Error(`projection "${name}": a name has no "_v" with a number: that is how its versions are told apart`)
+  }
+  if (!(Number.isInteger(version) && version > 0 && version < 1_000_000)) {
+    throw new Error(`projection "${name}": version is a whole number from 1 on, not ${version}`)
+  }
+  if (!(from === undefined || from === "start" || from === "end" || (typeof from === "bigint" && from >= 0n))) {
+    throw new Error(`projection "${name}": from is "start", "end" or a position, not ${String(from)}`)
+  }
+  const names = new Set(aggregates.map((aggregate) => aggregate.name))
+  if (names.size < aggregates.length) throw new Error(`projection "${name}" names an aggregate twice`)
+  const setup =
+    view._tag === "Memory"
+      ? (memoryView: unknown) => (memoryView as View.MemoryView<unknown>).set(view.initial())
+      : (sqlView: unknown) => effectOf(name, view.setup(sqlView as View.SqlView))
+  return {
+    ...{ name, version, aggregates, view, mode, delivery, from },
+    compiled: {
+      ...compiled,
+      source: () => sourceOf(definition),
+      // what is thrown is a failure as any other
+      handle: (events, memoryOrSql) => Effect.suspend(() => compiled.handle(events, memoryOrSql)),
+      setup: (memoryOrSql) =>
+        Effect.catchCause(
+          Effect.suspend((): Effect.Effect<unknown, unknown, unknown> => setup(memoryOrSql)),
+          (cause) =>
+            Cause.hasInterruptsOnly(cause)
+              ? Effect.failCause(cause as Cause.Cause<never>)
+              : Effect.fail(setupFailed(name, Cause.squash(cause)))
+        )
+    }
+  }
+}
+
+const setupFailed = (name: string, cause: unknown): RecorderError => {
+  const failure = { operation: `set up the view of projection "${name}"`, reason: messageOf(cause), cause }
+  return passesByItself(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
+}

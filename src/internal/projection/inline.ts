@@ -1,0 +1,264 @@
+/** Projections that are kept up in the transactions that append. */
+import { Cause, Context, Effect, Metric } from "effect"
+import type { SqlClient } from "effect/sql"
+import type { ReadError, RecorderError } from "../../EventSourcingError.ts"
+import { isRecorderError, RecorderFailure, RecorderUnavailable } from "../../EventSourcingError.ts"
+import { MultiStreamAppend } from "../../MultiStreamAppend.ts"
+import type { Position } from "../../Position.ts"
+import type * as Projection from "../../Projection.ts"
+import type { Positioned } from "../../RecordedEvent.ts"
+import type { Append } from "../../Recorder.ts"
+import { Recorder } from "../../Recorder.ts"
+import type { Notification } from "../../StoredEvent.ts"
+import * as StreamName from "../../StreamName.ts"
+import { TrackedAppend } from "../../TrackedAppend.ts"
+import type * as Tracking from "../../Tracking.ts"
+import { TransactionalAppend } from "../../TransactionalAppend.ts"
+import type { SqlView } from "../../View.ts"
+import type { ViewStore } from "../../ViewStore.ts"
+import { isLastPage, PAGE_BYTES } from "../backend/pageSize.ts"
+import { messageOf } from "../errors/messageOf.ts"
+import { passesByItself } from "../errors/transient.ts"
+import { reconnect } from "../following/follow.ts"
+import * as Metrics from "../observability/metrics.ts"
+import { openView } from "./openView.ts"
+import { keyOf } from "./trackingKey.ts"
+
+/** What a database does for the inline projections of its log. */
+export interface InlineDatabase {
+  readonly store: ViewStore<SqlView, SqlClient.SqlClient>
+  /**
+   * Runs the switch of a projection from catching up to being kept up, in a transaction in which nobody appends. Where it
+   * answers true the database refuses, from the end of it on, every append to these categories that does not have the
+   * projection done; where it answers false another did that.
+   */
+  readonly switchOver: <E>(
+    key: Tracking.Key,
+    categories: ReadonlyArray<string>,
+    self: Effect.Effect<boolean, E>
+  ) => Effect.Effect<boolean, E | RecorderError>
+  /** Says, within the transaction, which projections the next append has done. */
+  readonly declare: (keys: ReadonlyArray<Tracking.Key>) => Effect.Effect<void, RecorderError>
+}
+
+/** What a database says to an append that does not have an inline projection done; without quotes, for SQL. */
+export const refusal = ({ projection, version }: Tracking.Key): string =>
+  `version ${version} of projection ${projection} is kept up inline, and whoever appends here does not do that: give the layer of the log the projection as the option inline`
+
+type AnyRecorded = Positioned<string, { readonly _tag: string }>
+type Decode = (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<AnyRecorded>, ReadError>
+
+/** One inline projection at work. */
+interface Inline {
+  readonly key: Tracking.Key
+  readonly categories: ReadonlySet<string>
+  /** Answers how many of the events are the projection's. */
+  readonly handle: (events: ReadonlyArray<Notification>, view: SqlView) => Effect.Effect<number, RecorderError>
+  /** Counts events whose transaction was committed. */
+  readonly count: (events: number) => Effect.Effect<void>
+}
+
+/** Events in a transaction while a view catches up. */
+const PAGE = 512
+
+const make = (projection: Projection.Inline, decode: Decode, context: Context.Context<never>): Inline => {
+  const { name, aggregates, compiled } = projection
+  const byName = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
+  const projected = Metric.withAttributes(Metrics.projected, Metrics.attributesOf(projection))
+  const isWanted = ({ stream, type }: Notification): boolean => {
+    const aggregate = byName.get(StreamName.category(stream))
+    if (aggregate === undefined) return false
+    const event = aggregate.compiled.byType.get(type)
+    return event === undefined || compiled.handles(aggregate.name, event.tag)
+  }
+  const failed = (cause: unknown): RecorderError => {
+    const failure = { operation: `keep inline projection "${name}" up`, reason: messageOf(cause), cause }
+    return passesByItself(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
+  }
+  return {
+    key: keyOf(projection),
+    categories: new Set(byName.keys()),
+    handle: (events, view) => {
+      const wanted = events.filter(isWanted)
+      if (wanted.length === 0) return Effect.succeed(0)
+      return decode(wanted).pipe(
+        Effect.flatMap(
+          (decoded) => compiled.handle(decoded.map(withoutPosition), view) as Effect.Effect<unknown, unknown>
+        ),
+        Effect.as(wanted.length),
+        // also what a handler throws
+        Effect.catchCause((cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.failCause(cause as Cause.Cause<never>)
+            : Effect.fail(failed(Cause.squash(cause)))
+        )
+      )
+    },
+    count: (events) => Effect.provide(Metric.update(projected, events), context)
+  }
+}
+
+/** Inline an event has no position: also while a view is made from events that have. */
+const withoutPosition = ({ position: _, ...event }: AnyRecorded): AnyRecorded => event as AnyRecorded
+
+/** The events of appends in the places that they are going to have; positions are not known yet. */
+const notificationsOf = (appends: ReadonlyArray<Append>): ReadonlyArray<Notification> =>
+  appends.flatMap(({ stream, expected, events }) => {
+    const first = expected === "NoStream" ? 0 : expected + 1
+    return events.map((event, i) => ({ ...event, stream, version: first + i, position: 0n as Position }))
+  })
+
+/** Brings a view to the end of the log, and has it kept up from there on. */
+const goLive = Effect.fnUntraced(function* (
+  projection: Projection.Inline,
+  { key, handle, count, categories }: Inline,
+  recorder: Recorder["Service"],
+  { store, switchOver }: InlineDatabase,
+  maxBytes: number
+) {
+  const opened = yield* openView(store, projection, "inline", recorder)
+  if (opened.status === "current") return
+  let position = opened.position
+  const names = [...categories]
+  const bounds = { limit: PAGE, maxBytes }
+  const page = Effect.fnUntraced(function* () {
+    const head = yield* recorder.head
+    const filter = { categories: names }
+    // no further than the head, which is where the tracking goes: what has come since is the next page's
+    const events = yield* recorder.readAll({ after: position, upTo: head, filter, ...bounds })
+    const isLast = isLastPage(events, bounds)
+    const last = isLast ? head : events[events.length - 1]?.position
+    // the newest events may have been erased: the log ends before the position then
+    if (last === undefined || (position !== undefined && last <= position)) return false
+    yield* count(yield* store.transact({ key, from: position, to: last }, (view) => handle(events, view)))
+    position = last
+    return !isLast
+  })
+  while (yield* page()) yield* Effect.yieldNow
+  const isNew = yield* switchOver(
+    key,
+    names,
+    Effect.gen(function* () {
+      const versions = yield* store.versions(key)
+      if (versions.some(({ version, status }) => version === key.version && status === "current")) return false
+      while (yield* page()) yield* Effect.yieldNow
+      if (!(yield* store.promote(key, { keep: true }))) {
+        return yield* new RecorderFailure({
+          operation: `switch projection "${projection.name}" over`,
+          reason: `version ${key.version} is behind the current one, or lower: give it a higher version`
+        })
+      }
+      return true
+    })
+  )
+  if (!isNew) return
+  yield* Effect.logInfo(
+    `version ${key.version} of inline projection "${projection.name}" is the current one from now on`
+  )
+})
+
+const toRecorderError =
+  (name: string) =>
+  (error: RecorderError | { readonly message: string }): RecorderError =>
+    isRecorderError(error)
+      ? error
+      : new RecorderFailure({ operation: `open inline projection "${name}"`, reason: error.message, cause: error })
+
+/** What appends to a log. */
+export type InlineServices = Recorder | MultiStreamAppend | TrackedAppend | TransactionalAppend
+
+/** The recorders of a log, with projections that are kept up by every append. */
+export const withInline = Effect.fnUntraced(function* <S>(
+  services: Context.Context<S | InlineServices>,
+  projections: ReadonlyArray<Projection.Inline>,
+  decodeOf: (projection: Projection.Inline) => Decode,
+  database: InlineDatabase,
+  pageBytes: number = PAGE_BYTES
+): Effect.fn.Return<Context.Context<S>, RecorderError> {
+  const recorder = Context.get(services, Recorder)
+  const tracked = Context.get(services, TrackedAppend)
+  const transactional = Context.get(services, TransactionalAppend)
+  // metrics are those of whoever builds the layer
+  const context = yield* Effect.context<never>()
+  const twice = projections.find(({ name }, i) => projections.findIndex((one) => one.name === name) < i)
+  if (twice !== undefined) {
+    const reason = "it is twice among the inline projections, by its name"
+    return yield* new RecorderFailure({ operation: `open inline projection "${twice.name}"`, reason })
+  }
+  const inlines: Array<Inline> = []
+  for (const projection of projections) {
+    const inline = make(projection, decodeOf(projection), context)
+    yield* goLive(projection, inline, recorder, database, pageBytes).pipe(
+      // others who start now bring the same view up
+      Effect.retry({ schedule: reconnect, while: ({ _tag }) => _tag === "TrackingConflict" }),
+      Effect.mapError(toRecorderError(projection.name))
+    )
+    inlines.push(inline)
+  }
+
+  const concerned = (appends: ReadonlyArray<Append>): ReadonlyArray<Inline> =>
+    inlines.filter(({ categories }) => appends.some(({ stream }) => categories.has(StreamName.category(stream))))
+
+  /** Handlers first, the append last. */
+  const append: TransactionalAppend["Service"]["append"] = (request, work) =>
+    Effect.suspend(() => {
+      const found = concerned(request.appends)
+      if (found.length === 0) return transactional.append(request, work)
+      const events = notificationsOf(request.appends)
+      /** Of each projection; nothing where the append was recorded before. */
+      let counts: ReadonlyArray<number> = []
+      const handled = Effect.forEach(found, ({ key, handle }) =>
+        database.store.read(key, (view) => handle(events, view))
+      )
+      const appended = transactional.append(
+        request,
+        work.pipe(
+          Effect.andThen(handled),
+          Effect.tap((all) =>
+            Effect.sync(() => {
+              counts = all
+            })
+          ),
+          Effect.andThen(database.declare(found.map(({ key }) => key)))
+        )
+      )
+      return Effect.tap(appended, () => Effect.forEach(counts, (count, i) => found[i]?.count(count) ?? Effect.void))
+    })
+
+  return Context.mergeAll(
+    services,
+    Context.make(
+      Recorder,
+      Recorder.of({
+        ...recorder,
+        append: (one) =>
+          concerned([one]).length === 0
+            ? recorder.append(one)
+            : (Effect.map(append({ appends: [one] }, Effect.void), ({ versions, position }) => ({
+                version: versions[0],
+                position
+              })) as ReturnType<Recorder["Service"]["append"]>)
+      })
+    ),
+    Context.make(
+      MultiStreamAppend,
+      MultiStreamAppend.of({
+        append: (appends, checks) =>
+          concerned(appends).length === 0
+            ? Context.get(services, MultiStreamAppend).append(appends, checks)
+            : (append({ appends, checks }, Effect.void) as ReturnType<MultiStreamAppend["Service"]["append"]>)
+      })
+    ),
+    Context.make(
+      TrackedAppend,
+      TrackedAppend.of({
+        ...tracked,
+        append: (appends, move) =>
+          concerned(appends).length === 0
+            ? tracked.append(appends, move)
+            : (append({ appends, move }, Effect.void) as ReturnType<TrackedAppend["Service"]["append"]>)
+      })
+    ),
+    Context.make(TransactionalAppend, TransactionalAppend.of({ append }))
+  ) as Context.Context<S>
+})

@@ -1,0 +1,83 @@
+import { Effect } from "effect"
+import type {
+  FollowError,
+  ProjectionModeChanged,
+  ProjectionRemoved,
+  ProjectionSuperseded
+} from "../../EventSourcingError.ts"
+import { PositionBeyondHead, RecorderFailure, UpstreamChanged } from "../../EventSourcingError.ts"
+import type { Position } from "../../Position.ts"
+import type * as Projection from "../../Projection.ts"
+import type { Recorder } from "../../Recorder.ts"
+import type { Beginning, Mode, Opened, ViewStore } from "../../ViewStore.ts"
+import { keyOf } from "./trackingKey.ts"
+import * as Upstream from "./upstream.ts"
+
+/** Where a log ended when somebody looked; `undefined` in an empty log. */
+export interface End {
+  readonly head: Position | undefined
+}
+
+/** Where a side effect begins that has not begun yet. */
+const beginningOf = Effect.fnUntraced(function* (
+  { aggregates, from }: Projection.Any,
+  recorder: Recorder["Service"],
+  end: End | undefined
+): Effect.fn.Return<Beginning, FollowError> {
+  const text = from === undefined ? undefined : `${from}`
+  const position = from === "end" ? (end === undefined ? yield* recorder.head : end.head) : from
+  if (position === undefined || position === "start") return { from: text, position: undefined, seen: undefined }
+  const names = aggregates.map(({ name }) => name)
+  const verdict = yield* Upstream.inspect(recorder, names, position, undefined)
+  if (verdict._tag === "Behind") return yield* new PositionBeyondHead({ from: position, head: verdict.head })
+  return { from: text, position, seen: verdict._tag === "Same" ? verdict.seen : undefined }
+})
+
+/**
+ * Opens the view of a projection, or makes it. What was made from other aggregates, or from another log, is refused: the
+ * events that the view has passed already would be missing from it in silence.
+ */
+export const openView = Effect.fnUntraced(function* <View, Provided>(
+  store: ViewStore<View, Provided>,
+  projection: Projection.Any,
+  mode: Mode,
+  recorder: Recorder["Service"],
+  options: {
+    readonly existing?: boolean
+    readonly beside?: boolean
+    /** The end that a side effect begins at which is defined to; where it is left out, as it is now. */
+    readonly end?: End | undefined
+  } = {}
+): Effect.fn.Return<
+  Opened,
+  ProjectionSuperseded | ProjectionModeChanged | ProjectionRemoved | UpstreamChanged | FollowError
+> {
+  const { delivery, name, version } = projection
+  const { logId } = recorder
+  const key = keyOf(projection)
+  const aggregates = projection.aggregates.map((aggregate) => aggregate.name).sort()
+  const setup = projection.compiled.setup as (view: View) => Effect.Effect<unknown, FollowError>
+  const { end, ...how } = options
+  const beginning = delivery === "at-least-once" ? yield* beginningOf(projection, recorder, end) : undefined
+  const progress = yield* store.open(key, { mode, logId, aggregates, setup, beginning, ...how })
+
+  if (progress.aggregates.join() !== aggregates.join()) {
+    const advice =
+      delivery === "at-least-once"
+        ? `a higher version, which continues where this one is and does nothing again`
+        : "a higher version, which is made from the start"
+    return yield* new RecorderFailure({
+      operation: `open the view of projection "${name}"`,
+      reason: `version ${version} was made from the events of ${progress.aggregates.join(", ")}, and is defined for those of ${aggregates.join(", ")}: give it ${advice}, or another name if it is another projection`
+    })
+  }
+  if (progress.logId !== undefined && progress.logId !== logId) {
+    const reason = `this log is another (${logId}, not ${progress.logId})`
+    const { position } = progress
+    return yield* new UpstreamChanged({
+      ...{ projection: name, upstream: key.upstream, position, reason, delivery },
+      agreed: undefined
+    })
+  }
+  return progress
+})

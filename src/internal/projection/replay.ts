@@ -1,0 +1,62 @@
+import { Cause, Effect } from "effect"
+import type { RecorderError } from "../../EventSourcingError.ts"
+import { RecorderUnavailable } from "../../EventSourcingError.ts"
+import type { EventStore } from "../../EventStore.ts"
+import type * as Projection from "../../Projection.ts"
+import type { Recorder } from "../../Recorder.ts"
+import { fromStorage } from "../../StreamName.ts"
+import type { DeadLetter, ViewStore } from "../../ViewStore.ts"
+import { causeText } from "../errors/causeText.ts"
+import { passesByItself } from "../errors/transient.ts"
+import { keyOf } from "./trackingKey.ts"
+
+/** Has what was set aside handled again, the first of each stream first; what is behind one that fails waits on. */
+export const replay = Effect.fnUntraced(function* (
+  store: ViewStore<unknown, unknown>,
+  recorder: Recorder["Service"],
+  eventStore: EventStore["Service"],
+  projection: Projection.Any,
+  stream: string | undefined
+): Effect.fn.Return<Projection.Replayed, RecorderError, unknown> {
+  const decode = eventStore.decode(projection.aggregates)
+  const key = keyOf(projection)
+  let replayed = 0
+  const handle = Effect.fnUntraced(function* (letter: DeadLetter) {
+    const found = yield* recorder.readStream({
+      stream: fromStorage(letter.stream),
+      after: letter.streamVersion - 1,
+      upTo: letter.streamVersion,
+      limit: 1
+    })
+    if (found[0]?.position !== letter.position) return yield* Effect.fail("the log has no such event (any more)")
+    const events = yield* decode(found)
+    const handled = events.filter(({ aggregate, event }) => projection.compiled.handles(aggregate, event._tag))
+    return yield* store.takeBack(key, letter.position, (view) =>
+      handled.length === 0 ? Effect.void : projection.compiled.handle(handled, view)
+    )
+  })
+  const failing = new Set<string>()
+  while (true) {
+    const letters = yield* store.deadLetters(key, stream)
+    const open = letters.filter(({ stream }) => !failing.has(stream))
+    if (open.length === 0) return { replayed, left: letters }
+    for (const letter of open) {
+      if (failing.has(letter.stream)) continue
+      const exit = yield* Effect.exit(handle(letter))
+      if (exit._tag === "Success") {
+        if (exit.value) replayed++
+        continue
+      }
+      const cause = causeText(exit.cause)
+      if (cause === undefined) return yield* Effect.interrupt
+      const failure = Cause.squash(exit.cause)
+      // nothing that the event is to blame for
+      if (passesByItself(failure)) {
+        const operation = `replay what projection "${projection.name}" has set aside`
+        return yield* new RecorderUnavailable({ operation, reason: cause, cause: failure })
+      }
+      failing.add(letter.stream)
+      yield* store.triedAgain(key, letter.position, cause)
+    }
+  }
+})

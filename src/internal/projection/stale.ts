@@ -1,0 +1,46 @@
+import { Clock, Effect } from "effect"
+import type { Position } from "../../Position.ts"
+import type { Progress } from "../../ViewStore.ts"
+import type { Local } from "./localProgress.ts"
+
+/** How long a view may stand still while others move before its readers are warned, and how often, in milliseconds. */
+const PATIENCE = 10_000
+const AGAIN = 60_000
+
+/** A view that is read and not as far as another version of it. */
+export interface Stale {
+  readonly position: Position | undefined
+  /** Since when it is known to be at this position, in milliseconds since the epoch. */
+  readonly since: number
+  /** When a warning was last logged. */
+  warned: number | undefined
+}
+
+/** Warns whoever reads a version that stands still while another one moves on: nobody keeps it up to date. */
+export const warnOfStale = (
+  { stale }: Local,
+  name: string,
+  { mode, position, version }: Progress,
+  versions: ReadonlyArray<Progress>
+): Effect.Effect<void> => {
+  const further = versions.find(
+    (one) =>
+      one.mode === "followed" && one.position !== undefined && (position === undefined || one.position > position)
+  )
+  if (mode === "inline" || further === undefined) {
+    stale.delete(version)
+    return Effect.void
+  }
+  return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const known = stale.get(version)
+    if (known === undefined || known.position !== position) {
+      stale.set(version, { position, since: now, warned: undefined })
+      return Effect.void
+    }
+    if (now - known.since < PATIENCE || (known.warned !== undefined && now - known.warned < AGAIN)) return Effect.void
+    known.warned = now
+    return Effect.logWarning(
+      `version ${version} of projection "${name}" is read, has stood ${position === undefined ? "at the start" : `at position ${position}`} for ${Math.round((now - known.since) / 1000)} s, and is not kept up to date: version ${further.version} is at position ${further.position}`
+    )
+  })
+}

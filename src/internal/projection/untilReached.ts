@@ -1,0 +1,82 @@
+import { Clock, Effect, Option } from "effect"
+import type { RecorderError } from "../../EventSourcingError.ts"
+import { ProjectionBehind } from "../../EventSourcingError.ts"
+import type { Position } from "../../Position.ts"
+import type * as Projection from "../../Projection.ts"
+import type { Progress, ViewStore } from "../../ViewStore.ts"
+import { readable } from "./readable.ts"
+import { keyOf } from "./trackingKey.ts"
+
+/** How often a waiter looks for what another process has done, in milliseconds. */
+const POLL = 50
+
+/** How long a waiter gives others, where the runner in its process has stopped, in milliseconds. */
+const OTHERS = 1000
+
+/** An answer within some milliseconds; none also where a lock was waited for in vain. */
+const within = <A>(
+  self: Effect.Effect<A, RecorderError>,
+  rest: number
+): Effect.Effect<Option.Option<A>, RecorderError> =>
+  (rest === Number.POSITIVE_INFINITY ? Effect.asSome(self) : Effect.timeoutOption(self, rest)).pipe(
+    Effect.catchIf(
+      (error) => error._tag === "RecorderUnavailable" && error.waited !== undefined,
+      () => Effect.succeedNone
+    )
+  )
+
+/**
+ * Waits until the version that is read has processed everything up to a position: told at once of what this process does, looking
+ * for what others do. `timeout` is in milliseconds.
+ */
+export const untilReached = Effect.fnUntraced(function* (
+  store: ViewStore<unknown, never>,
+  projection: Projection.Any,
+  position: Position,
+  timeout: number
+): Effect.fn.Return<void, ProjectionBehind | RecorderError> {
+  const key = keyOf(projection)
+  const local = store.local(projection.name)
+  const isThere = (progress: Progress | undefined) =>
+    progress !== undefined &&
+    (progress.mode === "inline" || (progress.position !== undefined && progress.position >= position))
+  const began = yield* Clock.currentTimeMillis
+  let current: Progress | undefined
+  let looked = Number.NEGATIVE_INFINITY
+  while (true) {
+    const seen = local.growth.current()
+    const now = yield* Clock.currentTimeMillis
+    const known = current === undefined ? undefined : local.position(current.version)
+    // asked where it is time to, and where it will be so; the version that is read may be another one by then
+    if (now - looked >= POLL || (known !== undefined && known >= position)) {
+      // a database that does not answer, or a queue that stands still, is waited for no longer than the rest
+      const rest = timeout === 0 ? OTHERS : timeout - (now - began)
+      const found = yield* within(store.versions(key), rest)
+      looked = now
+      if (Option.isSome(found)) {
+        current = readable(projection, found.value)
+        if (isThere(current)) return
+      }
+    }
+    const version = current?.version ?? projection.version
+    const stopped = local.stopped.get(version)
+    const waited = stopped === undefined ? timeout : Math.min(timeout, OTHERS)
+    const left = waited - ((yield* Clock.currentTimeMillis) - began)
+    if (left <= 0) {
+      return yield* new ProjectionBehind({
+        ...{
+          projection: projection.name,
+          position,
+          reached: current?.position ?? local.position(version),
+          waited,
+          stopped
+        },
+        blocked: stopped === undefined ? local.blocked.get(version) : undefined
+      })
+    }
+    yield* Effect.raceFirst(
+      Effect.ignore(local.growth.after(seen)),
+      Effect.sleep(Math.min(Math.max(looked + POLL - now, 1), left))
+    )
+  }
+})

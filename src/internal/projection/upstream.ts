@@ -1,0 +1,113 @@
+/** Whether a log is still the one that a view was made from, as far as the view has come. */
+import { Effect } from "effect"
+import type { RecorderError } from "../../EventSourcingError.ts"
+import type { Position } from "../../Position.ts"
+import type { Recorder } from "../../Recorder.ts"
+import type { Notification } from "../../StoredEvent.ts"
+import { fromStorage } from "../../StreamName.ts"
+import type { Seen, SeenEvent } from "../../ViewStore.ts"
+
+/** How many of the newest events are noted. Fewer are all that there are. */
+const NOTED = 8
+
+/** What is noted of a log when so much more of it was seen. */
+export const note = (
+  aggregates: ReadonlyArray<string>,
+  seen: Pick<Seen, "events" | "recordedAt"> | undefined,
+  events: ReadonlyArray<Notification>,
+  position: Position
+): Seen => {
+  let recordedAt = seen?.recordedAt ?? 0
+  for (const event of events) recordedAt = Math.max(recordedAt, event.recordedAt)
+  const newest = events.slice(-NOTED).map(({ id, position, stream }): SeenEvent => ({ id, position, stream }))
+  return { position, aggregates, recordedAt, events: [...(seen?.events ?? []), ...newest].slice(-NOTED) }
+}
+
+/** The log is not the same; up to which position it is, as far as is known. */
+export interface Changed {
+  readonly _tag: "Changed"
+  readonly reason: string
+  readonly agreed: Position | undefined
+}
+
+/** What was found out about a log. */
+export type Verdict =
+  /** Everything that the view's aggregates have recorded up to its position was seen; what is to be noted of it. */
+  | { readonly _tag: "Same"; readonly seen: Seen }
+  /** It has not come to the view's position; what is to be held against it when it has. */
+  | { readonly _tag: "Behind"; readonly head: Position | undefined; readonly seen: Seen }
+  | Changed
+
+/**
+ * Holds what a view has noted of its log against the log. Only events of the view's own aggregates count: if none of them
+ * was put before the position unseen, and none was lost other than by erasing its whole stream, the view is right.
+ */
+export const inspect = Effect.fnUntraced(function* (
+  recorder: Pick<Recorder["Service"], "head" | "readAll" | "readStream">,
+  aggregates: ReadonlyArray<string>,
+  position: Position,
+  seen: Seen | undefined
+): Effect.fn.Return<Verdict, RecorderError> {
+  const filter = { categories: aggregates }
+  const head = yield* recorder.head
+  const isBehind = head === undefined || head < position
+  const before = yield* recorder.readAll({
+    direction: "backward",
+    after: isBehind ? undefined : position,
+    filter,
+    limit: NOTED
+  })
+  const at = isBehind ? [] : yield* recorder.readAll({ after: before[0]?.position, upTo: position, filter, limit: 1 })
+  /** The newest first; a log that is behind may have grown beyond the position just now. */
+  const there = [...at, ...before].filter((event) => event.position <= position).slice(0, NOTED)
+  const found = note(aggregates, undefined, there.toReversed(), position)
+  if (seen === undefined) {
+    return isBehind ? { _tag: "Behind", head, seen: found } : { _tag: "Same", seen: found }
+  }
+  const noted = new Map(seen.events.map((event) => [event.position, event]))
+  const changed = (reason: string): Verdict => {
+    const agreed = there.find(({ id, position }) => noted.get(position)?.id === id)?.position
+    return { _tag: "Changed", reason, agreed }
+  }
+  /** From here on every event was noted. */
+  const from = seen.events.length < NOTED ? undefined : seen.events[0]?.position
+  for (const { id, position, stream } of there) {
+    if (from !== undefined && position < from) break
+    if (noted.get(position)?.id !== id) {
+      return changed(
+        `this log has event ${id} of stream "${stream}" at position ${position}, which the view has not seen`
+      )
+    }
+  }
+  if (isBehind) return { _tag: "Behind", head, seen }
+  const kept = new Set(there.map((event) => event.position))
+  for (const event of seen.events) {
+    const isLost = !kept.has(event.position) && !(yield* isErased(recorder, event))
+    if (isLost) {
+      return changed(
+        `event ${event.id} of stream "${event.stream}" is missing from this log at position ${event.position}`
+      )
+    }
+  }
+  const newest = there[0]
+  if (newest !== undefined && !noted.has(newest.position) && newest.recordedAt > seen.recordedAt) {
+    return changed(`this log has an event at position ${newest.position} that is newer than all that the view has seen`)
+  }
+  return { _tag: "Same", seen: { ...found, recordedAt: Math.max(found.recordedAt, seen.recordedAt) } }
+})
+
+/**
+ * Whether an event that is not there any more may have been erased: with all of its stream, and with nothing in its place. A
+ * log that was restored from a backup has the beginning of the stream, or another event at the position, unless the stream
+ * began after the backup and the position was never used again.
+ */
+const isErased = Effect.fnUntraced(function* (
+  recorder: Pick<Recorder["Service"], "readAll" | "readStream">,
+  event: SeenEvent
+): Effect.fn.Return<boolean, RecorderError> {
+  const [first] = yield* recorder.readStream({ stream: fromStorage(event.stream), limit: 1 })
+  if (first !== undefined && first.position < event.position) return false
+  const [before] = yield* recorder.readAll({ direction: "backward", after: event.position, limit: 1 })
+  const [at] = yield* recorder.readAll({ after: before?.position, upTo: event.position, limit: 1 })
+  return at === undefined
+})

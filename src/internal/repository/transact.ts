@@ -1,0 +1,159 @@
+import { Effect, Exit } from "effect"
+import { isReadonlyArrayNonEmpty } from "effect/Array"
+import type * as Aggregate from "../../Aggregate.ts"
+import * as Decision from "../../Decision.ts"
+import type { EventNotEncodable } from "../../EventSourcingError.ts"
+import { WrongExpectedVersion } from "../../EventSourcingError.ts"
+import type { EventStore, Prepared } from "../../EventStore.ts"
+import type { Position } from "../../Position.ts"
+import type { RecordedEvent } from "../../RecordedEvent.ts"
+import * as StreamName from "../../StreamName.ts"
+import { requirementError } from "./command.ts"
+import { deciding } from "./deciding.ts"
+import type { Rebuilt, States } from "./states.ts"
+import { foldPrepared, ownCopy, versionOf } from "./states.ts"
+
+/** One aggregate of a transaction. */
+export interface Participant {
+  readonly name: string
+  readonly aggregate: Aggregate.Any
+  readonly id: Aggregate.Id<string>
+  readonly requires: Decision.Requires
+}
+
+/** What became of a participant. */
+export interface Transacted {
+  readonly participant: Participant
+  readonly before: Rebuilt | undefined
+  readonly after: Rebuilt | undefined
+  readonly events: ReadonlyArray<RecordedEvent<string, Aggregate.AnyEvent>>
+  readonly position: Position | undefined
+}
+
+/** A participant on its way: what it was, and what it will be if the append is accepted. */
+interface Underway {
+  readonly participant: Participant
+  readonly before: Rebuilt | undefined
+  readonly prepared: Prepared<string, Aggregate.AnyEvent> | undefined
+  readonly keysSince: number
+}
+
+const streamOf = ({ aggregate, id }: Participant): StreamName.StreamName => StreamName.of(aggregate.name, id)
+
+/** Attempts a transaction once: loads all, decides, appends all or nothing. */
+export const transact = (store: EventStore["Service"], states: States) => {
+  const load = (participants: ReadonlyArray<Participant>) =>
+    Effect.forEach(participants, (participant) =>
+      Effect.map(
+        states.fresh(participant.aggregate, participant.id),
+        (before): Underway => ({ participant, before, prepared: undefined, keysSince: Number.POSITIVE_INFINITY })
+      )
+    )
+
+  const prepare = (underway: Underway, outcome: unknown): Effect.Effect<Underway, EventNotEncodable> => {
+    const { participant, before } = underway
+    const events = Decision.toEvents(outcome)
+    if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed(underway)
+    return states.mapWithKeyAge(
+      store.prepare(participant.aggregate, participant.id, versionOf(before), events as never),
+      (prepared, keysSince) => ({ participant, before, prepared, keysSince })
+    )
+  }
+
+  /** Decides on what was loaded, encodes the events and folds them. */
+  const decideOn = Effect.fnUntraced(function* (
+    loaded: ReadonlyArray<Underway>,
+    decide: (states: Readonly<Record<string, unknown>>) => unknown
+  ) {
+    const decided = yield* take(store, loaded, decide)
+    const prepared = yield* Effect.forEach(loaded, (one) => prepare(one, decided(one.participant.name)))
+    return prepared.map((one) => ({ ...one, after: foldUnderway(one) }))
+  })
+
+  /** No append checks that the states belong together, so they are compared with what is there now. */
+  const verify = Effect.fnUntraced(function* (loaded: ReadonlyArray<Underway>) {
+    for (const { participant, before } of loaded) {
+      const [stream, expected] = [streamOf(participant), versionOf(before)]
+      const actual = (yield* store.version(stream)) ?? "NoStream"
+      if (actual !== expected) return yield* new WrongExpectedVersion({ stream, expected, actual })
+    }
+  })
+
+  /** Records what was prepared, if all participants are where they were; answers the position of the last event. */
+  const record = (underway: ReadonlyArray<Underway>) => {
+    const prepared = underway.flatMap((one) => (one.prepared === undefined ? [] : [one.prepared]))
+    if (!isReadonlyArrayNonEmpty(prepared)) return Effect.as(verify(underway), undefined)
+    const checks = underway.flatMap(({ participant, prepared, before }) =>
+      prepared === undefined ? [{ stream: streamOf(participant), expected: versionOf(before) }] : []
+    )
+    return Effect.map(store.commitAll(prepared, checks), ({ position }): Position | undefined => position)
+  }
+
+  return Effect.fnUntraced(function* (
+    participants: ReadonlyArray<Participant>,
+    decide: (states: Readonly<Record<string, unknown>>) => unknown
+  ) {
+    const loaded = yield* load(participants)
+    const decided = yield* Effect.exit(decideOn(loaded, decide))
+    if (Exit.isFailure(decided) && !Exit.hasInterrupts(decided)) yield* verify(loaded)
+    const folded = yield* decided
+    const position = yield* record(folded)
+    return folded.map(({ participant, before, prepared, after }): Transacted => {
+      if (after !== undefined) states.remember(participant.aggregate, streamOf(participant), after)
+      const isRecorded = prepared !== undefined
+      return {
+        participant,
+        before,
+        after,
+        events: isRecorded ? prepared.events : [],
+        position: isRecorded ? position : undefined
+      }
+    })
+  })
+}
+
+const foldUnderway = ({ participant, before, prepared, keysSince }: Underway): Rebuilt | undefined => {
+  if (prepared !== undefined) return foldPrepared(participant.aggregate, before, prepared, keysSince)
+  return before === undefined ? undefined : ownCopy(participant.aggregate, before)
+}
+
+/** Takes the decision, if all participants are what they have to be: the outcome for each of them, by its name. */
+const take = (
+  store: object,
+  loaded: ReadonlyArray<Underway>,
+  decide: (states: Readonly<Record<string, unknown>>) => unknown
+): Effect.Effect<(name: string) => unknown, unknown> =>
+  Effect.suspend(() => {
+    for (const { participant, before } of loaded) {
+      const refused = requirementError(participant.aggregate, participant.id, participant.requires, before)
+      if (refused !== undefined) return Effect.fail(refused)
+    }
+    const states = Object.fromEntries(
+      loaded.map(({ participant: { name, aggregate }, before }) => [name, aggregate.compiled.copyState(before?.state)])
+    )
+    const decision = decide(states)
+    const decided = Effect.isEffect(decision) ? (decision as Effect.Effect<unknown, unknown>) : Effect.succeed(decision)
+    const streams = loaded.map(({ participant }) => streamOf(participant))
+    return Effect.map(deciding(store, streams, decided), (events) => {
+      const byName = outcomesOf(events)
+      const stranger = Object.keys(byName).find((name) => !Object.hasOwn(states, name))
+      if (stranger !== undefined) throw new Error(`the transaction has no participant "${stranger}"`)
+      // a participant may be called as a member of every object is
+      return (name: string) => (Object.hasOwn(byName, name) ? byName[name] : undefined)
+    })
+  })
+
+/** The events by participant; throws on what has none by name, where they would be lost. */
+const outcomesOf = (decided: unknown): Readonly<Record<string, unknown>> => {
+  if (decided === undefined) return {}
+  if (typeof decided === "object" && decided !== null) {
+    const prototype = Object.getPrototypeOf(decided)
+    if (prototype === Object.prototype || prototype === null) return decided as Readonly<Record<string, unknown>>
+  }
+  const isPromise = decided instanceof Promise
+  throw new Error(
+    isPromise
+      ? "the decision of a transaction is a promise; one that has to wait returns an Effect, such as Effect.promise(...)"
+      : "the decision of a transaction returns an object with the events of each participant by its name"
+  )
+}

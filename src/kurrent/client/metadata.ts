@@ -1,0 +1,186 @@
+/** The metadata of streams: the last event of a stream of its own, `$$<stream>`, which is read and appended to as any. */
+import { Duration, Effect, Schedule } from "effect"
+import type { Connection } from "../connection/connection.ts"
+import { only } from "../connection/errors.ts"
+import type { KurrentError, WrongExpectedRevision } from "../connection/KurrentError.ts"
+import { KurrentFailure, StreamTombstoned } from "../connection/KurrentError.ts"
+import { patiently } from "../connection/retryUnavailable.ts"
+import { readStreamPage } from "./pages.ts"
+import type { ExpectedRevision } from "./values.ts"
+import * as Values from "./values.ts"
+import type { Appended } from "./writes.ts"
+import { append } from "./writes.ts"
+
+/** Who may do what with a stream: names of users or roles, such as `$admins`. Left out, the server's default holds. */
+export interface Acl {
+  readonly read?: ReadonlyArray<string> | undefined
+  readonly write?: ReadonlyArray<string> | undefined
+  readonly delete?: ReadonlyArray<string> | undefined
+  readonly readMetadata?: ReadonlyArray<string> | undefined
+  readonly writeMetadata?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * How the server keeps a stream. What is truncated is hidden at once from reads of the stream, and stays in `$all` until the
+ * server is scavenged; revisions go on.
+ */
+export interface StreamMetadata {
+  /** Only so many of the last events are kept: an integer from 1 on. */
+  readonly maxCount?: number | undefined
+  /** Only events that are younger are kept: from 1 second on, in whole seconds. */
+  readonly maxAge?: Duration.Duration | undefined
+  /** Only events from this revision on are kept; 2^63 - 1 is what a deleted stream has. */
+  readonly truncateBefore?: bigint | undefined
+  /** How long the server's HTTP API lets a page of the stream be cached: whole seconds. */
+  readonly cacheControl?: Duration.Duration | undefined
+  readonly acl?: Acl | undefined
+  /** What else there is: JSON values by keys of your own. */
+  readonly custom?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** The metadata of a stream, as they were read. */
+export interface StreamMetadataRead {
+  readonly metadata: StreamMetadata
+  /** What to expect of a change; `NoStream` where the stream has no metadata yet. */
+  readonly revision: bigint | "NoStream"
+}
+
+const READ = "read stream metadata"
+const SET = "set stream metadata"
+
+/** 2^63 - 1, which JSON numbers of JavaScript come near to. */
+const NEVER = 2n ** 63n - 1n
+
+/** Also `$all` has metadata: who may read it. */
+const nameProblem = (stream: string): string | undefined =>
+  (stream === "$all" ? undefined : Values.streamProblem(stream)) ??
+  (stream.startsWith("$$") ? `"${stream}" has no metadata: it is metadata` : undefined)
+
+export const getStreamMetadata = (
+  connection: Connection,
+  stream: string
+): Effect.Effect<StreamMetadataRead, KurrentError | StreamTombstoned> =>
+  Values.check(READ, nameProblem(stream)).pipe(
+    Effect.andThen(
+      patiently(
+        readStreamPage(connection, `$$${stream}`, {
+          ...{ direction: "backward", from: "end", limit: 1, resolveLinks: false }
+        })
+      )
+    ),
+    Effect.catchTag("StreamNotFound", () => Effect.succeed([])),
+    Effect.mapError(only(READ, "StreamTombstoned")),
+    Effect.catchTag("StreamTombstoned", () => Effect.fail(new StreamTombstoned({ stream }))),
+    Effect.flatMap(([last]): Effect.Effect<StreamMetadataRead, KurrentFailure> => {
+      if (last?.event === undefined) return Effect.succeed({ metadata: {}, revision: "NoStream" })
+      const { data, revision } = last.event
+      return isObject(data)
+        ? Effect.succeed({ metadata: fromJson(data), revision })
+        : Effect.fail(
+            new KurrentFailure({ operation: READ, reason: `the metadata of stream "${stream}" is no JSON object` })
+          )
+    })
+  )
+
+export const setStreamMetadata = (
+  connection: Connection,
+  stream: string,
+  metadata: StreamMetadata,
+  { expected }: { readonly expected: ExpectedRevision }
+): Effect.Effect<Appended, KurrentError | WrongExpectedRevision | StreamTombstoned> => {
+  const problem = nameProblem(stream) ?? problemOf(metadata)
+  if (problem !== undefined) return Effect.fail(new KurrentFailure({ operation: SET, reason: problem }))
+  const event = { type: "$metadata", data: toJson(metadata) }
+  return Effect.catchTag(append(connection, `$$${stream}`, [event], { expected }), "StreamTombstoned", () =>
+    Effect.fail(new StreamTombstoned({ stream }))
+  )
+}
+
+/** How often a change is begun anew when others change the same metadata, which can be read a moment after it is refused. */
+const AGAIN = Schedule.upTo(Schedule.jittered(Schedule.exponential("5 millis", 1.5)), { times: 15 })
+
+export const updateStreamMetadata = (
+  connection: Connection,
+  stream: string,
+  change: (metadata: StreamMetadata) => StreamMetadata
+): Effect.Effect<StreamMetadata, KurrentError | WrongExpectedRevision | StreamTombstoned> =>
+  Effect.gen(function* () {
+    const { metadata, revision } = yield* getStreamMetadata(connection, stream)
+    const changed = change(metadata)
+    yield* setStreamMetadata(connection, stream, changed, { expected: revision })
+    return changed
+  }).pipe(Effect.retry({ schedule: AGAIN, while: ({ _tag }) => _tag === "WrongExpectedRevision" }))
+
+const ROLES = { read: "$r", write: "$w", delete: "$d", readMetadata: "$mr", writeMetadata: "$mw" } as const
+
+type Json = Readonly<Record<string, unknown>>
+
+const isObject = (value: unknown): value is Json =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+
+const fromJson = (json: Json): StreamMetadata => {
+  const custom: Record<string, unknown> = {}
+  const found: { -readonly [K in keyof StreamMetadata]: StreamMetadata[K] } = {}
+  for (const [key, value] of Object.entries(json)) {
+    if (key === "$maxCount" && isCount(value)) found.maxCount = value
+    else if (key === "$maxAge" && isCount(value)) found.maxAge = Duration.seconds(value)
+    else if (key === "$cacheControl" && isCount(value)) found.cacheControl = Duration.seconds(value)
+    else if (key === "$tb" && typeof value === "number" && Number.isInteger(value) && value >= 0) {
+      found.truncateBefore = value >= 2 ** 63 ? NEVER : BigInt(value)
+    } else if (key === "$acl" && isObject(value)) found.acl = fromJsonAcl(value)
+    else custom[key] = value
+  }
+  if (Object.keys(custom).length > 0) found.custom = custom
+  return found
+}
+
+const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value)
+
+/** The server takes one role as a text too. */
+const fromJsonAcl = (json: Json): Acl => {
+  const acl: { -readonly [K in keyof Acl]: Acl[K] } = {}
+  for (const [name, key] of Object.entries(ROLES) as ReadonlyArray<[keyof Acl, string]>) {
+    const roles = json[key]
+    if (typeof roles === "string") acl[name] = [roles]
+    else if (Array.isArray(roles)) acl[name] = roles.map(String)
+  }
+  return acl
+}
+
+const problemOf = ({ maxCount, maxAge, truncateBefore, cacheControl, custom }: StreamMetadata): string | undefined => {
+  const seconds = (name: string, duration: Duration.Duration | undefined) =>
+    duration === undefined || Number.isSafeInteger(Duration.toSeconds(duration))
+      ? Values.countProblem(`the seconds of ${name}`, duration && Duration.toSeconds(duration), 1, LONGEST)
+      : `${name} has to be whole seconds`
+  const own = Object.keys(custom ?? {}).find((key) => OWN_KEYS.has(key))
+  return (
+    Values.countProblem("maxCount", maxCount, 1, Number.MAX_SAFE_INTEGER) ??
+    seconds("maxAge", maxAge) ??
+    seconds("cacheControl", cacheControl) ??
+    (truncateBefore === undefined ? undefined : Values.placeProblem("truncateBefore", truncateBefore)) ??
+    (own === undefined ? undefined : `"${own}" is the server's own key, and has a property of its own`)
+  )
+}
+
+/** What the server can add to a time. */
+const LONGEST = 922_337_203_685
+
+const OWN_KEYS = new Set(["$maxCount", "$maxAge", "$tb", "$cacheControl", "$acl"])
+
+/** As it is recorded. */
+export const toJson = ({ maxCount, maxAge, truncateBefore, cacheControl, acl, custom }: StreamMetadata): Json => ({
+  ...custom,
+  ...(maxCount === undefined ? {} : { $maxCount: maxCount }),
+  ...(maxAge === undefined ? {} : { $maxAge: Duration.toSeconds(maxAge) }),
+  ...(truncateBefore === undefined ? {} : { $tb: Values.rawJson(`${truncateBefore}`) }),
+  ...(cacheControl === undefined ? {} : { $cacheControl: Duration.toSeconds(cacheControl) }),
+  ...(acl === undefined ? {} : { $acl: toJsonAcl(acl) })
+})
+
+const toJsonAcl = (acl: Acl): Json =>
+  Object.fromEntries(
+    Object.entries(ROLES).flatMap(([name, key]) => {
+      const roles = acl[name as keyof Acl]
+      return roles === undefined ? [] : [[key, roles]]
+    })
+  )

@@ -1,0 +1,131 @@
+/** Pages of streams and of `$all`: read whole, within a deadline, and no more of them than is asked for. */
+import type { KurrentDBClient } from "@kurrent/kurrentdb-client"
+import { Effect } from "effect"
+import type { Connection } from "../connection/connection.ts"
+import type { CallError } from "../connection/errors.ts"
+import type { ClientResolvedEvent, ResolvedEvent } from "./events.ts"
+import { fromResolved } from "./events.ts"
+import type { AllFilter } from "./filters.ts"
+import { toClientFilter } from "./filters.ts"
+
+/** A page of a stream. */
+export interface StreamPage {
+  readonly direction: "forward" | "backward"
+  /** The first revision to be read (inclusive). */
+  readonly from: bigint | "start" | "end"
+  readonly limit: number
+  readonly resolveLinks: boolean
+}
+
+/** A page of `$all`. */
+export interface AllPage {
+  readonly direction: "forward" | "backward"
+  /** A position: forward the read begins with it, backward before it. */
+  readonly from: bigint | "start" | "end"
+  readonly limit: number
+  readonly filter: AllFilter | undefined
+  readonly resolveLinks: boolean
+}
+
+type Read = ReturnType<KurrentDBClient["readStream"]> | ReturnType<KurrentDBClient["readAll"]>
+
+/** What is kept of a page. */
+export interface Keep<A> {
+  /** Makes what is kept of each event, while others are still on their way; it does not throw. */
+  readonly map: (resolved: ClientResolvedEvent) => A
+  /** Whether nothing more is kept after this one. Default: everything is. */
+  readonly isLast?: (kept: A) => boolean
+}
+
+const collect = async <A>(
+  events: Read,
+  alive: () => void,
+  { map, isLast = () => false }: Keep<A>
+): Promise<ReadonlyArray<A>> => {
+  const page: Array<A> = []
+  let isFull = false
+  let count = 0
+  for await (const resolved of events) {
+    // the client hands them over 64 at a time
+    if (count++ % 64 === 0) alive()
+    // what comes after the last is read all the same: a call that is left early holds up the others of its connection
+    if (isFull) continue
+    const kept = map(resolved)
+    page.push(kept)
+    isFull = isLast(kept)
+  }
+  return page
+}
+
+const everything = (): Keep<ResolvedEvent> => ({ map: fromResolved })
+
+/** With where to begin always given: without, the client reads forward whatever the direction. */
+const directionOf = (direction: StreamPage["direction"]) => (direction === "forward" ? "forwards" : "backwards")
+
+export const readStreamPage = <A = ResolvedEvent>(
+  connection: Connection,
+  stream: string,
+  page: StreamPage,
+  keep: () => Keep<A> = everything as never
+): Effect.Effect<ReadonlyArray<A>, CallError> =>
+  page.limit <= 0
+    ? Effect.succeed<ReadonlyArray<A>>([])
+    : connection.read("read a stream", stream, (client, alive) =>
+        collect(
+          client.readStream(stream, {
+            direction: directionOf(page.direction),
+            fromRevision: page.from,
+            maxCount: page.limit,
+            resolveLinkTos: page.resolveLinks,
+            ...(connection.credentials === undefined ? {} : { credentials: connection.credentials })
+          }),
+          alive,
+          keep()
+        )
+      )
+
+/**
+ * A server that looks through much for what a filter leaves says nothing meanwhile. It is not silent as long as it answers
+ * others: the deadline is about silence, not about work.
+ */
+const whileItLooks = (
+  { credentials, deadline }: Connection,
+  client: KurrentDBClient,
+  alive: () => void,
+  isOver: () => boolean
+): void => {
+  const options = { direction: "backwards", fromPosition: "end", maxCount: 1 } as const
+  const ask = async () => {
+    for await (const _ of client.readAll(credentials === undefined ? options : { ...options, credentials })) alive()
+  }
+  const timer = setInterval(() => {
+    if (isOver()) clearInterval(timer)
+    else ask().catch(() => {})
+  }, deadline / 3)
+  timer.unref()
+}
+
+// a limit of 0 makes the server spin
+export const readAllPage = <A = ResolvedEvent>(
+  connection: Connection,
+  page: AllPage,
+  keep: () => Keep<A> = everything as never
+): Effect.Effect<ReadonlyArray<A>, CallError> =>
+  page.limit <= 0
+    ? Effect.succeed<ReadonlyArray<A>>([])
+    : connection.read("read $all", "$all", (client, alive, isOver) => {
+        const filter = page.filter === undefined ? undefined : toClientFilter(page.filter)
+        if (filter !== undefined) whileItLooks(connection, client, alive, isOver)
+        return collect(
+          client.readAll({
+            direction: directionOf(page.direction),
+            fromPosition: typeof page.from === "bigint" ? { commit: page.from, prepare: page.from } : page.from,
+            maxCount: page.limit,
+            resolveLinkTos: page.resolveLinks,
+            ...(filter === undefined ? {} : { filter }),
+            ...(connection.credentials === undefined ? {} : { credentials: connection.credentials })
+          }),
+          alive,
+          keep()
+        )
+      })

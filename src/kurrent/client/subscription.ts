@@ -1,0 +1,186 @@
+/** A subscription of the client's, as something that is pulled: errors are typed, and its end is noticed. */
+import type { AllStreamSubscription, StreamSubscription } from "@kurrent/kurrentdb-client"
+import type { Scope } from "effect"
+import { Effect } from "effect"
+import type { CallError } from "../connection/errors.ts"
+import { toCallError } from "../connection/errors.ts"
+import { KurrentUnavailable } from "../connection/KurrentError.ts"
+import type { ResolvedEvent } from "./events.ts"
+import { fromResolved } from "./events.ts"
+import * as Values from "./values.ts"
+
+/** A place that the server has looked up to: every event before it, and the one at it where both are the same. */
+export interface Checkpoint {
+  readonly commit: bigint
+  readonly prepare: bigint
+}
+
+/** What comes of a subscription: events, and what the server said behind the last of them. */
+export interface Delivery<A = ResolvedEvent> {
+  readonly events: ReadonlyArray<A>
+  readonly checkpoint: Checkpoint | undefined
+  /** Whether the server said that it has come to the end. */
+  readonly caughtUp: boolean
+}
+
+/** A subscription that is open. */
+export interface Subscription<A = ResolvedEvent> {
+  /** Waits until there is something to take. */
+  readonly wait: Effect.Effect<void>
+  /** Takes what is there, if anything; fails when that was all and the subscription has ended. */
+  readonly take: Effect.Effect<ReadonlyArray<Delivery<A>>, CallError>
+  /** Ends it: whoever waits for it gets the error, behind what is there. */
+  readonly end: (error: CallError) => void
+  /** Whether nothing more can come, or be sent. */
+  readonly isOver: () => boolean
+}
+
+/** What the client's subscriptions of all kinds have in common. */
+export interface Source {
+  readonly readableLength: number
+  readonly read: () => unknown
+  readonly on: (event: string, listener: (...args: ReadonlyArray<unknown>) => void) => unknown
+  readonly unsubscribe: () => Promise<void>
+}
+
+/** How many events are in hand at the most, before the server has to wait. */
+const BUFFER = 512
+
+export const readableOptions = { highWaterMark: BUFFER, readableHighWaterMark: BUFFER, writableHighWaterMark: BUFFER }
+
+/** The client calls it with each checkpoint. */
+export type OnCheckpoint = (subscription: unknown, checkpoint: Checkpoint) => void
+
+/**
+ * Opens a subscription, which is cancelled with the scope.
+ *
+ * What the server says (checkpoints, that it has come to the end) is not in the client's stream of events, but beside it,
+ * and sooner than events that are still in its buffer: here each comes in its place.
+ */
+export const open = (
+  operation: string,
+  stream: string,
+  deadline: number,
+  start: (onCheckpoint: OnCheckpoint) => AllStreamSubscription | StreamSubscription
+): Effect.Effect<Subscription, CallError, Scope.Scope> =>
+  openSource({
+    ...{ operation, stream, deadline, start },
+    convert: fromResolved,
+    // it settles when the call is made, which on a server that is gone may take long
+    close: (source) => Effect.sync(() => void source.unsubscribe().catch(() => {}))
+  })
+
+/** {@link open} for a subscription of any kind. */
+export const openSource = <S extends Source, Raw, A>({
+  operation,
+  stream,
+  deadline,
+  start,
+  convert,
+  close
+}: {
+  readonly operation: string
+  readonly stream: string
+  /** How long it may take until the server confirms it, in milliseconds. */
+  readonly deadline: number
+  readonly start: (onCheckpoint: OnCheckpoint) => S
+  /** What is made of what is read. */
+  readonly convert: (raw: Raw) => A
+  /** `isLost`: whether it had ended by itself. */
+  readonly close: (source: S, isLost: boolean) => Effect.Effect<void>
+}): Effect.Effect<Subscription<A>, CallError, Scope.Scope> =>
+  Effect.gen(function* () {
+    let delivered = 0
+    let isOver = false
+    let failure: CallError | undefined
+    let wake: (() => void) | undefined
+    const said: Array<{ readonly behind: number; readonly checkpoint: Checkpoint | undefined }> = []
+
+    const look = () => wake?.()
+    const end = (error: CallError) => {
+      if (isOver) return
+      isOver = true
+      clearTimeout(timer)
+      failure = error
+      look()
+    }
+    const unavailable = (reason: string) => new KurrentUnavailable({ operation, reason })
+    // the client has no deadline for it
+    const timer = setTimeout(() => end(unavailable(`no answer within ${deadline} ms`)), deadline)
+
+    let subscription: S | undefined
+    const say = (checkpoint: Checkpoint | undefined) => {
+      said.push({ behind: delivered + (subscription?.readableLength ?? 0), checkpoint })
+      look()
+    }
+    subscription = yield* Effect.acquireRelease(
+      Effect.try({
+        try: () =>
+          start((_, checkpoint) => {
+            // servers before 24.10.5 say 2^64 - 1 where they have looked at little and found nothing: it is no place
+            if (Values.placeProblem("commit", checkpoint.commit) === undefined) say(checkpoint)
+          }),
+        catch: (cause) => toCallError(operation, stream, cause)
+      }),
+      (subscription) =>
+        Effect.suspend(() => {
+          const isLost = isOver
+          isOver = true
+          clearTimeout(timer)
+          return close(subscription, isLost)
+        })
+    )
+    const source = subscription
+    source.on("error", (cause) => end(toCallError(operation, stream, cause)))
+    source.on("end", () => end(unavailable("the server ended the subscription")))
+    source.on("close", () => end(unavailable("the subscription was closed")))
+    source.on("confirmation", () => clearTimeout(timer))
+    source.on("caughtUp", () => say(undefined))
+    source.on("readable", look)
+
+    /** What is there, cut where the server said something. */
+    const take = (): ReadonlyArray<Delivery<A>> => {
+      const deliveries: Array<Delivery<A>> = []
+      let events: Array<A> = []
+      const cut = (checkpoint: Checkpoint | undefined, caughtUp: boolean) => {
+        deliveries.push({ events, checkpoint, caughtUp })
+        events = []
+      }
+      const cutWhereSaid = () => {
+        while (said[0] !== undefined && said[0].behind <= delivered) {
+          const { checkpoint } = said.shift() as (typeof said)[number]
+          cut(checkpoint, checkpoint === undefined)
+        }
+      }
+      cutWhereSaid()
+      for (let next = source.read(); next !== null; next = source.read()) {
+        delivered++
+        events.push(convert(next as Raw))
+        cutWhereSaid()
+      }
+      if (events.length > 0) cut(undefined, false)
+      return deliveries
+    }
+
+    const isThere = () => isOver || said.length > 0 || source.readableLength > 0
+    const handle: Subscription<A> = {
+      wait: Effect.callback((resume) => {
+        if (isThere()) return resume(Effect.void)
+        wake = () => {
+          if (!isThere()) return
+          wake = undefined
+          resume(Effect.void)
+        }
+        return Effect.sync(() => {
+          wake = undefined
+        })
+      }),
+      take: Effect.suspend(() => {
+        const deliveries = take()
+        return deliveries.length === 0 && failure !== undefined ? Effect.fail(failure) : Effect.succeed(deliveries)
+      }),
+      end,
+      isOver: () => isOver
+    }
+    return handle
+  })

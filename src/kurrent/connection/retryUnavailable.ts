@@ -1,0 +1,20 @@
+import type { Effect } from "effect"
+import { Schedule } from "effect"
+import { retryRarely } from "../../internal/concurrency/retryOnFailure.ts"
+import type { KurrentUnavailable } from "./KurrentError.ts"
+
+const again = Schedule.upTo(Schedule.jittered(Schedule.exponential("30 millis")), { times: 8, duration: "2 seconds" })
+
+/** Whether the server was silent until the deadline, which was waited for already. */
+export const wasSilent = (error: { readonly _tag: string }): boolean =>
+  error._tag === "KurrentUnavailable" && (error as KurrentUnavailable).cause === undefined
+
+/** Tries again while the server is unavailable, for two seconds at the most; one that was silent is not waited for again. */
+export const patiently = <A, E extends { readonly _tag: string }>(
+  call: Effect.Effect<A, E | KurrentUnavailable>
+): Effect.Effect<A, E | KurrentUnavailable> =>
+  retryRarely(call, {
+    again: () => call,
+    schedule: again,
+    while: (error) => error._tag === "KurrentUnavailable" && !wasSilent(error)
+  })

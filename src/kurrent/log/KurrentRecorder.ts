@@ -1,0 +1,113 @@
+/** A log on a KurrentDB server. */
+import { randomUUID } from "node:crypto"
+import { Context, Effect, Layer, Schedule } from "effect"
+import type { RecorderError } from "../../EventSourcingError.ts"
+import { RecorderFailure } from "../../EventSourcingError.ts"
+import { MultiStreamAppend } from "../../MultiStreamAppend.ts"
+import { Recorder } from "../../Recorder.ts"
+import { SnapshotRecorder } from "../../SnapshotRecorder.ts"
+import { Connected } from "../client/Connected.ts"
+import { toClientEvent } from "../client/events.ts"
+import type { Connection } from "../connection/connection.ts"
+import { KurrentUnavailable } from "../connection/KurrentError.ts"
+import { patiently, wasSilent } from "../connection/retryUnavailable.ts"
+import * as Appends from "./appends.ts"
+import * as Following from "./follow.ts"
+import type { Log } from "./log.ts"
+import * as Logs from "./log.ts"
+import type { Names } from "./names.ts"
+import { isPrefix, make } from "./names.ts"
+import { toRecorderError } from "./recorderErrors.ts"
+import { snapshots } from "./snapshots.ts"
+
+/** What the KurrentDB recorder provides. */
+export type Services = Recorder | SnapshotRecorder
+
+/** How a log is kept on a server. */
+export interface Options {
+  /**
+   * What the names of the log's streams begin with on the server, so that several applications can share one: at most 64
+   * letters, digits and `_ . :`. Default: nothing; the log is all streams of the server that are named `<Aggregate>-<id>`.
+   */
+  readonly prefix?: string | undefined
+}
+
+const OPERATION = "configure KurrentDB"
+
+/** Large, since the client may stall for 40 ms in each read. */
+const PAGE = 4096
+
+const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
+  const connection = yield* Connected
+  if (!isPrefix(prefix)) {
+    const reason = `the option prefix is at most 64 letters, digits and _ . : and not "${prefix}"`
+    return yield* Effect.fail(new RecorderFailure({ operation: OPERATION, reason }))
+  }
+  const names = make(prefix)
+  const log = Logs.make(connection, names)
+  const appends = Appends.make(connection, names, log)
+  // it may be slow to begin
+  yield* Effect.retry(log.check, {
+    while: ({ cause }) => cause instanceof KurrentUnavailable && wasSilent(cause),
+    schedule: Schedule.upTo(Schedule.spaced("50 millis"), { duration: "2 seconds" })
+  })
+  const recorder = Recorder.of({
+    append: appends.append,
+    readStream: log.readStream,
+    readAll: log.readAll,
+    follow: yield* Following.make(connection, names, log),
+    head: log.head,
+    paging: { size: PAGE, ahead: true },
+    logId: yield* logIdOf(connection, names, log)
+  })
+  const services = Context.make(Recorder, recorder).pipe(
+    Context.add(SnapshotRecorder, snapshots(connection, names, log))
+  )
+  return { connection, appends, services }
+})
+
+/** The log on a server, which gets an id when it is opened for the first time. */
+export const layer = (options: Options = {}): Layer.Layer<Services, RecorderError, Connected> =>
+  Layer.effectContext(Effect.map(open(options), ({ services }) => services))
+
+/** {@link layer} with appends to several streams, which the server has to know: it is asked when the layer is built. */
+export const layerMultiStream = (
+  options: Options = {}
+): Layer.Layer<Services | MultiStreamAppend, RecorderError, Connected> =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const { appends, connection, services } = yield* open(options)
+      yield* proveMultiStream(connection)
+      return Context.add(services, MultiStreamAppend, MultiStreamAppend.of({ append: appends.appendToStreams }))
+    })
+  )
+
+/** The client tells a server that does not list the call from one that refuses to append nothing. */
+const proveMultiStream = (connection: Connection): Effect.Effect<void, RecorderError> =>
+  Effect.catch(
+    Effect.asVoid(connection.ask(OPERATION, "", (client) => client.multiStreamAppend([]))),
+    (error): Effect.Effect<void, RecorderError> =>
+      error._tag === "KurrentUnavailable" || error.message.includes("KurrentDB can from")
+        ? Effect.fail(toRecorderError(OPERATION, error))
+        : Effect.void
+  )
+
+/** The id of the log, which whoever opens it first gives it. */
+const logIdOf = (connection: Connection, names: Names, log: Log): Effect.Effect<string, RecorderError> =>
+  Effect.gen(function* () {
+    const [first] = yield* log.readServerStream(names.log, { direction: "forward", from: "start", limit: 1 })
+    if (first?.event !== undefined) return first.event.id
+    const id = randomUUID()
+    const event = toClientEvent({ id, type: "log", data: { id } })
+    const give = connection.write("open the log", names.log, (client) =>
+      client.appendToStream(names.log, [event], { streamState: "no_stream", deadline: connection.deadline })
+    )
+    return yield* Effect.matchEffect(patiently(give), {
+      onSuccess: () => Effect.succeed(id),
+      onFailure: (error) =>
+        // somebody else was first
+        error._tag === "WrongExpectedRevision"
+          ? logIdOf(connection, names, log)
+          : Effect.fail(toRecorderError("open the log", error))
+    })
+  })

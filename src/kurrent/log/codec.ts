@@ -1,0 +1,204 @@
+/**
+ * Stored events as KurrentDB keeps them: plain JSON as JSON, so that the server's UI and projections can read it, all else
+ * as bytes; what else there is of an event in its metadata, beside the user's, each value a string.
+ */
+import { hasEscapedKey } from "../../internal/encoding/json.ts"
+import type { Position } from "../../Position.ts"
+import type { Notification, StoredEvent } from "../../StoredEvent.ts"
+import type { StreamName } from "../../StreamName.ts"
+import type { EventToAppend, RecordedEvent } from "../client/events.ts"
+import * as Values from "../client/values.ts"
+
+/** Keys of the metadata. Those that are left out have the value that is most common. */
+const RECORDED_AT = "$recordedAt"
+const SCHEMA_VERSION = "$schemaVersion"
+const ENCODING = "$encoding"
+/** `text` where the payload is text that JSON does not keep character by character. */
+const PAYLOAD = "$payload"
+/** The metadata as it was, where an object does not keep it character by character. */
+const METADATA = "$metadata"
+/** What the server adds to events of appends to several streams. */
+const SERVER_KEYS = ["$schema.name", "$schema.format"]
+
+const OWN_KEYS = new Set([RECORDED_AT, SCHEMA_VERSION, ENCODING, PAYLOAD, METADATA, ...SERVER_KEYS])
+
+/**
+ * The value of a text that is JSON and is written by `JSON.stringify` as it stands there; not of one with keys that the
+ * client's `JSON.parse` may read as others.
+ */
+const exactJson = (text: string): { readonly value: unknown } | undefined => {
+  if (hasEscapedKey(text)) return undefined
+  try {
+    const value: unknown = JSON.parse(text)
+    return JSON.stringify(value) === text ? { value } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const utf8 = new TextEncoder()
+const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+/** Why an event can't be kept, if it can't. */
+export const unstorable = ({ id, payload, metadata, recordedAt }: StoredEvent): string | undefined => {
+  const isWrong = (typeof payload === "string" && !payload.isWellFormed()) || !metadata.isWellFormed()
+  if (isWrong) return `event ${id} has half of a surrogate pair, which KurrentDB can't store; encode it as bytes`
+  if (!Number.isSafeInteger(recordedAt)) return `the time ${recordedAt} of event ${id} is no number of milliseconds`
+  return Values.sizeProblem(`event ${id}`, Values.sizeOf(payload, metadata))
+}
+
+/** `ordered`: whether the server keeps the order of the metadata's keys, which of appends to several streams it may not. */
+export const toEvent = (event: StoredEvent, ordered: boolean): EventToAppend => {
+  const { id, type, schemaVersion, encoding, payload, metadata, recordedAt } = event
+  const json = typeof payload === "string" ? exactJson(payload) : undefined
+  const own: Record<string, string> = metadata === "{}" ? {} : keptMetadata(metadata, ordered)
+  own[RECORDED_AT] = `${recordedAt}`
+  if (schemaVersion !== 1) own[SCHEMA_VERSION] = `${schemaVersion}`
+  if (encoding !== "json") own[ENCODING] = encoding
+  if (json === undefined && typeof payload === "string") own[PAYLOAD] = "text"
+  const data = json !== undefined ? json.value : typeof payload === "string" ? utf8.encode(payload) : ownCopy(payload)
+  return { id, type, data, metadata: own }
+}
+
+/** What was appended must not change with the buffer that it came in; nor does the client take a `Buffer` for bytes. */
+const ownCopy = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes)
+
+/** The user's metadata as an object; as a text in one, where that would not give back its text. */
+const keptMetadata = (text: string, ordered: boolean): Record<string, string> => {
+  const asText = { [METADATA]: text }
+  const value = exactJson(text)?.value
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return asText
+  const entries = Object.entries(value)
+  const isKept =
+    entries.every(([key, value]) => typeof value === "string" && !OWN_KEYS.has(key)) && (ordered || entries.length < 2)
+  return isKept ? (value as Record<string, string>) : asText
+}
+
+/** What an event is decoded from, besides its place. */
+export type Encoded = Pick<RecordedEvent, "id" | "type" | "isJson" | "data" | "metadata" | "created">
+
+/** An event in its place. */
+export interface Place {
+  readonly stream: StreamName
+  readonly version: number
+  readonly position: Position
+}
+
+/**
+ * What this library, or another program, has appended, as a stored event in its place; throws on what neither can have.
+ */
+export const fromEvent = (event: Encoded, { stream, version, position }: Place): Notification => {
+  const { id, type, isJson, data, metadata, created } = event
+  let schemaVersion = 1
+  let encoding = "json"
+  let recordedAt: number | undefined
+  let isText = false
+  let stored: string | undefined
+  let others: Record<string, string> | undefined
+  if (isRecord(metadata)) {
+    for (const key in metadata) {
+      const value = metadata[key]
+      if (!OWN_KEYS.has(key)) {
+        others ??= {}
+        // of other programs' what is no string as JSON
+        others[key] = typeof value === "string" ? value : foreignJson(value)
+      } else if (typeof value === "string") {
+        if (key === RECORDED_AT) recordedAt = toInteger(key, value)
+        else if (key === SCHEMA_VERSION) schemaVersion = toInteger(key, value)
+        else if (key === ENCODING) encoding = value
+        else if (key === PAYLOAD) isText = value === "text"
+        else if (key === METADATA) stored = value
+      }
+    }
+  } else if (metadata !== undefined) {
+    others = { [METADATA]: metadata instanceof Uint8Array ? textOf(metadata) : foreignJson(metadata) }
+  }
+  // what is ours is JSON as it is written here
+  const json = recordedAt === undefined ? foreignJson : JSON.stringify
+  return {
+    id,
+    type,
+    schemaVersion,
+    encoding,
+    payload: isJson ? json(data) : isText ? fromUtf8.decode(data as Uint8Array) : (data as Uint8Array),
+    metadata: stored ?? (others === undefined ? "{}" : JSON.stringify(others)),
+    recordedAt: recordedAt ?? created.getTime(),
+    stream,
+    version,
+    position
+  }
+}
+
+/** Bytes as text, where they are some; otherwise in base64. */
+const textOf = (bytes: Uint8Array): string => {
+  try {
+    return fromUtf8.decode(bytes)
+  } catch {
+    return Buffer.from(bytes).toString("base64")
+  }
+}
+
+/** A number that was too large for those of JavaScript is one still. */
+const keepLarge = (_key: string, value: unknown): unknown =>
+  value === Number.POSITIVE_INFINITY ? LARGE : value === Number.NEGATIVE_INFINITY ? SMALL : value
+
+const LARGE = Values.rawJson("1e999")
+const SMALL = Values.rawJson("-1e999")
+
+/** What another program has recorded, as JSON; it may be nested deeper than a call can go. */
+const foreignJson = (value: unknown): string => {
+  try {
+    return JSON.stringify(value, keepLarge)
+  } catch (error) {
+    if (error instanceof RangeError) return writeJson(value)
+    throw error
+  }
+}
+
+/** A piece of text among values that are to be written. */
+class Text {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+const writeJson = (root: unknown): string => {
+  const written: Array<string> = []
+  const rest: Array<unknown> = [root]
+  const push = (open: string, items: ReadonlyArray<readonly [before: string, value: unknown]>, close: string) => {
+    rest.push(new Text(close))
+    for (let n = items.length - 1; n >= 0; n--) {
+      const [before, value] = items[n] as readonly [string, unknown]
+      rest.push(value, new Text(n === 0 ? before : `,${before}`))
+    }
+    rest.push(new Text(open))
+  }
+  while (rest.length > 0) {
+    const next = rest.pop()
+    if (next instanceof Text) written.push(next.text)
+    else if (Array.isArray(next)) {
+      push(
+        "[",
+        next.map((value) => ["", value]),
+        "]"
+      )
+    } else if (isRecord(next)) {
+      push(
+        "{",
+        Object.entries(next).map(([key, value]) => [`${JSON.stringify(key)}:`, value]),
+        "}"
+      )
+    } else written.push(JSON.stringify(next, keepLarge))
+  }
+  return written.join("")
+}
+
+const toInteger = (key: string, text: string): number => {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value)) throw new Error(`its metadata has "${text}" as ${key}, which is no integer`)
+  return value
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)

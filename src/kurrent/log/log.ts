@@ -1,0 +1,358 @@
+/** A log on a server: its pages, and how they are read again where the server was unavailable. */
+import { Effect } from "effect"
+import type { RecorderError } from "../../EventSourcingError.ts"
+import { isRecorderFailure, RecorderFailure } from "../../EventSourcingError.ts"
+import type { Bounds, Page } from "../../internal/backend/pageSize.ts"
+import { makePage, sizeOf } from "../../internal/backend/pageSize.ts"
+import { messageOf } from "../../internal/errors/messageOf.ts"
+import type { Position } from "../../Position.ts"
+import { fromStorage } from "../../Position.ts"
+import type { Filter, ReadAll, ReadStream } from "../../Recorder.ts"
+import type { Notification } from "../../StoredEvent.ts"
+import * as StreamName from "../../StreamName.ts"
+import type { ClientResolvedEvent, RecordedEvent, ResolvedEvent } from "../client/events.ts"
+import type { Keep, StreamPage } from "../client/pages.ts"
+import { readStreamPage } from "../client/pages.ts"
+import { allPage } from "../client/reads.ts"
+import * as Values from "../client/values.ts"
+import type { Connection } from "../connection/connection.ts"
+import type { CallError } from "../connection/errors.ts"
+import { ACCESS_DENIED } from "../connection/errors.ts"
+import { patiently } from "../connection/retryUnavailable.ts"
+import type { Encoded } from "./codec.ts"
+import { fromEvent } from "./codec.ts"
+import * as Gaps from "./gaps.ts"
+import type { Names } from "./names.ts"
+import { toRecorderError } from "./recorderErrors.ts"
+
+/** The most events that are asked for at once. */
+const PAGE = 4096
+
+/** The fewest events that are asked for at first, unless the page has fewer. */
+const FIRST = 16
+
+/**
+ * How many events to ask for at a time: whatever is asked for is sent, also after a page has reached its size. A few at
+ * first, then as many as the page is likely to take.
+ */
+const makeGuess = () => {
+  /** The size of an event, as far as it is known: quick to grow, slow to shrink. */
+  let perEvent = 2 ** 17
+  return {
+    learn: ({ events, size }: Page) => {
+      if (events.length > 0) perEvent = Math.max(size() / events.length, perEvent / 4)
+    },
+    next: ({ limit, maxBytes = Number.POSITIVE_INFINITY }: Bounds, { events, size }: Page): number => {
+      const count = events.length
+      const likely =
+        count === 0
+          ? Math.max(Math.ceil(maxBytes / perEvent), FIRST)
+          : Math.ceil((1.5 * (maxBytes - size())) / Math.max(size() / count, 1))
+      return Math.min(Math.max(likely, 4), limit - count)
+    }
+  }
+}
+
+/** Tells which events of the log meet a filter. */
+export const matcher = (filter: Filter | undefined): ((event: Notification) => boolean) => {
+  const types = filter?.types === undefined ? undefined : new Set(filter.types)
+  const categories = filter?.categories === undefined ? undefined : new Set(filter.categories)
+  return ({ type, stream }) =>
+    (types === undefined || types.has(type)) &&
+    (categories === undefined || categories.has(StreamName.category(stream)))
+}
+
+/** What an event of the server is to the log: a notification, or no event of it, of which only the position is told. */
+type Found = Notification | { readonly stream: undefined; readonly position: Position }
+
+/** An event that can't be read is kept until it would be told. */
+type Unreadable = RecorderFailure
+
+const unreadable = (stream: string, revision: bigint, cause: unknown): Unreadable => {
+  const reason = `event ${revision} of stream "${stream}" can't be read: ${messageOf(cause)}`
+  return new RecorderFailure({ operation: "read the log", reason, cause })
+}
+
+/** Whether it is what the server ends a stream with that was removed for good: no event of it, at no version of it. */
+const isTombstone = ({ type, revision }: Pick<RecordedEvent, "type" | "revision">): boolean =>
+  type === "$streamDeleted" && revision === TOMBSTONE
+
+const TOMBSTONE = 2n ** 63n - 1n
+
+const find = (
+  names: Names,
+  event: Encoded & { readonly revision: bigint },
+  serverStream: string,
+  commit: bigint | undefined
+): Found | Unreadable => {
+  try {
+    if (commit === undefined) throw new Error("the server does not tell its position; it is older than 22.6")
+    const position = fromStorage(commit)
+    const stream = names.fromServer(serverStream)
+    return stream === undefined || isTombstone(event)
+      ? { stream: undefined, position }
+      : fromEvent(event, { stream, version: Number(event.revision), position })
+  } catch (cause) {
+    return unreadable(serverStream, event.revision, cause)
+  }
+}
+
+/** What the client gives, to be found while it reads on; nothing where a link leads nowhere. */
+const fromClient =
+  (names: Names) =>
+  ({ event, commitPosition }: ClientResolvedEvent): Found | Unreadable | undefined =>
+    event === undefined
+      ? undefined
+      : find(
+          names,
+          event as Encoded & { readonly revision: bigint },
+          event.streamId,
+          event.position?.commit ?? commitPosition
+        )
+
+/** What a subscription gives. */
+export const toNotifications = (
+  names: Names,
+  events: ReadonlyArray<ResolvedEvent>
+): Effect.Effect<ReadonlyArray<Notification>, RecorderFailure> =>
+  ofLog(events.map(({ event }) => (event === undefined ? undefined : find(names, event, event.stream, event.position))))
+
+/** The notifications among what was found; one that can't be read is a failure. */
+const ofLog = (
+  found: ReadonlyArray<Found | Unreadable | undefined>
+): Effect.Effect<ReadonlyArray<Notification>, RecorderFailure> => {
+  const notifications: Array<Notification> = []
+  for (const one of found) {
+    if (isRecorderFailure(one)) return Effect.fail(one)
+    if (one?.stream !== undefined) notifications.push(one)
+  }
+  return Effect.succeed(notifications)
+}
+
+const toLogError = (error: CallError): RecorderError =>
+  error._tag === "KurrentFailure" && error.reason.startsWith(ACCESS_DENIED)
+    ? new RecorderFailure({
+        operation: "read the log",
+        reason: `the user needs the right to read "$all", which the log is in: name it in the metadata of "$all" (KurrentClient.updateStreamMetadata, $acl), or use a member of $admins (${error.reason})`,
+        cause: error
+      })
+    : toRecorderError("read the log", error)
+
+/** Where an event of the server is, and whether it is of the log; without a look at what is in it. */
+const toPlace =
+  (names: Names) =>
+  ({ event, commitPosition }: ClientResolvedEvent) => ({
+    position: fromStorage(event?.position?.commit ?? commitPosition ?? 0n),
+    isOwn: event !== undefined && names.fromServer(event.streamId) !== undefined && !isTombstone(event)
+  })
+
+/** A page that takes longer, in milliseconds, is one of which it is kept in mind what was not found. */
+const SLOW = 200
+
+/** How many of the last events of all are looked at for one of the log. */
+const FEW = 32
+
+/** How long, in milliseconds, the server then looks for it. */
+const HEAD_SEARCH = 300
+
+/** Reads the log of such names. */
+export const make = (connection: Connection, names: Names) => {
+  const toFound = fromClient(names)
+  const everything = names.filter(undefined)
+  const gaps = Gaps.make()
+
+  /** Nothing, where there is no such stream, or no longer. */
+  const orNothing = <A>(read: Effect.Effect<ReadonlyArray<A>, CallError>) =>
+    Effect.catch(
+      patiently(read),
+      (error): Effect.Effect<ReadonlyArray<A>, RecorderError> =>
+        error._tag === "StreamNotFound" || error._tag === "StreamTombstoned"
+          ? Effect.succeed([])
+          : Effect.fail(toRecorderError("read a stream", error))
+    )
+
+  type ServerPage = Pick<StreamPage, "direction" | "from" | "limit">
+
+  /** A page of any stream of the server. */
+  const readServerStream = (stream: string, page: ServerPage) =>
+    orNothing(readStreamPage(connection, stream, { ...page, resolveLinks: false }))
+
+  const guess = makeGuess()
+
+  /** Keeps what is found, up to the event of the page that brings it to its size. */
+  const keepUpTo =
+    (maxBytes: number | undefined, page: Page, isOfPage: (event: Notification) => boolean) =>
+    (): Keep<Found | Unreadable | undefined> => {
+      if (maxBytes === undefined) return { map: toFound }
+      let size = page.size()
+      return {
+        map: toFound,
+        isLast: (found) => {
+          if (found === undefined || isRecorderFailure(found) || found.stream === undefined) return false
+          if (isOfPage(found)) size += sizeOf(found)
+          return size >= maxBytes
+        }
+      }
+    }
+
+  const readPart = ({ stream, direction, after, upTo, limit, maxBytes }: ReadStream, page: Page) => {
+    const isBackward = direction === "backward"
+    const first = isBackward ? (after === undefined ? undefined : after - 1) : Math.max((after ?? -1) + 1, 0)
+    const inRange =
+      upTo === undefined
+        ? limit
+        : isBackward
+          ? first === undefined
+            ? limit
+            : Math.min(limit, first - Math.max(upTo, 0) + 1)
+          : Math.min(limit, upTo - (first ?? 0) + 1)
+    if (inRange <= 0 || (first !== undefined && first < 0)) return Effect.succeed([])
+    const from = first === undefined ? "end" : BigInt(Math.min(first, Number.MAX_SAFE_INTEGER))
+    const asking: StreamPage = {
+      direction: isBackward ? "backward" : "forward",
+      from,
+      limit: Math.min(inRange, Number.MAX_SAFE_INTEGER),
+      resolveLinks: false
+    }
+    const isInRange = ({ version }: Notification) => !isBackward || upTo === undefined || version >= upTo
+    const keep = keepUpTo(maxBytes, page, isInRange)
+    return orNothing(readStreamPage(connection, names.toServer(stream), asking, keep)).pipe(
+      Effect.flatMap(ofLog),
+      Effect.map((part) => part.filter(isInRange))
+    )
+  }
+
+  const readStream = Effect.fnUntraced(function* (
+    read: ReadStream
+  ): Effect.fn.Return<ReadonlyArray<Notification>, RecorderError> {
+    const page = makePage(read)
+    let { after } = read
+    while (!page.isFull()) {
+      const limit = guess.next(read, page)
+      const part = yield* readPart({ ...read, after, limit }, page)
+      for (const event of part) page.add(event)
+      if (part.length < limit) break
+      after = part[part.length - 1]?.version
+    }
+    guess.learn(page)
+    return page.events
+  })
+
+  const readAll = Effect.fnUntraced(function* (
+    read: ReadAll
+  ): Effect.fn.Return<ReadonlyArray<Notification>, RecorderError> {
+    const { direction = "forward", after, upTo, filter, maxBytes } = read
+    const reason = after === undefined ? undefined : Values.placeProblem("the position", after)
+    if (reason !== undefined) return yield* new RecorderFailure({ operation: "read the log", reason })
+    const isBackward = direction === "backward"
+    const matches = matcher(filter)
+    const page = makePage(read)
+    let last = after
+    const serverFilter = names.filter(filter)
+    const past = isBackward ? undefined : gaps.past([serverFilter, everything], after)
+    let least = 0
+    const isBeyond = ({ position }: Notification) =>
+      upTo !== undefined && (isBackward ? position < upTo : position > upTo)
+    const isOfPage = (event: Notification) =>
+      (last === undefined || (isBackward ? event.position < last : event.position > last)) &&
+      !isBeyond(event) &&
+      matches(event)
+    while (!page.isFull()) {
+      // forward the server begins with the event at the position
+      const overlap = !isBackward && last !== undefined ? 1 : 0
+      const likely = Math.max(guess.next(read, page), Math.min(least, read.limit - page.events.length))
+      const asked = Math.min(likely, PAGE) + overlap
+      const isFirst = last === after
+      const from = (isFirst ? past : undefined) ?? last ?? (isBackward ? "end" : "start")
+      const asking = { direction, from, limit: asked, filter: serverFilter, resolveLinks: false } as const
+      const looked = seen?.to
+      const begun = performance.now()
+      const found = yield* Effect.mapError(allPage(connection, asking, keepUpTo(maxBytes, page, isOfPage)), toLogError)
+      if (!isBackward && performance.now() - begun > SLOW) {
+        const [first] = found
+        const at = first === undefined ? looked : isRecorderFailure(first) ? undefined : first.position
+        if (at !== undefined) gaps.note(serverFilter, { after: last, at })
+      }
+      const events = yield* ofLog(found)
+      for (const event of events) if (isOfPage(event) && !page.isFull()) page.add(event)
+      const end = found[found.length - 1]
+      if (found.length < asked || end === undefined || isRecorderFailure(end) || events.some(isBeyond)) break
+      last = end.position
+      // of many events none may be of the page
+      least = page.events.length === 0 ? 4 * asked : 0
+    }
+    guess.learn(page)
+    return page.events
+  })
+
+  /** The last events of all, backward from the end: where they are, and whether they are of the log. */
+  const newest = (limit: number) =>
+    Effect.mapError(
+      allPage(
+        connection,
+        { direction: "backward", from: "end", limit, filter: undefined, resolveLinks: false },
+        () => ({ map: toPlace(names) })
+      ),
+      toLogError
+    )
+
+  /** The position of the last event of the log before another, if it is near; else, if `orAny`, of the last of anybody. */
+  const before = (position: Position, orAny: boolean) =>
+    Effect.map(
+      Effect.mapError(
+        allPage(
+          connection,
+          { direction: "backward", from: position, limit: FEW, filter: undefined, resolveLinks: false },
+          () => ({ map: toPlace(names) })
+        ),
+        toLogError
+      ),
+      (few) => (few.find(({ isOwn }) => isOwn) ?? (orAny ? few[0] : undefined))?.position
+    )
+
+  /** The head that was answered last, and which event was the last of all then. */
+  let seen: { readonly head: Position | undefined; readonly to: Position } | undefined
+  /** Whether the search for the last event has taken too long, and none was found without since. */
+  let isSparse = false
+
+  /**
+   * Among many events of others, the server would have to look through all of them for the last one of the log. Where that
+   * takes too long, the last event of all is as good: none of the log comes behind it that was there.
+   */
+  const head: Effect.Effect<Position | undefined, RecorderError> = Effect.gen(function* () {
+    const answer = (head: Position | undefined, to: Position) => {
+      seen = { head, to }
+      return head
+    }
+    const [end] = yield* newest(1)
+    if (end === undefined) return undefined
+    if (end.isOwn) {
+      isSparse = false
+      return answer(end.position, end.position)
+    }
+    if (seen?.to === end.position) return seen.head
+    const few = yield* newest(FEW)
+    const last = few.find(({ isOwn, position }) => isOwn && position <= end.position)
+    if (last !== undefined) {
+      isSparse = false
+      return answer(last.position, end.position)
+    }
+    const known = seen
+    if (known !== undefined && few.some(({ position }) => position <= known.to)) return answer(known.head, end.position)
+    if (few.length < FEW) return answer(undefined, end.position)
+    if (isSparse) return answer(end.position, end.position)
+    const search = readAll({ direction: "backward", limit: 1 })
+    const found = yield* Effect.timeoutOption(search, HEAD_SEARCH)
+    if (found._tag === "Some") return answer(found.value[0]?.position, end.position)
+    isSparse = true
+    return answer(end.position, end.position)
+  })
+
+  /** Fails where the log can't be read. */
+  const check = Effect.asVoid(newest(1))
+
+  return { readServerStream, readStream, readAll, before, head, check }
+}
+
+/** What {@link make} makes. */
+export type Log = ReturnType<typeof make>
