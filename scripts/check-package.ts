@@ -282,8 +282,25 @@ check("the examples type-check against the published declarations, and have decl
     moduleSystems[0]!
   )
 )
-check("what is internal can't be imported", optional, () => {
-  const script = `await import("${name}/internal/lru").then(() => process.exit(1), () => undefined)`
+check("nothing but the entry points can be imported", optional, () => {
+  const compiled = path.join(installed, "dist")
+  const entrances = new Set(entryPoints.map((entryPoint) => specifier(entryPoint)))
+  const others = filesBelow(compiled)
+    // those at the top are the namespaces of the index, each an entry point by its own name
+    .filter((file) => file.endsWith(".js") && path.dirname(file) !== compiled)
+    .map((file) => `${name}/${path.relative(compiled, file).slice(0, -".js".length)}`)
+    .filter((module) => !entrances.has(module))
+  ensure(others.length > 100, `only ${others.length} files are not entry points: are they compiled elsewhere?`)
+  const script = `
+    const others = ${JSON.stringify(others)}
+    const open = others.filter((other) => {
+      try {
+        return import.meta.resolve(other) !== undefined
+      } catch (error) {
+        return error.code !== "ERR_PACKAGE_PATH_NOT_EXPORTED"
+      }
+    })
+    if (open.length > 0) throw new Error("can be imported: " + open.join(", "))`
   run(consumer, process.execPath, "--input-type=module", "--eval", script)
   return undefined
 })
