@@ -6,7 +6,8 @@ import { fromStorage } from "../Position.ts"
 import type { PostgresDatabase, Row } from "./PostgresDatabase.ts"
 import type { Part, Request } from "./parameters.ts"
 import { fromInteger, ofAppends, ofEvent, ofStanding, toInteger } from "./parameters.ts"
-import { quote } from "./sql/identifiers.ts"
+import { callAppendEvent } from "./sql/appendEvent.ts"
+import { callAppendEvents } from "./sql/appendEvents.ts"
 import { standing } from "./sql/queries.ts"
 
 /** What became of an append that was accepted. */
@@ -20,17 +21,14 @@ export interface Sent {
 /** What became of an append. */
 export type Answer = Effect.Effect<Sent, WrongExpectedVersion | TrackingConflict>
 
-const placeholders = (count: number) => Array.from({ length: count }, (_, i) => `$${i + 1}`).join(", ")
-
 /** Records appends in one call of `append_events`, or `append_event`, with an answer for each of them. */
 export const sender = ({
   lockTimeout,
   query,
   schema
 }: PostgresDatabase): ((requests: ReadonlyArray<Request>) => Effect.Effect<ReadonlyArray<Answer>, RecorderError>) => {
-  const s = quote(schema)
-  const one = `SELECT ${s}.append_event(${placeholders(11)})`
-  const many = `SELECT first_position, actual, refused, repeated, tracked FROM ${s}.append_events(${placeholders(21)})`
+  const one = callAppendEvent(schema)
+  const many = callAppendEvents(schema)
   return (requests) =>
     Effect.suspend(() => {
       const [request] = requests

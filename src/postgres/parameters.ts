@@ -4,6 +4,9 @@ import type { ExpectedVersion } from "../Recorder.ts"
 import type { StoredEvent } from "../StoredEvent.ts"
 import type { StreamName } from "../StreamName.ts"
 import * as Tracking from "../Tracking.ts"
+import { appendEventParameters } from "./sql/appendEvent.ts"
+import { appendEventsParameters } from "./sql/appendEvents.ts"
+import type { FunctionParameter } from "./sql/functions.ts"
 
 const arrayOf =
   (elementOid: number) =>
@@ -15,6 +18,12 @@ const integerArray = arrayOf(PgTypes.OID.int4)
 export const bigintArray = arrayOf(PgTypes.OID.int8)
 const uuidArray = arrayOf(PgTypes.OID.uuid)
 const bytesArray = arrayOf(PgTypes.OID.bytea)
+
+/** The values of a function's parameters, each given by its name. */
+const inOrder = <Name extends string>(
+  parameters: ReadonlyArray<FunctionParameter<Name>>,
+  values: Readonly<Record<Name, PgTypes.Parameter>>
+): ReadonlyArray<PgTypes.Parameter> => parameters.map(([name]) => values[name])
 
 const MAX_INTEGER = 2 ** 31 - 1
 
@@ -82,29 +91,29 @@ export const ofAppends = (lockTimeout: number, requests: ReadonlyArray<Request>)
     index++
   }
   const move = requests.length === 1 ? requests[0]?.move : undefined
-  return [
-    PgTypes.int4(lockTimeout),
-    integerArray(partAppend),
-    textArray(partStream),
-    integerArray(partVersion),
-    integerArray(append),
-    textArray(stream),
-    integerArray(version),
-    uuidArray(id),
-    textArray(type),
-    integerArray(schemaVersion),
-    textArray(encoding),
-    textArray(payloadText),
-    bytesArray(payloadBytes),
-    textArray(metadata),
-    bigintArray(recordedAt),
-    PgTypes.text(move?.key.projection ?? null),
-    PgTypes.int4(move?.key.version ?? null),
-    PgTypes.text(move?.key.upstream ?? null),
-    PgTypes.int4(move?.key.slice ?? null),
-    PgTypes.int8(move?.from ?? null),
-    PgTypes.int8(move?.to ?? null)
-  ]
+  return inOrder(appendEventsParameters, {
+    lock_timeout: PgTypes.int4(lockTimeout),
+    part_append: integerArray(partAppend),
+    part_stream: textArray(partStream),
+    part_version: integerArray(partVersion),
+    event_append: integerArray(append),
+    event_stream: textArray(stream),
+    event_version: integerArray(version),
+    event_id: uuidArray(id),
+    event_type: textArray(type),
+    event_schema_version: integerArray(schemaVersion),
+    event_encoding: textArray(encoding),
+    event_payload_text: textArray(payloadText),
+    event_payload_bytes: bytesArray(payloadBytes),
+    event_metadata: textArray(metadata),
+    event_recorded_at: bigintArray(recordedAt),
+    move_projection: PgTypes.text(move?.key.projection ?? null),
+    move_projection_version: PgTypes.int4(move?.key.version ?? null),
+    move_upstream: PgTypes.text(move?.key.upstream ?? null),
+    move_slice: PgTypes.int4(move?.key.slice ?? null),
+    move_from: PgTypes.int8(move?.from ?? null),
+    move_to: PgTypes.int8(move?.to ?? null)
+  })
 }
 
 /** The parameters of `standing`: what `append_events` would look at. */
@@ -139,19 +148,20 @@ export const ofEvent = (
   stream: StreamName,
   expected: ExpectedVersion,
   { id, type, schemaVersion, encoding, payload, metadata, recordedAt }: StoredEvent
-): ReadonlyArray<PgTypes.Parameter> => [
-  PgTypes.int4(lockTimeout),
-  PgTypes.text(stream),
-  PgTypes.int4(toInteger(expected)),
-  PgTypes.uuid(id),
-  PgTypes.text(type),
-  PgTypes.int4(schemaVersion),
-  PgTypes.text(encoding),
-  PgTypes.text(typeof payload === "string" ? payload : null),
-  PgTypes.bytea(typeof payload === "string" ? null : payload),
-  PgTypes.text(metadata),
-  PgTypes.int8(BigInt(recordedAt))
-]
+): ReadonlyArray<PgTypes.Parameter> =>
+  inOrder(appendEventParameters, {
+    lock_timeout: PgTypes.int4(lockTimeout),
+    new_stream: PgTypes.text(stream),
+    expected_version: PgTypes.int4(toInteger(expected)),
+    new_id: PgTypes.uuid(id),
+    new_type: PgTypes.text(type),
+    new_schema_version: PgTypes.int4(schemaVersion),
+    new_encoding: PgTypes.text(encoding),
+    new_payload_text: PgTypes.text(typeof payload === "string" ? payload : null),
+    new_payload_bytes: PgTypes.bytea(typeof payload === "string" ? null : payload),
+    new_metadata: PgTypes.text(metadata),
+    new_recorded_at: PgTypes.int8(BigInt(recordedAt))
+  })
 
 const isCanonicalUuid = (id: string): boolean =>
   /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/.test(id)

@@ -1,7 +1,22 @@
 import { highestPosition } from "./advancePositions.ts"
+import { declaration, namedArguments } from "./functions.ts"
 import { logTable, positions, quote } from "./identifiers.ts"
 import { lockKey, refuseOldSnapshots } from "./lockPositions.ts"
 import { isAlterable, refuseAltered, sameEvent } from "./refuseAltered.ts"
+
+export const appendEventParameters = [
+  ["lock_timeout", "integer"],
+  ["new_stream", "text"],
+  ["expected_version", "integer"],
+  ["new_id", "uuid"],
+  ["new_type", "text"],
+  ["new_schema_version", "integer"],
+  ["new_encoding", "text"],
+  ["new_payload_text", "text"],
+  ["new_payload_bytes", "bytea"],
+  ["new_metadata", "text"],
+  ["new_recorded_at", "bigint"]
+] as const
 
 /**
  * `append_event` records one event of one stream: what `append_events` does, in half the time for what is asked most.
@@ -12,10 +27,7 @@ import { isAlterable, refuseAltered, sameEvent } from "./refuseAltered.ts"
 export const appendEvent = (schema: string): string => {
   const s = quote(schema)
   return `CREATE OR REPLACE FUNCTION ${s}.append_event(
-  lock_timeout integer,
-  new_stream text, expected_version integer,
-  new_id uuid, new_type text, new_schema_version integer, new_encoding text, new_payload_text text,
-  new_payload_bytes bytea, new_metadata text, new_recorded_at bigint
+${declaration(appendEventParameters)}
 )
 RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE
@@ -83,3 +95,6 @@ BEGIN
 END;
 $function$`
 }
+
+export const callAppendEvent = (schema: string): string =>
+  `SELECT ${quote(schema)}.append_event(${namedArguments(appendEventParameters)})`

@@ -1,7 +1,32 @@
 import { highestPosition } from "./advancePositions.ts"
+import { declaration, namedArguments } from "./functions.ts"
 import { literal, logTable, positions, quote } from "./identifiers.ts"
 import { lockKey, refuseOldSnapshots } from "./lockPositions.ts"
 import { isAlterable, refuseAltered, sameEvent } from "./refuseAltered.ts"
+
+export const appendEventsParameters = [
+  ["lock_timeout", "integer"],
+  ["part_append", "integer[]"],
+  ["part_stream", "text[]"],
+  ["part_version", "integer[]"],
+  ["event_append", "integer[]"],
+  ["event_stream", "text[]"],
+  ["event_version", "integer[]"],
+  ["event_id", "uuid[]"],
+  ["event_type", "text[]"],
+  ["event_schema_version", "integer[]"],
+  ["event_encoding", "text[]"],
+  ["event_payload_text", "text[]"],
+  ["event_payload_bytes", "bytea[]"],
+  ["event_metadata", "text[]"],
+  ["event_recorded_at", "bigint[]"],
+  ["move_projection", "text"],
+  ["move_projection_version", "integer"],
+  ["move_upstream", "text"],
+  ["move_slice", "integer"],
+  ["move_from", "bigint"],
+  ["move_to", "bigint"]
+] as const
 
 /**
  * `append_events` records several independent appends in one call: each of them is accepted or refused by itself.
@@ -37,13 +62,7 @@ export const appendEvents = (schema: string): string => {
   ) AS event
   WHERE (refused IS NULL OR event.append <> ALL (refused))`
   return `CREATE OR REPLACE FUNCTION ${s}.append_events(
-  lock_timeout integer,
-  part_append integer[], part_stream text[], part_version integer[],
-  event_append integer[], event_stream text[], event_version integer[], event_id uuid[], event_type text[],
-  event_schema_version integer[], event_encoding text[], event_payload_text text[], event_payload_bytes bytea[],
-  event_metadata text[], event_recorded_at bigint[],
-  move_projection text, move_projection_version integer, move_upstream text, move_slice integer,
-  move_from bigint, move_to bigint,
+${declaration(appendEventsParameters)},
   OUT first_position bigint, OUT actual integer[], OUT refused integer[], OUT repeated bigint[], OUT tracked bigint
 )
 LANGUAGE plpgsql VOLATILE
@@ -154,3 +173,7 @@ BEGIN
 END;
 $function$`
 }
+
+export const callAppendEvents = (schema: string): string =>
+  `SELECT first_position, actual, refused, repeated, tracked
+  FROM ${quote(schema)}.append_events(${namedArguments(appendEventsParameters)})`
