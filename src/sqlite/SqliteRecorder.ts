@@ -417,13 +417,9 @@ const exclusiveTracking = (statement: Prepare, requested: Tracking.Move): Exclus
     const actual = trackingPosition(statement, key)
     const { projection, version, upstream, slice } = key
     if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })
-    statement("INSERT OR REPLACE INTO stored_tracking VALUES (?, ?, ?, ?, ?)").run(
-      projection,
-      version,
-      upstream,
-      slice,
-      to
-    )
+    statement(
+      "INSERT OR REPLACE INTO stored_tracking (projection, projection_version, upstream, slice, position) VALUES (?, ?, ?, ?, ?)"
+    ).run(projection, version, upstream, slice, to)
     return undefined
   }
 })
