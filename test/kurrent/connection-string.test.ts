@@ -129,8 +129,8 @@ describe("what is no connection string", () => {
   })
 
   it("a user name or a password alone is none", () => {
-    assert.match(refusal("kurrentdb://a", { username: "ada" }), /user name alone/)
-    assert.match(refusal("kurrentdb://a", { password: SECRET }), /password alone/)
+    assert.match(refusal("kurrentdb://a", { username: "ada" }), /only a user name was given/)
+    assert.match(refusal("kurrentdb://a", { password: SECRET }), /only a password was given/)
   })
 
   it.each(["ada:@a", "ada:pw@a"])("an empty user or password is refused, and not taken for a host: %s", (rest) => {

@@ -56,7 +56,7 @@ const LARGEST = 16 * 2 ** 20 - 10_000
 /** Why an event of so many bytes can't be sent, if it can't. */
 export const sizeProblem = (what: string, bytes: number): string | undefined =>
   bytes > LARGEST
-    ? `${what} has ${bytes} bytes, which is larger than the server takes (${LARGEST}, and what its MaxAppendEventSize says); keep less in it, or compress it`
+    ? `${what} has ${bytes} bytes, which is larger than the server accepts (${LARGEST}, and what its MaxAppendEventSize says); keep less in it, or compress it`
     : undefined
 
 /** The bytes of texts and bytes as they are sent; where they can't be too many, an estimate. */

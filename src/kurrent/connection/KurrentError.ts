@@ -25,17 +25,17 @@ export class StreamTombstoned extends Schema.TaggedError<StreamTombstoned>()("St
 export class WrongExpectedRevision extends Schema.TaggedError<WrongExpectedRevision>()("WrongExpectedRevision", {
   stream: Schema.String,
   expected: Revision,
-  /** `StreamExists` where the server does not tell more. */
+  /** `StreamExists` if the server does not report more. */
   actual: Revision
 }) {
   override get message(): string {
-    return `stream "${this.stream}" was expected at ${this.expected} and is at ${this.actual}`
+    return `stream "${this.stream}" was expected at ${this.expected} but is at ${this.actual}`
   }
 }
 
 /**
- * The server can't be reached now, did not answer in time, or is not the one to ask: trying again may help. What became of
- * a write that ended so is unknown.
+ * The server can't be reached now, did not answer in time, or is not the leader: trying again may help. A write that fails
+ * with this may have been recorded or not.
  */
 export class KurrentUnavailable extends Schema.TaggedError<KurrentUnavailable>()("KurrentUnavailable", {
   operation: Schema.String,
@@ -47,7 +47,7 @@ export class KurrentUnavailable extends Schema.TaggedError<KurrentUnavailable>()
   }
 }
 
-/** The server refuses, and will refuse it again: somebody has to do what the message says. */
+/** The server refused the call and will refuse it again: somebody has to do what the message says. */
 export class KurrentFailure extends Schema.TaggedError<KurrentFailure>()("KurrentFailure", {
   operation: Schema.String,
   reason: Schema.String,
@@ -58,7 +58,7 @@ export class KurrentFailure extends Schema.TaggedError<KurrentFailure>()("Kurren
   }
 }
 
-/** The server is too old for it, or was started without it. */
+/** The server is too old for the operation, or was started without it. */
 export class Unsupported extends Schema.TaggedError<Unsupported>()("Unsupported", {
   operation: Schema.String,
   reason: Schema.String,
@@ -92,17 +92,17 @@ export class PersistentSubscriptionNotFound extends Schema.TaggedError<Persisten
   }
 }
 
-/** The persistent subscription has as many consumers as it may have (`maxSubscriberCount`). */
+/** The persistent subscription has reached its maximum number of consumers (`maxSubscriberCount`). */
 export class MaximumSubscribersReached extends Schema.TaggedError<MaximumSubscribersReached>()(
   "MaximumSubscribersReached",
   group
 ) {
   override get message(): string {
-    return `the persistent subscription "${this.group}" to "${this.stream}" has as many consumers as it may have`
+    return `the persistent subscription "${this.group}" to "${this.stream}" has reached its maximum number of consumers`
   }
 }
 
-/** The server has sent a consumer away: the persistent subscription was deleted or changed, or the server stops. */
+/** The server ended a consumer: the persistent subscription was deleted or changed, or the server is stopping. */
 export class PersistentSubscriptionDropped extends Schema.TaggedError<PersistentSubscriptionDropped>()(
   "PersistentSubscriptionDropped",
   group

@@ -1,11 +1,11 @@
-/** Bounds how many calls are under way at once; who comes later waits in order. */
-export interface Turns {
-  /** Begins now, or when it is its turn; answers how to give up waiting. Whoever has begun says when it is done. */
+/** Limits how many calls run at once; further calls wait in order. */
+export interface ConcurrencyLimit {
+  /** Begins a call now or when its turn comes; returns how to stop waiting. A call that has begun must report `done`. */
   readonly begin: (call: () => void) => () => void
   readonly done: () => void
 }
 
-export const make = (most: number): Turns => {
+export const make = (most: number): ConcurrencyLimit => {
   let underWay = 0
   const waiting = new Set<() => void>()
   return {
@@ -15,7 +15,7 @@ export const make = (most: number): Turns => {
         call()
         return () => {}
       }
-      // a function of its own, also for a call that is there already
+      // a new function each time: the same call may be waiting already
       const next = () => call()
       waiting.add(next)
       return () => {

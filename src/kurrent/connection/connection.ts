@@ -1,20 +1,20 @@
-/** How a server is called: each call with a deadline of its own, and no failure but ours. */
+/** Calls to a server: each with a deadline of its own, and failing only with the library's errors. */
 import { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import type { Scope } from "effect"
 import { Effect } from "effect"
-import * as Turns from "./concurrencyLimit.ts"
+import * as ConcurrencyLimit from "./concurrencyLimit.ts"
 import type { Parsed } from "./connectionString.ts"
 import { apart } from "./connectionString.ts"
 import type { CallError } from "./errors.ts"
 import { toCallError } from "./errors.ts"
 import { KurrentFailure, KurrentUnavailable } from "./KurrentError.ts"
 
-/** Basic credentials, given with each read: of those in a connection string reads would send the percent-encoded form. */
+/** Basic credentials, passed with each read: reads would send those of a connection string percent-encoded. */
 export type Credentials = Parsed["credentials"]
 
 /**
- * A call of the client's; it says whenever something came (`alive`), and the deadline begins anew. `isOver`: whether nobody
- * waits for it any more.
+ * A call of the client. It calls `alive` whenever something arrives, which restarts the deadline. `isOver` returns whether
+ * nobody waits for it any more.
  */
 export type Call<A> = (client: KurrentDBClient, alive: () => void, isOver: () => boolean) => Promise<A>
 
@@ -23,39 +23,39 @@ export interface Connection {
   /** How long a call may take, in milliseconds. */
   readonly deadline: number
   readonly credentials: Credentials
-  /** What a subscription is opened on, until the scope closes: not what others wait for. */
+  /** A client for a subscription, until the scope closes: not one that other calls wait for. */
   readonly subscriber: Effect.Effect<KurrentDBClient, never, Scope.Scope>
-  /** A call that changes something: begun, it is waited for, for a second also by a fiber that is interrupted. */
+  /** A call that changes something. Once it has begun, even an interrupted fiber waits for it, for up to a second. */
   readonly write: <A>(operation: string, stream: string, call: Call<A>) => Effect.Effect<A, CallError>
-  /** A call that changes nothing, where the answers to what would are to be expected. */
+  /** A call that changes nothing but fails like one that does. */
   readonly ask: <A>(operation: string, stream: string, call: Call<A>) => Effect.Effect<A, CallError>
   /** A call that reads. */
   readonly read: <A>(operation: string, stream: string, call: Call<A>) => Effect.Effect<A, CallError>
 }
 
-/** Who waits for a call. */
+/** What is notified about a call. */
 interface Listener<A> {
   readonly onAlive: () => void
-  /** `wasSilent`: whether it has ended with the deadline. */
+  /** `wasSilent`: whether the deadline ended it. */
   readonly onEnd: (outcome: Effect.Effect<A, CallError>, wasSilent: boolean) => void
 }
 
 const noop = () => {}
 
-/** How many reads are under way at once: a connection carries a hundred calls, and what was given up is among them. */
+/** How many reads run at once: a connection carries a hundred calls, and abandoned ones count. */
 const READS = 64
 
-/** How long, in milliseconds, a change that was sent is waited for when its fiber is interrupted. */
+/** How long an interrupted fiber waits for a change that was sent, in milliseconds. */
 const INTERRUPTED = 1000
 
-/** Of this process so far: each is told apart by its number. */
+/** How many clients this process has made: the number tells them apart. */
 let clients = 0
 const MOST_CLIENTS = 5000
 
-/** How many subscriptions a client has at the most: a connection carries a hundred calls, unless somebody allows fewer. */
+/** How many subscriptions a client has at most: a connection carries a hundred calls, unless it is configured for fewer. */
 const SUBSCRIPTIONS = 64
 
-/** Clients for subscriptions: where one has as many as it may have, another is made. */
+/** Clients for subscriptions: when all are full, another is made. */
 const makeSubscribers = (newClient: Effect.Effect<KurrentDBClient, KurrentFailure>) =>
   Effect.gen(function* () {
     const all = new Set<{ readonly client: KurrentDBClient; subscriptions: number }>()
@@ -67,7 +67,7 @@ const makeSubscribers = (newClient: Effect.Effect<KurrentDBClient, KurrentFailur
         one.subscriptions++
         return one
       }
-      // it has taken the connection string before
+      // the client has accepted this connection string before
       const one = { client: yield* Effect.orDie(newClient), subscriptions: 1 }
       all.add(one)
       return one
@@ -75,7 +75,7 @@ const makeSubscribers = (newClient: Effect.Effect<KurrentDBClient, KurrentFailur
     return Effect.map(
       Effect.acquireRelease(take, (one) => {
         one.subscriptions--
-        // one is kept for the next
+        // keep one for the next subscription
         if (one.subscriptions > 0 || all.size === 1) return Effect.void
         all.delete(one)
         return dispose(one.client)
@@ -85,27 +85,27 @@ const makeSubscribers = (newClient: Effect.Effect<KurrentDBClient, KurrentFailur
   })
 
 /**
- * Makes the clients of a connection, which are closed with the scope. Nothing is sent yet.
+ * Makes the clients of a connection, which close with the scope. Nothing is sent yet.
  *
  * Reads have a client of their own. It is replaced when a read finds the server unavailable: a client whose first read
- * fails never reads again.
+ * failed can never read again.
  */
 export const make = ({ text, credentials }: Parsed, deadline: number, maxInFlight: number) =>
   Effect.gen(function* () {
     const newClient = Effect.try({
       try: () => KurrentDBClient.connectionString(apart(text, clients++ % MOST_CLIENTS)),
-      // without what it said: there may be a password in it
+      // without the client's message: it may contain a password
       catch: () =>
         new KurrentFailure({
           operation: "connect to KurrentDB",
-          reason: "the client does not take the connection string"
+          reason: "the client rejected the connection string"
         })
     })
     const client = yield* Effect.acquireRelease(newClient, (client) => Effect.promise(() => client.dispose()))
     let reader = yield* newClient
     const subscribers = yield* makeSubscribers(newClient)
 
-    /** Starts a call; answers how to say that nobody waits for it any more, though it goes on. */
+    /** Starts a call; returns a function that abandons it: nobody waits for it any more, though it continues. */
     const start = <A>(
       client: KurrentDBClient,
       operation: string,
@@ -142,9 +142,9 @@ export const make = ({ text, credentials }: Parsed, deadline: number, maxInFligh
     const ask: Connection["ask"] = (operation, stream, run) =>
       Effect.callback((resume) => Effect.sync(start(client, operation, stream, run, { onAlive: noop, onEnd: resume })))
 
-    /** Calls of which so many are under way at once; others wait, which is no silence of a server that answers. */
+    /** Runs at most so many calls at once. Waiting for a turn does not count as silence while the server answers others. */
     const queue = (most: number, isChange: boolean) => {
-      const turns = Turns.make(most)
+      const turns = ConcurrencyLimit.make(most)
       let answered = Number.NEGATIVE_INFINITY
       const onAlive = () => {
         answered = performance.now()
@@ -195,7 +195,7 @@ export const make = ({ text, credentials }: Parsed, deadline: number, maxInFligh
               abandon()
               return Effect.void
             }
-            // what was sent may be recorded: whoever goes on after the interruption sees how it ended, unless that takes long
+            // what was sent may be recorded: wait for its outcome before the interruption ends, unless that takes long
             return Effect.callback<void>((settled) => {
               const patience = setTimeout(() => settled(Effect.void), Math.min(deadline, INTERRUPTED))
               settle = () => {

@@ -1,29 +1,29 @@
-/** Connection strings: what people write, as the client takes it. */
+/** Parses connection strings as people write them, and writes them as the client understands them. */
 import { Result } from "effect"
 
-/** What a connection string says, and how it is written for the client. */
+/** A parsed connection string. */
 export interface Parsed {
   /** For the client, with user and password in it. */
   readonly text: string
-  /** Whether there is one node, which is asked directly. */
+  /** Whether it names a single node, which is contacted directly. */
   readonly isSingleNode: boolean
   readonly tls: boolean
-  /** What it says as `defaultDeadline`, in milliseconds. */
+  /** Its `defaultDeadline`, in milliseconds. */
   readonly deadline: number | undefined
-  /** As they are, not percent-encoded. */
+  /** Not percent-encoded. */
   readonly credentials: { readonly username: string; readonly password: string } | undefined
 }
 
-/** What takes precedence over what is in a connection string. */
+/** Options that override the connection string. */
 export interface Overrides {
   readonly username?: string | undefined
   readonly password?: string | undefined
-  /** The path of a file with the certificates of authorities that are trusted. */
+  /** The path of a file with the certificates of trusted authorities. */
   readonly rootCertificate?: string | undefined
 }
 
 const SCHEME = /^(?:kurrentdb|kurrent|kdb|esdb)(\+discover)?:\/\//i
-/** Options that have another name at the client. */
+/** Options that the client calls otherwise. */
 const OTHER_NAMES: Readonly<Record<string, string>> = { rootcertificate: "tlsCAFile" }
 
 const isBoolean = (value: string): boolean => /^(true|false)$/i.test(value)
@@ -32,7 +32,7 @@ const isPreference = (value: string): boolean =>
   /^(follower|leader|random|readOnlyReplica|read_only_replica)$/i.test(value)
 const isText = (): boolean => true
 
-/** The client's options, and what values they can have; it ignores others. */
+/** The client's options and their values. The client would ignore any others. */
 const OPTIONS: Readonly<Record<string, { readonly is: (value: string) => boolean; readonly form: string }>> = {
   tls: { is: isBoolean, form: "true or false" },
   tlsVerifyCert: { is: isBoolean, form: "true or false" },
@@ -50,7 +50,7 @@ const OPTIONS: Readonly<Record<string, { readonly is: (value: string) => boolean
   connectionName: { is: isText, form: "a name" }
 }
 
-/** Reads a connection string; what is wrong with it is said without quoting it: there may be a password in it. */
+/** Parses a connection string. Failures do not quote it, since it may contain a password. */
 export const parse = (input: string, overrides: Overrides = {}): Result.Result<Parsed, string> => {
   const text = input.trim()
   if (text === "") return Result.fail("the connection string is empty")
@@ -60,7 +60,7 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
   const scheme = SCHEME.exec(text)
   if (scheme === null && text.includes("://")) {
     return Result.fail(
-      "the scheme of a connection string is kurrentdb://, kdb:// or esdb://, each with +discover or not"
+      "the scheme of a connection string must be kurrentdb://, kdb:// or esdb://, optionally with +discover"
     )
   }
   // a bare host:port is a node without TLS
@@ -71,10 +71,10 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
   const at = beforeQuery.lastIndexOf("@")
   const hosts = beforeQuery.slice(at + 1).replace(/\/$/, "")
   const credentials = at < 0 ? undefined : parseCredentials(beforeQuery.slice(0, at))
-  if (credentials === null) return Result.fail("user and password are written user:password@ and percent-encoded")
+  if (credentials === null) return Result.fail("user and password must be written as user:password@, percent-encoded")
   if (!hosts.split(",").every(isHost)) {
     return Result.fail(
-      "a host is written name or name:port, with a port from 1 to 65535; several are separated by commas"
+      "a host must be written as name or name:port, with a port from 1 to 65535; separate several with commas"
     )
   }
 
@@ -86,35 +86,33 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
     const option = key === undefined ? undefined : OPTIONS[key]
     if (key === undefined || option === undefined) {
       return Result.fail(
-        `an option of the connection string is none of those that there are: ${Object.keys(OPTIONS).join(", ")}`
+        `unknown option in the connection string; the known ones are ${Object.keys(OPTIONS).join(", ")}`
       )
     }
-    // "?tls" alone asks for TLS
+    // "?tls" alone means true
     const value = values.join("=") || (key === "tls" ? "true" : "")
     if (value === "") return Result.fail(`the option ${key} of the connection string has no value`)
-    if (!option.is(value)) return Result.fail(`the option ${key} of the connection string is ${option.form}`)
-    // an "@" would be taken for the end of user and password
+    if (!option.is(value)) return Result.fail(`the option ${key} of the connection string must be ${option.form}`)
+    // the client would take an "@" for the end of user and password
     options.set(key, option.is === isBoolean ? value.toLowerCase() : value.replaceAll("@", "%40"))
   }
   const preference = options.get("nodePreference")
-  // written so, both parsers of the client understand it
+  // the spelling that both parsers of the client understand
   if (preference?.toLowerCase() === "read_only_replica") options.set("nodePreference", "readOnlyReplica")
   if (isBare && !options.has("tls")) options.set("tls", "false")
   if (overrides.rootCertificate !== undefined) {
     options.set("tlsCAFile", encodeURIComponent(overrides.rootCertificate))
   }
   const isSingleNode = scheme?.[1] === undefined && !hosts.includes(",")
-  // of one node the first read waits for this long, for nothing
+  // with a single node, the first read would wait this long for nothing
   if (isSingleNode && !options.has("discoveryInterval")) options.set("discoveryInterval", "1")
-  // failures are thrown: what is answered instead is not always right
+  // have failures thrown: what the client returns instead is not always right
   options.set("throwOnAppendFailure", "true")
 
   const username = overrides.username ?? credentials?.username
   const password = overrides.password ?? credentials?.password
   if ((username === undefined) !== (password === undefined)) {
-    return Result.fail(
-      `a ${username === undefined ? "password" : "user name"} alone is given; both are needed, or neither`
-    )
+    return Result.fail(`only a ${username === undefined ? "password" : "user name"} was given; give both, or neither`)
   }
   for (const [name, given] of Object.entries({ "user name": username, password })) {
     if (given === "") return Result.fail(`the ${name} is empty`)
@@ -132,16 +130,16 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
   })
 }
 
-/** The pause before keep-alive that the client has where none is said. */
+/** The client's default pause before keep-alive, in milliseconds. */
 const KEEP_ALIVE = 10_000
 
-/** Stands for "never", as a pause that timers can have. */
+/** "Never", as a pause that timers accept. */
 const NEVER = 2_000_000_000
 
 /**
- * The connection string of a client with a connection of its own. All clients of a process that talk to one address with the
- * same settings share one, which carries a hundred calls; a pause before keep-alive that is some milliseconds longer is
- * another setting.
+ * The connection string for a client with a connection of its own. All clients of a process that use one address with the
+ * same settings share a connection, which carries a hundred calls; a pause before keep-alive that differs by milliseconds
+ * is another setting.
  */
 export const apart = (text: string, n: number): string => {
   const [, given] = /[?&]keepAliveInterval=(-?\d+)/.exec(text) ?? []
@@ -153,7 +151,7 @@ export const apart = (text: string, n: number): string => {
 const optionOf = (name: string): string | undefined =>
   OTHER_NAMES[name.toLowerCase()] ?? Object.keys(OPTIONS).find((option) => option.toLowerCase() === name.toLowerCase())
 
-/** `null` where it has not the form of any. */
+/** `null` if the text is not of the form. */
 const parseCredentials = (text: string): Parsed["credentials"] | null => {
   const colon = text.indexOf(":")
   if (colon < 1) return null
@@ -167,7 +165,7 @@ const parseCredentials = (text: string): Parsed["credentials"] | null => {
   }
 }
 
-/** Also what `encodeURIComponent` leaves, and the client's own pattern of a connection string does not allow. */
+/** Encodes also what `encodeURIComponent` leaves and the client's pattern of a connection string does not allow. */
 const encode = (text: string): string =>
   encodeURIComponent(text).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
 

@@ -1,4 +1,4 @@
-/** The client's errors, as ours: no call fails with anything else. */
+/** Converts the client's errors to the library's: calls fail with nothing else. */
 import { ErrorType } from "@kurrent/kurrentdb-client"
 import { messageOf } from "../../internal/errors/messageOf.ts"
 import type { KurrentError } from "./KurrentError.ts"
@@ -18,7 +18,7 @@ import {
 /** What a call on a stream can fail with. */
 export type CallError = KurrentError | StreamNotFound | StreamTombstoned | WrongExpectedRevision
 
-/** What the client's errors may have; not all of them do. */
+/** Fields that the client's errors may have. */
 interface Raw {
   readonly type?: unknown
   readonly code?: unknown
@@ -48,16 +48,16 @@ const UNAUTHENTICATED = 16
 export const ACCESS_DENIED = "access denied"
 
 /**
- * What a node says that starts, has too much to do, or waits until a leader is elected: of batched appends without a code,
- * of other calls at times with one that tells nothing.
+ * The messages of a node that is starting, is overloaded, or waits for the election of a leader. Batched appends report them
+ * without a code, other calls sometimes with a meaningless one.
  */
 const NOT_HANDLED = /server is (?:not ready|(?:too )?busy)|no leader info available|NotHandledReason/i
 
-/** What is wrong with a call on a stream (or on none: then `stream` is empty). */
+/** The failure of a call on a stream (if it names none, `stream` is empty). */
 export const toCallError = (operation: string, stream: string, cause: unknown): CallError => {
   const error = (typeof cause === "object" && cause !== null ? cause : {}) as Raw
   const name = textOf(error.streamName) ?? textOf(error.stream) ?? stream
-  const said = messageOf(cause) || `${textOf(error.type) ?? "unknown"} error`
+  const message = messageOf(cause) || `${textOf(error.type) ?? "unknown"} error`
   const unavailable = (reason: string) => new KurrentUnavailable({ operation, reason, cause })
   const failure = (reason: string) => new KurrentFailure({ operation, reason, cause })
   switch (error.type) {
@@ -87,38 +87,38 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
       )
     case ErrorType.UNAVAILABLE:
     case ErrorType.CANCELLED:
-      return unavailable(said)
+      return unavailable(message)
     case ErrorType.DEADLINE_EXCEEDED:
     case ErrorType.TIMEOUT:
-      return unavailable(`the server did not answer in time (${said})`)
+      return unavailable(`the server did not answer in time (${message})`)
     case ErrorType.UNSUPPORTED:
       return failure(unsupported(error))
     case ErrorType.ACCESS_DENIED:
-      return failure(`${ACCESS_DENIED}: check user, password and the rights of the user (${said})`)
+      return failure(`${ACCESS_DENIED}: check user, password and the rights of the user (${message})`)
     case ErrorType.MAXIMUM_APPEND_SIZE_EXCEEDED:
     case ErrorType.TRANSACTION_MAX_SIZE_EXCEEDED:
     case ErrorType.APPEND_RECORD_SIZE_EXCEEDED:
-      return failure(tooLarge(said, error.maxAppendSize ?? error.maxSize))
+      return failure(tooLarge(message, error.maxAppendSize ?? error.maxSize))
   }
-  if (NOT_HANDLED.test(said)) return unavailable(said.replace("Could not recognize ", ""))
-  // of appends to several streams the client does not know the server's answer
-  if (error.code === FAILED_PRECONDITION && /\bleader\b/i.test(said)) return unavailable(said)
-  if (said.includes("MaximumAppendEventSizeExceeded") || error.code === RESOURCE_EXHAUSTED)
-    return failure(tooLarge(said))
+  if (NOT_HANDLED.test(message)) return unavailable(message.replace("Could not recognize ", ""))
+  // the client does not recognise the server's answer to appends to several streams
+  if (error.code === FAILED_PRECONDITION && /\bleader\b/i.test(message)) return unavailable(message)
+  if (message.includes("MaximumAppendEventSizeExceeded") || error.code === RESOURCE_EXHAUSTED)
+    return failure(tooLarge(message))
   switch (error.code) {
     case CANCELLED:
     case DEADLINE_EXCEEDED:
     case ABORTED:
     case UNAVAILABLE:
-      return unavailable(said)
+      return unavailable(message)
     case PERMISSION_DENIED:
     case UNAUTHENTICATED:
-      return failure(`${ACCESS_DENIED}: check user, password and the rights of the user (${said})`)
+      return failure(`${ACCESS_DENIED}: check user, password and the rights of the user (${message})`)
   }
-  return failure(said)
+  return failure(message)
 }
 
-/** What is wrong with a call that names no stream. */
+/** The failure of a call that names no stream. */
 export const toKurrentError = (operation: string, cause: unknown): KurrentError => {
   const error = toCallError(operation, "", cause)
   return error._tag === "KurrentUnavailable" || error._tag === "KurrentFailure"
@@ -178,7 +178,7 @@ export const toGroupError =
     return error
   }
 
-/** Of what servers can't do that are too old for it; the client calls it by its own methods. */
+/** Why an older server can't do something; the client names features by its own methods. */
 const unsupported = ({ feature, minimumVersion }: Raw): string => {
   const what =
     feature === "multiStreamAppend"
@@ -189,15 +189,15 @@ const unsupported = ({ feature, minimumVersion }: Raw): string => {
   return `this server can't ${what}: KurrentDB can from ${textOf(minimumVersion) ?? "a later version"} on`
 }
 
-const tooLarge = (said: string, limit?: unknown): string =>
-  `larger than the server takes${limit === undefined ? "" : ` (${limit} bytes)`}: append fewer events at once, or smaller ones, or raise MaxAppendSize and MaxAppendEventSize of the server (${said})`
+const tooLarge = (message: string, limit?: unknown): string =>
+  `larger than the server accepts${limit === undefined ? "" : ` (${limit} bytes)`}: append fewer events at once, or smaller ones, or raise MaxAppendSize and MaxAppendEventSize of the server (${message})`
 
 const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" && value !== "unknown stream" ? value : undefined
 
 const hostOf = ({ address, port }: { readonly address: string; readonly port: number }) => `${address}:${port}`
 
-/** Of deletes the client gives the server's numbers as they are: -1 and -2. */
+/** For deletes, the client passes on the server's numbers: -1 and -2. */
 const toExpected = (state: unknown): WrongExpectedRevision["expected"] => {
   if (typeof state === "bigint" || typeof state === "number") {
     const revision = BigInt(state)

@@ -5,11 +5,11 @@ import type { KurrentUnavailable } from "./KurrentError.ts"
 
 const again = Schedule.upTo(Schedule.jittered(Schedule.exponential("30 millis")), { times: 8, duration: "2 seconds" })
 
-/** Whether the server was silent until the deadline, which was waited for already. */
+/** Whether the server was silent until the deadline: then enough time was spent on it. */
 export const wasSilent = (error: { readonly _tag: string }): boolean =>
   error._tag === "KurrentUnavailable" && (error as KurrentUnavailable).cause === undefined
 
-/** Tries again while the server is unavailable, for two seconds at the most; one that was silent is not waited for again. */
+/** Retries while the server is unavailable, for at most two seconds; a call that ended in silence is not retried. */
 export const patiently = <A, E extends { readonly _tag: string }>(
   call: Effect.Effect<A, E | KurrentUnavailable>
 ): Effect.Effect<A, E | KurrentUnavailable> =>
