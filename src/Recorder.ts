@@ -120,7 +120,10 @@ export interface Follow {
 export interface FollowBatch {
   /** In order; empty where the filter left nothing. */
   readonly notifications: ReadonlyArray<Notification>
-  /** Everything up to here has been seen, also what the filter left out; `undefined` in an empty log. */
+  /**
+   * Everything up to here has been seen, also what the filter left out; `undefined` in an empty log. Where logs share a
+   * server it may be after the log's last event: the position of a record of others.
+   */
   readonly position: Position | undefined
   /** Whether the follower had reached the end of the log with this batch. */
   readonly caughtUp: boolean

@@ -28,7 +28,7 @@ const blocks = [
   ...filesBelow("src", ".ts").flatMap((file) => CodeBlocks.blocksOfJsDoc(file, read(file)))
 ]
 
-const timeout = 60_000
+const timeout = 120_000
 
 const written = CodeBlocks.writeBlocks({
   project,

@@ -38,7 +38,7 @@ const assertSound = ({ after, balances, before, transfers }: ReturnType<typeof r
   assert.isAbove(made, 0)
 }
 
-describe("bank, the program", { timeout: 120_000 }, () => {
+describe("bank, the program", () => {
   it.live("in memory each run begins anew", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory

@@ -105,6 +105,6 @@ describe("git-history", () => {
           assert.deepStrictEqual([after.authors, after.commits], [history.authors, history.commits])
         }
       }).pipe(Effect.provide(MemoryLayer()), Effect.provide(NodeServices.layer)),
-    { arbitrary: { runs: 12 }, timeout: 60_000 }
+    { arbitrary: { runs: 12 } }
   )
 })

@@ -113,7 +113,7 @@ const recordedHashes = (file: string) =>
 
 const allHashes = (repository: string) => new Set(git(repository, ["rev-list", "--all"]).toString().trim().split("\n"))
 
-describe("git-history", { timeout: 120_000 }, () => {
+describe("git-history", () => {
   it.live("counts what git counts, and after new commits records only those", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory

@@ -14,7 +14,7 @@ const newServer = Effect.map(
   ({ uri }) => uri
 )
 
-describe("the examples on KurrentDB", { timeout: 120_000 }, () => {
+describe("the examples on KurrentDB", () => {
   it.live("training-school: the second run finds what the first recorded", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory

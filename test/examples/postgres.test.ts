@@ -18,7 +18,7 @@ const newDatabase = Effect.gen(function* () {
   return database.href
 })
 
-describe("the examples on PostgreSQL", { timeout: 120_000 }, () => {
+describe("the examples on PostgreSQL", () => {
   it.live("training-school: the second run finds what the first recorded", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory

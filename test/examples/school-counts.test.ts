@@ -13,6 +13,7 @@ import { startFake } from "../kurrent/fake/server.ts"
 import { connect, newDatabase } from "../postgres/support/database.ts"
 import type { Services as LogServices } from "../support/backends.ts"
 import { logs, MemoryViews, sqlViews } from "../support/backends.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { run, temporaryDirectory } from "./support/program.ts"
 
 interface Totals {
@@ -44,7 +45,7 @@ const inMemory = Effect.succeed({
   views: MemoryViews(),
   survives: false,
   runner: ProjectionRunner.layer(MemoryCounts),
-  wait: (position: Position.Position | undefined) => Projection.wait(MemoryCounts, position),
+  wait: (position: Position.Position | undefined) => untilProcessed(MemoryCounts, position),
   read: Projection.read(MemoryCounts, (view) => view.get)
 })
 
@@ -53,7 +54,7 @@ const inTables = (makeViews: (typeof sqlViews)[string]) =>
     views,
     survives: true,
     runner: ProjectionRunner.layer(Counts),
-    wait: (position: Position.Position | undefined) => Projection.wait(Counts, position),
+    wait: (position: Position.Position | undefined) => untilProcessed(Counts, position),
     read: readCounts
   }))
 
@@ -136,7 +137,7 @@ describe.concurrent.each(Object.entries(logs))("the counts from %s", (name, make
 
 const withoutServers = { ...process.env, KURRENTDB_URI: undefined }
 
-describe("school-counts", { timeout: 120_000 }, () => {
+describe("school-counts", () => {
   it.live("counts right on SQLite, twice, and tells a query that shows the view", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory

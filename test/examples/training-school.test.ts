@@ -10,7 +10,7 @@ import { run, temporaryDirectory } from "./support/program.ts"
 
 const school = (args: ReadonlyArray<string>, cwd: string) => run("training-school", args, { cwd })
 
-describe("training-school", { timeout: 120_000 }, () => {
+describe("training-school", () => {
   it.live("the second run finds what the first recorded", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory

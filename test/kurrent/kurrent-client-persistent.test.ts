@@ -9,7 +9,8 @@ import type {
   PersistentSubscriptionSettings
 } from "effect-eventsourcing/kurrent"
 import { KurrentClient } from "effect-eventsourcing/kurrent"
-import { eventually, happened, happenedMany, newStream, onOwnFake, onServer, until } from "./support/client.ts"
+import { eventually } from "../support/eventually.ts"
+import { happened, happenedMany, newStream, onOwnFake, onServer, until } from "./support/client.ts"
 
 const GROUP = "group"
 
@@ -113,8 +114,8 @@ describe("persistent subscriptions to a stream", () => {
       })
       const parked = Effect.map(groups.info(stream, GROUP), ({ parkedMessages }) => parkedMessages)
       yield* eventually(
-        Effect.map(parked, (count) => count === 2n),
-        "what is parked"
+        "what is parked",
+        Effect.map(parked, (count) => count === 2n)
       )
       const retries = given.filter(({ event }) => event.revision === 1n).map(({ retryCount }) => retryCount)
       assert.deepStrictEqual(retries, [0, 1, 2])
@@ -127,8 +128,8 @@ describe("persistent subscriptions to a stream", () => {
         [1, 2]
       )
       yield* eventually(
-        Effect.map(parked, (count) => count === 0n),
-        "an empty park"
+        "an empty park",
+        Effect.map(parked, (count) => count === 0n)
       )
     })
   )
@@ -153,8 +154,8 @@ describe("persistent subscriptions to a stream", () => {
         Stream.runForEach(({ ack }) => ack)
       )
       yield* eventually(
-        Effect.map(groups.info(stream, GROUP), ({ consumers }) => consumers.length === 0),
-        "the end of the consumer"
+        "the end of the consumer",
+        Effect.map(groups.info(stream, GROUP), ({ consumers }) => consumers.length === 0)
       )
       const rest = yield* consuming(stream, nothing, { bufferSize })
       yield* until(() => rest.given.length >= 100, "the rest")
@@ -284,8 +285,8 @@ describe("faults of persistent subscriptions", () => {
       assert.strictEqual(late._tag, "KurrentUnavailable")
       for (const { ack } of given.slice(3)) yield* ack
       yield* eventually(
-        Effect.map(groups.info(stream, GROUP), ({ inFlightMessages }) => inFlightMessages === 0),
-        "all settled"
+        "all settled",
+        Effect.map(groups.info(stream, GROUP), ({ inFlightMessages }) => inFlightMessages === 0)
       )
     })
   )
@@ -296,8 +297,8 @@ describe("faults of persistent subscriptions", () => {
       const kept = yield* consuming(stream)
       const ended = yield* consuming(stream, nothing, { reconnect: false })
       yield* eventually(
-        Effect.map(groups.info(stream, GROUP), ({ consumers }) => consumers.length === 2),
-        "both"
+        "both",
+        Effect.map(groups.info(stream, GROUP), ({ consumers }) => consumers.length === 2)
       )
       yield* groups.update(stream, GROUP, { maxRetryCount: 3 })
       const dropped = yield* Effect.flip(Fiber.join(ended.fiber))

@@ -38,7 +38,7 @@ const listen = (
 
 /** The same append again and again, until its connection is not one that was just lost. */
 const insistently = <A, E>(append: Effect.Effect<A, E>) =>
-  Effect.retry(append, { schedule: Schedule.upTo(Schedule.spaced("10 millis"), { times: 500 }) })
+  Effect.retry(append, { schedule: Schedule.spaced("10 millis") })
 
 const upTo = (end: number, from = 0) => Array.from({ length: end - from }, (_, index) => from + index)
 

@@ -17,7 +17,6 @@ import { again, idsOf, openLog, watch } from "./support/log.ts"
 import { isFake } from "./support/server.ts"
 
 const onFake = it.live.skipIf(!isFake)
-const TIMEOUT = 120_000
 
 const main = Path.join(import.meta.dirname, "fake/main.ts")
 
@@ -135,35 +134,31 @@ describe("a server that is killed", () => {
           yield* follower.until(() => follower.ids.length >= expected.length)
           assert.deepStrictEqual(follower.ids, expected, `follower ${n}, CRASH_SEED=${seed}`)
         }
-      }),
-    TIMEOUT
+      })
   )
 
-  onFake(
-    "G7 and started again answers appends as it did, to the clients that were there before and to new ones",
-    () =>
-      Effect.gen(function* () {
-        const own = yield* server
-        const log = yield* openLog({ connectionString: own.uri })
-        const append = {
-          stream: StreamName.StreamName.make("Dog-1"),
-          expected: "NoStream",
-          events: storedEvents(3)
-        } as const
-        const answer = yield* log.recorder.append(append)
-        for (let round = 0; round < 3; round++) {
-          yield* own.kill
-          // a read that finds nobody: the client's own would stay so for ever
-          assert.strictEqual((yield* Effect.flip(log.recorder.readAll({ limit: 1 })))._tag, "RecorderUnavailable")
-          yield* own.start
-          assert.lengthOf(yield* idsOf(log), 3)
-          assert.deepStrictEqual(yield* Effect.retry(log.recorder.append(append), { schedule: again }), answer)
-          const fresh = yield* openLog({ connectionString: own.uri, prefix: log.prefix })
-          assert.strictEqual(fresh.recorder.logId, log.recorder.logId)
-          assert.deepStrictEqual(yield* fresh.recorder.append(append), answer)
-          assert.lengthOf(yield* idsOf(fresh), 3)
-        }
-      }),
-    TIMEOUT
+  onFake("G7 and started again answers appends as it did, to the clients that were there before and to new ones", () =>
+    Effect.gen(function* () {
+      const own = yield* server
+      const log = yield* openLog({ connectionString: own.uri })
+      const append = {
+        stream: StreamName.StreamName.make("Dog-1"),
+        expected: "NoStream",
+        events: storedEvents(3)
+      } as const
+      const answer = yield* log.recorder.append(append)
+      for (let round = 0; round < 3; round++) {
+        yield* own.kill
+        // a read that finds nobody: the client's own would stay so for ever
+        assert.strictEqual((yield* Effect.flip(log.recorder.readAll({ limit: 1 })))._tag, "RecorderUnavailable")
+        yield* own.start
+        assert.lengthOf(yield* idsOf(log), 3)
+        assert.deepStrictEqual(yield* Effect.retry(log.recorder.append(append), { schedule: again }), answer)
+        const fresh = yield* openLog({ connectionString: own.uri, prefix: log.prefix })
+        assert.strictEqual(fresh.recorder.logId, log.recorder.logId)
+        assert.deepStrictEqual(yield* fresh.recorder.append(append), answer)
+        assert.lengthOf(yield* idsOf(fresh), 3)
+      }
+    })
   )
 })

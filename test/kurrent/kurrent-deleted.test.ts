@@ -6,6 +6,7 @@ import { Projection, ProjectionRunner, StreamName, Subscription } from "effect-e
 import { MemoryViews } from "effect-eventsourcing/memory"
 import { storedEvents } from "effect-eventsourcing/testing"
 import { Counter, increase } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { newAppend, openLog, watch } from "./support/log.ts"
 import { uri } from "./support/server.ts"
 
@@ -201,7 +202,7 @@ describe("G8 a tombstone is no event of the log", () => {
       yield* onServer((client, stream) => client.tombstoneStream(stream))
       const { position } = yield* counters.execute(other, increase)
       const late = yield* Effect.forEach(filters, (filter) => watch(log, { filter }))
-      for (const seen of [...live, ...late]) yield* seen.until(() => seen.position() === position)
+      for (const seen of [...live, ...late]) yield* seen.untilReached(position)
       for (const [n, count] of [12, 12, 10].entries()) {
         assert.lengthOf(live[n]?.ids ?? [], count)
         assert.deepStrictEqual(live[n]?.ids, late[n]?.ids)
@@ -219,7 +220,7 @@ describe("G8 a tombstone is no event of the log", () => {
         yield* Stream.runHead(Stream.filter(SubscriptionRef.changes(runner.state), ({ _tag }) => _tag === "Live"))
         yield* onServer((client, stream) => client.tombstoneStream(stream))
         const { position } = yield* counters.execute(other, increase)
-        yield* Projection.wait(Total, position, { timeout: "10 seconds" })
+        yield* untilProcessed(Total, position)
         assert.strictEqual(yield* Projection.read(Total, (view) => view.get), 10)
         const all = yield* Subscription.category(Counter).pipe(Stream.take(12), Stream.runCollect)
         assert.lengthOf(all, 12)

@@ -6,6 +6,7 @@ import { Projection, ProjectionRunner, Subscription } from "effect-eventsourcing
 import { KurrentClient } from "effect-eventsourcing/kurrent"
 import { MemoryViews } from "effect-eventsourcing/memory"
 import { Counter, increase } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { openLog, ownFake, watch } from "./support/log.ts"
 import { isFake } from "./support/server.ts"
 
@@ -71,7 +72,7 @@ describe("a log among many events of others", () => {
         assert.strictEqual(first._tag, "Some")
         yield* ProjectionRunner.make(Total)
         const { position } = yield* repository.of(Counter).execute(id, increase)
-        yield* Projection.wait(Total, position, { timeout: "20 seconds" })
+        yield* untilProcessed(Total, position)
         assert.strictEqual(yield* Projection.read(Total, (view) => view.get), 2)
       })
       yield* Effect.scoped(Effect.provide(program, Layer.merge(MemoryViews(), Layer.succeedContext(built))))

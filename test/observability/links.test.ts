@@ -6,6 +6,7 @@ import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
 import { logs } from "../support/backends.ts"
 import { memoryCounts } from "../support/counts.ts"
 import { addTrick, Counter, Dog, increase } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { attributesOf, recordingTracer, request } from "./support/spans.ts"
 
 const fido = Dog.id("Fido")
@@ -27,11 +28,11 @@ describe.concurrent.each(Object.entries(logs))("a projection of %s", (_, makeLog
         yield* request(dogs.execute(fido, Dog.Registered({ name: "Fido" })))
         const { position } = yield* request(dogs.execute(fido, addTrick("sit")))
         yield* request(ProjectionRunner.make(memoryCounts))
-        yield* Projection.wait(memoryCounts, position)
+        yield* untilProcessed(memoryCounts, position)
         assert.deepStrictEqual(linksOf(spans).sort(), idsOf(spans.named("Repository.execute")))
 
         const live = yield* request(dogs.execute(fido, addTrick("roll over")))
-        yield* Projection.wait(memoryCounts, live.position)
+        yield* untilProcessed(memoryCounts, live.position)
         const executed = spans.named("Repository.execute")
         assert.lengthOf(new Set(executed.map(({ traceId }) => traceId)), 3)
         assert.deepStrictEqual(linksOf(spans).sort(), idsOf(executed))
@@ -77,7 +78,7 @@ describe("a projection's span", () => {
         ])
         const { position } = yield* counters.execute(counter, increase)
         yield* request(ProjectionRunner.make(projection))
-        yield* Projection.wait(projection, position)
+        yield* untilProcessed(projection, position)
         const [batch] = spans.named("Projection.counts")
         assert.isDefined(batch)
         assert.isTrue(Option.isNone(batch?.parent ?? Option.none()))
@@ -104,7 +105,7 @@ describe("a projection's span", () => {
         for (let i = 4; i < 200; i++) yield* counters.execute(counter, increase)
         const last = yield* counters.execute(counter, increase)
         yield* ProjectionRunner.make(memoryCounts)
-        yield* Projection.wait(memoryCounts, last.position)
+        yield* untilProcessed(memoryCounts, last.position)
         const [batch] = spans.named("Projection.counts")
         assert.isAbove(Number(attributesOf(batch).events), 198)
         const recorders = [...spans.named("EventStore.append").slice(0, 1), ...spans.named("Repository.execute")]

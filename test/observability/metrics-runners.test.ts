@@ -12,6 +12,7 @@ import { untilState } from "../projection/support/states.ts"
 import type { Views } from "../projection/support/views.ts"
 import { changing } from "../projection/support/views.ts"
 import { Counter } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { ownRegistry, snapshots, values } from "./support/metrics.ts"
 
 const makePlace = () => Layer.merge(MemoryViews(), SqliteViews({ filename: ":memory:" }))
@@ -117,7 +118,7 @@ describe("the state", () => {
         assert.include(yield* states(), { Stopped: 1 })
         isMended = true
         const runner = yield* ProjectionRunner.make(projection)
-        yield* Projection.wait(projection, position)
+        yield* untilProcessed(projection, position)
         yield* untilState(runner, "Live")
         const { Live, ...others } = yield* states()
         assert.deepStrictEqual([Live, Object.values(others).filter((value) => value !== 0)], [1, []])
@@ -139,7 +140,7 @@ describe("the state", () => {
         yield* untilState(blocked, "Blocked")
         const position = yield* Effect.provide(count("a", 2), two)
         yield* Effect.provide(
-          Projection.wait(
+          untilProcessed(
             make(() => Effect.void),
             position
           ),

@@ -17,6 +17,7 @@ import { untilState } from "../projection/support/states.ts"
 import { temporaryDirectory } from "../support/backends.ts"
 import { addTrick, Counter, Dog, increase } from "../support/dog.ts"
 import { losingAnswers, makeLog } from "../support/log.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { ownRegistry, snapshots, values } from "./support/metrics.ts"
 
 const fido = Dog.id("Fido")
@@ -248,7 +249,7 @@ describe("a projection", () => {
         const to4 = [Counter.Started(), Counter.Increased({ to: 4 })] as const
         const { position } = yield* counters.execute(other, to4)
         const runner = yield* ProjectionRunner.make(projection, options)
-        yield* Projection.wait(projection, position)
+        yield* untilProcessed(projection, position)
         yield* untilState(runner, "Live")
         const { projection_state: _, ...all } = yield* values({ projection: "failing", version: "1" })
         assert.deepStrictEqual(all, {
@@ -330,7 +331,7 @@ describe("a projection", () => {
         // of 601 events a page of 512 is done
         assert.deepInclude(behind, { projection_lag_positions: 89, projection_lag_seconds: 7 })
         yield* Deferred.succeed(goOn, undefined)
-        yield* Projection.wait(projection, position)
+        yield* untilProcessed(projection, position)
         yield* untilState(runner, "Live")
         assert.deepInclude(yield* values({ projection: "slow" }), {
           events_projected_total: 600,

@@ -9,6 +9,7 @@ import { EventStore, Projection, ProjectionRunner, Repository } from "effect-eve
 import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
 import { untilState } from "../projection/support/states.ts"
 import { addTrick, Counter, Dog } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Metric, Span } from "./support/collector.ts"
 import { collector, toObject } from "./support/collector.ts"
 import { ownRegistry } from "./support/metrics.ts"
@@ -47,7 +48,7 @@ const program = Effect.gen(function* () {
   )
   yield* request(dogs.get(fido, { version: 0 }))
   const runner = yield* ProjectionRunner.make(projection, { retry: Schedule.recurs(1), onFailure: "set-aside" })
-  yield* Projection.wait(projection, position)
+  yield* untilProcessed(projection, position)
   yield* untilState(runner, "Live")
 })
 

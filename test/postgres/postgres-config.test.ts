@@ -26,9 +26,10 @@ import { Recorder, StreamName } from "effect-eventsourcing"
 import type { PostgresOptions, PostgresServices } from "effect-eventsourcing/postgres"
 import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
 import { storedEvents } from "effect-eventsourcing/testing"
+import { eventually } from "../support/eventually.ts"
 import { startServer } from "../support/postgres-server.ts"
 import { connect, newDatabase, newSchema, url } from "./support/database.ts"
-import { eventually, hold, openLog, watch } from "./support/log.ts"
+import { hold, openLog, watch } from "./support/log.ts"
 
 type Failure = EventSourcingError.FollowError | Config.ConfigError
 
@@ -136,7 +137,7 @@ describe("PostgresLayer.config", () => {
       }
       assert.isUndefined(waiting.pollUnsafe())
       yield* held.commit
-      assert.isTrue(Exit.isSuccess(yield* Effect.exit(Effect.timeout(append(endless, "Dog-c"), "10 seconds"))))
+      assert.isTrue(Exit.isSuccess(yield* Effect.exit(append(endless, "Dog-c"))))
     })
   )
 
@@ -200,7 +201,7 @@ describe("PostgresLayer.config", () => {
         POSTGRES_URL: `postgresql://me@127.0.0.1:${yield* silentPort}/db`,
         POSTGRES_CONNECT_TIMEOUT: "0.05"
       }
-      const error = yield* Effect.flip(Effect.timeout(fromEnvironment(env), "4 seconds"))
+      const error = yield* Effect.flip(fromEnvironment(env))
       assert.deepInclude(error, { _tag: "RecorderUnavailable" })
     })
   )
@@ -281,7 +282,7 @@ describe("PostgresLayer.config", () => {
       const taken: Array<string> = []
       for (const [variable, value] of wrong) {
         const env = { POSTGRES_URL: url(), POSTGRES_SCHEMA: schema, [variable]: value }
-        const exit = yield* Effect.exit(Effect.timeout(fromEnvironment(env), "5 seconds"))
+        const exit = yield* Effect.exit(fromEnvironment(env))
         const said = Exit.isFailure(exit) ? (Cause.squash(exit.cause) as Failure)._tag : "it is taken"
         if (said !== "ConfigError" && said !== "RecorderFailure") taken.push(`${variable}=${value}: ${said}`)
       }
@@ -406,15 +407,10 @@ describe.concurrent("what is wrong when the layer is built", () => {
     }
   }
 
-  /** Builds the layer, which fails within a few seconds, and without telling the password. */
+  /** Builds the layer, which fails, and without telling the password. */
   const failureOf = (options: PostgresOptions): Effect.Effect<Failure, unknown, Scope.Scope> =>
     Effect.gen(function* () {
-      const exit = yield* Effect.exit(
-        Effect.timeoutOrElse(build(PostgresLayer(options)), {
-          duration: "10 seconds",
-          orElse: () => Effect.die(new Error("it did not fail in time"))
-        })
-      )
+      const exit = yield* Effect.exit(build(PostgresLayer(options)))
       if (Exit.isSuccess(exit)) return yield* Effect.die(new Error("the layer was built"))
       assertSilent(exit.cause)
       return Cause.squash(exit.cause) as Failure

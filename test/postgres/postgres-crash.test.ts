@@ -9,52 +9,48 @@ import { Effect, Fiber } from "effect"
 import type { Acknowledged } from "../support/acknowledged.ts"
 import { parse } from "../support/acknowledged.ts"
 import * as Child from "../support/child.ts"
+import { eventually } from "../support/eventually.ts"
 import { random } from "../support/random.ts"
 import { newSchema, url } from "./support/database.ts"
-import { eventually, openLog, untilWaiting, watch } from "./support/log.ts"
+import { openLog, untilWaiting, watch } from "./support/log.ts"
 import { createBatches, problems, unequalBatches } from "./support/stored.ts"
 
 const kills = Number(process.env.CRASH_KILLS ?? 20)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
-const TIMEOUT = Math.max(60_000, kills * 6_000)
-
 describe("SIGKILL in the middle of appends", () => {
-  it.live(
-    `G1, G2, G5: of a process: what was acknowledged is there, nothing is half there (${kills} kills)`,
-    () =>
-      Effect.gen(function* () {
-        console.log(`CRASH_SEED=${seed}`)
-        const next = random(seed)
-        const schema = yield* newSchema
-        const log = yield* openLog(schema)
-        const seen = yield* watch(log.recorder)
-        const acknowledged: Array<ReadonlyArray<Acknowledged>> = []
-        for (let kill = 1; kill <= kills; kill++) {
-          const added = yield* Effect.scoped(
-            Effect.gen(function* () {
-              const child = yield* Child.start("support/crash-child.ts", "forever", "postgres", url(), schema)
-              assert.strictEqual(yield* child.line, "opening")
-              assert.strictEqual(yield* child.line, "opened")
-              yield* Effect.sleep(next() * 200)
-              assert.strictEqual(yield* child.kill, "SIGKILL")
-              return parse(yield* child.remaining)
-            })
-          )
-          acknowledged.push(...added)
-          const found = yield* problems(log.sql, schema, acknowledged)
-          assert.deepStrictEqual(found, [], `after kill ${kill} with CRASH_SEED=${seed}`)
-        }
-        assert.isAbove(acknowledged.length, 0, "no process came to append before it was killed")
-        // what a killed session had begun is over once another has had the lock
-        yield* log.append("Tally-end")
-        const [row] = yield* log.sql<{
-          count: number
-        }>`SELECT count(*)::integer AS count FROM ${log.sql(schema)}.stored_events`
-        yield* seen.until(row?.count ?? 0)
-        assert.strictEqual(new Set(seen.events).size, row?.count)
-      }),
-    TIMEOUT
+  it.live(`G1, G2, G5: of a process: what was acknowledged is there, nothing is half there (${kills} kills)`, () =>
+    Effect.gen(function* () {
+      console.log(`CRASH_SEED=${seed}`)
+      const next = random(seed)
+      const schema = yield* newSchema
+      const log = yield* openLog(schema)
+      const seen = yield* watch(log.recorder)
+      const acknowledged: Array<ReadonlyArray<Acknowledged>> = []
+      for (let kill = 1; kill <= kills; kill++) {
+        const added = yield* Effect.scoped(
+          Effect.gen(function* () {
+            const child = yield* Child.start("support/crash-child.ts", "forever", "postgres", url(), schema)
+            assert.strictEqual(yield* child.line, "opening")
+            assert.strictEqual(yield* child.line, "opened")
+            yield* Effect.sleep(next() * 200)
+            assert.strictEqual(yield* child.kill, "SIGKILL")
+            return parse(yield* child.remaining)
+          })
+        )
+        acknowledged.push(...added)
+        const found = yield* problems(log.sql, schema, acknowledged)
+        assert.deepStrictEqual(found, [], `after kill ${kill} with CRASH_SEED=${seed}`)
+      }
+      assert.isAbove(acknowledged.length, 0, "no process came to append before it was killed")
+      // what a killed session had begun is over once another has had the lock
+      yield* log.append("Tally-end")
+      const [row] = yield* log.sql<{
+        count: number
+      }>`SELECT count(*)::integer AS count FROM ${log.sql(schema)}.stored_events`
+      yield* seen.until(row?.count ?? 0)
+      assert.strictEqual(new Set(seen.events).size, row?.count)
+    })
   )
 
   it.live(
@@ -115,7 +111,6 @@ describe("SIGKILL in the middle of appends", () => {
           seen.events,
           inLog.map(({ stream, version }) => `${stream}@${version}`)
         )
-      }),
-    TIMEOUT
+      })
   )
 })

@@ -10,11 +10,12 @@ import type { EventSourcingError } from "effect-eventsourcing"
 import { MultiStreamAppend, Position, SnapshotRecorder, StreamName, TrackedAppend } from "effect-eventsourcing"
 import { storedEvent, storedEvents } from "effect-eventsourcing/testing"
 import Pg from "pg"
+import { eventually } from "../support/eventually.ts"
 import type { Server } from "../support/postgres-server.ts"
 import { startServer } from "../support/postgres-server.ts"
 import { newSchema, url } from "./support/database.ts"
 import type { Log } from "./support/log.ts"
-import { eventually, openLog, watch } from "./support/log.ts"
+import { openLog, watch } from "./support/log.ts"
 import { startProxy } from "./support/proxy.ts"
 
 const name = (of: string) => StreamName.StreamName.make(`Dog-${of}`)
@@ -94,7 +95,7 @@ describe.concurrent("what the server says of a statement", () => {
       const log = yield* openLog(schema)
       const tried = yield* failInserts(log, schema, "40001", 1_000_000)
       const append = newAppend("a")
-      const error = yield* Effect.flip(Effect.timeout(log.recorder.append(append), "10 seconds"))
+      const error = yield* Effect.flip(log.recorder.append(append))
       assert.deepInclude(error, { _tag: "RecorderUnavailable" })
       assert.include(error.message, "said of Dog-a. what helps")
       assert.isAbove(yield* tried, 2)
@@ -353,7 +354,7 @@ describe.concurrent("connections that are lost", () => {
       const log = yield* openLog(yield* newSchema, by(proxy.url))
       const append = newAppend("a", 2)
       proxy.loseAnswers()
-      const error = yield* Effect.flip(Effect.timeout(log.recorder.append(append), "10 seconds"))
+      const error = yield* Effect.flip(log.recorder.append(append))
       assert.deepInclude(error, { _tag: "RecorderUnavailable" })
       proxy.letThrough()
       const { position, version } = yield* log.recorder.append(append)
@@ -416,7 +417,7 @@ describe.concurrent("a layer that is built", () => {
       const schema = yield* newSchema
       const refusal = { code: "57P03", message: "the database system is starting up" }
       proxy.refuse(refusal)
-      const error = yield* Effect.flip(Effect.timeout(openLog(schema, by(proxy.url)), "10 seconds"))
+      const error = yield* Effect.flip(openLog(schema, by(proxy.url)))
       assert.deepInclude(error, { _tag: "RecorderUnavailable" })
       assert.include(String(error), refusal.message)
       const tried = proxy.refused()
@@ -495,7 +496,7 @@ describe.concurrent("a layer that is built", () => {
         (said) => said.includes("shutting down")
       )
       yield* eventually("it is shutting down", refused)
-      const error = yield* Effect.flip(Effect.timeout(openLog("stopping", by(server.url)), "10 seconds"))
+      const error = yield* Effect.flip(openLog("stopping", by(server.url)))
       assert.deepInclude(error, { _tag: "RecorderUnavailable" })
       assert.include(String(error), "the database system is shutting down")
       yield* log.append("Dog-a")

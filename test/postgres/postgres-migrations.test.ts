@@ -18,9 +18,10 @@ import { SCHEMA_VERSION, schemaSql } from "effect-eventsourcing/postgres"
 import { storedEvents } from "effect-eventsourcing/testing"
 import Pg from "pg"
 import * as Child from "../support/child.ts"
+import { eventually } from "../support/eventually.ts"
 import { connect, newDatabase, newSchema, url } from "./support/database.ts"
 import type { Log } from "./support/log.ts"
-import { eventually, hold, openLog, watch } from "./support/log.ts"
+import { hold, openLog, watch } from "./support/log.ts"
 
 const opened = (database: string) => ({ client: { url: Redacted.make(database) } })
 

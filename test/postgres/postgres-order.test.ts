@@ -5,9 +5,10 @@ import { Clock, Deferred, Effect, Exit, Fiber, Scope } from "effect"
 import type { Recorder } from "effect-eventsourcing"
 import { StreamName } from "effect-eventsourcing"
 import { storedEvents } from "effect-eventsourcing/testing"
+import { eventually } from "../support/eventually.ts"
 import { connect, newSchema } from "./support/database.ts"
 import type { Log } from "./support/log.ts"
-import { eventually, hold, openLog, untilWaiting, watch } from "./support/log.ts"
+import { hold, openLog, untilWaiting, watch } from "./support/log.ts"
 
 const places = ({ recorder }: Log) =>
   Effect.map(recorder.readAll({ limit: 10_000 }), (log) => log.map(({ stream, version }) => `${stream}@${version}`))

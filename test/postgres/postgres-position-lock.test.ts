@@ -1,12 +1,13 @@
 /** G3 under attack: transactions that are held, aborted, killed, or open elsewhere, on real connections. */
 import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Redacted } from "effect"
+import { Effect, Exit, Fiber, Redacted, Schedule } from "effect"
 import type { Recorder } from "effect-eventsourcing"
 import { StreamName } from "effect-eventsourcing"
 import { storedEvents } from "effect-eventsourcing/testing"
+import { eventually } from "../support/eventually.ts"
 import { connect, newSchema, url } from "./support/database.ts"
-import { eventually, hold, openLog, watch } from "./support/log.ts"
+import { hold, openLog, watch } from "./support/log.ts"
 
 const places = (log: ReadonlyArray<{ readonly stream: string; readonly version: number }>) =>
   log.map(({ stream, version }) => `${stream}@${version}`)
@@ -79,7 +80,7 @@ describe("a transaction held between its append and its commit", () => {
           yield* other.sql`SELECT set_config('lock_timeout', '7s', true)`
           assert.deepInclude(yield* Effect.flip(other.append("Dog-a")), { _tag: "RecorderUnavailable" })
           assert.strictEqual(yield* setting, "7s")
-          const appending = yield* Effect.forkChild(Effect.retry(other.append("Dog-a"), { times: 100 }), {
+          const appending = yield* Effect.forkChild(Effect.retry(other.append("Dog-a"), Schedule.spaced("1 millis")), {
             startImmediately: true
           })
           yield* eventually(
@@ -225,7 +226,6 @@ describe("sessions that are killed", () => {
               }
               // the same events again, as the event store does it
               const answer = yield* Effect.retry(log.recorder.append(append), {
-                times: 50,
                 while: (error) => error._tag === "RecorderUnavailable"
               })
               assert.strictEqual(answer.version, version)

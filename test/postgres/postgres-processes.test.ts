@@ -6,8 +6,9 @@ import { Effect } from "effect"
 import type { Acknowledged } from "../support/acknowledged.ts"
 import { parse } from "../support/acknowledged.ts"
 import * as Child from "../support/child.ts"
+import { eventually } from "../support/eventually.ts"
 import { newSchema, url } from "./support/database.ts"
-import { eventually, openLog, watch } from "./support/log.ts"
+import { openLog, watch } from "./support/log.ts"
 import { problems } from "./support/stored.ts"
 
 const ROUNDS = 100
@@ -58,8 +59,7 @@ describe("several processes on one log", () => {
         yield* seen.until(expected.count)
         assert.strictEqual(seen.events.length, expected.count)
         assert.deepStrictEqual(yield* problems(log.sql, schema, []), [])
-      }),
-    120_000
+      })
   )
 
   it.live(
@@ -107,7 +107,6 @@ describe("several processes on one log", () => {
         assert.deepStrictEqual(yield* summary(follower), expected)
         yield* seen.until(expected.count)
         assert.strictEqual(seen.events.length, expected.count)
-      }),
-    120_000
+      })
   )
 })

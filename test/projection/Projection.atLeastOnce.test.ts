@@ -6,6 +6,7 @@ import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { EventSourcingError, Projection, ProjectionRunner, Recorder } from "effect-eventsourcing"
 import { Counter } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import { count } from "./support/journal.ts"
@@ -64,7 +65,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       const { mail, sent, versions } = makeMail(kind)
       yield* count("a", 3)
       yield* ProjectionRunner.make(mail)
-      yield* Projection.wait(mail, yield* count("a", 3))
+      yield* untilProcessed(mail, yield* count("a", 3))
       assert.deepStrictEqual(versions(), [0, 1, 2, 3, 4, 5])
       assert.deepStrictEqual(
         sent.map(({ key }) => key),
@@ -82,7 +83,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
         const pass = <A, E, R>(whole: Effect.Effect<A, E, R>) => whole
         transactions.instead.push(pass, pass, () => Effect.fail(unavailable) as Effect.Effect<never>)
         yield* ProjectionRunner.make(mail)
-        yield* Projection.wait(mail, last)
+        yield* untilProcessed(mail, last)
         assert.deepStrictEqual(versions(), [0, 1, 2, 2, 3])
         assert.strictEqual(sent[2]?.key, sent[3]?.key)
         yield* until(Effect.sync(() => transactions.committed === 4))
@@ -106,7 +107,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       assert.deepStrictEqual(versions(), [0])
       isHeld = false
       yield* ProjectionRunner.make(mail)
-      yield* Projection.wait(mail, last)
+      yield* untilProcessed(mail, last)
       assert.deepStrictEqual(versions(), [0, 1, 2])
     }))
 
@@ -144,7 +145,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       const retry = Schedule.spaced("1 millis").pipe(Schedule.while(({ input }) => input !== "poison"))
       yield* ProjectionRunner.make(mail, { retry, onFailure: "set-aside" })
       yield* count("a", 2)
-      yield* Projection.wait(mail, yield* count("b"))
+      yield* untilProcessed(mail, yield* count("b"))
       assert.deepStrictEqual([versions(), first], [[0, 0], 9])
       const left = yield* Projection.deadLetters(mail)
       assert.deepStrictEqual(
@@ -175,12 +176,12 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
         version === 1 && refused ? Effect.fail("no") : Effect.void
       )
       const runner = yield* ProjectionRunner.make(mail, { retry: Schedule.recurs(0), onFailure: "set-aside" })
-      yield* Projection.wait(mail, yield* count("a", 3))
+      yield* untilProcessed(mail, yield* count("a", 3))
       assert.deepStrictEqual(versions(), [0])
       refused = false
       assert.deepStrictEqual(yield* Projection.replay(mail), { replayed: 2, left: [] })
       assert.deepStrictEqual(versions(), [0, 1, 2])
-      yield* Projection.wait(mail, yield* count("a", 2))
+      yield* untilProcessed(mail, yield* count("a", 2))
       assert.deepStrictEqual(versions(), [0, 1, 2, 3, 4])
       assert.deepStrictEqual(yield* Projection.deadLetters(mail), [])
       yield* untilState(runner, "Live")
@@ -195,7 +196,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       yield* untilState(runner, "Live")
       yield* ProjectionRunner.make(next.mail)
       assert.include(yield* Effect.flip(runner.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
-      yield* Projection.wait(next.mail, yield* count("a"))
+      yield* untilProcessed(next.mail, yield* count("a"))
       assert.notInclude(old.versions(), 2)
       assert.include(next.versions(), 2)
       const late = yield* ProjectionRunner.make(old.mail)
@@ -262,7 +263,7 @@ describe.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kinds.PostgreSQ
             handlers: { Counter: { Started: handle, Increased: handle } }
           })
           yield* ProjectionRunner.make(mail)
-          yield* Projection.wait(mail, yield* count("a", 2))
+          yield* untilProcessed(mail, yield* count("a", 2))
           assert.deepStrictEqual(found.map(Number), [0, 1])
         })
       )

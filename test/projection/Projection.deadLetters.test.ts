@@ -8,6 +8,7 @@ import { Aggregate, EventSourcingError, EventStore, Projection, ProjectionRunner
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import { temporaryDirectory } from "../support/backends.ts"
 import { Counter } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews, silent } from "./support/harness.ts"
 import type { Entry, Handled, JournalProjection } from "./support/journal.ts"
@@ -57,7 +58,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       const states = yield* watch(runner)
       yield* untilState(runner, "Live")
       const last = yield* count("a", 2)
-      yield* Projection.wait(projection, last)
+      yield* untilProcessed(projection, last)
       const versions = Array.from({ length: 8 }, (_, n) => n)
       assert.deepStrictEqual(yield* readJournal(projection), [...entries("a", 0), ...entries("b", ...versions)])
       assert.deepStrictEqual(yield* letters(projection), [
@@ -83,7 +84,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: 0, left: [] })
 
       // the runner has gone on all the time, and does not wait behind what is no longer there
-      yield* Projection.wait(projection, yield* count("a", 2))
+      yield* untilProcessed(projection, yield* count("a", 2))
       assert.deepStrictEqual(ofStream("a", yield* readJournal(projection)), entries("a", 0, 1, 2, 3, 4, 5, 6, 7))
       assert.deepStrictEqual(yield* letters(projection), [])
     }))
@@ -97,7 +98,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       yield* count("a", 5)
       const last = yield* count("b", 2)
       yield* ProjectionRunner.make(projection, setAside)
-      yield* Projection.wait(projection, last)
+      yield* untilProcessed(projection, last)
       failing.delete("Counter-a 1")
       const { replayed, left } = yield* Projection.replay(projection, { stream: "Counter-a" })
       assert.strictEqual(replayed, 2)
@@ -140,7 +141,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
         (name) => Effect.repeat(Effect.andThen(count(name), Effect.sleep("2 millis")), { times: 24 }),
         { concurrency: "unbounded" }
       )
-      yield* Projection.wait(projection, yield* count("d"), { timeout: "20 seconds" })
+      yield* untilProcessed(projection, yield* count("d"))
       assert.isTrue(seen.size > 5)
       yield* Fiber.interrupt(replaying)
       while ((yield* Projection.replay(projection)).left.length > 0) yield* Effect.yieldNow
@@ -156,13 +157,13 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       const projection = journal({ handled })
       const scope = yield* Scopes.make()
       yield* Scopes.provide(ProjectionRunner.make(projection, setAside), scope)
-      yield* Projection.wait(projection, yield* count("a", 2))
+      yield* untilProcessed(projection, yield* count("a", 2))
       yield* Scopes.close(scope, Exit.void)
       failing.clear()
       yield* ProjectionRunner.make(projection, { onFailure: "stop" })
       const last = yield* count("a", 1)
       yield* count("b", 1)
-      yield* Projection.wait(projection, last)
+      yield* untilProcessed(projection, last)
       assert.deepStrictEqual(yield* letters(projection), ["Counter-a 1, tried 2", "Counter-a 2, tried 0"])
       assert.strictEqual((yield* Projection.replay(projection)).replayed, 2)
       assert.deepStrictEqual(ofStream("a", yield* readJournal(projection)), entries("a", 0, 1, 2))
@@ -202,7 +203,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       yield* ProjectionRunner.make(projection, setAside)
       // behind one that can't be read another is only set aside, without a try
       yield* store.append(Newer, id("incompatible"), { expected: 1, events: [Newer.Increased({ to: secret })] })
-      yield* Projection.wait(projection, yield* count("fine", 2))
+      yield* untilProcessed(projection, yield* count("fine", 2))
       const found = yield* Projection.deadLetters(projection)
       assert.deepStrictEqual(
         found.map(({ stream, streamVersion, type, attempts }) => [stream, streamVersion, type, attempts]),
@@ -268,7 +269,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
           )
       })
       yield* ProjectionRunner.make(projection, setAside)
-      yield* Projection.wait(projection, yield* count("a"))
+      yield* untilProcessed(projection, yield* count("a"))
       failing.clear()
       const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "ask", reason: "not now" })
       outage = Effect.fail(unavailable)
@@ -289,14 +290,14 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       yield* count("a", 3)
       const last = yield* count("b", 2)
       yield* ProjectionRunner.make(projection, setAside)
-      yield* Projection.wait(projection, last)
+      yield* untilProcessed(projection, last)
       const [first] = yield* Projection.deadLetters(projection)
       assert.strictEqual(yield* Projection.discard(projection, { stream: "Counter-b" }), 2)
       assert.strictEqual(yield* Projection.discard(projection, { stream: "Counter-c" }), 0)
       assert.strictEqual(yield* Projection.discard(projection, { eventId: first?.eventId ?? "" }), 1)
       // what came behind the one that was discarded is still set aside, and now replay can take it
-      yield* Projection.wait(projection, yield* count("a"))
-      yield* Projection.wait(projection, yield* count("b"))
+      yield* untilProcessed(projection, yield* count("a"))
+      yield* untilProcessed(projection, yield* count("b"))
       assert.deepStrictEqual(yield* letters(projection), ["Counter-a 2, tried 0", "Counter-a 3, tried 0"])
       assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: 2, left: [] })
       const taken = yield* readJournal(projection)
@@ -310,7 +311,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       let hold: Effect.Effect<void> = Effect.void
       const projection = journal({ handled: (event) => Effect.andThen(handled(event), hold) })
       yield* ProjectionRunner.make(projection, setAside)
-      yield* Projection.wait(projection, yield* count("a", 2))
+      yield* untilProcessed(projection, yield* count("a", 2))
       failing.clear()
       let reached = false
       hold = Effect.suspend(() => {
@@ -337,13 +338,13 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a stream that w
           const { failing, handled } = failingOn("Counter-a 0")
           const projection = kind.journal({ handled })
           yield* ProjectionRunner.make(projection, setAside)
-          yield* Projection.wait(projection, yield* count("a", 3))
+          yield* untilProcessed(projection, yield* count("a", 3))
           assert.strictEqual((yield* letters(projection)).length, 3)
           const db = new DatabaseSync(filename)
           db.exec("DELETE FROM stored_events WHERE stream = 'Counter-a'")
           db.close()
           if (!fails) failing.clear()
-          yield* Projection.wait(projection, yield* count("a", 2))
+          yield* untilProcessed(projection, yield* count("a", 2))
           assert.deepStrictEqual(yield* readJournal(projection), fails ? [] : entries("a", 0, 1))
           assert.deepStrictEqual(
             yield* letters(projection),
@@ -351,7 +352,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a stream that w
           )
           failing.clear()
           assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: fails ? 2 : 0, left: [] })
-          yield* Projection.wait(projection, yield* count("a"))
+          yield* untilProcessed(projection, yield* count("a"))
           assert.deepStrictEqual(yield* readJournal(projection), entries("a", 0, 1, 2))
         }).pipe(Effect.scoped, Effect.provide([SqliteLayer({ filename }), views, silent]))
       })

@@ -8,6 +8,7 @@ import { MemoryLayer } from "effect-eventsourcing/memory"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import * as Temporary from "../sqlite/support/temporary.ts"
 import { Counter, Dog } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Entry } from "./support/journal.ts"
 import { count, entries, ignored } from "./support/journal.ts"
 import { until, untilState } from "./support/states.ts"
@@ -117,7 +118,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
         const runner = yield* ProjectionRunner.make(define({ version: 2 }))
         yield* untilState(runner, "Live")
         assert.include(yield* Effect.flip(old.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
-        yield* Projection.wait(define({ version: 2 }), yield* count("a", 2))
+        yield* untilProcessed(define({ version: 2 }), yield* count("a", 2))
         assert.deepStrictEqual(take(), entries("a", 0, 1, 2, 3))
         const versions = yield* Projection.versions(define())
         assert.deepStrictEqual(
@@ -175,12 +176,12 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
         yield* count("a", 2)
         const mail = define({ from: "end" })
         yield* ProjectionRunner.make(mail)
-        yield* Projection.wait(mail, yield* count("a"))
+        yield* untilProcessed(mail, yield* count("a"))
         assert.deepStrictEqual(take(), entries("a", 2))
         // from where the log ends when it is reset
         yield* Projection.reset(mail)
         yield* until(Effect.map(Projection.versions(mail), ([version]) => version?.position === at(3)))
-        yield* Projection.wait(mail, yield* count("a"))
+        yield* untilProcessed(mail, yield* count("a"))
         assert.deepStrictEqual(take(), entries("a", 3))
       })
     ))
@@ -227,7 +228,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
         assert.include(cause, { _tag: "PositionBeyondHead", from: at(3), head: at(1) })
         yield* count("a", 2)
         yield* untilState(runner, "Live")
-        yield* Projection.wait(define(), yield* count("a"))
+        yield* untilProcessed(define(), yield* count("a"))
         assert.deepStrictEqual(take(), entries("a", 3))
       })
     ))

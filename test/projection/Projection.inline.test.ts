@@ -11,6 +11,7 @@ import { newSchema, url } from "../postgres/support/database.ts"
 import { newViewsSchema, temporaryDirectory } from "../support/backends.ts"
 import { countOne, readCounts, setup } from "../support/counts.ts"
 import { addTrick, Counter, Dog, increase } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 
 const fido = Dog.id("Fido")
 
@@ -74,7 +75,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
         yield* register
         const { position } = yield* teach("roll over")
         assert.deepStrictEqual(yield* read, { Registered: 1, TrickAdded: 1 })
-        yield* Projection.wait(counts(), position)
+        yield* untilProcessed(counts(), position)
       }).pipe(Effect.provide([log([counts()]), views]))
       yield* Effect.gen(function* () {
         yield* teach("play dead")

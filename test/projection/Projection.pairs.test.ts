@@ -1,10 +1,11 @@
 /** Projections of each backend's log into each kind of view. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
+import { ProjectionRunner, Repository } from "effect-eventsourcing"
 import { logs, MemoryViews, sqlViews } from "../support/backends.ts"
 import { memoryCounts, readMemoryCounts, readSqlCounts, sqlCounts } from "../support/counts.ts"
 import { addTrick, Counter, Dog, increase } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 
 const fido = Dog.id("Fido")
 const counter = Counter.id("one")
@@ -30,9 +31,9 @@ describe.concurrent.each(Object.entries(logs))("projections from %s", (_, makeLo
       yield* Effect.gen(function* () {
         const first = yield* teach
         const runner = yield* ProjectionRunner.make(memoryCounts)
-        yield* Projection.wait(memoryCounts, first)
+        yield* untilProcessed(memoryCounts, first)
         assert.deepStrictEqual(yield* readMemoryCounts, { Registered: 1, TrickAdded: 2 })
-        yield* Projection.wait(memoryCounts, yield* countUp)
+        yield* untilProcessed(memoryCounts, yield* countUp)
         assert.deepStrictEqual(yield* readMemoryCounts, { Increased: 1, Registered: 1, TrickAdded: 2 })
         void runner
       }).pipe(Effect.scoped, Effect.provide(layer))
@@ -49,7 +50,7 @@ describe.concurrent.each(Object.entries(logs))("projections from %s", (_, makeLo
           yield* Effect.scoped(
             Effect.gen(function* () {
               yield* ProjectionRunner.make(sqlCounts())
-              yield* Projection.wait(sqlCounts(), first)
+              yield* untilProcessed(sqlCounts(), first)
               assert.deepStrictEqual(yield* readSqlCounts, { Registered: 1, TrickAdded: 2 })
             })
           )
@@ -57,7 +58,7 @@ describe.concurrent.each(Object.entries(logs))("projections from %s", (_, makeLo
           yield* Effect.scoped(
             Effect.gen(function* () {
               yield* ProjectionRunner.make(sqlCounts())
-              yield* Projection.wait(sqlCounts(), position)
+              yield* untilProcessed(sqlCounts(), position)
               assert.deepStrictEqual(yield* readSqlCounts, { Increased: 1, Registered: 1, TrickAdded: 2 })
             })
           )

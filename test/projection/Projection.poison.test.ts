@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { Projection, ProjectionRunner } from "effect-eventsourcing"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { inViews } from "./support/harness.ts"
 import { count, entries, readJournal } from "./support/journal.ts"
 import { kinds } from "./support/views.ts"
@@ -18,7 +19,7 @@ describe.each(Object.entries(kinds))("with a view in %s", (_, kind) => {
         })
         yield* ProjectionRunner.make(projection, setAside)
         yield* count("a")
-        yield* Projection.wait(projection, yield* count("b"))
+        yield* untilProcessed(projection, yield* count("b"))
         const causes = () => Effect.map(Projection.deadLetters(projection), (all) => all.map(({ cause }) => cause))
         assert.deepStrictEqual(yield* causes(), ["\u2400 \ufffd end"])
         // and so when it fails again
@@ -43,7 +44,7 @@ it.live("G12 a statement that always exceeds the server's statement_timeout coun
       })
       yield* ProjectionRunner.make(projection, setAside)
       yield* count("a")
-      yield* Projection.wait(projection, yield* count("b"))
+      yield* untilProcessed(projection, yield* count("b"))
       const letters = yield* Projection.deadLetters(projection)
       assert.deepStrictEqual(
         letters.map(({ cause, attempts }) => [cause, attempts]),

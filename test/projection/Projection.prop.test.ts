@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schedule, Schema, Scope } from "effect"
 import type { Ownership } from "effect-eventsourcing"
 import { EventSourcingError, Projection, ProjectionRunner } from "effect-eventsourcing"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { inViews } from "./support/harness.ts"
 import { count, ignored, readJournal, wholeLog } from "./support/journal.ts"
 import { kinds, watching } from "./support/views.ts"
@@ -109,7 +110,7 @@ describe.each(Object.entries({ memory: { kind: kinds.memory, runs: 60 }, SQLite:
             failures.length = 0
             transactions.instead.length = 0
             yield* restart
-            yield* Projection.wait(projection, yield* count("last"), { timeout: "20 seconds" })
+            yield* untilProcessed(projection, yield* count("last"))
             yield* Projection.replay(projection)
             assert.deepStrictEqual(yield* Projection.deadLetters(projection), [])
             const byStream = (entries: ReadonlyArray<string>) =>
@@ -122,7 +123,7 @@ describe.each(Object.entries({ memory: { kind: kinds.memory, runs: 60 }, SQLite:
           layer
         )
       },
-      { arbitrary: { runs }, timeout: 120_000 }
+      { arbitrary: { runs } }
     )
   }
 )

@@ -4,6 +4,7 @@ import type { Scope } from "effect"
 import { Deferred, Effect, Fiber, Logger, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { Position, Projection, ProjectionRunner } from "effect-eventsourcing"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import type { JournalProjection } from "./support/journal.ts"
@@ -55,7 +56,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
 
         const nextRunner = yield* ProjectionRunner.make(next)
         yield* until(Effect.map(statuses(next), (all) => all.includes("2 building")))
-        yield* Projection.wait(next, yield* count("a", 2))
+        yield* untilProcessed(next, yield* count("a", 2))
         assert.deepStrictEqual(yield* statuses(next), ["1 current", "2 building"])
         assert.deepStrictEqual(yield* readJournal(next), entries("a", 0, 1, 2, 3, 4, 5, 6))
         yield* Deferred.succeed(goOn, undefined)
@@ -67,7 +68,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
             yield* Effect.sleep("5 millis")
           }
         })
-        yield* Projection.wait(next, yield* count("c"))
+        yield* untilProcessed(next, yield* count("c"))
         yield* untilState(nextRunner, "Live")
         assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
         assert.deepStrictEqual(yield* statuses(next), ["1 retired", "2 current"])
@@ -76,7 +77,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
         yield* Fiber.interrupt(reader)
 
         // those who are defined with the old one go on with it
-        yield* Projection.wait(old, yield* count("d"))
+        yield* untilProcessed(old, yield* count("d"))
         assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
         yield* untilState(oldRunner, "Live")
         const late = yield* ProjectionRunner.make(old)
@@ -117,8 +118,8 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       yield* untilState(runner, "Live")
       const next = yield* ProjectionRunner.make(journal({ version: 2 }))
       yield* until(Effect.map(statuses(journal()), (all) => all.includes("2 current")))
-      yield* Projection.wait(journal(), yield* count("a"))
-      yield* Projection.wait(journal({ version: 2 }), yield* count("a"))
+      yield* untilProcessed(journal(), yield* count("a"))
+      yield* untilProcessed(journal({ version: 2 }), yield* count("a"))
       assert.isTrue(yield* Projection.remove(journal(), 1))
       assert.include(yield* Effect.flip(runner.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
       yield* untilState(next, "Live")
@@ -132,11 +133,11 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       const run = <A, E, R>(projection: typeof old, self: Effect.Effect<A, E, R>) =>
         Effect.scoped(Effect.andThen(ProjectionRunner.make(projection), self))
       const first = yield* count("a", 2)
-      yield* run(old, Projection.wait(old, first))
+      yield* run(old, untilProcessed(old, first))
       yield* run(next, until(Effect.map(statuses(old), (all) => all.includes("2 current"))))
       yield* run(
         next,
-        Effect.flatMap(count("a"), (last) => Projection.wait(next, last))
+        Effect.flatMap(count("a"), (last) => untilProcessed(next, last))
       )
       // nobody keeps it up: it is read as it was left
       assert.include(yield* Projection.progress(old), { version: 1, status: "retired", ready: true, position: first })
@@ -144,13 +145,13 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       yield* run(
         old,
         Effect.gen(function* () {
-          yield* Projection.wait(old, yield* count("a"))
+          yield* untilProcessed(old, yield* count("a"))
           assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
           assert.deepStrictEqual(yield* statuses(old), ["1 retired", "2 current"])
           assert.isFalse(yield* Projection.remove(old, 2))
           assert.isTrue(yield* Projection.remove(old, 2, { current: true }))
           assert.deepStrictEqual(yield* statuses(old), ["1 current"])
-          yield* Projection.wait(old, yield* count("a"))
+          yield* untilProcessed(old, yield* count("a"))
           assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
         })
       )
@@ -168,7 +169,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       ]
       const last = yield* count("a", 3)
       yield* ProjectionRunner.make(first)
-      yield* Projection.wait(first, last)
+      yield* untilProcessed(first, last)
       const failing = journal({ version: 2, handled: () => Effect.fail("no") })
       const stuck = yield* ProjectionRunner.make(failing, { retry: Schedule.recurs(0) })
       assert.include(yield* Effect.flip(stuck.join), { _tag: "ProjectionFailed" })
@@ -181,7 +182,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       yield* ProjectionRunner.make(second)
       yield* until(Effect.map(Projection.progress(second), (one) => one?.version === 2))
       assert.deepStrictEqual(yield* statuses(first), ["1 retired", "2 retired", "3 current"])
-      yield* Projection.wait(second, yield* count("a"))
+      yield* untilProcessed(second, yield* count("a"))
       assert.deepStrictEqual(yield* readJournal(second), yield* wholeLog)
     }))
 
@@ -195,7 +196,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       Effect.gen(function* () {
         const [old, next] = [kind.journal(), kind.journal({ version: 2 })]
         const last = yield* count("a", 2)
-        yield* Effect.scoped(Effect.andThen(ProjectionRunner.make(old), Projection.wait(old, last)))
+        yield* Effect.scoped(Effect.andThen(ProjectionRunner.make(old), untilProcessed(old, last)))
         yield* ProjectionRunner.make(next)
         yield* until(Effect.map(statuses(old), (all) => all.includes("2 current")))
         assert.include((yield* Projection.versions(old))[0], { status: "retired", ready: false })
@@ -204,7 +205,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
         yield* ProjectionRunner.make(old)
         yield* until(Effect.map(Projection.progress(old), (one) => one?.version === 1))
         assert.deepStrictEqual(yield* statuses(old), ["1 retired", "2 current"])
-        yield* Projection.wait(old, yield* count("a"))
+        yield* untilProcessed(old, yield* count("a"))
         assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
       }),
       place
@@ -260,11 +261,11 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
     Effect.gen(function* () {
       const last = yield* count("a", 3)
       yield* ProjectionRunner.make(journal())
-      yield* Projection.wait(journal(), last)
+      yield* untilProcessed(journal(), last)
       const next = journal({ version: 2, handled: () => Effect.fail("no") })
       const runner = yield* ProjectionRunner.make(next, { retry: Schedule.recurs(0) })
       assert.include(yield* Effect.flip(runner.join), { _tag: "ProjectionFailed" })
-      yield* Projection.wait(next, yield* count("a"))
+      yield* untilProcessed(next, yield* count("a"))
       assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
       assert.deepStrictEqual(yield* statuses(next), ["1 current", "2 building"])
       // to be made anew, mended, without another number
@@ -283,7 +284,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       yield* untilState(runner, "Live")
       const states = yield* watch(runner)
       yield* Projection.reset(projection)
-      yield* Projection.wait(projection, last)
+      yield* untilProcessed(projection, last)
       assert.strictEqual(calls, 8)
       assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
       yield* until(Effect.sync(() => states.at(-1)?._tag === "Live"))
@@ -297,10 +298,10 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       const writing = yield* Effect.forkChild(
         Effect.repeat(Effect.andThen(count("a", 2), Effect.sleep("4 millis")), { times: 40 })
       )
-      yield* Projection.wait(projection, yield* count("b"))
+      yield* untilProcessed(projection, yield* count("b"))
       yield* Effect.repeat(Effect.andThen(Projection.reset(projection), Effect.sleep("30 millis")), { times: 4 })
       yield* Fiber.join(writing)
-      yield* Projection.wait(projection, yield* count("b"), { timeout: "20 seconds" })
+      yield* untilProcessed(projection, yield* count("b"))
       assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
     }))
 

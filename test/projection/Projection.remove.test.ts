@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect } from "effect"
 import { Projection, ProjectionRunner } from "effect-eventsourcing"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import { count, readJournal, wholeLog } from "./support/journal.ts"
@@ -44,7 +45,7 @@ describe.concurrent.each(Object.entries(kinds))("removing a projection in %s", (
         const [gone, kept] = [journal({ name: "gone" }), journal({ name: "gone2" })]
         const runner = yield* ProjectionRunner.make(gone)
         yield* ProjectionRunner.make(kept)
-        for (const one of [gone, kept]) yield* Projection.wait(one, last)
+        for (const one of [gone, kept]) yield* untilProcessed(one, last)
         assert.isFalse(yield* Projection.remove("gone", 1))
         assert.isFalse(yield* Projection.remove("never_there"))
         assert.isTrue(yield* Projection.remove("gone"))

@@ -11,6 +11,7 @@ import { layerSqlClient, SqliteViews } from "effect-eventsourcing/sqlite"
 import { newDatabase, newSchema, url } from "../postgres/support/database.ts"
 import * as Temporary from "../sqlite/support/temporary.ts"
 import { Counter } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { silent } from "./support/harness.ts"
 import { count } from "./support/journal.ts"
 
@@ -91,7 +92,7 @@ describe.concurrent.each(Object.entries({ SQLite: sqlite, "another PostgreSQL da
             const places = makePlaces(heard, failing)
             yield* Effect.gen(function* () {
               yield* ProjectionRunner.make(places, { retry: Schedule.recurs(5) })
-              yield* Projection.wait(places, yield* count("a", 3))
+              yield* untilProcessed(places, yield* count("a", 3))
               const read = Projection.read(
                 places,
                 Effect.fnUntraced(function* ({ sql, table }) {
@@ -123,7 +124,7 @@ describe.concurrent.each(Object.entries({ SQLite: sqlite, "another PostgreSQL da
         const places = makePlaces(heard, failing)
         yield* Effect.gen(function* () {
           yield* ProjectionRunner.make(places, { retry: Schedule.recurs(0), onFailure: "set-aside" })
-          yield* Projection.wait(places, yield* count("a"))
+          yield* untilProcessed(places, yield* count("a"))
           assert.strictEqual((yield* Projection.deadLetters(places)).length, 1)
           heard.length = 0
           assert.deepStrictEqual(yield* Projection.replay(places), { replayed: 1, left: [] })

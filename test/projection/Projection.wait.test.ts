@@ -5,6 +5,7 @@ import { Deferred, Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { Position, Projection, ProjectionRunner, Recorder } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import { count, entries, ignored, readJournal } from "./support/journal.ts"
@@ -37,7 +38,7 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
         const projection = kind.journal()
         const last = yield* count("a", 3)
         yield* ProjectionRunner.make(projection)
-        yield* Projection.wait(projection, last)
+        yield* untilProcessed(projection, last)
         asked.count = 0
         // not even for as long as a timer takes
         yield* Projection.wait(projection, last, { timeout: 0 })
@@ -55,16 +56,16 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
       const projection = journal()
       const runner = yield* ProjectionRunner.make(projection)
       yield* untilState(runner, "Live")
-      yield* Projection.wait(projection, yield* ignored)
-      yield* Projection.wait(projection, yield* count("a"))
-      yield* Projection.wait(projection, yield* ignored)
+      yield* untilProcessed(projection, yield* ignored)
+      yield* untilProcessed(projection, yield* count("a"))
+      yield* untilProcessed(projection, yield* ignored)
       // of an aggregate that the projection does not know
       const recorder = yield* Recorder.Recorder
       const { position } = yield* recorder.append({
         ...(yield* strange),
         expected: "NoStream"
       })
-      yield* Projection.wait(projection, position)
+      yield* untilProcessed(projection, position)
       assert.deepStrictEqual(yield* readJournal(projection), entries("a", 0))
       const [version] = yield* Projection.versions(projection)
       assert.strictEqual(version?.position, position)
@@ -74,7 +75,7 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
     Effect.gen(function* () {
       const last = yield* ignored
       yield* ProjectionRunner.make(journal())
-      yield* Projection.wait(journal(), last)
+      yield* untilProcessed(journal(), last)
     }))
 
   it.live("it takes no longer than its timeout, and says how far the view has come", () => {
@@ -91,7 +92,7 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
 
         const runner = yield* ProjectionRunner.make(projection)
         const first = yield* count("a", 3)
-        yield* Projection.wait(projection, first)
+        yield* untilProcessed(projection, first)
         yield* untilState(runner, "Live")
         const held = yield* Deferred.make<void>()
         transactions.instead.push((whole) => Effect.andThen(Deferred.await(held), whole))
@@ -178,7 +179,7 @@ describe("waiting in another process than the runner", () => {
           // as another process has it: a store of its own
           const elsewhere = Layer.fresh(place)
           const waiting = yield* Effect.forkChild(
-            Effect.provide(Projection.wait(projection, Position.Position.make(4n)), elsewhere, { local: true }),
+            Effect.provide(untilProcessed(projection, Position.Position.make(4n)), elsewhere, { local: true }),
             { startImmediately: true }
           )
           yield* count("a", 4)

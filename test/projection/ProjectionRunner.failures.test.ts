@@ -9,6 +9,7 @@ import { SqliteViews } from "effect-eventsourcing/sqlite"
 import { connect } from "../postgres/support/database.ts"
 import * as Temporary from "../sqlite/support/temporary.ts"
 import { Counter } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import type { Handled } from "./support/journal.ts"
@@ -58,7 +59,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
           const runner = yield* ProjectionRunner.make(projection, again(2))
           yield* untilState(runner, "Live")
           const last = yield* there ? count("b") : count("a", 5)
-          yield* Projection.wait(projection, last)
+          yield* untilProcessed(projection, last)
           assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
           // with the batch, and three times by itself
           assert.strictEqual(calls.count, 4)
@@ -93,7 +94,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
 
         // the handler is mended, and the program started again
         yield* ProjectionRunner.make(journal())
-        yield* Projection.wait(journal(), last)
+        yield* untilProcessed(journal(), last)
         assert.deepStrictEqual(yield* readJournal(journal()), yield* wholeLog)
       }))
   }
@@ -110,7 +111,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       const blocked = 'a handler has failed 1 times on event 2 of stream "Counter-a" (Counter.Increased): no'
       assert.include(behind, { _tag: "ProjectionBehind", stopped: undefined, blocked })
       assert.include(behind.message, `in this process ${blocked}`)
-      yield* Projection.wait(projection, last)
+      yield* untilProcessed(projection, last)
     }))
 
   test("G12 while it tries again, its state says on which event, why, how often and when", ({ journal }) =>
@@ -120,10 +121,10 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       yield* untilState(runner, "Live")
       const states = yield* watch(runner)
       const last = yield* count("a", 2)
-      yield* Projection.wait(journal(), last)
+      yield* untilProcessed(journal(), last)
       const began = Date.now()
       const { position } = { position: yield* count("a", 1) }
-      yield* Projection.wait(journal(), position)
+      yield* untilProcessed(journal(), position)
       yield* until(Effect.sync(() => states.at(-1)?._tag === "Live"))
       const blocked = states.filter((state) => state._tag === "Blocked")
       assert.deepStrictEqual(
@@ -152,11 +153,11 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       assert.include(cause as object, { _tag: "RecorderUnavailable" })
       assert.strictEqual(attempts, 1)
       assert.isTrue(nextAttempt > Date.now() - 1000)
-      yield* Projection.wait(projection, last)
+      yield* untilProcessed(projection, last)
       assert.strictEqual(calls.count, 5)
       // of one that comes by itself, too
       outages = 3
-      yield* Projection.wait(projection, yield* count("b"))
+      yield* untilProcessed(projection, yield* count("b"))
       assert.isBelow(outages, 0)
       assert.deepStrictEqual(yield* Projection.deadLetters(projection), [])
       assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
@@ -170,7 +171,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       const projection = journal({ handled })
       const last = yield* count("a", 5)
       const scope = yield* Scopes.make()
-      const runner = yield* Scopes.provide(ProjectionRunner.make(projection), scope)
+      const runner = yield* Scopes.provide(ProjectionRunner.make(projection, { lease: "1 hour" }), scope)
       yield* Deferred.await(reached)
       yield* Scopes.close(scope, Exit.void)
       assert.deepStrictEqual(yield* untilState(runner, "Stopped"), { _tag: "Stopped", error: "interrupted" })
@@ -180,8 +181,8 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         [undefined]
       )
       yield* ProjectionRunner.make(projection)
-      // at once: the lease was given back
-      yield* Projection.wait(projection, last, { timeout: "3 seconds" })
+      // not only in an hour: the lease was given back
+      yield* untilProcessed(projection, last)
       assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
     }))
 
@@ -195,9 +196,9 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         yield* untilState(runner, "Live")
         const lost = Effect.fail(unavailable) as Effect.Effect<never>
         transactions.instead.push((whole) => Effect.andThen(whole, lost))
-        yield* Projection.wait(projection, yield* count("a", 3))
+        yield* untilProcessed(projection, yield* count("a", 3))
         transactions.instead.push(() => lost)
-        yield* Projection.wait(projection, yield* count("a", 3))
+        yield* untilProcessed(projection, yield* count("a", 3))
         assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
         assert.strictEqual(transactions.instead.length, 0)
       }),
@@ -212,7 +213,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       Effect.gen(function* () {
         const projection = kind.journal()
         const runner = yield* ProjectionRunner.make(projection)
-        yield* Projection.wait(projection, yield* count("a", 3))
+        yield* untilProcessed(projection, yield* count("a", 3))
         yield* untilState(runner, "Live")
         const states = yield* watch(runner)
         // paused with its batch in hand, while another does the half of it
@@ -225,7 +226,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         }).pipe(Effect.provide(other), Effect.scoped, Effect.orDie)
         transactions.instead.push((whole) => Effect.andThen(meanwhile, whole))
         const last = yield* count("a", 4)
-        yield* Projection.wait(projection, last)
+        yield* untilProcessed(projection, last)
         assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
         // the other may have done all of it before the first finds out
         const isRetrying = ({ _tag }: { readonly _tag: string }) => _tag === "Retrying"
@@ -300,7 +301,7 @@ describe("databases that fail in the middle of a batch", () => {
         const runner = yield* ProjectionRunner.make(projection, { ...again(0) })
         const states = yield* watch(runner)
         yield* untilState(runner, "Retrying")
-        yield* Projection.wait(projection, yield* count("b", 3), { timeout: "20 seconds" })
+        yield* untilProcessed(projection, yield* count("b", 3))
         assert.strictEqual(killed, 7)
         assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
         assert.notInclude(names(states), "Blocked")
@@ -337,7 +338,7 @@ describe("databases that fail in the middle of a batch", () => {
           yield* Scopes.close(scope, Exit.void)
           yield* until(Effect.map(sleeping, (is) => !is))
           yield* ProjectionRunner.make(projection)
-          yield* Projection.wait(projection, last)
+          yield* untilProcessed(projection, last)
           assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
         })
       )
@@ -352,7 +353,7 @@ describe("databases that fail in the middle of a batch", () => {
         Effect.gen(function* () {
           const projection = kinds.SQLite.journal()
           const runner = yield* ProjectionRunner.make(projection, { ...again(0) })
-          yield* Projection.wait(projection, yield* count("a", 3))
+          yield* untilProcessed(projection, yield* count("a", 3))
           const db = new DatabaseSync(filename)
           yield* Effect.addFinalizer(() => Effect.sync(() => db.close()))
           const states = yield* watch(runner)
@@ -360,7 +361,7 @@ describe("databases that fail in the middle of a batch", () => {
           const last = yield* count("a", 3)
           yield* until(Effect.sync(() => states.some((state) => state._tag === "Retrying" && state.attempts > 2)))
           db.exec("ROLLBACK")
-          yield* Projection.wait(projection, last, { timeout: "20 seconds" })
+          yield* untilProcessed(projection, last)
           assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
           for (const state of states) assert.notInclude(["Blocked", "Stopped"], state._tag)
         })

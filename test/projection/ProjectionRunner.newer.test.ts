@@ -4,6 +4,7 @@ import { Effect, Layer, Logger, Schedule, Schema, Scope } from "effect"
 import { Aggregate, EventStore, Evolution, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { Counter } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { untilState } from "./support/states.ts"
 import { kinds } from "./support/views.ts"
 
@@ -74,7 +75,7 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
                 expected: "NoStream",
                 events: [Newer.Started(), event]
               })
-              yield* Effect.provide(Projection.wait(newer, recorded?.position, { timeout: "1 minute" }), two)
+              yield* Effect.provide(untilProcessed(newer, recorded?.position), two)
               yield* untilState(young, "Live")
               const seen = Projection.read(newer, ({ sql, table }) => sql`SELECT * FROM ${table("seen")}`)
               assert.deepStrictEqual(yield* Effect.provide(seen, two), [

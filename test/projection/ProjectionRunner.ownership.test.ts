@@ -7,6 +7,7 @@ import type { Ownership } from "effect-eventsourcing"
 import { EventSourcingError, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { Dog } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import type { JournalProjection } from "./support/journal.ts"
@@ -43,12 +44,12 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
       yield* untilState(one, "Live")
       const two = yield* start(of("two"))
       yield* untilState(two, "Standby")
-      yield* Projection.wait(journal(), yield* count("a", 3))
+      yield* untilProcessed(journal(), yield* count("a", 3))
       assert.deepStrictEqual(handled, ["one", "one", "one"])
       yield* one.close
       assert.strictEqual((yield* untilState(one, "Stopped")).error, "interrupted")
       yield* untilState(two, "Live")
-      yield* Projection.wait(journal(), yield* count("a", 2))
+      yield* untilProcessed(journal(), yield* count("a", 2))
       assert.deepStrictEqual(handled, ["one", "one", "one", "two", "two"])
       const three = yield* start(of("three"))
       yield* untilState(three, "Standby")
@@ -66,7 +67,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
         yield* untilState(two, "Standby")
         yield* one.close
         yield* untilState(two, "Live")
-        yield* Projection.wait(projection, yield* count("a", 3))
+        yield* untilProcessed(projection, yield* count("a", 3))
         assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
       }),
       vanishing
@@ -80,7 +81,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
       yield* count("before", 30)
       const runners = yield* Effect.forEach([1, 2, 3], () => start(projection, { ownership: always, maxBatch: 4 }))
       for (let n = 0; n < 20; n++) yield* count(`while ${n % 3}`, 1 + (n % 3))
-      yield* Projection.wait(projection, yield* count("last"), { timeout: "20 seconds" })
+      yield* untilProcessed(projection, yield* count("last"))
       assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
       for (const runner of runners) yield* untilState(runner, "Live")
     }))
@@ -110,7 +111,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
         assert.deepStrictEqual(yield* readJournal(projection), [])
         isHeld = false
         isTaken = false
-        yield* Projection.wait(projection, last)
+        yield* untilProcessed(projection, last)
         yield* untilState(runner, "Live")
         assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
         assert.notInclude(names(states), "Stopped")
@@ -132,7 +133,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
       const runner = yield* start(projection, { lease: "100 millis" })
       yield* untilState(runner, "Live")
       const states = yield* watch(runner)
-      yield* Projection.wait(projection, yield* count("a"))
+      yield* untilProcessed(projection, yield* count("a"))
       assert.strictEqual(calls, 1)
       assert.deepStrictEqual(names(states), ["Live"])
     }))
@@ -153,7 +154,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
         assert.isTrue(nextAttempt > 0)
         isGone = false
         yield* untilState(runner, "Live")
-        yield* Projection.wait(projection, yield* count("a"))
+        yield* untilProcessed(projection, yield* count("a"))
       }),
       failing
     )
@@ -187,7 +188,7 @@ it.live.each(["memory", "SQLite", "PostgreSQL"] as const)(
         assert.include(error, { _tag: "RecorderFailure" })
         assert.include(error.message, "defined otherwise")
         // it is nothing to those who wait for the one that works
-        yield* Projection.wait(one, yield* count("a"))
+        yield* untilProcessed(one, yield* count("a"))
 
         // the same definition, evaluated again
         const other = yield* start(kind.journal(), { lease: "200 millis" })

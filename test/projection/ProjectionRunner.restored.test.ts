@@ -22,6 +22,7 @@ import { connect, newSchema, url } from "../postgres/support/database.ts"
 import * as Temporary from "../sqlite/support/temporary.ts"
 import { newViewsSchema } from "../support/backends.ts"
 import * as Memory from "../support/log.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Entry, JournalProjection } from "./support/journal.ts"
 import { count, entries, ignored, makeJournal, readJournal, wholeLog } from "./support/journal.ts"
 import { untilState } from "./support/states.ts"
@@ -38,7 +39,7 @@ const foreign = Effect.gen(function* () {
 
 /** Waits until a journal has taken in what was recorded. */
 const waitFor = <E, R>(journal: JournalProjection, recorded: Effect.Effect<Position.Position | undefined, E, R>) =>
-  Effect.flatMap(recorded, (position) => Projection.wait(journal, position))
+  Effect.flatMap(recorded, (position) => untilProcessed(journal, position))
 
 const at = (position: number) => Position.Position.make(BigInt(position))
 
@@ -88,7 +89,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
   const runWhile = (journal: JournalProjection, work: Effect.Effect<Position.Position | undefined, unknown, never>) =>
     Effect.gen(function* () {
       yield* ProjectionRunner.make(journal)
-      yield* Projection.wait(journal, yield* work)
+      yield* untilProcessed(journal, yield* work)
     })
 
   /** Opens the log, and runs a journal that stops. */
@@ -183,7 +184,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           const runner = yield* ProjectionRunner.make(journal)
           const { cause } = yield* untilState(runner, "Retrying")
           assert.deepInclude(cause, { _tag: "UpstreamBehind", position: at(4), head: at(2) })
-          yield* Projection.wait(journal, yield* count("b"))
+          yield* untilProcessed(journal, yield* count("b"))
           yield* untilState(runner, "Live")
         })
       )
@@ -214,7 +215,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           const runner = yield* ProjectionRunner.make(journal)
           const { cause } = yield* untilState(runner, "Retrying")
           assert.deepInclude(cause, { _tag: "UpstreamBehind", head: undefined })
-          yield* Projection.wait(journal, yield* count("b"))
+          yield* untilProcessed(journal, yield* count("b"))
         })
       )
       yield* assertLevel(log, journal, ...entries("gone", 0, 1))
@@ -240,7 +241,7 @@ WHERE it.position <= ${upTo} AND it.position NOT IN (SELECT position FROM main.s
             })
           }
           yield* untilState(runner, "Live")
-          yield* Projection.wait(journal, yield* count("a"))
+          yield* untilProcessed(journal, yield* count("a"))
         })
       )
       yield* assertLevel(log, journal)

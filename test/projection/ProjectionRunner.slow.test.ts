@@ -7,6 +7,7 @@ import { MemoryViews } from "effect-eventsourcing/memory"
 import { SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
 import * as Temporary from "../sqlite/support/temporary.ts"
 import { Counter } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import { count, makeJournal, readJournal, wholeLog } from "./support/journal.ts"
@@ -45,7 +46,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       const behind = yield* Effect.flip(Projection.wait(projection, last, { timeout: "100 millis" }))
       assert.include(behind.message, 'event 1 of stream "Counter-a"')
       yield* Deferred.succeed(released, undefined)
-      yield* Projection.wait(projection, last)
+      yield* untilProcessed(projection, last)
       yield* untilState(runner, "Live")
       assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
     }).pipe(Effect.provide(Lines)))

@@ -6,6 +6,7 @@ import type { Recorder } from "effect-eventsourcing"
 import { EventSourcing, EventSourcingError, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { Counter } from "../support/dog.ts"
 import { makeLog, withRecorder } from "../support/log.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import { count, ignored, readJournal, wholeLog } from "./support/journal.ts"
@@ -95,12 +96,12 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         yield* untilState(runner, "Live")
         assert.strictEqual(transactions.committed, 3)
         for (let n = 1; n <= 5; n++) {
-          yield* Projection.wait(projection, yield* count("a"))
+          yield* untilProcessed(projection, yield* count("a"))
           yield* until(Effect.sync(() => transactions.committed === 3 + n))
         }
         // what it ignores costs one, for all of it
         for (let n = 0; n < 5; n++) yield* ignored
-        yield* Projection.wait(projection, yield* ignored)
+        yield* untilProcessed(projection, yield* ignored)
         yield* until(Effect.sync(() => transactions.committed > 8))
         assert.isTrue(transactions.committed <= 10)
         assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
@@ -138,8 +139,8 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       yield* count("a", 600)
       const runner = yield* ProjectionRunner.make(batched)
       yield* untilState(runner, "Live")
-      yield* Projection.wait(batched, yield* count("a"))
-      yield* Projection.wait(batched, yield* count("a"))
+      yield* untilProcessed(batched, yield* count("a"))
+      yield* untilProcessed(batched, yield* count("a"))
       assert.deepStrictEqual(sizes, [512, 88, 1, 1])
     }))
 })
@@ -169,7 +170,7 @@ describe("a runner whose log can't be reached", () => {
         assert.strictEqual(attempts, 1)
         isGone = false
         yield* untilState(runner, "Live")
-        yield* Projection.wait(projection, yield* count("a"))
+        yield* untilProcessed(projection, yield* count("a"))
 
         // while it is live: the log says so, and on a quiet log nothing else tells that it is back
         yield* tell?.({ _tag: "Retrying", position: undefined, since: 0, attempts: 3, error: unavailable }) ??
@@ -187,13 +188,13 @@ describe("a runner whose log can't be reached", () => {
           Effect.void
         yield* untilState(runner, "Retrying")
         yield* Deferred.succeed(done, undefined)
-        yield* Projection.wait(projection, last)
+        yield* untilProcessed(projection, last)
         yield* Effect.sleep("20 millis")
         assert.include(yield* SubscriptionRef.get(runner.state), { _tag: "Retrying", attempts: 7 })
         inHand = Effect.void
         yield* tell?.({ _tag: "Live", position: undefined }) ?? Effect.void
         yield* untilState(runner, "Live")
-        yield* Projection.wait(projection, yield* count("a"))
+        yield* untilProcessed(projection, yield* count("a"))
         assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
       }).pipe(
         Effect.scoped,

@@ -6,6 +6,7 @@ import { Position, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { SqliteViews } from "effect-eventsourcing/sqlite"
 import { Counter, Dog } from "../support/dog.ts"
+import { untilProcessed } from "../support/untilProcessed.ts"
 import { count, ignored, readJournal, wholeLog } from "./support/journal.ts"
 import { kinds } from "./support/views.ts"
 
@@ -18,7 +19,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       yield* Effect.gen(function* () {
         yield* Effect.gen(function* () {
           yield* ProjectionRunner.make(projection)
-          yield* Projection.wait(projection, yield* count("old", 2))
+          yield* untilProcessed(projection, yield* count("old", 2))
         }).pipe(Effect.scoped, Effect.provide(MemoryLayer(), { local: true }))
         yield* Effect.gen(function* () {
           const position = Position.Position.make(2n)
@@ -31,7 +32,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           assert.strictEqual((yield* readJournal(projection)).length, 2)
           yield* Projection.reset(projection)
           yield* ProjectionRunner.make(projection)
-          yield* Projection.wait(projection, last)
+          yield* untilProcessed(projection, last)
           assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
         }).pipe(Effect.scoped, Effect.provide(MemoryLayer(), { local: true }))
       }).pipe(Effect.provide(Layer.merge(place, Logger.layer([]))))
@@ -58,7 +59,7 @@ it.live(
       })
       yield* ignored
       const last = yield* count("a")
-      yield* Effect.scoped(Effect.andThen(ProjectionRunner.make(before), Projection.wait(before, last)))
+      yield* Effect.scoped(Effect.andThen(ProjectionRunner.make(before), untilProcessed(before, last)))
       const error = yield* Effect.flip((yield* ProjectionRunner.make(after)).join)
       assert.strictEqual(error._tag, "RecorderFailure")
       assert.include(
@@ -67,7 +68,7 @@ it.live(
       )
       yield* Projection.reset(after)
       yield* ProjectionRunner.make(after)
-      yield* Projection.wait(after, last)
+      yield* untilProcessed(after, last)
       const rows = yield* Projection.read(after, ({ sql, table }) => sql`SELECT * FROM ${table("started")}`)
       assert.strictEqual(rows.length, 2)
     }).pipe(Effect.scoped, Effect.provide([MemoryLayer(), SqliteViews({ filename: ":memory:" }), Logger.layer([])]))

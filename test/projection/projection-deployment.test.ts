@@ -83,7 +83,6 @@ describe.concurrent.each(Object.entries(databases))("deployments on %s", (_, mak
         const late = yield* start(1)
         assert.strictEqual(yield* late.until("ProjectionSuperseded"), "ProjectionSuperseded")
         assert.strictEqual(yield* again.read(yield* again.append), 6)
-      }),
-    60_000
+      })
   )
 })

@@ -13,6 +13,7 @@
 import { execFile } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { uri } from "../kurrent/support/server.ts"
 
 export interface CodeBlock {
   /** The document, relative to the project, with forward slashes. */
@@ -111,7 +112,7 @@ const node = (args: ReadonlyArray<string>, cwd: string, timeout: number): Promis
   // Blocks must behave as they do in a shell, not as they do below a test runner.
   const { NODE_ENV: _env, NODE_OPTIONS: _options, ...inherited } = process.env
   const env = Object.fromEntries(Object.entries(inherited).filter(([name]) => !/^(VITEST|TEST$)/.test(name)))
-  env.KURRENTDB_URI ??= env.KURRENTDB_FAKE_URI
+  env.KURRENTDB_URI ??= uri
   return new Promise((resolve) => {
     execFile(
       process.execPath,

@@ -1,5 +1,9 @@
-/** One KurrentDB protocol fake for all tests, unless `KURRENTDB_URI` names a server. */
+/**
+ * A KurrentDB protocol fake for each worker, so that no test file has the events of one that runs beside it on its server,
+ * unless `KURRENTDB_URI` names a server for all.
+ */
 import { KurrentDBClient } from "@kurrent/kurrentdb-client"
+import type { TestProject } from "vitest/node"
 import { compare } from "../kurrent/fake/settings.ts"
 import { spawnFake } from "./kurrent-fake.ts"
 
@@ -13,7 +17,7 @@ const versionOf = async (uri: string): Promise<string> => {
   return serverVersion.replace(/-.*/, "")
 }
 
-const setup = async (): Promise<(() => Promise<void>) | undefined> => {
+const setup = async ({ config }: TestProject): Promise<(() => Promise<void>) | undefined> => {
   const { KURRENTDB_URI: real } = process.env
   if (real !== undefined) {
     const version = await versionOf(real)
@@ -22,9 +26,11 @@ const setup = async (): Promise<(() => Promise<void>) | undefined> => {
     console.log(`tests run on KurrentDB ${version}${older}`)
     return undefined
   }
-  const { stop, uri } = await spawnFake()
-  process.env.KURRENTDB_FAKE_URI = uri
-  return stop
+  const fakes = await Promise.all(Array.from({ length: config.maxWorkers }, () => spawnFake()))
+  process.env.KURRENTDB_FAKE_URIS = fakes.map(({ uri }) => uri).join(" ")
+  return async () => {
+    await Promise.all(fakes.map(({ stop }) => stop()))
+  }
 }
 
 export default setup

@@ -18,6 +18,8 @@ export interface Progress {
 export interface Follower extends Progress {
   /** Waits until it has come that far; fails if it ends before. */
   readonly until: (condition: (progress: Progress) => boolean) => Effect.Effect<void, FollowError>
+  /** Waits until it has come to a position, or further; fails if it ends before. */
+  readonly untilReached: (position: Position | undefined) => Effect.Effect<void, FollowError>
   readonly fiber: Fiber.Fiber<void, FollowError>
 }
 
@@ -66,11 +68,20 @@ export const startFollower = (
         return Effect.sync(() => waiting.delete(look))
       })
     const ended = Effect.andThen(Fiber.join(fiber), Effect.die(new Error("the follower ended")))
+    const until = (condition: (progress: Progress) => boolean) => Effect.raceFirst(reached(condition), ended)
     return Object.assign(progress, {
-      until: (condition: (progress: Progress) => boolean) => Effect.raceFirst(reached(condition), ended),
+      until,
+      untilReached: (position: Position | undefined) => until((progress) => hasReached(progress, position)),
       fiber
     })
   })
+
+/**
+ * Whether a follower has come to a position, or further: where logs share a server, one with a filter may be told the
+ * position of a record that is not its log's.
+ */
+export const hasReached = ({ position }: Pick<FollowBatch, "position">, wanted: Position | undefined): boolean =>
+  wanted === undefined || (position !== undefined && position >= wanted)
 
 /** Checks that a batch goes on strictly behind what was seen, and claims no less than it brings. */
 const assertGoesOn = (seen: Position | undefined, { notifications, position }: FollowBatch): void => {

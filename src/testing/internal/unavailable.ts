@@ -1,6 +1,6 @@
 import { Effect, Schedule } from "effect"
 
-const again = Schedule.upTo(Schedule.spaced("20 millis"), { duration: "20 seconds" })
+const again = Schedule.spaced("20 millis")
 
 /** Sends the same again while the backend is unavailable (G7). */
 export const whileUnavailable = <A, E extends { readonly _tag: string }, R>(

@@ -1,10 +1,12 @@
 /** What tests of the client need: one on the server of all tests, or on a fake of their own, and streams of their own. */
+
 import { randomUUID } from "node:crypto"
 import { it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect, Layer } from "effect"
 import type { ConnectionOptions, EventToAppend } from "effect-eventsourcing/kurrent"
 import { KurrentClient } from "effect-eventsourcing/kurrent"
+import { eventually } from "../../support/eventually.ts"
 import type { Fake, FakeOptions } from "../fake/server.ts"
 import { startFake } from "../fake/server.ts"
 import { isFake, isSince, uri } from "./server.ts"
@@ -48,12 +50,4 @@ export const happenedMany = (count: number, from = 0): ReadonlyArray<EventToAppe
   Array.from({ length: count }, (_, index) => happened(from + index))
 
 /** Polls until a condition holds. */
-export const until = (holds: () => boolean, what: string): Effect.Effect<void> => eventually(Effect.sync(holds), what)
-
-/** Asks until the answer is yes. */
-export const eventually = <E, R>(holds: Effect.Effect<boolean, E, R>, what: string): Effect.Effect<void, E, R> =>
-  Effect.gen(function* () {
-    while (!(yield* holds)) yield* Effect.sleep(2)
-  }).pipe(
-    Effect.timeoutOrElse({ duration: "10 seconds", orElse: () => Effect.die(new Error(`waited for ${what} in vain`)) })
-  )
+export const until = (holds: () => boolean, what: string): Effect.Effect<void> => eventually(what, Effect.sync(holds))

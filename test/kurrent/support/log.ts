@@ -1,7 +1,7 @@
 /** Logs on a KurrentDB server, as tests open them, and what their followers see. */
 import type { Scope } from "effect"
 import { Context, Effect, Fiber, Layer, Schedule, Stream } from "effect"
-import type { EventSourcingError, SnapshotRecorder } from "effect-eventsourcing"
+import type { EventSourcingError, Position, SnapshotRecorder } from "effect-eventsourcing"
 import { EventStore, Recorder, Repository, SnapshotStore, StreamName } from "effect-eventsourcing"
 import type { KurrentOptions, KurrentServices } from "effect-eventsourcing/kurrent"
 import { KurrentLayer } from "effect-eventsourcing/kurrent"
@@ -77,6 +77,11 @@ export interface Seen {
   readonly position: () => Recorder.FollowBatch["position"]
   /** Waits until a condition holds, which is looked at whenever it has seen or told something; fails when it has ended. */
   readonly until: (holds: () => boolean) => Effect.Effect<void, unknown>
+  /**
+   * Waits until it has come to a position, or further: with a filter it may be told the position of a record of others,
+   * who are on the same server.
+   */
+  readonly untilReached: (wanted: Position.Position | undefined) => Effect.Effect<void, unknown>
 }
 
 /** Follows a log; fails as soon as a position comes that is not behind the last one, of events or of batches. */
@@ -128,20 +133,16 @@ export const watch = (
         one()
         return Effect.sync(() => waiting.delete(one))
       })
+    const until = (holds: () => boolean) =>
+      Effect.raceFirst(reached(holds), Effect.andThen(Fiber.join(fiber), Effect.never))
     return {
       ids,
       states,
       position: () => position,
-      until: (holds) => Effect.raceFirst(reached(holds), Effect.andThen(Fiber.join(fiber), Effect.never))
+      until,
+      untilReached: (wanted) => until(() => wanted === undefined || (position !== undefined && position >= wanted))
     }
   })
 
-/** Waits until a condition holds that nobody tells of. */
-export const eventually = <E>(what: string, condition: Effect.Effect<boolean, E>): Effect.Effect<void, unknown> =>
-  condition.pipe(
-    Effect.flatMap((holds) => (holds ? Effect.void : Effect.fail(new Error(`not so in time: ${what}`)))),
-    Effect.retry({ schedule: Schedule.upTo(Schedule.spaced("10 millis"), { times: 1000 }) })
-  )
-
-/** For how long, and how often, something is tried again whose server is coming back. */
-export const again = Schedule.upTo(Schedule.spaced("20 millis"), { times: 500 })
+/** How often something is tried again whose server is coming back; the limit is that of the test. */
+export const again = Schedule.spaced("20 millis")

@@ -2,8 +2,14 @@
 import { randomUUID } from "node:crypto"
 import { compare } from "../fake/settings.ts"
 
+/** The fake of the worker that runs this, if it is one. */
+const fakeUri = (): string => {
+  const uris = process.env.KURRENTDB_FAKE_URIS?.split(" ") ?? []
+  return uris[(Number(process.env.VITEST_POOL_ID ?? 1) - 1) % uris.length] ?? ""
+}
+
 /** A connection string. */
-export const uri: string = process.env.KURRENTDB_URI ?? process.env.KURRENTDB_FAKE_URI ?? ""
+export const uri: string = process.env.KURRENTDB_URI ?? fakeUri()
 
 /** Whether the server is the fake, which has nothing on it but what tests put there. */
 export const isFake = process.env.KURRENTDB_URI === undefined

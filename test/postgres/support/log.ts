@@ -1,10 +1,11 @@
 import { PgClient } from "@effect/sql-pg"
 import type { Scope } from "effect"
-import { Context, Deferred, Effect, Fiber, Layer, Schedule, Stream } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Stream } from "effect"
 import { Recorder, StreamName } from "effect-eventsourcing"
 import type { RecorderOptions, Services } from "effect-eventsourcing/postgres"
 import { layerRecorders } from "effect-eventsourcing/postgres"
 import { storedEvents } from "effect-eventsourcing/testing"
+import { eventually } from "../../support/eventually.ts"
 import { connect } from "./database.ts"
 
 /** A log and the client that it is reached by, which takes its part in the user's own transactions. */
@@ -131,11 +132,4 @@ export const untilWaiting = ({ waiting }: Pick<Log, "waiting">, count = 1): Effe
   eventually(
     `${count} wait`,
     Effect.map(waiting, ({ length }) => length >= count)
-  )
-
-/** Waits until a condition of the database holds. */
-export const eventually = (what: string, condition: Effect.Effect<boolean, unknown>): Effect.Effect<void, unknown> =>
-  condition.pipe(
-    Effect.flatMap((holds) => (holds ? Effect.void : Effect.fail(new Error(`not so in time: ${what}`)))),
-    Effect.retry({ schedule: Schedule.upTo(Schedule.spaced("10 millis"), { times: 1000 }) })
   )

@@ -6,6 +6,7 @@ import * as Readline from "node:readline"
 import { Effect, Layer, References, Schema, Stream, SubscriptionRef } from "effect"
 import type { View } from "effect-eventsourcing"
 import { Aggregate, EventStore, Position, Projection, ProjectionRunner } from "effect-eventsourcing"
+import { untilProcessed } from "../../support/untilProcessed.ts"
 import type { Database } from "./places.ts"
 import { logOf, viewsOf } from "./places.ts"
 
@@ -95,7 +96,7 @@ const program = Effect.gen(function* () {
         return append
       case "Read": {
         const position = command.position === undefined ? undefined : Position.Position.make(BigInt(command.position))
-        return Projection.wait(Mine, position, { timeout: "20 seconds" }).pipe(
+        return untilProcessed(Mine, position).pipe(
           Effect.andThen(read),
           Effect.map(([row]) => Number(row?.n))
         )

@@ -1,0 +1,25 @@
+/** Conditions that are waited for, as long as the test may take. */
+import type { Exit } from "effect"
+import { Cause, Effect } from "effect"
+
+/**
+ * Looks again and again until a condition holds, which may also fail before that. There is no limit but that of the test: a
+ * slow machine is no failure. What was waited for is said when the test's time is up.
+ */
+export const eventually = <E, R>(
+  what: string,
+  condition: Effect.Effect<boolean, E, R>
+): Effect.Effect<void, never, R> =>
+  Effect.suspend(() => {
+    let last: Exit.Exit<boolean, E> | undefined
+    const look: Effect.Effect<void, never, R> = Effect.flatMap(Effect.exit(condition), (exit) => {
+      last = exit
+      return exit._tag === "Success" && exit.value ? Effect.void : Effect.andThen(Effect.sleep("5 millis"), look)
+    })
+    return Effect.onInterrupt(look, () =>
+      Effect.sync(() => {
+        const failed = last?._tag === "Failure" ? `, which last failed: ${Cause.pretty(last.cause)}` : ""
+        console.error(`still waiting for this: ${what}${failed}`)
+      })
+    )
+  })
