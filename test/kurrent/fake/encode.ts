@@ -74,7 +74,34 @@ export const fill = <A extends Recorded>(target: A, event: LogEvent, ids: Ids): 
   return target
 }
 
-export const readEvent = ({ event, link }: Resolved, ids: Ids): Streams.ReadResp => {
+/** A response that is in bytes already. */
+class Encoded extends streams.ReadResp {
+  readonly #bytes: Uint8Array
+
+  constructor(bytes: Uint8Array) {
+    super()
+    this.#bytes = bytes
+  }
+
+  override serializeBinary(): Uint8Array {
+    return this.#bytes
+  }
+}
+
+/** What was sent of an event, which is read again and again and stays what it is. */
+const sent: Record<Ids, WeakMap<LogEvent, Encoded>> = { text: new WeakMap(), numbers: new WeakMap() }
+
+export const readEvent = (resolved: Resolved, ids: Ids): Streams.ReadResp => {
+  const { event, link } = resolved
+  if (event === undefined || link !== undefined) return encodeEvent(resolved, ids)
+  const known = sent[ids].get(event)
+  if (known !== undefined) return known
+  const encoded = new Encoded(encodeEvent(resolved, ids).serializeBinary())
+  sent[ids].set(event, encoded)
+  return encoded
+}
+
+const encodeEvent = ({ event, link }: Resolved, ids: Ids): Streams.ReadResp => {
   const read = new streams.ReadResp.ReadEvent()
   if (event !== undefined) read.setEvent(fill(new streams.ReadResp.ReadEvent.RecordedEvent(), event, ids))
   if (link !== undefined) read.setLink(fill(new streams.ReadResp.ReadEvent.RecordedEvent(), link, ids))
