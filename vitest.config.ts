@@ -1,7 +1,44 @@
 import { defineConfig } from "vitest/config"
+import type { TestSpecification } from "vitest/node"
+import { BaseSequencer } from "vitest/node"
 
 // The condition under which package.json exports the sources instead of dist.
 const conditions = ["effect-eventsourcing-source"]
+
+/** The files that take longest, longest first: begun last, one of them would run alone while the other cores wait. */
+const longest = [
+  "kurrent/contract.test.ts",
+  "projection/projection-crash.test.ts",
+  "kurrent/kurrent-following.test.ts",
+  "examples/git-history.test.ts",
+  "documentation.test.ts",
+  "kurrent/kurrent-faults.test.ts",
+  "postgres/contract.test.ts",
+  "kurrent/contract-multi-stream.test.ts",
+  "examples/school-counts.test.ts",
+  "postgres/postgres-processes.test.ts",
+  "postgres/postgres-crash.test.ts",
+  "sqlite/sqlite-crash.test.ts",
+  "postgres/postgres-server-crash.test.ts",
+  "sqlite/contract.test.ts",
+  "postgres/postgres-position-lock.test.ts",
+  "sqlite/sqlite-processes.test.ts",
+  "kurrent/kurrent-sparse.test.ts",
+  "kurrent/kurrent-crash.test.ts",
+  "postgres/postgres-plans.test.ts",
+  "projection/projection-deployment.test.ts"
+]
+
+const rank = ({ moduleId }: TestSpecification): number => {
+  const place = longest.findIndex((file) => moduleId.endsWith(`/test/${file}`))
+  return place === -1 ? longest.length : place
+}
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b))
+  }
+}
 
 export default defineConfig({
   resolve: { conditions },
@@ -12,6 +49,7 @@ export default defineConfig({
     pool: "forks",
     // much of a test is waiting for a disk or a server: a core that Vitest would leave free has work
     maxWorkers: "100%",
+    sequence: { sequencer: LongestFirst },
     // For the processes that tests fork.
     execArgv: conditions.map((condition) => `--conditions=${condition}`),
     globals: false,

@@ -4,13 +4,14 @@ import { layerRecorders } from "effect-eventsourcing/kurrent"
 import type { Backend } from "effect-eventsourcing/testing"
 import { recorderContract, snapshotRecorderContract } from "effect-eventsourcing/testing"
 import { layerConnected } from "../../src/kurrent/client/Connected.ts"
+import { programs } from "../support/programs.ts"
 import { isFake, newPrefix, uri } from "./support/server.ts"
 
 const kurrent: Backend<Services> = {
   name: "KurrentDB",
   durable: true,
   // one takes seconds where identical appends are under way together: the server gives those up that it does not answer
-  ...(isFake ? {} : { programs: 5 }),
+  programs: isFake ? programs(10) : 5,
   makeLog: Effect.sync(() => {
     const prefix = newPrefix()
     return Layer.provide(layerRecorders({ prefix }), Layer.fresh(layerConnected({ connectionString: uri })))

@@ -164,7 +164,7 @@ describe("filters of followers", () => {
 })
 
 describe("going on from a position that was told", () => {
-  it.live.each([1, 2, 3, 4])("G3 gives exactly the rest, from any of them, in a random log (seed %i)", (seed) =>
+  it.live.each([1, 2, 3])("G3 gives exactly the rest, from any of them, in a random log (seed %i)", (seed) =>
     Effect.gen(function* () {
       const next = random(seed)
       const log = yield* openLog()
@@ -187,7 +187,7 @@ describe("going on from a position that was told", () => {
         const whole = yield* follow(log, filter)
         assert.deepStrictEqual(whole.ids, all)
         // the server is asked anew for each: not more than a handful, but others with each seed
-        for (const [position, before] of [...whole.told].sort(() => next() - 0.5).slice(0, 20)) {
+        for (const [position, before] of [...whole.told].sort(() => next() - 0.5).slice(0, 8)) {
           const { ids } = yield* follow(log, filter, position)
           const place = `behind ${position} with ${JSON.stringify(filter)}, seed ${seed}`
           assert.deepStrictEqual(ids, all.slice(before), place)
@@ -306,7 +306,7 @@ describe("going on from a position that was told", () => {
     Effect.gen(function* () {
       const log = yield* openLog()
       const positions: Array<Position.Position> = []
-      for (let n = 0; n < 4; n++) {
+      for (let n = 0; n < 2; n++) {
         positions.push((yield* append(log, `Dog-${n}`, "Barked", "Slept", "Barked")).position)
         positions.push((yield* append(log, `Cat-${n}`, "Slept")).position)
         const head = yield* log.recorder.head

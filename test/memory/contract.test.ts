@@ -9,11 +9,12 @@ import {
   streamCatalogContract,
   trackedAppendContract
 } from "effect-eventsourcing/testing"
+import { programs } from "../support/programs.ts"
 
 const memory: Backend<Services> = {
   name: "memory",
   durable: false,
-  programs: 200,
+  programs: programs(60),
   // each build of the layer is a log of its own, so all connections to one are what one build gave
   makeLog: Effect.map(Layer.build(layerRecorders), (services) => Layer.succeedContext(services))
 }

@@ -9,11 +9,13 @@ import {
   trackedAppendContract,
   transactionalAppendContract
 } from "effect-eventsourcing/testing"
+import { programs } from "../support/programs.ts"
 import { layerLog, newSchema } from "./support/database.ts"
 
 const postgres: Backend<Services> = {
   name: "PostgreSQL",
   durable: true,
+  programs: programs(10),
   makeLog: Effect.map(newSchema, (schema) => layerLog(schema))
 }
 

@@ -1,7 +1,7 @@
 /**
  * Processes are killed in the middle of heavy appends, again and again on the same log.
  *
- * `CRASH_KILLS` says how many times (default 20), `CRASH_SEED` repeats the moments of an earlier run.
+ * `CRASH_KILLS` says how many times (default 10), `CRASH_SEED` repeats the moments of an earlier run.
  */
 import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
@@ -15,7 +15,7 @@ import { newSchema, url } from "./support/database.ts"
 import { openLog, untilWaiting, watch } from "./support/log.ts"
 import { createBatches, problems, unequalBatches } from "./support/stored.ts"
 
-const kills = Number(process.env.CRASH_KILLS ?? 20)
+const kills = Number(process.env.CRASH_KILLS ?? 10)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
 describe("SIGKILL in the middle of appends", () => {

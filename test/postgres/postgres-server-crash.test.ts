@@ -19,7 +19,7 @@ import { connect } from "./support/database.ts"
 import { openLog, watch } from "./support/log.ts"
 import { createBatches, problems, unequalBatches } from "./support/stored.ts"
 
-const kills = Number(process.env.CRASH_KILLS ?? 20)
+const kills = Number(process.env.CRASH_KILLS ?? 10)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
 describe("SIGKILL of the server in the middle of appends", () => {

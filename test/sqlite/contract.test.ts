@@ -13,6 +13,7 @@ import {
   trackedAppendContract,
   transactionalAppendContract
 } from "effect-eventsourcing/testing"
+import { programs } from "../support/programs.ts"
 
 const temporaryDirectory = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "contract-"))),
@@ -22,6 +23,7 @@ const temporaryDirectory = Effect.acquireRelease(
 const sqlite: Backend<Services> = {
   name: "SQLite",
   durable: true,
+  programs: programs(20),
   makeLog: Effect.map(temporaryDirectory, (directory) => layerRecorders({ filename: Path.join(directory, "log.db") }))
 }
 

@@ -1,7 +1,7 @@
 /**
  * A process is killed in the middle of heavy appends, again and again on the same file.
  *
- * `CRASH_KILLS` says how many times (default 20), `CRASH_SEED` repeats the moments of an earlier run.
+ * `CRASH_KILLS` says how many times (default 10), `CRASH_SEED` repeats the moments of an earlier run.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -18,7 +18,7 @@ import { Tally } from "../support/tally.ts"
 import * as Stored from "./support/stored.ts"
 import * as Temporary from "./support/temporary.ts"
 
-const kills = Number(process.env.CRASH_KILLS ?? 20)
+const kills = Number(process.env.CRASH_KILLS ?? 10)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
 /** So many kills on one file: every one of them looks at the whole file. */

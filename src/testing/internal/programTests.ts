@@ -27,7 +27,8 @@ export const programTests = <S>(
   options: { readonly maxParts: number; readonly send: Send<S | Recorder> }
 ): void => {
   const Program = programsOf(options.maxParts)
-  const settings = { timeout: TIMEOUT, arbitrary: { runs: backend.programs ?? 30 } }
+  const runs = backend.programs ?? 30
+  const settings = { timeout: TIMEOUT * Math.max(1, runs / 30), arbitrary: { runs } }
 
   it.live.prop(
     "G2 G7 random programs, one call after another, are answered as by the model",

@@ -32,7 +32,7 @@ const payloads: ReadonlyArray<string | Uint8Array> = [
   text(2000)
 ]
 
-const sizes = [1, 100, 3000, 3017, 6000, 20_000, 41_000, 70_000, 10_000_000]
+const sizes = [1, 100, 3017, 6000, 41_000, 10_000_000]
 
 /** Pages that end for their size. */
 export const pageSizeTests = (backend: Backend<Recorder>): void => {
@@ -63,7 +63,7 @@ export const pageSizeTests = (backend: Backend<Recorder>): void => {
         for (const maxBytes of sizes) {
           for (const limit of [1, 2, 7, 1000]) {
             const bounds = { limit, maxBytes }
-            for (const from of [0, 1, 5, 10]) {
+            for (const from of [0, 5, 10]) {
               const [version, position] = [inStream[from]?.version, inLog[from]?.position]
               const ofStream = yield* recorder.readStream({ stream: rex, direction, after: version, ...bounds })
               assertPage(ofStream, inStream.slice(from + 1), bounds)

@@ -39,11 +39,11 @@ export const readingTests = (backend: Backend<Recorder>): void => {
       yield* recorder.append({ stream: stream("Dog-re"), expected: "NoStream", events: storedEvents(3) })
       yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(4) })
       yield* recorder.append({ stream: stream("Dog-rexx"), expected: "NoStream", events: storedEvents(3) })
-      const bounds = [undefined, -2, -1, 0, 1, 2, 3, 4, 100]
+      const bounds = [undefined, -1, 0, 1, 3, 4, 100]
       for (const direction of directions) {
         for (const after of bounds) {
           for (const upTo of bounds) {
-            for (const limit of [0, 1, 2, 4, 5, 1000]) {
+            for (const limit of [0, 1, 4, 1000]) {
               const page = yield* recorder.readStream({ stream: rex, direction, after, upTo, limit })
               const expected = within([0, 1, 2, 3], direction, after, upTo).slice(0, limit)
               const read = `${direction} after ${after} up to ${upTo}, at the most ${limit}`
@@ -70,7 +70,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
       for (const direction of directions) {
         for (const after of bounds) {
           for (const upTo of bounds) {
-            for (const limit of [0, 1, 2, 5, 6, 1000]) {
+            for (const limit of [0, 1, 5, 1000]) {
               const page = yield* recorder.readAll({ direction, after, upTo, limit })
               const expected = within(positions, direction, after, upTo).slice(0, limit)
               const read = `${direction} after ${after} up to ${upTo}, at the most ${limit}`
@@ -88,7 +88,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
   test("G4 pages of any size, in both directions, have each event once", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
-      for (let i = 0; i < 10; i++) {
+      for (let i = 0; i < 4; i++) {
         for (const name of ["Dog-rex", "Dog-fido", "Cat-tom"].map(stream)) {
           const events = storedEvents(3, { type: i % 2 === 0 ? "Dog.Even" : "Dog.Odd" })
           yield* recorder.append({ stream: name, expected: i === 0 ? "NoStream" : i * 3 - 1, events })
@@ -102,13 +102,13 @@ export const readingTests = (backend: Backend<Recorder>): void => {
         [{ categories: ["Dog"] }, log.filter(({ stream }) => stream.startsWith("Dog-"))]
       ]
       for (const [filter, matching] of filters) {
-        for (const limit of [1, 2, 7, 89, 90, 91]) {
+        for (const limit of [1, 7, 35, 36, 37]) {
           assert.deepStrictEqual(places(yield* readLog(recorder, { filter, limit })), places(matching))
           const backward = yield* readLog(recorder, { filter, limit, direction: "backward" })
           assert.deepStrictEqual(places(backward), places(matching.toReversed()))
         }
       }
-      for (const limit of [1, 2, 7, 29, 30, 31]) {
+      for (const limit of [1, 2, 7, 11, 12, 13]) {
         const whole = log.filter(({ stream }) => stream === rex)
         const backward: Array<(typeof whole)[number]> = []
         while (true) {
