@@ -335,7 +335,7 @@ describe("faults of persistent subscriptions", () => {
         )
         for (const { _tag } of errors) assert.strictEqual(_tag, "KurrentUnavailable")
       }),
-    { deadline: "200 millis" }
+    { deadline: "1 second" }
   )
 
   onOwnFake("whoever stops leaves nothing behind", (fake) =>

@@ -216,7 +216,7 @@ describe("faults of reads", () => {
         )
         for (const { _tag } of errors) assert.strictEqual(_tag, "KurrentUnavailable")
       }),
-    { deadline: "200 millis" }
+    { deadline: "1 second" }
   )
 
   onOwnFake("a connection that is lost is made again, and the read goes on", ({ faults }) =>

@@ -242,7 +242,7 @@ describe("faults of subscriptions", () => {
         yield* until(() => heard.caughtUp() > 0, "the end")
         assert.deepStrictEqual(heard.revisions(), upTo(3))
       }),
-    { deadline: "100 millis" }
+    { deadline: "1 second" }
   )
 
   onOwnFake("whoever stops leaves no subscription behind", (fake) =>

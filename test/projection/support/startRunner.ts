@@ -76,9 +76,10 @@ export const startRunner = (options: Options): Effect.Effect<Runner, never, Scop
           : Effect.flatMap(Effect.raceFirst(Deferred.await(heard), Deferred.await(ended)), () => wait(condition))
       )
     const until: Runner["until"] = (what, condition) =>
-      Effect.onInterrupt(wait(condition), () =>
-        Effect.sync(() => console.error(`still waiting for this: ${what}; it said ${JSON.stringify(said.states)}`))
-      )
+      Effect.raceFirst(wait(condition), Effect.andThen(Effect.delay(stillWaiting(what), "30 seconds"), Effect.never))
+    /** The limit is that of the test, which would not say what it was that did not come. */
+    const stillWaiting = (what: string) =>
+      Effect.sync(() => console.error(`still waiting for this: ${what}; it said ${JSON.stringify(said.states)}`))
     return {
       said,
       until,
