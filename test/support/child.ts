@@ -26,7 +26,12 @@ export const start = (program: string, ...args: ReadonlyArray<string>): Effect.E
     let errors = ""
     const child = ChildProcess.spawn(
       process.execPath,
-      ["--conditions=effect-eventsourcing-source", Path.resolve(import.meta.dirname, "..", program), ...args],
+      [
+        "--conditions=effect-eventsourcing-source",
+        `--import=${Path.resolve(import.meta.dirname, "keep-compiled.ts")}`,
+        Path.resolve(import.meta.dirname, "..", program),
+        ...args
+      ],
       { stdio: ["pipe", "pipe", "pipe"] }
     )
     Readline.createInterface({ input: child.stdout })
