@@ -522,7 +522,10 @@ describe("KurrentLayer.config", () => {
   ])("a value that is wrong is an error that says of what: %s=%s", ([name, value]) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Effect.scoped(build({ KURRENTDB_URI: uri, [`${name}`]: `${value}` })))
-      assert.match(String(error), new RegExp(`${name}|deadline|connectTimeout|prefix|connection string|only a password`))
+      assert.match(
+        String(error),
+        new RegExp(`${name}|deadline|connectTimeout|prefix|connection string|only a password`)
+      )
     })
   )
 
