@@ -8,6 +8,7 @@ import type {
   MetadataType,
   ResolvedEvent as StreamResolvedEvent
 } from "@kurrent/kurrentdb-client"
+import { parseJson, textOf } from "./json.ts"
 import * as Values from "./values.ts"
 
 /** An event to be appended. */
@@ -117,4 +118,53 @@ export type ClientResolvedEvent = StreamResolvedEvent | AllStreamResolvedEvent
 export const fromResolved = ({ event, link, commitPosition }: ClientResolvedEvent): ResolvedEvent => ({
   event: event === undefined ? undefined : fromClientEvent(event as ClientEvent, link ? undefined : commitPosition),
   link: link === undefined ? undefined : fromClientEvent(link as ClientEvent, commitPosition)
+})
+
+/** An event as it comes to the client, which has not parsed it yet. */
+export interface ReceivedEvent {
+  readonly streamId: string
+  readonly revision: bigint
+  readonly position?: { readonly commit: bigint; readonly prepare: bigint }
+  readonly id: string
+  readonly type: string
+  readonly isJson: boolean
+  readonly data: Uint8Array
+  readonly metadata: Uint8Array
+  /** In milliseconds since the epoch. */
+  readonly created: number
+}
+
+/** What comes to the client of a place that is read. */
+export interface Received {
+  readonly event?: ReceivedEvent
+  readonly link?: ReceivedEvent
+  readonly commitPosition?: bigint
+}
+
+/** Metadata are JSON, or bytes, or not there. */
+export const parseMetadata = (bytes: Uint8Array): unknown => {
+  if (bytes.length === 0) return undefined
+  try {
+    return JSON.parse(textOf(bytes))
+  } catch {
+    return bytes
+  }
+}
+
+const parseEvent = (event: ReceivedEvent, commit?: bigint): RecordedEvent => ({
+  stream: event.streamId,
+  revision: event.revision,
+  position: event.position?.commit ?? commit,
+  id: event.id,
+  type: event.type,
+  isJson: event.isJson,
+  data: event.isJson ? parseJson(event.data) : event.data,
+  metadata: parseMetadata(event.metadata),
+  created: new Date(event.created)
+})
+
+/** What was received, as the client itself would have parsed it. */
+export const parseReceived = ({ event, link, commitPosition }: Received): ResolvedEvent => ({
+  event: event === undefined ? undefined : parseEvent(event, link ? undefined : commitPosition),
+  link: link === undefined ? undefined : parseEvent(link, commitPosition)
 })

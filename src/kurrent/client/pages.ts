@@ -3,8 +3,10 @@ import type { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect } from "effect"
 import type { Connection } from "../connection/connection.ts"
 import type { CallError } from "../connection/errors.ts"
-import type { ClientResolvedEvent, ResolvedEvent } from "./events.ts"
-import { fromResolved } from "./events.ts"
+import type { Batches } from "./batches.ts"
+import * as Batch from "./batches.ts"
+import type { Received, ResolvedEvent } from "./events.ts"
+import { parseReceived } from "./events.ts"
 import type { AllFilter } from "./filters.ts"
 import { toClientFilter } from "./filters.ts"
 
@@ -27,37 +29,39 @@ export interface AllPage {
   readonly resolveLinks: boolean
 }
 
-type Read = ReturnType<KurrentDBClient["readStream"]> | ReturnType<KurrentDBClient["readAll"]>
-
 /** What is kept of a page. */
 export interface Keep<A> {
   /** Makes what is kept of each event, while others are still on their way; it does not throw. */
-  readonly map: (resolved: ClientResolvedEvent) => A
+  readonly map: (received: Received) => A
   /** Whether nothing more is kept after this one. Default: everything is. */
   readonly isLast?: (kept: A) => boolean
 }
 
 const collect = async <A>(
-  events: Read,
+  batches: Batches,
   alive: () => void,
   { map, isLast = () => false }: Keep<A>
 ): Promise<ReadonlyArray<A>> => {
   const page: Array<A> = []
   let isFull = false
-  let count = 0
-  for await (const resolved of events) {
-    // the client hands them over 64 at a time
-    if (count++ % 64 === 0) alive()
+  const iterator = batches[Symbol.asyncIterator]()
+  let next = iterator.next()
+  while (true) {
+    const { done, value } = await next
+    if (done) return page
+    alive()
+    // the client receives the next batch while this one is looked at
+    next = iterator.next()
     // what comes after the last is read all the same: a call that is left early holds up the others of its connection
-    if (isFull) continue
-    const kept = map(resolved)
-    page.push(kept)
-    isFull = isLast(kept)
+    for (let n = 0; n < value.length && !isFull; n++) {
+      const kept = map(value[n] as Received)
+      page.push(kept)
+      isFull = isLast(kept)
+    }
   }
-  return page
 }
 
-const everything = (): Keep<ResolvedEvent> => ({ map: fromResolved })
+const everything = (): Keep<ResolvedEvent> => ({ map: parseReceived })
 
 /** With where to begin always given: without, the client reads forward whatever the direction. */
 const directionOf = (direction: StreamPage["direction"]) => (direction === "forward" ? "forwards" : "backwards")
@@ -72,7 +76,7 @@ export const readStreamPage = <A = ResolvedEvent>(
     ? Effect.succeed<ReadonlyArray<A>>([])
     : connection.read("read a stream", stream, (client, alive) =>
         collect(
-          client.readStream(stream, {
+          Batch.ofStream(client, stream, {
             direction: directionOf(page.direction),
             fromRevision: page.from,
             maxCount: page.limit,
@@ -117,7 +121,7 @@ export const readAllPage = <A = ResolvedEvent>(
         const filter = page.filter === undefined ? undefined : toClientFilter(page.filter)
         if (filter !== undefined) whileItLooks(connection, client, alive, isOver)
         return collect(
-          client.readAll({
+          Batch.ofAll(client, {
             direction: directionOf(page.direction),
             fromPosition: typeof page.from === "bigint" ? { commit: page.from, prepare: page.from } : page.from,
             maxCount: page.limit,

@@ -20,6 +20,8 @@ export type CallError = KurrentError | StreamNotFound | StreamTombstoned | Wrong
 
 /** Fields that the client's errors may have. */
 interface Raw {
+  /** Of errors that the client's batches throw; see {@link BATCH_ERRORS}. */
+  readonly name?: unknown
   readonly type?: unknown
   readonly code?: unknown
   readonly streamName?: unknown
@@ -53,6 +55,16 @@ export const ACCESS_DENIED = "access denied"
  */
 const NOT_HANDLED = /server is (?:not ready|(?:too )?busy)|no leader info available|NotHandledReason/i
 
+/** The client's batches throw plain errors, which only their names tell apart. */
+const BATCH_ERRORS: ReadonlyMap<unknown, ErrorType> = new Map([
+  ["StreamNotFoundError", ErrorType.STREAM_NOT_FOUND],
+  ["StreamDeletedError", ErrorType.STREAM_DELETED],
+  ["NotLeaderError", ErrorType.NOT_LEADER],
+  ["AccessDeniedError", ErrorType.ACCESS_DENIED],
+  ["UnavailableError", ErrorType.UNAVAILABLE],
+  ["DeadlineExceededError", ErrorType.DEADLINE_EXCEEDED]
+])
+
 /** The failure of a call on a stream (if it names none, `stream` is empty). */
 export const toCallError = (operation: string, stream: string, cause: unknown): CallError => {
   const error = (typeof cause === "object" && cause !== null ? cause : {}) as Raw
@@ -60,7 +72,7 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
   const message = messageOf(cause) || `${textOf(error.type) ?? "unknown"} error`
   const unavailable = (reason: string) => new KurrentUnavailable({ operation, reason, cause })
   const failure = (reason: string) => new KurrentFailure({ operation, reason, cause })
-  switch (error.type) {
+  switch (error.type ?? BATCH_ERRORS.get(error.name)) {
     case ErrorType.WRONG_EXPECTED_VERSION:
       return new WrongExpectedRevision({
         stream: name,

@@ -6,7 +6,9 @@ import { hasEscapedKey } from "../../internal/encoding/json.ts"
 import type { Position } from "../../Position.ts"
 import type { Notification, StoredEvent } from "../../StoredEvent.ts"
 import type { StreamName } from "../../StreamName.ts"
-import type { EventToAppend, RecordedEvent } from "../client/events.ts"
+import type { EventToAppend, ReceivedEvent, RecordedEvent } from "../client/events.ts"
+import { parseMetadata } from "../client/events.ts"
+import * as Json from "../client/json.ts"
 import * as Values from "../client/values.ts"
 
 /** Keys of the metadata. Those that are left out have the value that is most common. */
@@ -84,11 +86,19 @@ export interface Place {
   readonly position: Position
 }
 
-/**
- * What this library, or another program, has appended, as a stored event in its place; throws on what neither can have.
- */
-export const fromEvent = (event: Encoded, { stream, version, position }: Place): Notification => {
-  const { id, type, isJson, data, metadata, created } = event
+/** What the metadata say of an event. */
+interface Described {
+  readonly schemaVersion: number
+  readonly encoding: string
+  /** Not there if another program has recorded it. */
+  readonly recordedAt: number | undefined
+  /** Whether the payload is text that JSON does not keep. */
+  readonly isText: boolean
+  /** The metadata that are not the library's own. */
+  readonly metadata: string
+}
+
+const describe = (metadata: unknown): Described => {
   let schemaVersion = 1
   let encoding = "json"
   let recordedAt: number | undefined
@@ -101,7 +111,7 @@ export const fromEvent = (event: Encoded, { stream, version, position }: Place):
       if (!OWN_KEYS.has(key)) {
         others ??= {}
         // of other programs' what is no string as JSON
-        others[key] = typeof value === "string" ? value : foreignJson(value)
+        others[key] = typeof value === "string" ? value : Json.toJson(value)
       } else if (typeof value === "string") {
         if (key === RECORDED_AT) recordedAt = toInteger(key, value)
         else if (key === SCHEMA_VERSION) schemaVersion = toInteger(key, value)
@@ -111,23 +121,76 @@ export const fromEvent = (event: Encoded, { stream, version, position }: Place):
       }
     }
   } else if (metadata !== undefined) {
-    others = { [METADATA]: metadata instanceof Uint8Array ? textOf(metadata) : foreignJson(metadata) }
+    others = { [METADATA]: metadata instanceof Uint8Array ? textOf(metadata) : Json.toJson(metadata) }
   }
+  return {
+    ...{ schemaVersion, encoding, recordedAt, isText },
+    metadata: stored ?? (others === undefined ? "{}" : JSON.stringify(others))
+  }
+}
+
+/**
+ * What this library, or another program, has appended, as a stored event in its place; throws on what neither can have.
+ */
+export const fromEvent = (event: Encoded, { stream, version, position }: Place): Notification => {
+  const { id, type, isJson, data, created } = event
+  const { schemaVersion, encoding, recordedAt, isText, metadata } = describe(event.metadata)
   // what is ours is JSON as it is written here
-  const json = recordedAt === undefined ? foreignJson : JSON.stringify
+  const json = recordedAt === undefined ? Json.toJson : JSON.stringify
   return {
     id,
     type,
     schemaVersion,
     encoding,
-    payload: isJson ? json(data) : isText ? fromUtf8.decode(data as Uint8Array) : (data as Uint8Array),
-    metadata: stored ?? (others === undefined ? "{}" : JSON.stringify(others)),
+    payload: isJson ? json(data) : bytesOrText(data as Uint8Array, isText),
+    metadata,
     recordedAt: recordedAt ?? created.getTime(),
     stream,
     version,
     position
   }
 }
+
+/** {@link fromEvent} of an event that was not parsed: JSON of ours is its payload as it is. */
+export const fromReceived = (event: ReceivedEvent, { stream, version, position }: Place): Notification => {
+  const { id, type, isJson, data, created } = event
+  const { schemaVersion, encoding, recordedAt, isText, metadata } = describeReceived(event.metadata)
+  return {
+    id,
+    type,
+    schemaVersion,
+    encoding,
+    payload: !isJson
+      ? bytesOrText(data, isText)
+      : recordedAt === undefined
+        ? Json.toJson(Json.parseJson(data))
+        : Json.textOf(data),
+    metadata,
+    recordedAt: recordedAt ?? created,
+    stream,
+    version,
+    position
+  }
+}
+
+const bytesOrText = (data: Uint8Array, isText: boolean): string | Uint8Array => (isText ? fromUtf8.decode(data) : data)
+
+/** Metadata that tell the time and nothing else, as those of most events do, are not parsed. */
+const describeReceived = (metadata: Uint8Array): Described => {
+  const isShort = metadata.length > ONLY_TIME.length && metadata.length <= ONLY_TIME.length + LONGEST_TIME
+  const text = isShort ? Json.textOf(metadata) : ""
+  if (text.startsWith(ONLY_TIME) && text.endsWith('"}')) {
+    const recordedAt = Number(text.slice(ONLY_TIME.length, -2))
+    if (recordedAt > 0 && Number.isSafeInteger(recordedAt)) {
+      return { schemaVersion: 1, encoding: "json", recordedAt, isText: false, metadata: "{}" }
+    }
+  }
+  return describe(parseMetadata(metadata))
+}
+
+const ONLY_TIME = `{"${RECORDED_AT}":"`
+/** The digits of an integer, and what ends the text. */
+const LONGEST_TIME = 18
 
 /** Bytes as text, where they are some; otherwise in base64. */
 const textOf = (bytes: Uint8Array): string => {
@@ -136,62 +199,6 @@ const textOf = (bytes: Uint8Array): string => {
   } catch {
     return Buffer.from(bytes).toString("base64")
   }
-}
-
-/** A number that was too large for those of JavaScript is one still. */
-const keepLarge = (_key: string, value: unknown): unknown =>
-  value === Number.POSITIVE_INFINITY ? LARGE : value === Number.NEGATIVE_INFINITY ? SMALL : value
-
-const LARGE = Values.rawJson("1e999")
-const SMALL = Values.rawJson("-1e999")
-
-/** What another program has recorded, as JSON; it may be nested deeper than a call can go. */
-const foreignJson = (value: unknown): string => {
-  try {
-    return JSON.stringify(value, keepLarge)
-  } catch (error) {
-    if (error instanceof RangeError) return writeJson(value)
-    throw error
-  }
-}
-
-/** A piece of text among values that are to be written. */
-class Text {
-  readonly text: string
-  constructor(text: string) {
-    this.text = text
-  }
-}
-
-const writeJson = (root: unknown): string => {
-  const written: Array<string> = []
-  const rest: Array<unknown> = [root]
-  const push = (open: string, items: ReadonlyArray<readonly [before: string, value: unknown]>, close: string) => {
-    rest.push(new Text(close))
-    for (let n = items.length - 1; n >= 0; n--) {
-      const [before, value] = items[n] as readonly [string, unknown]
-      rest.push(value, new Text(n === 0 ? before : `,${before}`))
-    }
-    rest.push(new Text(open))
-  }
-  while (rest.length > 0) {
-    const next = rest.pop()
-    if (next instanceof Text) written.push(next.text)
-    else if (Array.isArray(next)) {
-      push(
-        "[",
-        next.map((value) => ["", value]),
-        "]"
-      )
-    } else if (isRecord(next)) {
-      push(
-        "{",
-        Object.entries(next).map(([key, value]) => [`${JSON.stringify(key)}:`, value]),
-        "}"
-      )
-    } else written.push(JSON.stringify(next, keepLarge))
-  }
-  return written.join("")
 }
 
 const toInteger = (key: string, text: string): number => {

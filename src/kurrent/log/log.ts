@@ -10,7 +10,7 @@ import { fromStorage } from "../../Position.ts"
 import type { Filter, ReadAll, ReadStream } from "../../Recorder.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import * as StreamName from "../../StreamName.ts"
-import type { ClientResolvedEvent, RecordedEvent, ResolvedEvent } from "../client/events.ts"
+import type { Received, RecordedEvent, ResolvedEvent } from "../client/events.ts"
 import type { Keep, StreamPage } from "../client/pages.ts"
 import { readStreamPage } from "../client/pages.ts"
 import { allPage } from "../client/reads.ts"
@@ -19,8 +19,8 @@ import type { Connection } from "../connection/connection.ts"
 import type { CallError } from "../connection/errors.ts"
 import { ACCESS_DENIED } from "../connection/errors.ts"
 import { patiently } from "../connection/retryUnavailable.ts"
-import type { Encoded } from "./codec.ts"
-import { fromEvent } from "./codec.ts"
+import type { Place } from "./codec.ts"
+import { fromEvent, fromReceived } from "./codec.ts"
 import * as Gaps from "./gaps.ts"
 import type { Names } from "./names.ts"
 import { toRecorderError } from "./recorderErrors.ts"
@@ -79,11 +79,12 @@ const isTombstone = ({ type, revision }: Pick<RecordedEvent, "type" | "revision"
 
 const TOMBSTONE = 2n ** 63n - 1n
 
-const find = (
+const find = <E extends Pick<RecordedEvent, "type" | "revision">>(
   names: Names,
-  event: Encoded & { readonly revision: bigint },
+  event: E,
   serverStream: string,
-  commit: bigint | undefined
+  commit: bigint | undefined,
+  decode: (event: E, place: Place) => Notification
 ): Found | Unreadable => {
   try {
     if (commit === undefined) throw new Error("the server does not tell its position; it is older than 22.6")
@@ -91,31 +92,30 @@ const find = (
     const stream = names.fromServer(serverStream)
     return stream === undefined || isTombstone(event)
       ? { stream: undefined, position }
-      : fromEvent(event, { stream, version: Number(event.revision), position })
+      : decode(event, { stream, version: Number(event.revision), position })
   } catch (cause) {
     return unreadable(serverStream, event.revision, cause)
   }
 }
 
-/** What the client gives, to be found while it reads on; nothing where a link leads nowhere. */
-const fromClient =
+/** What the client receives, to be found while it reads on; nothing where a link leads nowhere. */
+const toFoundOf =
   (names: Names) =>
-  ({ event, commitPosition }: ClientResolvedEvent): Found | Unreadable | undefined =>
+  ({ event, commitPosition }: Received): Found | Unreadable | undefined =>
     event === undefined
       ? undefined
-      : find(
-          names,
-          event as Encoded & { readonly revision: bigint },
-          event.streamId,
-          event.position?.commit ?? commitPosition
-        )
+      : find(names, event, event.streamId, event.position?.commit ?? commitPosition, fromReceived)
 
 /** What a subscription gives. */
 export const toNotifications = (
   names: Names,
   events: ReadonlyArray<ResolvedEvent>
 ): Effect.Effect<ReadonlyArray<Notification>, RecorderFailure> =>
-  ofLog(events.map(({ event }) => (event === undefined ? undefined : find(names, event, event.stream, event.position))))
+  ofLog(
+    events.map(({ event }) =>
+      event === undefined ? undefined : find(names, event, event.stream, event.position, fromEvent)
+    )
+  )
 
 /** The notifications among what was found; one that can't be read is a failure. */
 const ofLog = (
@@ -141,7 +141,7 @@ const toLogError = (error: CallError): RecorderError =>
 /** Where an event of the server is, and whether it is of the log; without a look at what is in it. */
 const toPlace =
   (names: Names) =>
-  ({ event, commitPosition }: ClientResolvedEvent) => ({
+  ({ event, commitPosition }: Received) => ({
     position: fromStorage(event?.position?.commit ?? commitPosition ?? 0n),
     isOwn: event !== undefined && names.fromServer(event.streamId) !== undefined && !isTombstone(event)
   })
@@ -157,7 +157,7 @@ const HEAD_SEARCH = 300
 
 /** Reads the log of such names. */
 export const make = (connection: Connection, names: Names) => {
-  const toFound = fromClient(names)
+  const toFound = toFoundOf(names)
   const everything = names.filter(undefined)
   const gaps = Gaps.make()
 
