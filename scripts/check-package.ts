@@ -86,7 +86,7 @@ const optional = { required: false }
 
 const entryPoints = Object.keys(manifest.exports).filter((key) => key !== "./package.json" && !key.includes("*"))
 const specifier = (entryPoint: string): string => name + entryPoint.slice(1)
-const needsVitest = (entryPoint: string): boolean => entryPoint === "./testing"
+const needsVitest = (entryPoint: string): boolean => entryPoint.startsWith("./testing/")
 /** The drivers that are installed only by those who use them, by the entry points that need one. */
 const drivers: Readonly<Record<string, string>> = {
   "./kurrent": "@kurrent/kurrentdb-client",

@@ -132,7 +132,7 @@ export interface FollowBatch {
 /**
  * The port that a backend implements.
  *
- * Guarantees, held by `effect-eventsourcing/testing`: G1 to G5, G7, G8 and G10.
+ * Guarantees, held by `effect-eventsourcing/testing/backend`: G1 to G5, G7, G8 and G10.
  */
 export class Recorder extends Context.Service<
   Recorder,

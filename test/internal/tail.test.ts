@@ -4,7 +4,7 @@ import type { Position } from "effect-eventsourcing"
 import { Recorder, StreamName } from "effect-eventsourcing"
 import { sizeOf } from "../../src/internal/backend/pageSize.ts"
 import * as Tail from "../../src/internal/following/tail.ts"
-import { storedEvent, storedEvents } from "../../src/testing/events.ts"
+import { storedEvent, storedEvents } from "../../src/testing/backend/events.ts"
 import { makeLog } from "../support/log.ts"
 
 const PAYLOAD = 998

@@ -1,14 +1,14 @@
 import { Effect, Layer } from "effect"
 import type { Services } from "effect-eventsourcing/memory"
 import { layerRecorders } from "effect-eventsourcing/memory"
-import type { Backend } from "effect-eventsourcing/testing"
+import type { Backend } from "effect-eventsourcing/testing/backend"
 import {
   multiStreamAppendContract,
   recorderContract,
   snapshotRecorderContract,
   streamCatalogContract,
   trackedAppendContract
-} from "effect-eventsourcing/testing"
+} from "effect-eventsourcing/testing/backend"
 import { programs } from "../support/programs.ts"
 
 const memory: Backend<Services> = {

@@ -1,6 +1,6 @@
 import { Effect } from "effect"
 import type { Services } from "effect-eventsourcing/postgres"
-import type { Backend } from "effect-eventsourcing/testing"
+import type { Backend } from "effect-eventsourcing/testing/backend"
 import {
   multiStreamAppendContract,
   recorderContract,
@@ -8,7 +8,7 @@ import {
   streamCatalogContract,
   trackedAppendContract,
   transactionalAppendContract
-} from "effect-eventsourcing/testing"
+} from "effect-eventsourcing/testing/backend"
 import { programs } from "../support/programs.ts"
 import { layerLog, newSchema } from "./support/database.ts"
 

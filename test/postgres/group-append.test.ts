@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Cause, Effect, Exit, Fiber, Scheduler } from "effect"
 import { EventSourcingError, Position, StreamName } from "effect-eventsourcing"
-import { storedEvents } from "effect-eventsourcing/testing"
+import { storedEvents } from "effect-eventsourcing/testing/backend"
 import type { Answer } from "../../src/postgres/appends.ts"
 import * as GroupAppend from "../../src/postgres/groupAppend.ts"
 import type { Request } from "../../src/postgres/parameters.ts"

@@ -14,7 +14,7 @@ import {
   TransactionalAppend
 } from "effect-eventsourcing"
 import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
-import { storedEvents } from "effect-eventsourcing/testing"
+import { storedEvents } from "effect-eventsourcing/testing/backend"
 import { newViewsSchema } from "../support/backends.ts"
 import { addTrick, Dog } from "../support/dog.ts"
 import { newSchema, url } from "./support/database.ts"

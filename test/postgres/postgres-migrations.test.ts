@@ -15,7 +15,7 @@ import {
   TrackedAppend
 } from "effect-eventsourcing"
 import { SCHEMA_VERSION, schemaSql } from "effect-eventsourcing/postgres"
-import { storedEvents } from "effect-eventsourcing/testing"
+import { storedEvents } from "effect-eventsourcing/testing/backend"
 import Pg from "pg"
 import * as Child from "../support/child.ts"
 import { eventually } from "../support/eventually.ts"

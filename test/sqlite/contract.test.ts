@@ -4,7 +4,7 @@ import * as Path from "node:path"
 import { Effect } from "effect"
 import type { Services } from "effect-eventsourcing/sqlite"
 import { layerRecorders } from "effect-eventsourcing/sqlite"
-import type { Backend } from "effect-eventsourcing/testing"
+import type { Backend } from "effect-eventsourcing/testing/backend"
 import {
   multiStreamAppendContract,
   recorderContract,
@@ -12,7 +12,7 @@ import {
   streamCatalogContract,
   trackedAppendContract,
   transactionalAppendContract
-} from "effect-eventsourcing/testing"
+} from "effect-eventsourcing/testing/backend"
 import { programs } from "../support/programs.ts"
 
 const temporaryDirectory = Effect.acquireRelease(

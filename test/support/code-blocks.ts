@@ -6,7 +6,8 @@
  *   `// name.ts`; later blocks of the same document import that one as `"./name.ts"`.
  * - Every `// prints: some text` comment in a block is a line its output must contain, in the order of the comments.
  * - A block fenced as "ts no-run" is type-checked but not run.
- * - A block that imports a test framework, or "effect-eventsourcing/testing", is run with Vitest and must have a test.
+ * - A block that imports a test framework, or what registers tests with it (`effect-eventsourcing/testing/backend`
+ *   and `/vitest`), is run with Vitest and must have a test.
  *
  * Code that should not compile belongs under a `// @ts-expect-error` comment.
  */
@@ -78,7 +79,7 @@ export const blocksOfJsDoc = (file: string, text: string): ReadonlyArray<CodeBlo
 export const runnerOf = (block: CodeBlock): "node" | "vitest" | undefined =>
   block.words.includes("no-run")
     ? undefined
-    : /\bfrom\s+["'](?:vitest|@effect\/vitest|effect-eventsourcing\/testing)["']/.test(block.code)
+    : /\bfrom\s+["'](?:vitest|@effect\/vitest|effect-eventsourcing\/testing\/(?:backend|vitest))["']/.test(block.code)
       ? "vitest"
       : "node"
 

@@ -5,7 +5,7 @@ import type { EventSourcingError, Position, SnapshotRecorder } from "effect-even
 import { EventStore, Recorder, Repository, SnapshotStore, StreamName } from "effect-eventsourcing"
 import type { KurrentOptions, KurrentServices } from "effect-eventsourcing/kurrent"
 import { KurrentLayer } from "effect-eventsourcing/kurrent"
-import { storedEvents } from "effect-eventsourcing/testing"
+import { storedEvents } from "effect-eventsourcing/testing/backend"
 import type { Fake, FakeOptions } from "../fake/server.ts"
 import { startFake } from "../fake/server.ts"
 import { newPrefix, uri } from "./server.ts"

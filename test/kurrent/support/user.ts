@@ -7,7 +7,7 @@ import { createInterface } from "node:readline"
 import { Context, Effect, Fiber, Layer, Stream } from "effect"
 import { Recorder, StreamName } from "effect-eventsourcing"
 import { KurrentLayer } from "effect-eventsourcing/kurrent"
-import { storedEvents } from "effect-eventsourcing/testing"
+import { storedEvents } from "effect-eventsourcing/testing/backend"
 
 const [uri = "", prefix = "", how] = process.argv.slice(2)
 

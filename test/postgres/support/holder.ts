@@ -10,7 +10,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"
 import { Recorder, StreamName } from "effect-eventsourcing"
 import { layerRecorders } from "effect-eventsourcing/postgres"
-import { storedEvents } from "effect-eventsourcing/testing"
+import { storedEvents } from "effect-eventsourcing/testing/backend"
 import type { Acknowledged } from "../../support/acknowledged.ts"
 
 const [applicationName, url, schema, transactions] = process.argv.slice(2)

@@ -4,7 +4,7 @@ import { Context, Deferred, Effect, Fiber, Layer, Stream } from "effect"
 import { Recorder, StreamName } from "effect-eventsourcing"
 import type { RecorderOptions, Services } from "effect-eventsourcing/postgres"
 import { layerRecorders } from "effect-eventsourcing/postgres"
-import { storedEvents } from "effect-eventsourcing/testing"
+import { storedEvents } from "effect-eventsourcing/testing/backend"
 import { eventually } from "../../support/eventually.ts"
 import { connect } from "./database.ts"
 

@@ -7,7 +7,7 @@ import { Effect, Layer, Redacted } from "effect"
 import type { StreamName as Name } from "effect-eventsourcing"
 import { MultiStreamAppend, Recorder, StreamName } from "effect-eventsourcing"
 import { layerRecorders } from "effect-eventsourcing/postgres"
-import { storedEvents } from "effect-eventsourcing/testing"
+import { storedEvents } from "effect-eventsourcing/testing/backend"
 
 const [name, url, schema, rounds] = process.argv.slice(2)
 if (name === undefined || url === undefined || rounds === undefined) throw new Error("writer.ts NAME URL SCHEMA ROUNDS")

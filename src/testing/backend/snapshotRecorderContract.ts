@@ -1,9 +1,9 @@
 /** The contract of {@link SnapshotRecorder}. */
 import { assert, describe } from "@effect/vitest"
 import { Array as Arr, Context, Effect } from "effect"
-import { Recorder } from "../Recorder.ts"
-import type { StoredSnapshot } from "../SnapshotRecorder.ts"
-import { SnapshotRecorder } from "../SnapshotRecorder.ts"
+import { Recorder } from "../../Recorder.ts"
+import type { StoredSnapshot } from "../../SnapshotRecorder.ts"
+import { SnapshotRecorder } from "../../SnapshotRecorder.ts"
 import type { Backend } from "./Backend.ts"
 import { storedEvents } from "./events.ts"
 import { startFollower } from "./internal/follower.ts"

@@ -1,7 +1,7 @@
-import type { Check } from "../../MultiStreamAppend.ts"
-import type { Append, Direction, ExpectedVersion, Filter } from "../../Recorder.ts"
-import type { StoredEvent } from "../../StoredEvent.ts"
-import * as StreamName from "../../StreamName.ts"
+import type { Check } from "../../../MultiStreamAppend.ts"
+import type { Append, Direction, ExpectedVersion, Filter } from "../../../Recorder.ts"
+import type { StoredEvent } from "../../../StoredEvent.ts"
+import * as StreamName from "../../../StreamName.ts"
 import { nextVersion } from "./reading.ts"
 
 /** Appends and checks that are one: all or nothing. */

@@ -1,11 +1,11 @@
 import { assert } from "@effect/vitest"
 import { Effect } from "effect"
-import type { RecorderError } from "../../EventSourcingError.ts"
-import { WrongExpectedVersion } from "../../EventSourcingError.ts"
-import { isLastPage } from "../../internal/backend/pageSize.ts"
-import type { ExpectedVersion, ReadAll, Recorder } from "../../Recorder.ts"
-import type { Notification, StoredEvent } from "../../StoredEvent.ts"
-import * as StreamName from "../../StreamName.ts"
+import type { RecorderError } from "../../../EventSourcingError.ts"
+import { WrongExpectedVersion } from "../../../EventSourcingError.ts"
+import { isLastPage } from "../../../internal/backend/pageSize.ts"
+import type { ExpectedVersion, ReadAll, Recorder } from "../../../Recorder.ts"
+import type { Notification, StoredEvent } from "../../../StoredEvent.ts"
+import * as StreamName from "../../../StreamName.ts"
 
 /** A checked stream name. */
 export const stream = (name: string): StreamName.StreamName => StreamName.StreamName.make(name)

@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
-import type { WrongExpectedVersion } from "../../EventSourcingError.ts"
-import type { ExpectedVersion } from "../../Recorder.ts"
-import type { Notification } from "../../StoredEvent.ts"
+import type { WrongExpectedVersion } from "../../../EventSourcingError.ts"
+import type { ExpectedVersion } from "../../../Recorder.ts"
+import type { Notification } from "../../../StoredEvent.ts"
 import type { Batch } from "./model.ts"
 import { ids, nextVersion } from "./reading.ts"
 

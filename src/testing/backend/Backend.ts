@@ -18,7 +18,7 @@ import type { Effect, Layer, Scope } from "effect"
  *   snapshotRecorderContract,
  *   streamCatalogContract,
  *   trackedAppendContract
- * } from "effect-eventsourcing/testing"
+ * } from "effect-eventsourcing/testing/backend"
  *
  * const memory: Backend<Services> = {
  *   name: "memory",

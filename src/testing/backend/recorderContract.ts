@@ -1,7 +1,7 @@
 /** The contract of {@link Recorder}. */
 import { describe } from "@effect/vitest"
 import { Context, Effect } from "effect"
-import { Recorder } from "../Recorder.ts"
+import { Recorder } from "../../Recorder.ts"
 import type { Backend } from "./Backend.ts"
 import { programTests } from "./internal/programTests.ts"
 import { appendingTests } from "./recorder/appending.ts"

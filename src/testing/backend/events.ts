@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto"
 import { Array as Arr } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import type { StoredEvent } from "../StoredEvent.ts"
+import type { StoredEvent } from "../../StoredEvent.ts"
 
 /** An event with an id of its own, as plain JSON; give what matters to the test. */
 export const storedEvent = (fields: Partial<StoredEvent> = {}): StoredEvent => ({

@@ -1,10 +1,10 @@
 import { assert } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect, Fiber, Stream } from "effect"
-import type { FollowError } from "../../EventSourcingError.ts"
-import type { Position } from "../../Position.ts"
-import type { Follow, FollowBatch, Recorder } from "../../Recorder.ts"
-import type { Notification } from "../../StoredEvent.ts"
+import type { FollowError } from "../../../EventSourcingError.ts"
+import type { Position } from "../../../Position.ts"
+import type { Follow, FollowBatch, Recorder } from "../../../Recorder.ts"
+import type { Notification } from "../../../StoredEvent.ts"
 
 /** What a follower has got so far. */
 export interface Progress {
