@@ -1,0 +1,29 @@
+/**
+ * A result differs from the expected one. The message says what was given, what was expected and what came out, with a
+ * difference line by line; every test runner shows it as it is.
+ *
+ * `expected` and `actual` are the values that were compared; `cause` is the unexpected failure, if there was one.
+ */
+export class ExpectationFailed extends Error {
+  readonly expected: unknown
+  readonly actual: unknown
+  /** The difference is in the message already: runners need not print another. */
+  readonly showDiff = false
+
+  constructor(
+    message: string,
+    details: { readonly expected?: unknown; readonly actual?: unknown; readonly cause?: unknown } = {}
+  ) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.expected = details.expected
+    this.actual = details.actual
+  }
+
+  // not properties of each error, which some runners would print below the message
+  get _tag(): "ExpectationFailed" {
+    return "ExpectationFailed"
+  }
+  override get name(): "ExpectationFailed" {
+    return "ExpectationFailed"
+  }
+}
