@@ -48,7 +48,7 @@ export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    include: ["test/**/*.test.ts"],
+    include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
     globalSetup: ["test/support/postgres-setup.ts", "test/support/kurrent-setup.ts"],
     pool: "forks",
     // much of a test is waiting for a disk or a server: a core that Vitest would leave free has work
