@@ -3,6 +3,7 @@ import { execFile } from "node:child_process"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { build } from "../browser/bundle.ts"
 
 const project = path.resolve(import.meta.dirname, "../..")
 const fixtures = path.join(import.meta.dirname, "fixtures")
@@ -56,4 +57,17 @@ describe("the test kit", () => {
       assert.match(output, /node-test\.ts:\d+/)
     })
   )
+
+  it("imports neither a test runner nor a module of Node", () => {
+    const { metafile } = build('export * from "effect-eventsourcing/testing"', fixtures, {
+      conditions: ["effect-eventsourcing-source"],
+      format: "esm",
+      external: ["effect", "@noble/hashes"]
+    })
+    const imported = Object.values(metafile.outputs).flatMap(({ imports }) => imports.map(({ path }) => path))
+    assert.deepStrictEqual(
+      imported.filter((module) => !/^(effect|@noble\/hashes)(\/|$)/.test(module)),
+      []
+    )
+  })
 })
