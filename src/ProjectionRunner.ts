@@ -71,6 +71,7 @@ import type { BlockedOn } from "./internal/projection/projectionProcessor.ts"
 import * as Projecting from "./internal/projection/projectionProcessor.ts"
 import { keyOf } from "./internal/projection/trackingKey.ts"
 import * as Upstream from "./internal/projection/upstream.ts"
+import { outsideTransactions } from "./internal/sql/outsideTransactions.ts"
 import * as Ownership from "./Ownership.ts"
 import type { Position } from "./Position.ts"
 import type * as Projection from "./Projection.ts"
@@ -611,7 +612,10 @@ const makePace = (start: Position | undefined, began: number) => {
   }
 }
 
-/** Starts a runner, which works until the scope closes or it has to stop: look at its `state`, or wait for `join`. */
+/**
+ * Starts a runner, which works until the scope closes or it has to stop: look at its `state`, or wait for `join`. If it is
+ * started inside a transaction of the program's, it is not part of that.
+ */
 export const make = <K extends View.Any, R>(
   projection: Projection.Followed<K, Projection.Delivery, R>,
   options: Options = {}
@@ -659,7 +663,8 @@ export const make = <K extends View.Any, R>(
       Effect.forkScoped({ startImmediately: true })
     )
     return { state, join: Fiber.join(fiber) }
-  }) as never
+    // a transaction of whoever starts it ends before it does
+  }).pipe(Effect.updateContext(outsideTransactions)) as never
 
 /** Runs a projection until it has to stop, which is how it fails: for those who supervise it themselves. */
 export const run = <K extends View.Any, R>(
