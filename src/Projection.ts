@@ -39,7 +39,7 @@
  * ```
  */
 import type { Duration } from "effect"
-import { Effect } from "effect"
+import { Effect, identity } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { SqlClient } from "effect/sql"
 import type * as Aggregate from "./Aggregate.ts"
@@ -49,6 +49,7 @@ import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
 import { milliseconds } from "./internal/backend/options.ts"
 import { build, effectOf, handlersOf } from "./internal/projection/defineProjection.ts"
+import { handling } from "./internal/projection/handling.ts"
 import { readable } from "./internal/projection/readable.ts"
 import { replay as again } from "./internal/projection/replay.ts"
 import { warnOfStale } from "./internal/projection/stale.ts"
@@ -197,6 +198,9 @@ interface Definition<As, K> {
 /** Inline is for views that are in the database of the log. */
 type InlineIn<K> = K extends { readonly _tag: "Memory" } ? false : boolean
 
+/** What is around each handler: of a view in memory nothing, since a batch has a value of its own. */
+const enclosing = (view: View.Any): typeof handling => (view._tag === "Sql" ? handling : identity)
+
 type OneOrMore = readonly [Aggregate.Any, ...ReadonlyArray<Aggregate.Any>]
 
 /**
@@ -227,7 +231,8 @@ export const make = <
   }
 ): Projection<K, I extends true ? "inline" : "followed", "exactly-once", ServicesOf<EffectOf<H>>> => {
   const handlers = handlersOf(name, definition.aggregates, definition.handlers)
-  const handle = (event: AnyRecorded, view: unknown) => effectOf(name, handlers.of(event)(event, view))
+  const enclose = enclosing(definition.view)
+  const handle = (event: AnyRecorded, view: unknown) => enclose(effectOf(name, handlers.of(event)(event, view)))
   return build(name, definition, definition.inline === true ? "inline" : "followed", "exactly-once", {
     handles: handlers.handles,
     handle: (events, view) =>
@@ -252,7 +257,8 @@ export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
 ): Projection<K, "followed", "exactly-once", R> =>
   build(name, definition, "followed", "exactly-once", {
     handles: () => true,
-    handle: (events, view) => effectOf(name, definition.handle(events as never, view as never))
+    handle: (events, view) =>
+      enclosing(definition.view)(effectOf(name, definition.handle(events as never, view as never)))
   }) as never
 
 /**

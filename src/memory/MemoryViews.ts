@@ -1,5 +1,5 @@
 /** Views as values in memory. */
-import { Clock, Effect, Layer, Semaphore } from "effect"
+import { Clock, Effect, Exit, Layer, Semaphore } from "effect"
 import {
   ProjectionModeChanged,
   ProjectionRemoved,
@@ -8,6 +8,7 @@ import {
   TrackingConflict
 } from "../EventSourcingError.ts"
 import { beginAgain, beginAt, continues } from "../internal/projection/beginAt.ts"
+import { refusal } from "../internal/projection/handling.ts"
 import { makeLocals } from "../internal/projection/localProgress.ts"
 import type { Position } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
@@ -69,14 +70,24 @@ const makeStore = () => {
   ): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
       let { state, letters } = entry
+      let isOver = false
+      /** What comes after the end would be lost; whoever does it can't fail, and so dies. */
+      const assertOpen = () => {
+        if (isOver) throw refusal()
+      }
       const view: MemoryView<unknown> = {
-        get: Effect.sync(() => state),
+        get: Effect.sync(() => {
+          assertOpen()
+          return state
+        }),
         set: (next) =>
           Effect.sync(() => {
+            assertOpen()
             state = next
           }),
         update: (f) =>
           Effect.sync(() => {
+            assertOpen()
             state = f(state)
           }),
         version: entry.key.version
@@ -95,11 +106,13 @@ const makeStore = () => {
             return discarded
           })
       }
-      return Effect.map(work(view, transaction), (answer) => {
+      return Effect.onExitPrimitive(work(view, transaction), (exit) => {
+        isOver = true
+        if (Exit.isFailure(exit)) return undefined
         entry.state = state
         entry.letters = letters
         done()
-        return answer
+        return undefined
       })
     })
 

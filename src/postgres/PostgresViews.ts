@@ -5,6 +5,7 @@ import { Config, Effect, Layer } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
+import { guardTransaction } from "../internal/projection/handling.ts"
 import type { InlineDatabase } from "../internal/projection/inline.ts"
 import { refusal } from "../internal/projection/inline.ts"
 import * as SqlViews from "../internal/sql/sqlViews.ts"
@@ -110,6 +111,7 @@ export const make = Effect.fnUntraced(function* (
     defaultPlace: (key) => Places.defaultPlace(schema, key),
     table: (place, name) => `${quote(place)}.${quote(checked(name))}`,
     index: (_place, name) => quote(checked(name)),
+    guard: guardTransaction(sql),
     boundWaits: run(`SET LOCAL lock_timeout = ${Math.ceil(lockTimeout)}`),
     lock: ({ projection }) =>
       run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(`${own}projection ${projection}`)}, 0))`),

@@ -49,6 +49,8 @@ export const make = Effect.fnUntraced(function* (
     defaultPlace: prefixOf,
     table: (place, name) => quote(place + name),
     index: (place, name) => quote(place + name),
+    // its transactions do so themselves
+    guard: Effect.void,
     boundWaits: Effect.void,
     lock: () => Effect.void,
     makePlace: Effect.fnUntraced(function* (key) {

@@ -5,6 +5,7 @@ import type { SqlConnection } from "effect/sql"
 import { SqlClient, SqlError, Statement } from "effect/sql"
 import type { RecorderError, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/errors/messageOf.ts"
+import { hasEnded, refusal } from "../internal/projection/handling.ts"
 import type { Queue } from "./queue.ts"
 
 /** The result code of a transaction that holds what is needed. */
@@ -59,6 +60,17 @@ const RUN = "run the user's SQL"
 const ENDED =
   "the transaction was ended by SQLite, which undoes all of it after some errors, or by a COMMIT or ROLLBACK among its statements"
 const OVER = "the transaction that this belongs to is over"
+
+/** What a fiber is told that a handler of a projection has started, and that has ended. */
+const refused = Effect.suspend(() => Effect.fail(toSqlError(refusal())))
+
+/** The transaction that it is in: none that does anything more. */
+const endedHandler: Transaction = {
+  isOver: () => false,
+  assertOpen: () => {
+    throw refusal()
+  }
+}
 
 /** The connection with the queue held, for a transaction. */
 interface Lease extends Transaction {
@@ -171,6 +183,7 @@ export const make = Effect.fnUntraced(function* (options: {
 
     const run = <A>(sql: string, f: (bigints: boolean) => A): Effect.Effect<A, SqlError.SqlError> =>
       Effect.withFiber((fiber) => {
+        if (lease !== undefined && hasEnded(fiber.context)) return refused
         const bigints = Context.get(fiber.context, SqlClient.SafeIntegers)
         const transaction = current()
         const statement = Effect.mapError(
@@ -205,6 +218,7 @@ export const make = Effect.fnUntraced(function* (options: {
       executeStream: (sql, params, transform) =>
         Stream.unwrap(
           Effect.gen(function* () {
+            if (lease !== undefined && hasEnded(yield* Effect.context())) yield* refused
             const transaction = current()
             if (transaction !== lease) yield* acquirer
             const rows = yield* rowsOf(sql, params)
@@ -260,7 +274,8 @@ export const make = Effect.fnUntraced(function* (options: {
   const { transactionService } = sql
   const transactionOf: Client["transactionOf"] = (context) => {
     const level = Context.getOrUndefined(context, transactionService)
-    return level === undefined ? undefined : leases.get(level[0])
+    if (level === undefined) return undefined
+    return hasEnded(context) ? endedHandler : leases.get(level[0])
   }
 
   /** Begins or ends something on a lease that is not over. */
@@ -312,6 +327,7 @@ export const make = Effect.fnUntraced(function* (options: {
     Effect.contextWith((context: Context.Context<R>) => {
       const transaction = transactionOf(context)
       if (transaction === undefined) return transact(self)
+      if (transaction === endedHandler) return refused
       if (transaction.isOver()) {
         const outside = (inside: Context.Context<R>) => Context.omit(transactionService)(inside) as Context.Context<R>
         return Effect.updateContext(transact(self), outside)

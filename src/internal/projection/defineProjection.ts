@@ -8,6 +8,7 @@ import type * as View from "../../View.ts"
 import type { Mode } from "../../ViewStore.ts"
 import { messageOf } from "../errors/messageOf.ts"
 import { passesByItself } from "../errors/transient.ts"
+import { handling } from "./handling.ts"
 
 interface Definition {
   readonly version?: number
@@ -90,7 +91,7 @@ export const build = (
   const setup =
     view._tag === "Memory"
       ? (memoryView: unknown) => (memoryView as View.MemoryView<unknown>).set(view.initial())
-      : (sqlView: unknown) => effectOf(name, view.setup(sqlView as View.SqlView))
+      : (sqlView: unknown) => handling(effectOf(name, view.setup(sqlView as View.SqlView)))
   return {
     ...{ name, version, aggregates, view, mode, delivery, from },
     compiled: {

@@ -52,6 +52,8 @@ export interface Dialect {
   readonly forUpdate: string
   /** The time by which leases expire, in milliseconds since the epoch. */
   readonly now: Effect.Effect<bigint, SqlError.SqlError>
+  /** Has the transaction of the calling fiber, if it is in one, refuse fibers whose handler has ended; see `handling.ts`. */
+  readonly guard: Effect.Effect<void>
   /** The first statement of a transaction: no lock is waited for without end. */
   readonly boundWaits: Effect.Effect<void, SqlError.SqlError>
   /** Who holds a version's row for now, in words, where the database can tell. */
@@ -294,7 +296,7 @@ RETURNING holder`
 
   /** The user's part of a transaction, with the client of the view's database. */
   const work = <A, E, R>(self: Effect.Effect<A, E, R>) =>
-    self.pipe(
+    Effect.andThen(dialect.guard, self).pipe(
       Effect.mapError((error) => new WorkFailed(error)),
       Effect.provideService(SqlClient.SqlClient, sql),
       // how this transaction was begun is nothing to those that the work begins elsewhere
@@ -481,7 +483,9 @@ RETURNING holder`
       Effect.asVoid(select("note what a view has seen", NOTE, [...parameters(key), encodeSeen(seen), seen.position])),
 
     read: (key, f) => {
-      const reading = (place: string) => Effect.provideService(f(viewIn(place, key)), SqlClient.SqlClient, sql)
+      const reading = (place: string) =>
+        // inline handlers are in the transaction of their append
+        Effect.andThen(dialect.guard, Effect.provideService(f(viewIn(place, key)), SqlClient.SqlClient, sql))
       return Effect.suspend(() => {
         const place = places.get(nameOf(key))
         if (place !== undefined) return reading(place)
