@@ -245,6 +245,26 @@ export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>()("Pr
   }
 }
 
+/**
+ * There is no view of a projection in this place: no runner has made it yet, or it was removed. Of a runner in this process
+ * `stopped` says why it has stopped, if it has.
+ */
+export class ViewNotFound extends Schema.TaggedError<ViewNotFound>()("ViewNotFound", {
+  projection: Schema.String,
+  version: Version,
+  mode: Schema.Literals(["followed", "inline"]),
+  stopped: Schema.UndefinedOr(Schema.String)
+}) {
+  override get message(): string {
+    const maker =
+      this.mode === "inline"
+        ? "the layer of its log makes it, with the projection as the option inline, in this database"
+        : "its runner makes it (ProjectionRunner), which was never started here"
+    const stopped = this.stopped === undefined ? maker : `its runner in this process has stopped: ${this.stopped}`
+    return `there is no view of projection "${this.projection}" here: ${stopped}`
+  }
+}
+
 /** A handler failed on an event, or the event could not be decoded, as often as it was tried. The view is as before it. */
 export class ProjectionFailed extends Schema.TaggedError<ProjectionFailed>()("ProjectionFailed", {
   projection: Schema.String,

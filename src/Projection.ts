@@ -44,16 +44,17 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { SqlClient } from "effect/sql"
 import type * as Aggregate from "./Aggregate.ts"
 import type { ProjectionBehind, ProjectionHasDependents, RecorderError } from "./EventSourcingError.ts"
-import { RecorderFailure } from "./EventSourcingError.ts"
+import { RecorderFailure, ViewNotFound } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
 import { milliseconds } from "./internal/backend/options.ts"
-import { build, effectOf, handlersOf } from "./internal/projection/defineProjection.ts"
+import { build, definedOtherwise, effectOf, handlersOf } from "./internal/projection/defineProjection.ts"
 import { handling } from "./internal/projection/handling.ts"
 import { readable } from "./internal/projection/readable.ts"
 import { replay as again } from "./internal/projection/replay.ts"
 import { warnOfStale } from "./internal/projection/stale.ts"
 import { keyOf } from "./internal/projection/trackingKey.ts"
+import { untilOpened } from "./internal/projection/untilOpened.ts"
 import { untilReached } from "./internal/projection/untilReached.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
@@ -301,29 +302,32 @@ export const storeOf = <K extends View.Any>(
  * a higher one is the current one. Until it is level it is the current one's, whose tables may look otherwise (`view.version`
  * tells).
  *
+ * Until there is a view it fails with `ViewNotFound`; if a runner in this process is about to make the first one, it waits for
+ * that, 5 seconds at most. It is refused if the name is that of another definition in this process.
+ *
  * Inline only the current version is kept up, and so it is read. A version that no runner keeps up is read as it was left; {@link progress} says how far it had come, and a warning is logged.
  */
 export const read = <K extends View.Any, A, E, R>(
   projection: Projection<K, Mode, "exactly-once", unknown>,
   read: (view: View.ReaderOf<K>) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E | RecorderError, ViewStores.Of<K> | Exclude<R, ViewStores.ProvidedOf<K>>> =>
+): Effect.Effect<A, E | ViewNotFound | RecorderError, ViewStores.Of<K> | Exclude<R, ViewStores.ProvidedOf<K>>> =>
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
-    const key = keyOf(projection)
-    const versions = yield* store.versions(key)
-    const found = readable(projection, versions)
-    if (found === undefined) {
-      return yield* new RecorderFailure({
-        operation: `read projection "${projection.name}"`,
-        reason:
-          projection.mode === "inline"
-            ? "there is no view of it here: the layer of its log has it as the option inline, in this database"
-            : "it has no view yet: its runner was never started here"
-      })
-    }
+    yield* refuseCopy(store, projection, "read")
+    const { found, versions } = yield* untilOpened(store, projection)
     yield* warnOfStale(store.local(projection.name), projection.name, found, versions)
-    return yield* store.read({ ...key, version: found.version }, read as never)
+    return yield* store.read({ ...keyOf(projection), version: found.version }, read as never)
   }) as never
+
+/** What there is of a name is the view of one definition: another one would be answered from that. */
+const refuseCopy = (
+  store: ViewStore<unknown, never>,
+  { compiled, name, version }: Any,
+  operation: string
+): Effect.Effect<void, RecorderFailure> =>
+  store.local(name).isDefinedOtherwise(version, compiled.source())
+    ? Effect.fail(definedOtherwise(`${operation} projection "${name}"`, version))
+    : Effect.void
 
 /**
  * The version that {@link read} reads, and how far it has come; `undefined` if there is no view yet. A `position` that stays
@@ -360,7 +364,9 @@ export const wait = <K extends View.Any>(
       options.timeout ?? "5 seconds",
       { least: 0, endless: true }
     )
-    yield* untilReached(yield* storeOf(projection), projection, position, timeout)
+    const store = yield* storeOf(projection)
+    yield* refuseCopy(store, projection, "wait for")
+    yield* untilReached(store, projection, position, timeout)
   })
 
 /**
@@ -368,13 +374,27 @@ export const wait = <K extends View.Any>(
  * runner, also one that is running now, goes on from the start. Readers see it grow; for a view that is whole at any moment
  * raise the version instead.
  *
+ * Fails with `ViewNotFound` if there is no view of this version.
+ *
  * If something that is not the projection's depends on its tables, such as a view of somebody else's, it fails with
  * `ProjectionHasDependents`, which names it, and nothing is changed.
  */
 export const reset = <K extends View.Any, R>(
   projection: Followed<K, Delivery, R>
-): Effect.Effect<void, ProjectionHasDependents | RecorderError, ViewStores.Of<K> | HandlerServices<K, never>> =>
-  Effect.flatMap(storeOf(projection), (store) => store.reset(keyOf(projection), projection.compiled.setup)) as never
+): Effect.Effect<
+  void,
+  ViewNotFound | ProjectionHasDependents | RecorderError,
+  ViewStores.Of<K> | HandlerServices<K, never>
+> =>
+  Effect.gen(function* () {
+    const store = yield* storeOf(projection)
+    const { compiled, mode, name, version } = projection
+    if (store.local(name).runsOtherwise(version, compiled.source())) {
+      return yield* definedOtherwise(`reset projection "${name}"`, version)
+    }
+    if (yield* store.reset(keyOf(projection), compiled.setup as never)) return
+    return yield* new ViewNotFound({ projection: name, version, mode, stopped: store.local(name).stopped.get(version) })
+  }) as never
 
 /** What can't be removed with a view, besides what any use of its place can fail with. */
 export type RemoveError = ProjectionHasDependents | RecorderError
@@ -461,5 +481,10 @@ export const replay = <K extends View.Any, R>(
   options: { readonly stream?: string } = {}
 ): Effect.Effect<Replayed, RecorderError, ViewStores.Of<K> | HandlerServices<K, R> | Recorder | EventStore> =>
   Effect.gen(function* () {
-    return yield* again(yield* storeOf(projection), yield* Recorder, yield* EventStore, projection, options.stream)
+    const store = yield* storeOf(projection)
+    const { compiled, name, version } = projection
+    if (store.local(name).runsOtherwise(version, compiled.source())) {
+      return yield* definedOtherwise(`replay what projection "${name}" has set aside`, version)
+    }
+    return yield* again(store, yield* Recorder, yield* EventStore, projection, options.stream)
   }) as never

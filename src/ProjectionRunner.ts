@@ -65,6 +65,7 @@ import { checkCount, milliseconds } from "./internal/backend/options.ts"
 import { messageOf } from "./internal/errors/messageOf.ts"
 import { reconnect } from "./internal/following/follow.ts"
 import * as Metrics from "./internal/observability/metrics.ts"
+import { definedOtherwise } from "./internal/projection/defineProjection.ts"
 import type { End } from "./internal/projection/openView.ts"
 import { openView } from "./internal/projection/openView.ts"
 import type { BlockedOn } from "./internal/projection/projectionProcessor.ts"
@@ -293,6 +294,8 @@ const runWith = Effect.fnUntraced(function* (
     let assumed: ViewStores.Seen | undefined
     while (true) {
       const progress = yield* openView(store, projection, "followed", recorder, { existing, beside: keep, end })
+      // whoever waits for the view to be there
+      if (!existing) local.growth.notify()
       existing = true
       // one that is reset begins at the end that there is then
       end = undefined
@@ -590,13 +593,6 @@ const toRunnerError = (name: string, error: unknown): RunnerError =>
     ? (error as RunnerError)
     : new RecorderFailure({ operation: `run projection "${name}"`, reason: messageOf(error), cause: error })
 
-/** Two of one name would keep one view up in turns, each with what its own handlers make of the events. */
-const definedTwice = ({ name, version }: Projection.Any): RecorderFailure =>
-  new RecorderFailure({
-    operation: `run projection "${name}"`,
-    reason: `another runner in this process has a version ${version} of that name that is defined otherwise: give one of them another name, or a higher version if it is to take the other's place`
-  })
-
 /** How fast a projection catches up, and how long it is going to take. */
 const makePace = (start: Position | undefined, began: number) => {
   let events = 0
@@ -639,7 +635,9 @@ export const make = <K extends View.Any, R>(
     const local = store.local(name)
     const removed = local.addRunner(version, projection.compiled.source())
     const working = runWith(projection as Projection.Any, options, attributes, set, end)
-    const fiber = yield* (removed === undefined ? Effect.fail(definedTwice(projection)) : working).pipe(
+    const fiber = yield* (
+      removed === undefined ? Effect.fail(definedOtherwise(`run projection "${name}"`, version)) : working
+    ).pipe(
       Effect.catchDefect((defect) => Effect.fail(toRunnerError(name, defect))),
       Effect.onExit((exit) => {
         if (Exit.isSuccess(exit)) return Effect.void

@@ -168,11 +168,14 @@ export interface ViewStore<out View, out Provided> {
    * With `keep` lower versions can go on beside it, those that runners keep up. Default false: they move no more.
    */
   readonly promote: (key: Tracking.Key, options?: { readonly keep?: boolean }) => Effect.Effect<boolean, RecorderError>
-  /** Empties a version: its tables are made anew, its tracking begins at the start, nothing is set aside. */
+  /**
+   * Empties a version: its tables are made anew, its tracking begins at the start, nothing is set aside. Returns whether
+   * there is one.
+   */
   readonly reset: <E, R>(
     key: Tracking.Key,
     setup: (view: View) => Effect.Effect<unknown, E, R>
-  ) => Effect.Effect<void, E | ProjectionHasDependents | RecorderError, Exclude<R, Provided>>
+  ) => Effect.Effect<boolean, E | ProjectionHasDependents | RecorderError, Exclude<R, Provided>>
   /**
    * Removes a version that is not the current one, with its tables, or without `version` all versions, in one transaction;
    * returns whether there was one. With `current` it removes the current one, too, and the highest that is ready and left takes

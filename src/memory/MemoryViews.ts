@@ -254,15 +254,16 @@ const makeStore = () => {
       exclusively(
         Effect.suspend(() => {
           const entry = entries.get(nameOf(key))
-          if (entry === undefined) return Effect.void
-          return Effect.asVoid(
+          if (entry === undefined) return Effect.succeed(false)
+          return Effect.as(
             withDraft(entry, setup, () => {
               entry.position = undefined
               entry.seen = undefined
               entry.logId = undefined
               entry.letters = []
               local(key.projection).forget(key.version)
-            })
+            }),
+            true
           )
         })
       ) as never,

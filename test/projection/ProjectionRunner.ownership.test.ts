@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Exit, Layer, Logger, Scope as Scopes } from "effect"
 import { TestClock } from "effect/testing"
-import type { Ownership } from "effect-eventsourcing"
+import type { Ownership, View } from "effect-eventsourcing"
 import { EventSourcingError, Projection, ProjectionRunner } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { Dog } from "../support/dog.ts"
@@ -176,17 +176,28 @@ it.live.each(["memory", "SQLite", "PostgreSQL"] as const)(
         // copied, and its name was left as it is
         const ignored = { Registered: Projection.ignore, TrickAdded: Projection.ignore, Rested: Projection.ignore }
         const definition = { aggregates: [Dog], handlers: { Dog: ignored } } as const
-        const copied =
-          of === "memory"
-            ? yield* ProjectionRunner.make(
-                Projection.make("journal", { ...definition, view: Projection.memory(() => 0) })
-              )
-            : yield* ProjectionRunner.make(
-                Projection.make("journal", { ...definition, view: Projection.sql(() => Effect.void) })
-              )
-        const error = yield* Effect.flip(copied.join)
-        assert.include(error, { _tag: "RecorderFailure" })
-        assert.include(error.message, "defined otherwise")
+        const refused = (copy: Projection.Followed<View.Sql<never> | View.Memory<number>, "exactly-once", never>) =>
+          Effect.gen(function* () {
+            const position = yield* count("a")
+            const running = Effect.flatMap(ProjectionRunner.make(copy), ({ join }) => join)
+            const waiting = Projection.wait(copy, position, { timeout: 0 })
+            const reading = Projection.read(copy, () => Effect.void)
+            const uses = [
+              Effect.flip(running),
+              Effect.flip(waiting),
+              Effect.flip(reading),
+              Effect.flip(Projection.reset(copy)),
+              Effect.flip(Projection.replay(copy))
+            ]
+            for (const use of uses) {
+              const error = yield* use
+              assert.include(error, { _tag: "RecorderFailure" })
+              assert.include(error.message, "defined otherwise")
+            }
+          })
+        yield* of === "memory"
+          ? refused(Projection.make("journal", { ...definition, view: Projection.memory(() => 0) }))
+          : refused(Projection.make("journal", { ...definition, view: Projection.sql(() => Effect.void) }))
         // it is nothing to those who wait for the one that works
         yield* untilProcessed(one, yield* count("a"))
 

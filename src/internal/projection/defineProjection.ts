@@ -65,6 +65,13 @@ const sourceOf = (definition: Definition): string =>
     return typeof value === "function" || typeof value === "bigint" ? String(value) : value
   })
 
+/** Two of one name would keep one view up in turns, or answer from what the other's handlers made of the events. */
+export const definedOtherwise = (operation: string, version: number): RecorderFailure =>
+  new RecorderFailure({
+    operation,
+    reason: `this process has a version ${version} of that name that is defined otherwise: give one of them another name, or a higher version if it is to take the other's place`
+  })
+
 /** Checks a definition, and throws where it can't be. */
 export const build = (
   name: string,
@@ -92,11 +99,15 @@ export const build = (
     view._tag === "Memory"
       ? (memoryView: unknown) => (memoryView as View.MemoryView<unknown>).set(view.initial())
       : (sqlView: unknown) => handling(effectOf(name, view.setup(sqlView as View.SqlView)))
+  let source: string | undefined
   return {
     ...{ name, version, aggregates, view, mode, delivery, from },
     compiled: {
       ...compiled,
-      source: () => sourceOf(definition),
+      source: () => {
+        source ??= sourceOf(definition)
+        return source
+      },
       // what is thrown is a failure as any other
       handle: (events, memoryOrSql) => Effect.suspend(() => compiled.handle(events, memoryOrSql)),
       setup: (memoryOrSql) =>

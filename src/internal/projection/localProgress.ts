@@ -24,6 +24,15 @@ export interface Local {
    * otherwise.
    */
   readonly addRunner: (version: number, source: string) => (() => void) | undefined
+  /** Whether a runner of any version works, stands by or begins here. */
+  readonly hasRunner: () => boolean
+  /** Whether a runner of a version is here that is defined otherwise. */
+  readonly runsOtherwise: (version: number, source: string) => boolean
+  /**
+   * Whether a version is defined otherwise than its runners here are; without one, than it was when it was last run or first
+   * read here.
+   */
+  readonly isDefinedOtherwise: (version: number, source: string) => boolean
   /** Versions that are read here and are not as far as another. */
   readonly stale: Map<number, Stale>
 }
@@ -38,6 +47,8 @@ export const makeLocals = (): ((projection: string) => Local) => {
     const stopped = new Map<number, string>()
     const blocked = new Map<number, string>()
     const runners = new Map<number, { readonly source: string; count: number }>()
+    /** How versions are defined, as far as is known. */
+    const sources = new Map<number, string>()
     const growth = makeGrowth()
     const upheaval = makeGrowth()
     const made: Local = {
@@ -53,6 +64,7 @@ export const makeLocals = (): ((projection: string) => Local) => {
       forget: (version) => {
         positions.delete(version)
         blocked.delete(version)
+        sources.delete(version)
         growth.notify()
         upheaval.notify()
       },
@@ -66,10 +78,20 @@ export const makeLocals = (): ((projection: string) => Local) => {
         const running = runners.get(version) ?? { source, count: 0 }
         if (running.source !== source) return undefined
         runners.set(version, running)
+        sources.set(version, source)
         running.count++
         return () => {
           if (--running.count === 0) runners.delete(version)
+          // whoever waits for it to open its view
+          growth.notify()
         }
+      },
+      runsOtherwise: (version, source) => (runners.get(version)?.source ?? source) !== source,
+      hasRunner: () => runners.size > 0,
+      isDefinedOtherwise: (version, source) => {
+        const known = runners.get(version)?.source ?? sources.get(version)
+        if (known === undefined) sources.set(version, source)
+        return known !== undefined && known !== source
       },
       stale: new Map()
     }

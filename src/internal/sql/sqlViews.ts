@@ -526,12 +526,13 @@ RETURNING holder`
           "reset a view",
           Effect.gen(function* () {
             const [row] = yield* rows(LOCK, parameters(key))
-            if (row === undefined) return
+            if (row === undefined) return false
             const place = noted(key, row[0])
             yield* dialect.removePlace(key, place, { keep: true })
             yield* work(setup(viewIn(place, key)))
             yield* rows(EMPTY, parameters(key))
             yield* rows(remove("projection_dead_letters"), parameters(key))
+            return true
           })
         ),
         () => Effect.sync(() => local(key.projection).forget(key.version))

@@ -1,0 +1,41 @@
+import { Clock, Effect } from "effect"
+import type { RecorderError } from "../../EventSourcingError.ts"
+import { ViewNotFound } from "../../EventSourcingError.ts"
+import type * as Projection from "../../Projection.ts"
+import type { Progress, ViewStore } from "../../ViewStore.ts"
+import { readable } from "./readable.ts"
+import { keyOf } from "./trackingKey.ts"
+
+/** How long a reader waits for a runner of this process that has not opened its view yet, in milliseconds. */
+const OPENING = 5000
+
+/** How often it looks for what a runner of another process has made, in milliseconds. */
+const POLL = 50
+
+/** The version that is read, and all of them; waits for it while a runner in this process is about to make the first. */
+export const untilOpened = Effect.fnUntraced(function* (
+  store: ViewStore<unknown, never>,
+  projection: Projection.Any
+): Effect.fn.Return<
+  { readonly found: Progress; readonly versions: ReadonlyArray<Progress> },
+  ViewNotFound | RecorderError
+> {
+  const { mode, name, version } = projection
+  const key = keyOf(projection)
+  const local = store.local(name)
+  let began: number | undefined
+  while (true) {
+    const seen = local.growth.current()
+    const isBegun = local.hasRunner()
+    const versions = yield* store.versions(key)
+    const found = readable(projection, versions)
+    if (found !== undefined) return { found, versions }
+    const now = yield* Clock.currentTimeMillis
+    began ??= now
+    const left = began + OPENING - now
+    if (!isBegun || left <= 0) {
+      return yield* new ViewNotFound({ projection: name, version, mode, stopped: local.stopped.get(version) })
+    }
+    yield* Effect.raceFirst(Effect.ignore(local.growth.after(seen)), Effect.sleep(Math.min(POLL, left)))
+  }
+})
