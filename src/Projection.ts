@@ -366,7 +366,12 @@ export const wait = <K extends View.Any>(
     )
     const store = yield* storeOf(projection)
     yield* refuseCopy(store, projection, "wait for")
-    yield* untilReached(store, projection, position, timeout)
+    // what the view ignores would be noted later, with other events, if nobody waited for it
+    yield* Effect.acquireUseRelease(
+      Effect.sync(() => store.local(projection.name).expect(position)),
+      () => untilReached(store, projection, position, timeout),
+      (leave) => Effect.sync(leave)
+    )
   })
 
 /**

@@ -414,6 +414,8 @@ const runWith = Effect.fnUntraced(function* (
     }
 
     let idle = false
+    /** Whether somebody here waits for a position that is passed, and not noted. */
+    const isAwaited = () => local.isAwaited(processor.position(), processor.end())
     const following = subscription
       .follow({ aggregates: projection.aggregates }, { from: progress.position ?? "start", onState })
       .pipe(
@@ -430,7 +432,7 @@ const runWith = Effect.fnUntraced(function* (
               yield* promote
             }
             // an attempt has succeeded when the view could be written to
-            if (failure !== undefined) yield* processor.catchUp
+            if (failure !== undefined || isAwaited()) yield* processor.catchUp
             idle = true
             yield* report(batch)
           })
@@ -442,6 +444,12 @@ const runWith = Effect.fnUntraced(function* (
       if (!idle) return
       idle = false
       yield* processor.catchUp
+    }).pipe(Effect.forever)
+    // whoever begins to wait for it is not held up by that
+    const answering = Effect.gen(function* () {
+      const before = local.demand.current()
+      if (isAwaited()) yield* processor.catchUp
+      yield* Effect.ignore(local.demand.after(before))
     }).pipe(Effect.forever)
     // a fiber of its own: what is slow may be all that the others wait for
     const timing = Effect.gen(function* () {
@@ -471,7 +479,7 @@ const runWith = Effect.fnUntraced(function* (
     return yield* Effect.raceFirst(
       Effect.andThen(following, Effect.die(new Error("a subscription ended without an error"))),
       Effect.raceFirst(
-        Effect.raceFirst(trailing, checking),
+        Effect.raceFirst(Effect.raceFirst(trailing, answering), checking),
         slowAfter === Number.POSITIVE_INFINITY ? Effect.never : timing
       )
     )

@@ -325,7 +325,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
   test("a projection without a view says so to its readers", ({ journal }) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(readJournal(journal()))
-      assert.include(error, { _tag: "RecorderFailure" })
+      assert.include(error, { _tag: "ViewNotFound" })
       assert.include((error as Error).message, "never started")
     }))
 })

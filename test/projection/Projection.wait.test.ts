@@ -2,7 +2,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Fiber, Layer } from "effect"
-import { TestClock } from "effect/testing"
 import { Position, Projection, ProjectionRunner, Recorder } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { untilProcessed } from "../support/untilProcessed.ts"
@@ -151,15 +150,35 @@ describe("waiting in the process of the runner", () => {
       )
     )
 
-    it.effect(`of others, whom the view in ${name} has no transaction for, it is told within 100 ms`, () =>
+    for (const who of ["before", "after"] as const) {
+      it.effect(`of what the view in ${name} ignores it is told at once, if it has waited since ${who} it came`, () =>
+        test(kinds[name])(
+          Effect.gen(function* () {
+            const projection = kinds[name].journal()
+            const runner = yield* ProjectionRunner.make(projection)
+            yield* untilState(runner, "Live")
+            // what nobody waits for is noted with what comes later
+            yield* ignored
+            const position = Position.Position.make(2n)
+            const wait = Projection.wait(projection, position)
+            const first = who === "before" ? yield* Effect.forkChild(wait, { startImmediately: true }) : undefined
+            yield* ignored
+            if (first === undefined) yield* wait
+            else yield* Fiber.join(first)
+            assert.strictEqual((yield* Projection.versions(projection))[0]?.position, position)
+          })
+        )
+      )
+    }
+
+    it.effect(`it does not wait for the clock until the runner of a view in ${name} has begun`, () =>
       test(kinds[name])(
         Effect.gen(function* () {
           const projection = kinds[name].journal()
-          const runner = yield* ProjectionRunner.make(projection)
-          yield* untilState(runner, "Live")
-          const last = yield* ignored
-          const waiting = yield* Effect.forkChild(Projection.wait(projection, last), { startImmediately: true })
-          yield* Effect.repeat(TestClock.adjust("10 millis"), { times: 20 })
+          yield* ignored
+          const wait = Projection.wait(projection, yield* count("a"))
+          const waiting = yield* Effect.forkChild(wait, { startImmediately: true })
+          yield* ProjectionRunner.make(projection)
           yield* Fiber.join(waiting)
         })
       )

@@ -13,6 +13,12 @@ export interface Local {
   readonly position: (version: number) => Position | undefined
   readonly reached: (version: number, position: Position) => void
   readonly forget: (version: number) => void
+  /** Grows when somebody in this process begins to wait for a position. */
+  readonly demand: Growth
+  /** Says that a position is waited for; returns what says that it is no longer. */
+  readonly expect: (position: Position) => () => void
+  /** Whether a position is waited for that is after one and up to another. */
+  readonly isAwaited: (after: Position | undefined, upTo: Position | undefined) => boolean
   /** Another version is the current one. */
   readonly switched: () => void
   /** Why the runner of a version in this process has stopped; until another does something. */
@@ -51,6 +57,8 @@ export const makeLocals = (): ((projection: string) => Local) => {
     const sources = new Map<number, string>()
     const growth = makeGrowth()
     const upheaval = makeGrowth()
+    const demand = makeGrowth()
+    const awaited = new Set<{ readonly position: Position }>()
     const made: Local = {
       growth,
       upheaval,
@@ -67,6 +75,21 @@ export const makeLocals = (): ((projection: string) => Local) => {
         sources.delete(version)
         growth.notify()
         upheaval.notify()
+      },
+      demand,
+      expect: (position) => {
+        const one = { position }
+        awaited.add(one)
+        demand.notify()
+        return () => {
+          awaited.delete(one)
+        }
+      },
+      isAwaited: (after, upTo) => {
+        if (upTo === undefined) return false
+        for (const { position } of awaited)
+          if (position <= upTo && (after === undefined || position > after)) return true
+        return false
       },
       switched: () => {
         growth.notify()

@@ -88,6 +88,8 @@ export type ProcessError = FromNewerProgram | ProjectionFailed | ProjectionSuper
 /** The projection's hold on its tracking. */
 export interface Processor {
   readonly position: () => Position | undefined
+  /** Up to where events were processed, or were none of the projection's: the tracking may not have moved there yet. */
+  readonly end: () => Position | undefined
   /** What was seen of the log, also past the position; `undefined` before the first batch. */
   readonly seen: () => Seen | undefined
   /** What the handlers have, if anything. */
@@ -350,6 +352,7 @@ export const make = Effect.fnUntraced(function* (
 
   return {
     position: () => position,
+    end: () => seen,
     seen: () => noted,
     inHand: () => inHand,
     process: (batch) => semaphore.withPermit(process(batch)),

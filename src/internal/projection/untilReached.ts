@@ -48,7 +48,7 @@ export const untilReached = Effect.fnUntraced(function* (
     const now = yield* Clock.currentTimeMillis
     const known = current === undefined ? undefined : local.position(current.version)
     // asked where it is time to, and where it will be so; the version that is read may be another one by then
-    if (now - looked >= POLL || (known !== undefined && known >= position)) {
+    if (current === undefined || now - looked >= POLL || (known !== undefined && known >= position)) {
       // a database that does not answer, or a queue that stands still, is waited for no longer than the rest
       const rest = timeout === 0 ? OTHERS : timeout - (now - began)
       const found = yield* within(store.versions(key), rest)
