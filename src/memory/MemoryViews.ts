@@ -335,7 +335,9 @@ const makeStore = () => {
       ),
 
     lease: (key, holder, milliseconds) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
+      // not the time of day, which can be set
+      Effect.map(Clock.monotonicTimeNanos, (nanos) => {
+        const now = Number(nanos / 1_000_000n)
         const name = nameOf(key)
         const there = leases.get(name)
         if (there !== undefined && there.holder !== holder && there.until > now) return false

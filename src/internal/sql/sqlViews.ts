@@ -1,5 +1,5 @@
 /** Views that are tables of a SQL database, with their tracking, their leases and what is set aside. */
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { ProjectionHasDependents, RecorderError } from "../../EventSourcingError.ts"
 import {
@@ -101,6 +101,8 @@ export const tables = (own: string): ReadonlyArray<string> => [
   slice      integer NOT NULL,
   holder     text    NOT NULL,
   expires_at bigint  NOT NULL,
+  length     bigint,
+  length_of  text,
   PRIMARY KEY (projection, version, upstream, slice)
 )`
 ]
@@ -112,8 +114,14 @@ export const added: ReadonlyArray<{ readonly table: string; readonly column: str
   // the name of the version's place; NULL: the default one
   { table: "projection_tracking", column: "place", type: "text" },
   // 1: it has been level, and is read by those who are defined with it
-  { table: "projection_tracking", column: "ready", type: "integer NOT NULL DEFAULT 0" }
+  { table: "projection_tracking", column: "ready", type: "integer NOT NULL DEFAULT 0" },
+  // how long a lease is taken for, in milliseconds, and by whom: a holder of an earlier version leaves the last one's
+  { table: "projection_leases", column: "length", type: "bigint" },
+  { table: "projection_leases", column: "length_of", type: "text" }
 ]
+
+/** The time that has passed, in milliseconds: not the time of day, which can be set. */
+const passed = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1_000_000n))
 
 const isAborted = (error: unknown): boolean =>
   SqlError.isSqlError(error) && error.message.includes("COMMIT rolled back an aborted transaction")
@@ -137,6 +145,16 @@ const OWN_TABLES = ["projection_dead_letters", "projection_leases", "projection_
 const BY_POSITION = "ORDER BY projection_dead_letters.position"
 
 type Row = ReadonlyArray<unknown>
+
+/** A lease that somebody else has, as it was when it was looked at. */
+interface Watched {
+  readonly holder: string
+  readonly expiresAt: string
+  /** How long it was taken for, in milliseconds. */
+  readonly length: number
+  /** Since when it is like this, by the time that passes here, in milliseconds. */
+  readonly since: number
+}
 
 /** A version of a projection, and the name of its place. */
 interface Placed {
@@ -260,17 +278,41 @@ VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
   WHERE ${keyed} AND earlier.position < ${p(5)} AND earlier.stream = projection_dead_letters.stream
 ) RETURNING stream`
   const TRIED = `UPDATE ${own}projection_dead_letters SET attempts = attempts + 1, cause = ${p(6)} WHERE ${keyed} AND position = ${p(5)}`
-  const LEASE = `INSERT INTO ${own}projection_leases (projection, version, upstream, slice, holder, expires_at)
-VALUES (${[1, 2, 3, 4, 5, 6].map(p).join(", ")})
-ON CONFLICT (projection, version, upstream, slice) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
-WHERE projection_leases.holder = excluded.holder OR projection_leases.expires_at <= ${p(7)}
+  const LEASE = `INSERT INTO ${own}projection_leases
+  (projection, version, upstream, slice, holder, expires_at, length, length_of)
+VALUES (${[1, 2, 3, 4, 5, 6, 7, 5].map(p).join(", ")})
+ON CONFLICT (projection, version, upstream, slice) DO UPDATE SET
+  holder = excluded.holder, expires_at = excluded.expires_at, length = excluded.length, length_of = excluded.length_of
+WHERE projection_leases.holder = excluded.holder OR projection_leases.expires_at <= ${p(8)}
+  OR (projection_leases.holder = ${p(9)} AND projection_leases.expires_at = ${p(10)})
 RETURNING holder`
+  const LEASED = `SELECT holder, CAST(expires_at AS text), CAST(length AS text), length_of
+FROM ${own}projection_leases WHERE ${keyed}`
   const RELEASE = `DELETE FROM ${own}projection_leases WHERE ${keyed} AND holder = ${p(5)}`
   const DISCARD_STREAM = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} RETURNING stream`
   const DISCARD_EVENT = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND event_id = ${p(5)} RETURNING stream`
   const removeAll = (table: string) =>
     `DELETE FROM ${own}${table} WHERE projection = ${p(1)} AND upstream = ${p(2)} AND slice = ${p(3)}`
   const remove = (table: string) => `DELETE FROM ${own}${table} WHERE ${keyed}`
+
+  /** Leases of others that are waited for. */
+  const watching = new Map<string, Watched>()
+  /**
+   * Looks at the lease of somebody else. One that was not renewed for as long as it was taken for is free, whenever its holder
+   * believed that it ends: the holder's clock may have been ahead.
+   */
+  const watch = Effect.fnUntraced(function* (key: Tracking.Key) {
+    const name = nameOf(key)
+    const [row] = yield* rows(LEASED, parameters(key))
+    if (row === undefined || row[2] == null || row[3] !== row[0]) {
+      watching.delete(name)
+      return
+    }
+    const [holder, expiresAt] = [String(row[0]), String(row[1])]
+    const before = watching.get(name)
+    if (before?.holder === holder && before.expiresAt === expiresAt) return
+    watching.set(name, { holder, expiresAt, length: Number(row[2]), since: yield* passed })
+  })
 
   /** Places as they were when a row was last read: so that what goes on in one needs no row of its own. */
   const places = new Map<string, string>()
@@ -616,8 +658,14 @@ RETURNING holder`
             return false
           }
           const now = yield* dialect.now
-          const until = now + BigInt(Math.ceil(milliseconds))
-          return (yield* rows(LEASE, [...parameters(key), holder, until, now])).length > 0
+          const length = BigInt(Math.ceil(milliseconds))
+          const watched = watching.get(nameOf(key))
+          const isOver = watched !== undefined && (yield* passed) - watched.since >= watched.length
+          const over = isOver ? [watched.holder, BigInt(watched.expiresAt)] : [null, null]
+          const taken = yield* rows(LEASE, [...parameters(key), holder, now + length, length, now, ...over])
+          if (taken.length === 0) yield* watch(key)
+          else if (watched !== undefined) watching.delete(nameOf(key))
+          return taken.length > 0
         })
       )
   }
