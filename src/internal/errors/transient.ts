@@ -1,5 +1,5 @@
 import { SqlError } from "effect/sql"
-import { isOutage } from "./sqlState.ts"
+import { isOutage, isSqlState } from "./sqlState.ts"
 
 /** Whether a statement took longer than the server lets it, which is its own doing: it would do so again. */
 const isOwnTimeout = (error: object): boolean =>
@@ -26,6 +26,14 @@ const isDatabaseOutage = (error: object): boolean => {
 export const passesByItself = (error: unknown): boolean => {
   for (const each of chainOf(error)) if (isOwnTimeout(each)) return false
   for (const each of chainOf(error)) if (isPassing(each) || isDatabaseOutage(each)) return true
+  return false
+}
+
+/** Whether the database has rolled a transaction back for another's sake, by a deadlock or a serialization failure. */
+export const wasRolledBack = (error: unknown): boolean => {
+  for (const each of chainOf(error)) {
+    if ("code" in each && typeof each.code === "string" && isSqlState(each.code)) return each.code.startsWith("40")
+  }
   return false
 }
 

@@ -1,5 +1,5 @@
 /** Projections that are kept up in the transactions that append. */
-import { Cause, Context, Effect, Metric } from "effect"
+import { Cause, Context, Effect, Metric, Schedule } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { ReadError, RecorderError } from "../../EventSourcingError.ts"
 import { isRecorderError, RecorderFailure, RecorderUnavailable } from "../../EventSourcingError.ts"
@@ -18,7 +18,7 @@ import type { SqlView } from "../../View.ts"
 import type { ViewStore } from "../../ViewStore.ts"
 import { isLastPage, PAGE_BYTES } from "../backend/pageSize.ts"
 import { messageOf } from "../errors/messageOf.ts"
-import { passesByItself } from "../errors/transient.ts"
+import { passesByItself, wasRolledBack } from "../errors/transient.ts"
 import { reconnect } from "../following/follow.ts"
 import * as Metrics from "../observability/metrics.ts"
 import { openView } from "./openView.ts"
@@ -57,6 +57,9 @@ interface Inline {
   /** Counts events whose transaction was committed. */
   readonly count: (events: number) => Effect.Effect<void>
 }
+
+/** When an append is tried again that was rolled back for another's sake. One that waits for a deadlock is slow already. */
+const deadlocks = Schedule.exponential("20 millis", 1.5).pipe(Schedule.jittered, Schedule.upTo({ times: 20 }))
 
 /** Events in a transaction while a view catches up. */
 const PAGE = 512
@@ -225,6 +228,18 @@ export const withInline = Effect.fnUntraced(function* <S>(
       return Effect.tap(appended, () => Effect.forEach(counts, (count, i) => found[i]?.count(count) ?? Effect.void))
     })
 
+  /**
+   * An append that is a transaction of its own, which nothing was done in besides. Handlers of concurrent ones may want the
+   * same rows in another order, so that the database ends one of them: that one begins again.
+   */
+  const appendAlone = (request: Parameters<typeof append>[0]) =>
+    Effect.contextWith((context: Context.Context<never>) => {
+      const once = append(request, Effect.void)
+      return recorder.inTransaction?.(context) === true
+        ? once
+        : Effect.retry(once, { schedule: deadlocks, while: wasRolledBack })
+    })
+
   return Context.mergeAll(
     services,
     Context.make(
@@ -234,7 +249,7 @@ export const withInline = Effect.fnUntraced(function* <S>(
         append: (one) =>
           concerned([one]).length === 0
             ? recorder.append(one)
-            : (Effect.map(append({ appends: [one] }, Effect.void), ({ versions, position }) => ({
+            : (Effect.map(appendAlone({ appends: [one] }), ({ versions, position }) => ({
                 version: versions[0],
                 position
               })) as ReturnType<Recorder["Service"]["append"]>)
@@ -246,7 +261,7 @@ export const withInline = Effect.fnUntraced(function* <S>(
         append: (appends, checks) =>
           concerned(appends).length === 0
             ? Context.get(services, MultiStreamAppend).append(appends, checks)
-            : (append({ appends, checks }, Effect.void) as ReturnType<MultiStreamAppend["Service"]["append"]>)
+            : (appendAlone({ appends, checks }) as ReturnType<MultiStreamAppend["Service"]["append"]>)
       })
     ),
     Context.make(
@@ -256,7 +271,7 @@ export const withInline = Effect.fnUntraced(function* <S>(
         append: (appends, move) =>
           concerned(appends).length === 0
             ? tracked.append(appends, move)
-            : (append({ appends, move }, Effect.void) as ReturnType<TrackedAppend["Service"]["append"]>)
+            : (appendAlone({ appends, move }) as ReturnType<TrackedAppend["Service"]["append"]>)
       })
     ),
     Context.make(TransactionalAppend, TransactionalAppend.of({ append }))
