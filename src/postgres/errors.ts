@@ -2,7 +2,7 @@ import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/errors/messageOf.ts"
-import { isMomentary, isOutage, isSqlState } from "../internal/errors/sqlState.ts"
+import { isMomentary, isOutage, isSqlState, POOLER } from "../internal/errors/sqlState.ts"
 
 /** What PostgreSQL says of an error (https://www.postgresql.org/docs/current/protocol-error-fields.html). */
 interface ServerError {
@@ -83,6 +83,8 @@ const advice: Readonly<Record<string, string>> = {
     "the sequence that positions are drawn from is at its end; as its owner run, in the log's schema: ALTER SEQUENCE stored_events_position AS bigint NO MAXVALUE NO CYCLE;",
   "25006": "the server or the session is read-only: give the host of the primary in the URL, or as the option host",
   "25P02": "the transaction that this belongs to has failed before; begin another",
+  "26000": POOLER,
+  "42P05": POOLER,
   "28000": "the role may not log in so: check the user and pg_hba.conf",
   "28P01": "the password is wrong",
   "3D000": "there is no such database: create it, or name another",

@@ -5,6 +5,7 @@ import { Projection, ProjectionRunner } from "effect-eventsourcing"
 import { untilProcessed } from "../support/untilProcessed.ts"
 import { inViews } from "./support/harness.ts"
 import { count, entries, readJournal } from "./support/journal.ts"
+import { untilState } from "./support/states.ts"
 import { kinds } from "./support/views.ts"
 
 const setAside = { onFailure: "set-aside", retry: Schedule.recurs(1) } as const
@@ -53,4 +54,29 @@ it.live("G12 a statement that always exceeds the server's statement_timeout coun
       assert.deepStrictEqual(yield* readJournal(projection), entries("b", 0))
     })
   )
+)
+
+it.live.each(["26000", "42P05"])(
+  "G12 of a prepared statement that a pooler has mixed up (%s) it says what to do",
+  (code) =>
+    inViews(
+      kinds.PostgreSQL,
+      Effect.gen(function* () {
+        let isMixedUp = true
+        const projection = kinds.PostgreSQL.journal({
+          handled: ({ view }) => {
+            if (!isMixedUp || "get" in view) return Effect.void
+            const { sql } = view
+            const raised = `$$ BEGIN RAISE EXCEPTION USING ERRCODE = '${code}', MESSAGE = 'prepared statement "s1"'; END $$`
+            return sql`DO ${sql.literal(raised)}`
+          }
+        })
+        const runner = yield* ProjectionRunner.make(projection)
+        const position = yield* count("a")
+        const { cause } = yield* untilState(runner, "Retrying")
+        assert.include((cause as Error).message, "prepare: false")
+        isMixedUp = false
+        yield* Projection.wait(projection, position)
+      })
+    )
 )

@@ -34,6 +34,13 @@ const outages = new Set([
   "72000" // a snapshot is too old
 ])
 
+/** What to do if a pooler has given the session, with its prepared statements, to another. */
+export const POOLER =
+  "a pooler has given the session to another, and its prepared statements with it: give the option prepare: false, or let PgBouncer (1.21 or later) keep them with max_prepared_statements"
+
+/** Whether that is what an SQLSTATE comes from. */
+export const isPooler = (code: string): boolean => code === "26000" || code === "42P05"
+
 const has = (states: ReadonlySet<string>, code: string): boolean => states.has(code) || states.has(code.slice(0, 2))
 
 /** Whether a code is an SQLSTATE, not one of Node's: `EPIPE` has five letters, too. */

@@ -1,5 +1,6 @@
 import { SqlError } from "effect/sql"
-import { isOutage, isSqlState } from "./sqlState.ts"
+import { messageOf } from "./messageOf.ts"
+import { isOutage, isPooler, isSqlState, POOLER } from "./sqlState.ts"
 
 /** Whether a statement took longer than the server lets it, which is its own doing: it would do so again. */
 const isOwnTimeout = (error: object): boolean =>
@@ -27,6 +28,15 @@ export const passesByItself = (error: unknown): boolean => {
   for (const each of chainOf(error)) if (isOwnTimeout(each)) return false
   for (const each of chainOf(error)) if (isPassing(each) || isDatabaseOutage(each)) return true
   return false
+}
+
+/** What a transient failure says, and what to do about it if that is known. */
+export const explain = (error: unknown): string => {
+  const message = messageOf(error)
+  for (const each of chainOf(error)) {
+    if ("code" in each && typeof each.code === "string" && isPooler(each.code)) return `${POOLER} (${message})`
+  }
+  return message
 }
 
 /** Whether the database has rolled a transaction back for another's sake, by a deadlock or a serialization failure. */

@@ -17,8 +17,7 @@ import { TransactionalAppend } from "../../TransactionalAppend.ts"
 import type { SqlView } from "../../View.ts"
 import type { ViewStore } from "../../ViewStore.ts"
 import { isLastPage, PAGE_BYTES } from "../backend/pageSize.ts"
-import { messageOf } from "../errors/messageOf.ts"
-import { passesByItself, wasRolledBack } from "../errors/transient.ts"
+import { explain, passesByItself, wasRolledBack } from "../errors/transient.ts"
 import { reconnect } from "../following/follow.ts"
 import * as Metrics from "../observability/metrics.ts"
 import { openView } from "./openView.ts"
@@ -75,7 +74,7 @@ const make = (projection: Projection.Inline, decode: Decode, context: Context.Co
     return event === undefined || compiled.handles(aggregate.name, event.tag)
   }
   const failed = (cause: unknown): RecorderError => {
-    const failure = { operation: `keep inline projection "${name}" up`, reason: messageOf(cause), cause }
+    const failure = { operation: `keep inline projection "${name}" up`, reason: explain(cause), cause }
     return passesByItself(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
   }
   return {

@@ -16,7 +16,7 @@ import type * as Tracking from "../../Tracking.ts"
 import type { DeadLetter, Seen, Transaction, ViewStore } from "../../ViewStore.ts"
 import { causeText } from "../errors/causeText.ts"
 import { messageOf } from "../errors/messageOf.ts"
-import { passesByItself } from "../errors/transient.ts"
+import { explain, passesByItself } from "../errors/transient.ts"
 import { aggregateFinder } from "../eventStore/codecs.ts"
 import * as Metrics from "../observability/metrics.ts"
 import { linked } from "../observability/tracing.ts"
@@ -384,4 +384,4 @@ export const make = Effect.fnUntraced(function* (
 const placeOf = ({ position, stream, version, type }: Notification): BlockedOn => ({ position, stream, version, type })
 
 const passing = (name: string, cause: unknown) =>
-  Effect.fail(new RecorderUnavailable({ operation: `run projection "${name}"`, reason: messageOf(cause), cause }))
+  Effect.fail(new RecorderUnavailable({ operation: `run projection "${name}"`, reason: explain(cause), cause }))
