@@ -3,6 +3,7 @@
  *
  * @example
  * ```ts
+ * import { NodeRuntime } from "@effect/platform-node"
  * import { Effect, Layer, Schema } from "effect"
  * import { Aggregate, Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
  * import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
@@ -35,7 +36,7 @@
  * })
  *
  * const layer = ProjectionRunner.layer(Tricks).pipe(Layer.provideMerge([MemoryLayer(), MemoryViews()]))
- * Effect.runPromise(program.pipe(Effect.provide(layer)))
+ * program.pipe(Effect.provide(layer), NodeRuntime.runMain)
  * ```
  */
 import type { Duration } from "effect"

@@ -3,6 +3,7 @@
  *
  * @example
  * ```ts
+ * import { NodeRuntime } from "@effect/platform-node"
  * import { Effect, Layer, Schema, Stream, SubscriptionRef } from "effect"
  * import { Aggregate, EventStore, Projection, ProjectionRunner } from "effect-eventsourcing"
  * import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
@@ -28,7 +29,7 @@
  *   console.log("live") // prints: live
  * })
  *
- * Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(Layer.merge(MemoryLayer(), MemoryViews()))))
+ * Effect.scoped(program).pipe(Effect.provide(Layer.merge(MemoryLayer(), MemoryViews())), NodeRuntime.runMain)
  * ```
  */
 import type { Scope } from "effect"

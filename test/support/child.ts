@@ -14,6 +14,8 @@ export interface Child {
   readonly send: (line: string) => Effect.Effect<void>
   /** Kills it, if it is still there, and answers how it ended: a signal or an exit code. */
   readonly kill: Effect.Effect<string>
+  /** Sends it a signal, and answers how it ended. */
+  readonly signal: (name: NodeJS.Signals) => Effect.Effect<string>
   /** Closes its standard input and waits for its end; dies if that was not a good one. */
   readonly end: Effect.Effect<void>
 }
@@ -58,6 +60,11 @@ export const start = (program: string, ...args: ReadonlyArray<string>): Effect.E
       remaining: Effect.orElseSucceed(Queue.collect(lines), () => []),
       send: (line) => Effect.sync(() => child.stdin.write(`${line}\n`)),
       kill,
+      signal: (name) =>
+        Effect.suspend(() => {
+          child.kill(name)
+          return Deferred.await(ended)
+        }),
       end: Effect.suspend(() => {
         child.stdin.end()
         return Effect.flatMap(Deferred.await(ended), (how) => (how === "0" ? Effect.void : failed))
