@@ -67,6 +67,8 @@ export interface Seen {
 export interface Opened extends Progress {
   /** `undefined` before the first move, and if an older version of the library made the last one. */
   readonly seen: Seen | undefined
+  /** The types of events that it has ignored, before this opening; `undefined` if nothing was noted of that. */
+  readonly ignored?: ReadonlyArray<string> | undefined
 }
 
 /** Where a version begins that makes no view: a side effect. */
@@ -126,6 +128,8 @@ export interface ViewStore<out View, out Provided> {
       /** The names of the aggregates that the view is made from. */
       readonly aggregates: ReadonlyArray<string>
       readonly setup: (view: View) => Effect.Effect<unknown, E, R>
+      /** The types of events of those aggregates that it ignores: noted, and what was noted before is kept. Default none. */
+      readonly ignored?: ReadonlyArray<string>
       /** Whether the version was there before: if it is no longer, it is not made again. Default false. */
       readonly existing?: boolean
       /**

@@ -9,6 +9,7 @@ import {
 } from "../EventSourcingError.ts"
 import { beginAgain, beginAt, continues } from "../internal/projection/beginAt.ts"
 import { refusal } from "../internal/projection/handling.ts"
+import { ignoredFrom } from "../internal/projection/ignored.ts"
 import { makeLocals } from "../internal/projection/localProgress.ts"
 import type { Position } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
@@ -24,6 +25,7 @@ interface Entry {
   ready: boolean
   position: Position | undefined
   seen: Seen | undefined
+  ignored: ReadonlyArray<string> | undefined
   begins: string | undefined
   logId: string | undefined
   aggregates: ReadonlyArray<string>
@@ -60,7 +62,7 @@ const makeStore = () => {
     aggregates
   })
 
-  const openedOf = (entry: Entry): Opened => ({ ...progressOf(entry), seen: entry.seen })
+  const openedOf = (entry: Entry): Opened => ({ ...progressOf(entry), seen: entry.seen, ignored: entry.ignored })
 
   /** Works on a copy, which takes the place of the entry's when all has succeeded. */
   const withDraft = <A, E, R>(
@@ -132,7 +134,7 @@ const makeStore = () => {
   const store: ViewStore<MemoryView<unknown>, never> = {
     local,
 
-    open: (key, { mode, logId, aggregates, setup, beginning, existing = false, beside = false }) =>
+    open: (key, { mode, logId, aggregates, setup, beginning, ignored = [], existing = false, beside = false }) =>
       exclusively(
         Effect.suspend((): Effect.Effect<Opened, unknown, unknown> => {
           const current = currentOf(key)
@@ -151,7 +153,9 @@ const makeStore = () => {
               const begun = beginAgain(beginning, openedOf(there), logId)
               Object.assign(there, { aggregates, ...begun, begins: beginning?.from })
             }
-            return Effect.succeed(openedOf(there))
+            const opened = openedOf(there)
+            there.ignored = ignoredFrom(opened, ignored) ?? there.ignored
+            return Effect.succeed(opened)
           }
           if (existing) {
             const { projection, version } = key
@@ -165,6 +169,7 @@ const makeStore = () => {
               mode,
               status: isCurrent ? "current" : "building",
               ready: false,
+              ignored,
               aggregates,
               ...beginAt(beginning, before, logId)
             },
@@ -259,6 +264,7 @@ const makeStore = () => {
             withDraft(entry, setup, () => {
               entry.position = undefined
               entry.seen = undefined
+              entry.ignored = undefined
               entry.logId = undefined
               entry.letters = []
               local(key.projection).forget(key.version)

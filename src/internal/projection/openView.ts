@@ -10,6 +10,7 @@ import type { Position } from "../../Position.ts"
 import type * as Projection from "../../Projection.ts"
 import type { Recorder } from "../../Recorder.ts"
 import type { Beginning, Mode, Opened, ViewStore } from "../../ViewStore.ts"
+import { handledOf, ignoredBy } from "./ignored.ts"
 import { keyOf } from "./trackingKey.ts"
 import * as Upstream from "./upstream.ts"
 
@@ -59,7 +60,8 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
   const setup = projection.compiled.setup as (view: View) => Effect.Effect<unknown, FollowError>
   const { end, ...how } = options
   const beginning = delivery === "at-least-once" ? yield* beginningOf(projection, recorder, end) : undefined
-  const progress = yield* store.open(key, { mode, logId, aggregates, setup, beginning, ...how })
+  const ignored = ignoredBy(projection)
+  const progress = yield* store.open(key, { mode, logId, aggregates, setup, beginning, ignored, ...how })
 
   if (progress.aggregates.join() !== aggregates.join()) {
     const advice =
@@ -69,6 +71,19 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
     return yield* new RecorderFailure({
       operation: `open the view of projection "${name}"`,
       reason: `version ${version} was made from the events of ${progress.aggregates.join(", ")}, and is defined for those of ${aggregates.join(", ")}: give it ${advice}, or another name if it is another projection`
+    })
+  }
+  // at the start nothing was missed; one that is kept up inline does not note how far it is
+  const hasBegun = progress.position !== undefined || progress.mode === "inline"
+  const missed = hasBegun ? handledOf(projection, progress.ignored ?? []) : []
+  if (missed.length > 0) {
+    const advice =
+      delivery === "at-least-once"
+        ? "to handle it from now on, give it a higher version, which continues where this one is"
+        : "give it a higher version, which is made from the start"
+    return yield* new RecorderFailure({
+      operation: `open the view of projection "${name}"`,
+      reason: `version ${version} has ignored ${missed.join(", ")}, and is defined to handle it now, so that what was recorded of it before would be missing: ${advice}`
     })
   }
   if (progress.logId !== undefined && progress.logId !== logId) {

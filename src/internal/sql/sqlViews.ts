@@ -19,6 +19,7 @@ import type { SqlView } from "../../View.ts"
 import type { DeadLetter, Mode, Move, Opened, Progress, Seen, Status, Transaction, ViewStore } from "../../ViewStore.ts"
 import type { Begun } from "../projection/beginAt.ts"
 import { beginAgain, beginAt, continues } from "../projection/beginAt.ts"
+import { ignoredFrom } from "../projection/ignored.ts"
 import { makeLocals } from "../projection/localProgress.ts"
 import { WorkAborted } from "../projection/workAborted.ts"
 
@@ -111,6 +112,8 @@ export const tables = (own: string): ReadonlyArray<string> => [
 export const added: ReadonlyArray<{ readonly table: string; readonly column: string; readonly type: string }> = [
   { table: "projection_tracking", column: "seen", type: "text" },
   { table: "projection_tracking", column: "begins", type: "text" },
+  // the types of events that it has ignored, as JSON; NULL: nothing is noted of that
+  { table: "projection_tracking", column: "ignores", type: "text" },
   // the name of the version's place; NULL: the default one
   { table: "projection_tracking", column: "place", type: "text" },
   // 1: it has been level, and is read by those who are defined with it
@@ -135,7 +138,7 @@ class WorkFailed {
 }
 
 /** Numbers that may be beyond what a number tells apart come as text. */
-const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates, seen, begins, place, ready"
+const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates, seen, begins, place, ready, ignores"
 const LETTER =
   "CAST(position AS text), stream, stream_version, event_id, type, cause, attempts, CAST(set_aside_at AS text)"
 
@@ -216,6 +219,7 @@ const toOpened = (row: Row): Opened & { readonly begins: string | undefined } =>
   return {
     ...progress,
     seen: decodeSeen(row[6], progress.position),
+    ignored: typeof row[10] === "string" ? (JSON.parse(row[10]) as ReadonlyArray<string>) : undefined,
     begins: typeof begins === "string" ? begins : undefined
   }
 }
@@ -262,9 +266,10 @@ WHERE projection = ${p(1)} AND upstream = ${p(2)} AND slice = ${p(3)} ORDER BY v
 VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
   const NOTE = `UPDATE ${own}projection_tracking SET seen = ${p(5)} WHERE ${keyed} AND position = ${p(6)}`
   const SET_STATUS = `UPDATE ${own}projection_tracking SET status = ${p(5)}, ready = ${p(6)} WHERE ${keyed}`
-  const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, seen = NULL, log_id = '', aggregates = '' WHERE ${keyed}`
+  const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, seen = NULL, log_id = '', aggregates = '', ignores = NULL WHERE ${keyed}`
   const ADOPT = `UPDATE ${own}projection_tracking SET log_id = ${p(5)}, aggregates = ${p(6)}, position = ${p(7)}, seen = ${p(8)}, begins = ${p(9)}
 WHERE ${keyed} AND log_id = ''`
+  const IGNORE = `UPDATE ${own}projection_tracking SET ignores = ${p(5)} WHERE ${keyed}`
   const LOCK = `UPDATE ${own}projection_tracking SET slice = slice WHERE ${keyed} RETURNING place`
   const SET_ASIDE = `INSERT INTO ${own}projection_dead_letters
   (projection, version, upstream, slice, position, stream, stream_version, event_id, type, cause, attempts, set_aside_at)
@@ -445,7 +450,7 @@ FROM ${own}projection_leases WHERE ${keyed}`
   const store: ViewStore<SqlView, SqlClient.SqlClient> = {
     local,
 
-    open: (key, { mode, logId, aggregates, setup, beginning, existing = false, beside = false }) => {
+    open: (key, { mode, logId, aggregates, setup, beginning, ignored = [], existing = false, beside = false }) => {
       let tookOver = false
       const opened = inTransaction(
         "open a view",
@@ -472,6 +477,7 @@ FROM ${own}projection_leases WHERE ${keyed}`
             const row = [mode, status, begun.logId, aggregates.join(","), place, ...stored(begun)]
             yield* rows(CREATE, [...parameters(key), ...row])
             noted(key, place)
+            yield* rows(IGNORE, [...parameters(key), JSON.stringify(ignored)])
             if (beginning !== undefined) {
               // what was set aside is its business from now on
               if (continues(beginning, current)) {
@@ -487,10 +493,12 @@ FROM ${own}projection_leases WHERE ${keyed}`
           // one that was left behind before it was level, or by a version of the library that kept none
           const status = there.status === "retired" && !there.ready ? "building" : there.status
           if (status !== there.status) yield* rows(SET_STATUS, [...parameters(key), status, 0])
+          const ignores = ignoredFrom(there, ignored)
+          if (ignores !== undefined) yield* rows(IGNORE, [...parameters(key), JSON.stringify(ignores)])
           if (there.logId !== "") return { ...there, status }
           const begun = { ...beginAgain(beginning, there, logId), begins: beginning?.from }
           yield* rows(ADOPT, [...parameters(key), logId, aggregates.join(","), ...stored(begun)])
-          return { ...there, status, aggregates, ...begun }
+          return { ...there, status, aggregates, ...begun, ignored: undefined }
         })
       ).pipe(namingHolder(key))
       return Effect.tap(opened, () =>

@@ -1,0 +1,34 @@
+import type * as Projection from "../../Projection.ts"
+import type { Opened } from "../../ViewStore.ts"
+
+type Handles = Pick<Projection.Any, "aggregates" | "compiled">
+
+/** The types of events that a projection ignores. */
+export const ignoredBy = ({ aggregates, compiled }: Handles): ReadonlyArray<string> =>
+  aggregates
+    .flatMap(({ compiled: { byTag }, name }) =>
+      [...byTag.values()].filter(({ tag }) => !compiled.handles(name, tag)).map(({ type }) => type)
+    )
+    .sort()
+
+/** Which of some types of events, by these or earlier names, a projection handles. */
+export const handledOf = ({ aggregates, compiled }: Handles, types: ReadonlyArray<string>): ReadonlyArray<string> =>
+  types.filter((type) =>
+    aggregates.some(({ compiled: { byType }, name }) => {
+      const event = byType.get(type)
+      return event !== undefined && compiled.handles(name, event.tag)
+    })
+  )
+
+/**
+ * What is to be noted as ignored when a version is opened; `undefined` if that is noted. What was ignored once was missed, also
+ * if it no longer is, unless the version is at the start.
+ */
+export const ignoredFrom = (
+  { ignored: before, mode, position }: Opened,
+  ignored: ReadonlyArray<string>
+): ReadonlyArray<string> | undefined => {
+  const isAtStart = position === undefined && mode === "followed"
+  const all = before === undefined || isAtStart ? ignored : [...new Set([...before, ...ignored])].sort()
+  return before?.join() === all.join() ? undefined : all
+}
