@@ -190,9 +190,37 @@ export interface Compiled {
   readonly apply: (state: unknown, event: AnyEvent) => unknown
 }
 
-type NameCheck<Name extends string> = Name extends `${string}-${string}`
-  ? "an aggregate's name has no '-': it separates the name from the id in stream names"
-  : Name
+/**
+ * What a name has to be besides a string. Looked up by the name, where a conditional type would stay open for a name that is
+ * itself a type parameter, so that a generic function which makes aggregates would not compile.
+ */
+interface NameCheck {
+  readonly [name: string]: unknown
+  readonly [name: `${string}-${string}`]: {
+    readonly "an aggregate's name has no '-': it separates the name from the id in stream names": never
+  }
+}
+
+/** The properties of an aggregate, and of every object and promise: constructors can't be called so. */
+type Reserved = keyof Aggregate<string, unknown, AnyEvent, AnyEvent> | keyof Object | "then"
+
+/** The type that an event has declared for its own `_tag`; `never` where it has declared none. */
+type DeclaredTag<P> = P extends unknown
+  ? { readonly [K in keyof P as string extends K ? never : K extends "_tag" ? K : never]: P[K] } extends infer T
+    ? T[keyof T]
+    : never
+  : never
+
+/** What declarations have to be besides declarations: intersected with one that is wrong, it says what is wrong. */
+type DeclarationChecks<D extends Declarations> = {
+  readonly [K in keyof D]: K extends Reserved
+    ? {
+        readonly [Message in `an event can't be called '${K}': an aggregate or a promise has a property of that name`]: never
+      }
+    : [DeclaredTag<DomainEvent.PayloadOf<D[K]>>] extends [K]
+      ? unknown
+      : { readonly "an event can't have a field '_tag': that is where it has its name": never }
+}
 
 type StateSource = Evolution.Source | Evolution.Any<unknown>
 type StateType<S> = [S[keyof S]] extends [never] ? {} : S extends Evolution.Any<infer Type> ? Type : Evolution.TypeOf<S>
@@ -226,11 +254,11 @@ export const make = <
   const C extends Declarations,
   const V extends Declarations
 >(
-  name: NameCheck<Name>,
+  name: Name & NameCheck[Name],
   definition: {
     readonly state: S
-    readonly creation: C
-    readonly events: V
+    readonly creation: C & DeclarationChecks<NoInfer<C>>
+    readonly events: V & DeclarationChecks<NoInfer<V>>
     readonly reduce: Reducers<StateType<S>, NoInfer<C>, NoInfer<V>>
     readonly snapshotEvery?: number
   }
@@ -277,7 +305,8 @@ export const make = <
     if (tag === "then") throw new Error(`${plainName}: an event can't be called "then", a promise has that`)
   }
   const constructors = Object.fromEntries(
-    [...compiled.byTag].map(([tag, { construct }]) => [tag, (payload?: object) => construct(payload)])
+    // named after their events, for messages about one that was not called
+    [...compiled.byTag].map(([tag, { construct }]) => [tag, { [tag]: (payload?: object) => construct(payload) }[tag]])
   )
   return Object.assign(aggregate, constructors) as unknown as Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> &
     Constructors<EventsOf<C> | EventsOf<V>>
@@ -295,6 +324,14 @@ const checkName = (name: string): void => {
   }
 }
 
+/** What a definition has to have, and what to write where it is missing. */
+const PARTS = {
+  state: "the schema of the state, or its fields",
+  creation: "the events that begin an aggregate, such as { Registered: { name: Schema.String } }",
+  events: "the events that change an aggregate that exists; {} if there are none",
+  reduce: "a function for each event that returns the state after it"
+}
+
 const compile = (
   name: string,
   definition: {
@@ -304,6 +341,9 @@ const compile = (
     readonly reduce: object
   }
 ): Compiled => {
+  for (const part of ["state", "creation", "events", "reduce"] as const) {
+    if (definition[part] === undefined) throw new Error(`${name}: "${part}" is missing: ${PARTS[part]}`)
+  }
   const byTag = new Map<string, CompiledEvent>()
   const byType = new Map<string, CompiledEvent>()
   const declare = (tag: string, declaration: DomainEvent.Declaration, creates: boolean) => {

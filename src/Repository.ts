@@ -69,6 +69,13 @@ export type Command<A extends Aggregate.Any> =
   | Decision.Decision<Aggregate.NameOf<A>, unknown>
   | Aggregate.Event<A>
   | readonly [Aggregate.Event<A>, ...ReadonlyArray<Aggregate.ChangeOf<A>>]
+  | NotACommand
+
+/** No value is of this type: it makes the compiler say what to write in the place of a function. */
+export interface NotACommand {
+  (...args: never): never
+  readonly "call it if it makes a decision or an event, execute(id, make(...)); wrap it if it decides, execute(id, Dog.decide((dog) => ...))": never
+}
 
 /** What a command fails with besides the library's errors. */
 export type CommandError<A extends Aggregate.Any, C> =

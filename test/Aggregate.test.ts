@@ -116,6 +116,15 @@ describe("Aggregate.make", () => {
     assert.throws(() => make("Dog", { ...definition, reduce }), /reducer for "Barked"/)
   })
 
+  it.each([
+    ["state", 'Dog: "state" is missing: the schema of the state, or its fields'],
+    ["creation", 'Dog: "creation" is missing: the events that begin an aggregate'],
+    ["events", 'Dog: "events" is missing: the events that change an aggregate that exists; {} if there are none'],
+    ["reduce", 'Dog: "reduce" is missing: a function for each event']
+  ])("names what is missing: %s", (part, message) => {
+    assert.throws(() => make("Dog", { ...definition, [part]: undefined }), message)
+  })
+
   it("refuses an event that both creates and changes", () => {
     assert.throws(() => make("Dog", { ...definition, events: { Born: {} } }), "declared twice")
   })
@@ -195,6 +204,7 @@ describe("Aggregate.fold", () => {
         Aggregate.make("Plan", {
           state: Schema.Int,
           creation: { Made: {} },
+          // @ts-expect-error a promise has a property of that name
           events: { then: {} },
           reduce: { Made: () => 0, then: (n) => n }
         }),

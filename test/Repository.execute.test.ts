@@ -18,6 +18,25 @@ const countersOn = Effect.fnUntraced(function* (log: Log, options?: Parameters<t
 })
 
 describe("execute", () => {
+  it.effect.each([
+    ["a decision that was not called", addTrick, "call it if it makes a decision, execute(id, addTrick(...))"],
+    [
+      "a function that decides",
+      () => Dog.Rested(),
+      "or wrap it if it decides, execute(id, Dog.decide((state) => ...))"
+    ],
+    ["a constructor that was not called", Dog.Rested, "Dog.Rested was not called: write Dog.Rested(...)"]
+  ] as const)("says what to write instead of %s", ([_what, command, says]) =>
+    Effect.gen(function* () {
+      const dogs = yield* dogsOn(yield* makeLog)
+      yield* dogs.execute(rex, registered)
+      // @ts-expect-error a program without types gets this far
+      const error = yield* Effect.flip(dogs.execute(rex, command))
+      assert.include(String(error), says)
+      assert.strictEqual((yield* dogs.get(rex)).version, 0)
+    })
+  )
+
   it.effect("answers with the new state, version and times, and with what was recorded", () =>
     Effect.gen(function* () {
       const dogs = yield* dogsOn(yield* makeLog)

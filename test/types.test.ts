@@ -144,6 +144,32 @@ describe("Aggregate.make", () => {
     >()
   })
 
+  it("takes the name from a function that is generic in it, without a cast", () => {
+    const makeLedger = <const Name extends string>(name: Name) => {
+      const Ledger = Aggregate.make(name, {
+        state: Schema.Struct({ balance: Schema.Int }),
+        creation: { Opened: { balance: Schema.Int } },
+        events: { Moved: { by: Schema.Int } },
+        reduce: {
+          Opened: ({ balance }) => ({ balance }),
+          Moved: (ledger, { by }) => ({ balance: ledger.balance + by })
+        }
+      })
+      const move = (by: number) =>
+        Ledger.decide(({ balance }) => (balance + by < 0 ? Effect.fail("too little" as const) : Ledger.Moved({ by })))
+      const open = (who: string) =>
+        Effect.gen(function* () {
+          const ledgers = yield* Repository.of(Ledger)
+          yield* ledgers.execute(Ledger.id(who), Ledger.Opened({ balance: 1 }))
+          return (yield* ledgers.execute(Ledger.id(who), move(1))).state.balance
+        })
+      return { Ledger, move, open }
+    }
+    const { Ledger } = makeLedger("Savings")
+    expectTypeOf<Aggregate.NameOf<typeof Ledger>>().toEqualTypeOf<"Savings">()
+    expectTypeOf(Ledger.id("ada")).toEqualTypeOf<Aggregate.Id<"Savings">>()
+  })
+
   it("refuses a name with a dash", () => {
     types(() =>
       Aggregate.make(

@@ -43,7 +43,8 @@ const isTagged = (found: unknown): found is { readonly _tag: string } =>
   typeof found === "object" && found !== null && "_tag" in found && typeof found._tag === "string"
 
 /** What somebody gave in the place of an event, and what to give instead. */
-const notAnEvent = ({ name, compiled }: Aggregate.Any, found: unknown): string => {
+const notAnEvent = (aggregate: Aggregate.Any, found: unknown): string => {
+  const { name, compiled } = aggregate
   const tags = [...compiled.byTag.keys()]
   if (isTagged(found)) return `${name} declares no event "${found._tag}", only ${tags.join(", ")}`
   if (found === null) return `${name} declares no event null: a decision without events returns undefined or []`
@@ -51,7 +52,15 @@ const notAnEvent = ({ name, compiled }: Aggregate.Any, found: unknown): string =
     return `${name} declares no event that is a promise: a decision that has to wait returns an Effect, such as Effect.promise(...)`
   }
   const what = typeof found === "object" ? "an object without a _tag" : `of type ${typeof found}`
-  return `${name} declares no event that is ${what}: make events with its constructors, such as ${name}.${tags[0]}(...), and return several as an array`
+  const advice = typeof found === "function" ? `; ${insteadOfFunction(aggregate, found)}` : ""
+  return `${name} declares no event that is ${what}: make events with its constructors, such as ${name}.${tags[0]}(...), and return several as an array${advice}`
+}
+
+/** What to write in the place of a function that was executed or returned. */
+const insteadOfFunction = (aggregate: Aggregate.Any, { name }: Function): string => {
+  const own = [...aggregate.compiled.byTag.keys()].find((tag) => tag === name)
+  if (own !== undefined) return `${aggregate.name}.${own} was not called: write ${aggregate.name}.${own}(...)`
+  return `call it if it makes a decision, execute(id, ${name === "" ? "decision" : name}(...)), or wrap it if it decides, execute(id, ${aggregate.name}.decide((state) => ...))`
 }
 
 /** An event as every later reader will get it; throws where that is another event than the one that was given. */
