@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Config, Effect, Layer } from "effect"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { lockTimeout, optional, seconds } from "../internal/backend/settings.ts"
+import { lockTimeout, optional, read, seconds } from "../internal/backend/settings.ts"
 import type * as Projection from "../Projection.ts"
 import type { ConnectionOptions } from "./connect.ts"
 import { connectionConfig, layerClient } from "./connect.ts"
@@ -99,7 +99,7 @@ PostgresLayer.config = <E = never, R = never>(
   options: EventSourcing.Options<E, R> = {}
 ): Layer.Layer<PostgresServices, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(
-    Effect.map(Config.all([connectionConfig, logConfig]), ([connection, log]) =>
+    Effect.map(read(Config.all([connectionConfig, logConfig])), ([connection, log]) =>
       PostgresLayer({ ...options, ...connection, ...log })
     )
   )

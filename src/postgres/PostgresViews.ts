@@ -6,6 +6,7 @@ import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { guardTransaction } from "../internal/projection/handling.ts"
+import { read } from "../internal/backend/settings.ts"
 import type { InlineDatabase } from "../internal/projection/inline.ts"
 import { refusal } from "../internal/projection/inline.ts"
 import * as SqlViews from "../internal/sql/sqlViews.ts"
@@ -198,8 +199,9 @@ FOR EACH ROW WHEN (split_part(NEW.stream, '-', 1) IN (${names})) EXECUTE FUNCTIO
  */
 PostgresViews.config = (): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
   Layer.unwrap(
-    Effect.gen(function* () {
-      const schema = yield* Config.withDefault(Config.String("POSTGRES_VIEWS_SCHEMA"), "public")
-      return PostgresViews({ ...(yield* connectionConfig), schema })
-    })
+    Effect.map(read(Config.all([connectionConfig, viewsConfig])), ([connection, views]) =>
+      PostgresViews({ ...connection, ...views })
+    )
   )
+
+const viewsConfig = Config.all({ schema: Config.withDefault(Config.String("POSTGRES_VIEWS_SCHEMA"), "public") })

@@ -86,7 +86,7 @@ const advice: Readonly<Record<string, string>> = {
   "26000": POOLER,
   "42P05": POOLER,
   "28000": "the role may not log in so: check the user and pg_hba.conf",
-  "28P01": "the password is wrong",
+  "28P01": "the password is wrong, or there is no such role: the server does not say which",
   "3D000": "there is no such database: create it, or name another",
   "3F000": "there is no such schema: create it, or name another",
   "42501": "the role lacks a right; see the roles in docs/postgres.md",

@@ -3,7 +3,7 @@ import { Config, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { seconds } from "../internal/backend/settings.ts"
+import { read, seconds } from "../internal/backend/settings.ts"
 import type * as Projection from "../Projection.ts"
 import { SqlViewStore } from "../ViewStore.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
@@ -82,7 +82,7 @@ SqliteLayer.config = <E = never, R = never>(
   options: EventSourcing.Options<E, R> = {}
 ): Layer.Layer<SqliteServices, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(
-    Effect.map(sqliteConfig, ({ filename, file, pollInterval }) =>
+    Effect.map(read(sqliteConfig), ({ filename, file, pollInterval }) =>
       SqliteLayer({ ...options, ...file, filename, pollInterval })
     )
   )

@@ -4,6 +4,7 @@ import { Clock, Config, Effect, Layer } from "effect"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { ProjectionHasDependents, RecorderFailure } from "../EventSourcingError.ts"
+import { read } from "../internal/backend/settings.ts"
 import type { InlineDatabase } from "../internal/projection/inline.ts"
 import { refusal } from "../internal/projection/inline.ts"
 import * as SqlViews from "../internal/sql/sqlViews.ts"
@@ -160,10 +161,12 @@ BEGIN SELECT RAISE(ABORT, '${refusal(key)}'); END`)
 SqliteViews.config = (): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
   Layer.unwrap(
     Effect.map(
-      Config.all({
-        filename: Config.orElse(Config.String("SQLITE_VIEWS_FILENAME"), () => Config.String("SQLITE_FILENAME")),
-        file: SqliteDatabase.config
-      }),
+      read(
+        Config.all({
+          filename: Config.orElse(Config.String("SQLITE_VIEWS_FILENAME"), () => Config.String("SQLITE_FILENAME")),
+          file: SqliteDatabase.config
+        })
+      ),
       ({ filename, file }) => SqliteViews({ ...file, filename })
     )
   )

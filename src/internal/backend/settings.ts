@@ -1,5 +1,5 @@
 /** Settings from the configuration, read the same way by all backends. */
-import { Config, Duration, Option } from "effect"
+import { Config, Duration, Effect, Option, Schema } from "effect"
 
 /** A setting that may be left out. */
 export const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
@@ -14,3 +14,19 @@ export const lockTimeout = (name: string): Config.Config<Duration.Duration | und
   Config.map(seconds(name), (duration) =>
     duration !== undefined && Duration.isZero(duration) ? Duration.infinity : duration
   )
+
+/** Effect's `ConfigError` is not an `Error`, so that a promise which rejects with it is reported as `[object Object]`. */
+class ConfigError extends Error implements Config.ConfigError {
+  readonly _tag = "ConfigError"
+  declare readonly cause: Config.ConfigError["cause"]
+
+  constructor({ cause }: Config.ConfigError) {
+    const problem = Schema.isSchemaError(cause) ? cause.message.replaceAll(/\s*\n\s*/g, " ") : String(cause)
+    super(`a variable of the configuration is missing or wrong: ${problem}`, { cause })
+    this.name = "ConfigError"
+  }
+}
+
+/** Reads settings; what is missing or wrong is named by an error that reads well wherever it is reported. */
+export const read = <A>(config: Config.Config<A>): Effect.Effect<A, Config.ConfigError> =>
+  Effect.mapError(config, (error) => new ConfigError(error))

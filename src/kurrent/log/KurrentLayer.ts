@@ -3,7 +3,7 @@ import type { Redacted } from "effect"
 import { Config, Effect, Layer } from "effect"
 import * as EventSourcing from "../../EventSourcing.ts"
 import type { RecorderError } from "../../EventSourcingError.ts"
-import { optional, seconds } from "../../internal/backend/settings.ts"
+import { optional, read, seconds } from "../../internal/backend/settings.ts"
 import type { MultiStreamAppend } from "../../MultiStreamAppend.ts"
 import { Connected, layerConnected } from "../client/Connected.ts"
 import type { ConnectionOptions } from "../client/connect.ts"
@@ -71,7 +71,7 @@ KurrentLayer.multiStream = <E = never, R = never>(
 KurrentLayer.config = <E = never, R = never>(
   options: EventSourcing.Options<E, R> = {}
 ): Layer.Layer<KurrentServices, RecorderError | Config.ConfigError | E, R> =>
-  Layer.unwrap(Effect.map(kurrentConfig, (configured) => KurrentLayer({ ...options, ...configured })))
+  Layer.unwrap(Effect.map(read(kurrentConfig), (configured) => KurrentLayer({ ...options, ...configured })))
 
 const connected = (options: ConnectionOptions): Layer.Layer<Connected, RecorderError> =>
   Layer.unwrap(
