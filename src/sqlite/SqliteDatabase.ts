@@ -7,7 +7,7 @@
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { DatabaseSync } from "node:sqlite"
+import type { DatabaseSync } from "node:sqlite"
 import type { Context, Duration, Scope } from "effect"
 import { Clock, Config, Effect, Exit, identity } from "effect"
 import type { SqlClient } from "effect/sql"
@@ -18,6 +18,7 @@ import * as Settings from "../internal/backend/settings.ts"
 import * as KeyedLock from "../internal/concurrency/keyedLock.ts"
 import type { Growth } from "../internal/following/follow.ts"
 import { isBusy, toRecorderError } from "./errors.ts"
+import { sqlite } from "./nodeSqlite.ts"
 import * as OpenFile from "./openFile.ts"
 import * as Queue from "./queue.ts"
 import * as Client from "./sqlClient.ts"
@@ -230,6 +231,7 @@ const connect = Effect.fnUntraced(function* (
   return yield* Effect.gen(function* () {
     const [writer, inode] = yield* attempt(OPERATION, () => {
       const before = isMemory ? undefined : OpenFile.identify(path)
+      const { DatabaseSync } = sqlite()
       const connection = new DatabaseSync(path)
       connections.push(connection)
       const after = isMemory ? undefined : OpenFile.identify(path)
@@ -251,6 +253,7 @@ const connect = Effect.fnUntraced(function* (
       ? writer
       : yield* attempt(OPERATION, () => {
           // one that can't write can't remove a -wal that is another's by now, when it is closed last; see `lose`
+          const { DatabaseSync } = sqlite()
           const connection = new DatabaseSync(path, { readOnly: true })
           connections.push(connection)
           return connection

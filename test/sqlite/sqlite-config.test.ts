@@ -1,4 +1,5 @@
 /** Options of a SQLite file and their variables: what makes no sense fails when the layer is built, and is named. */
+import { execFile } from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
 import type { Layer } from "effect"
 import { ConfigProvider, Effect, Fiber, Layer as Layers, Stream } from "effect"
@@ -27,6 +28,36 @@ const waits = Effect.fnUntraced(function* <E>(filename: string, layer: Layer.Lay
     const error = yield* Fiber.join(waiting)
     return error._tag === "RecorderUnavailable" ? error.waited : error
   }).pipe(Effect.provide(layer))
+})
+
+/** What a program writes to its standard error, run with that environment alone. */
+const errorsOf = (code: string, env: Readonly<Record<string, string>> = {}, ...flags: ReadonlyArray<string>) =>
+  Effect.promise<string>(
+    () =>
+      new Promise((resolve) =>
+        execFile(
+          process.execPath,
+          ["--conditions=effect-eventsourcing-source", ...flags, "--input-type=module", "--eval", code],
+          { env },
+          (_error, _stdout, stderr) => resolve(stderr)
+        )
+      )
+  )
+
+describe("SqliteLayer", () => {
+  it.live("says which Node is needed where there is no node:sqlite", () =>
+    Effect.gen(function* () {
+      const stderr = yield* errorsOf(
+        `import { Effect } from "effect"
+import { SqliteLayer } from "effect-eventsourcing/sqlite"
+Effect.runPromise(Effect.void.pipe(Effect.provide(SqliteLayer({ filename: ":memory:" }))))`,
+        {},
+        "--no-experimental-sqlite"
+      )
+      assert.include(stderr, "RecorderFailure")
+      assert.match(stderr, /node:sqlite is missing in this runtime \(v.* of Node\): use Node 22\.19 or later/)
+    })
+  )
 })
 
 describe("SqliteLayer.config", () => {
@@ -95,6 +126,32 @@ describe("SqliteLayer.config", () => {
         const error = yield* Effect.flip(Effect.provide(head, fromEnvironment(env)))
         assert.strictEqual(error._tag, "ConfigError", variable)
         assert.include(String(error), variable)
+      }
+    })
+  )
+
+  it.live("a missing variable is named where a promise rejects that nobody handles", () =>
+    Effect.gen(function* () {
+      const rejected = (layer: string) =>
+        errorsOf(
+          `import { Effect } from "effect"
+import { KurrentLayer } from "effect-eventsourcing/kurrent"
+import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
+import { SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
+Effect.runPromise(Effect.void.pipe(Effect.provide(${layer})))`,
+          { POSTGRES_PORT: "none" }
+        )
+      for (const [layer, variable] of [
+        ["SqliteLayer", "SQLITE_FILENAME"],
+        ["SqliteViews", "SQLITE_FILENAME"],
+        ["KurrentLayer", "KURRENTDB_URI"],
+        ["PostgresLayer", "POSTGRES_PORT"],
+        ["PostgresViews", "POSTGRES_PORT"]
+      ] as const) {
+        const stderr = yield* rejected(`${layer}.config()`)
+        assert.include(stderr, "ConfigError: a variable of the configuration is missing or wrong:")
+        assert.include(stderr, variable)
+        assert.notInclude(stderr, "[object Object]")
       }
     })
   )
