@@ -178,12 +178,14 @@ check("the tarball installs into an empty project, without vitest and drivers", 
 
 check("the tarball has the files it should have, and no others", optional, () => {
   const found = fs.readdirSync(installed).sort().join(" ")
-  ensure(found === "LICENSE README.md dist docs package.json src", `found ${found}`)
+  ensure(found === "LICENSE README.md dist docs examples package.json src", `found ${found}`)
   for (const entryPoint of entryPoints) {
     for (const target of [manifest.exports[entryPoint].types, manifest.exports[entryPoint].default]) {
       ensure(fs.existsSync(path.join(installed, target)), `${entryPoint}: ${target} is missing`)
     }
   }
+  const programs = filesBelow(path.join(installed, "examples")).filter((file) => !file.endsWith(".ts"))
+  ensure(programs.length === 0, `among the examples are ${programs.join(", ")}`)
   const sources = filesBelow(path.join(installed, "src"))
   const modules = filesBelow(path.join(installed, "dist")).filter((file) => file.endsWith(".js"))
   ensure(sources.length === modules.length, `${modules.length} modules for ${sources.length} sources`)
