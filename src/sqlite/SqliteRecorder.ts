@@ -278,7 +278,15 @@ const services = (
     list: ({ category, after, limit }) =>
       read("list streams", ({ one }) => {
         const [from, end] = category === undefined ? ["", null] : categoryRange(category)
-        return one(LIST_STREAMS).all(after ?? from, from, end, atLeastNone(limit)) as unknown as Array<StreamHead>
+        return one(LIST_STREAMS).all(
+          after ?? from,
+          from,
+          end,
+          end,
+          end,
+          end,
+          atLeastNone(limit)
+        ) as unknown as Array<StreamHead>
       })
   })
 
@@ -354,17 +362,21 @@ const MANY = 10
 const categoryRange = (category: string): readonly [from: string, end: string] =>
   category.includes("-") ? ["", ""] : [`${category}-`, `${category}.`]
 
-/** Goes from one stream's name to the next in the index, without passing over the events between them. */
+/**
+ * Goes from one stream's name to the next in the index, without passing over the events between them. Parameters: after which
+ * stream, from which, then four times before which (or NULL), and the limit. (`?3`, which would be given once, is refused by the
+ * node:sqlite of Node 22.)
+ */
 const LIST_STREAMS = `
   WITH RECURSIVE names (stream) AS (
-    SELECT (SELECT min(stream) FROM stored_events WHERE stream > ?1 AND stream >= ?2)
+    SELECT (SELECT min(stream) FROM stored_events WHERE stream > ? AND stream >= ?)
     UNION ALL
     SELECT (SELECT min(stream) FROM stored_events WHERE stream > names.stream)
-    FROM names WHERE names.stream IS NOT NULL AND (?3 IS NULL OR names.stream < ?3)
+    FROM names WHERE names.stream IS NOT NULL AND (? IS NULL OR names.stream < ?)
   )
   SELECT stream, (SELECT max(version) FROM stored_events AS events WHERE events.stream = names.stream) AS version
-  FROM names WHERE stream IS NOT NULL AND (?3 IS NULL OR stream < ?3)
-  LIMIT ?4
+  FROM names WHERE stream IS NOT NULL AND (? IS NULL OR stream < ?)
+  LIMIT ?
 `
 
 const SAVE_SNAPSHOT = `

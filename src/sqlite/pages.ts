@@ -6,10 +6,11 @@ import type { Notification } from "../StoredEvent.ts"
 import type { StreamName } from "../StreamName.ts"
 import type { Prepare } from "./prepare.ts"
 
-const isLong = "octet_length(payload) > ?1"
+// `?1`, which would be given once, is refused by the node:sqlite of Node 22
+const isLong = "octet_length(payload) > ?"
 
 /**
- * What is read of each event of a page. Of a payload that is longer than the first parameter only its length is: a page of
+ * What is read of each event of a page. Of a payload that is longer than the parameter only its length is: a page of
  * such payloads could be any size, so they are read one by one, as far as the page goes. The length stands in the row's
  * header, and nothing of the payload is read for it.
  */
@@ -83,8 +84,11 @@ export const makePages = (prepare: Prepare): Pages => {
     parameters: ReadonlyArray<SQLInputValue>,
     bounds: Bounds
   ) => {
-    const statement = prepare(careful > 0 ? long : short)
-    const rows = statement.all(threshold(bounds), ...parameters, atLeastNone(bounds.limit))
+    const longest = threshold(bounds)
+    const rows =
+      careful > 0
+        ? prepare(long).all(longest, longest, longest, ...parameters, atLeastNone(bounds.limit))
+        : prepare(short).all(longest, ...parameters, atLeastNone(bounds.limit))
     return toPage(rows as unknown as ReadonlyArray<Row>, bounds)
   }
 

@@ -1,4 +1,4 @@
-import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
+import type { DatabaseSync, StatementSync } from "node:sqlite"
 import { Context, Effect, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import type { SqlConnection } from "effect/sql"
@@ -6,6 +6,7 @@ import { SqlClient, SqlError, Statement } from "effect/sql"
 import type { RecorderError, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/errors/messageOf.ts"
 import { hasEnded, refusal } from "../internal/projection/handling.ts"
+import { toValuesOf } from "./parameters.ts"
 import type { Queue } from "./queue.ts"
 
 /** The result code of a transaction that holds what is needed. */
@@ -127,6 +128,7 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly check: () => void
 }): Effect.fn.Return<Client> {
   const { db, queue, attempt, check } = options
+  const toValues = toValuesOf(db)
   const prepared = new Map<string, StatementSync>()
   const prepareOne = (sql: string): StatementSync => {
     const statement = db.prepare(sql)
@@ -153,7 +155,8 @@ export const make = Effect.fnUntraced(function* (options: {
   ): ReadonlyArray<Row> => {
     statement.setReadBigInts(bigints)
     statement.setReturnArrays(arrays)
-    return statement.all(...(params as ReadonlyArray<SQLInputValue>)) as ReadonlyArray<Row>
+    const { inOrder, named } = toValues(statement, params)
+    return statement.all(named, ...inOrder) as ReadonlyArray<Row>
   }
   const values = (statement: StatementSync, params: ReadonlyArray<unknown>, bigints: boolean) =>
     all(statement, params, bigints, true) as unknown as ReadonlyArray<ReadonlyArray<unknown>>
@@ -167,7 +170,8 @@ export const make = Effect.fnUntraced(function* (options: {
             check()
             const statement = prepareOne(sql)
             statement.setReadBigInts(Context.get(fiber.context, SqlClient.SafeIntegers))
-            return statement.iterate(...(params as ReadonlyArray<SQLInputValue>)) as IterableIterator<Row>
+            const { inOrder, named } = toValues(statement, params)
+            return statement.iterate(named, ...inOrder) as IterableIterator<Row>
           },
           catch: toSqlError
         }),
@@ -207,7 +211,12 @@ export const make = Effect.fnUntraced(function* (options: {
           const rows = all(prepare(sql), params, bigints)
           return transform === undefined ? rows : transform(rows)
         }),
-      executeRaw: (sql, params) => run(sql, () => prepare(sql).run(...(params as ReadonlyArray<SQLInputValue>))),
+      executeRaw: (sql, params) =>
+        run(sql, () => {
+          const statement = prepare(sql)
+          const { inOrder, named } = toValues(statement, params)
+          return statement.run(named, ...inOrder)
+        }),
       executeValues: (sql, params) => run(sql, (bigints) => values(prepare(sql), params, bigints)),
       executeValuesUnprepared: (sql, params) => run(sql, (bigints) => values(prepareOne(sql), params, bigints)),
       executeUnprepared: (sql, params, transform) =>
