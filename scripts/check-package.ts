@@ -1,7 +1,7 @@
 /**
  * Checks the package as its users get it: packs it, installs the tarball into an empty project, imports every entry
- * point, type-checks a consumer against the published declarations, runs an example against the compiled code, and a domain
- * model that is bundled for browsers.
+ * point, type-checks a consumer against the published declarations, runs an example against the compiled code, a domain model
+ * that is bundled for browsers, and a program on each runtime and backend of the table in docs/backends.md.
  *
  * Needs a registry to install the peer dependencies from. `npm pack` builds the package first.
  */
@@ -10,6 +10,9 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { bundle, call, importingOneByOne } from "../test/browser/bundle.ts"
+import { spawnFake } from "../test/support/kurrent-fake.ts"
+import { startServer } from "../test/support/postgres-server.ts"
+import { commandOf, runtimesIn, specsOf } from "./runtimes.ts"
 
 const root = path.resolve(import.meta.dirname, "..")
 const readJson = (file: string) => JSON.parse(fs.readFileSync(file, "utf8"))
@@ -310,5 +313,42 @@ check(`${exampleMain} runs with the compiled package`, optional, () => {
   run(consumer, process.execPath, exampleMain)
   return undefined
 })
+
+const runtimes = runtimesIn(fs.readFileSync(path.join(root, "docs", "backends.md"), "utf8"))
+const runtimesFolder = path.join(temporary, "runtimes")
+check("the runtimes of docs/backends.md install", optional, () => {
+  ensure(runtimes.length > 0, "docs/backends.md names no runtime")
+  fs.mkdirSync(runtimesFolder)
+  fs.writeFileSync(path.join(runtimesFolder, "package.json"), JSON.stringify({ private: true }))
+  run(runtimesFolder, "npm", "install", "--no-package-lock", ...specsOf(runtimes))
+  return runtimes.map((runtime) => `${runtime.name} ${runtime.version}`).join(", ")
+})
+
+const runtimeProgram = "program.ts"
+fs.copyFileSync(path.join(root, "test", "runtimes", "program.ts"), path.join(consumer, runtimeProgram))
+const postgres = process.env.POSTGRES_URL === undefined ? await startServer() : undefined
+const kurrent = process.env.KURRENTDB_URI === undefined ? await spawnFake() : undefined
+const places = (runtime: string): Readonly<Record<string, string>> => ({
+  memory: "",
+  SQLite: path.join(temporary, `${runtime}.db`),
+  PostgreSQL: postgres?.url ?? String(process.env.POSTGRES_URL),
+  KurrentDB: kurrent?.uri ?? String(process.env.KURRENTDB_URI)
+})
+for (const runtime of runtimes) {
+  const title = `${runtime.name} ${runtime.version}`
+  for (const [backend, says] of runtime.backends) {
+    check(`${title} with ${backend}: ${says}, as docs/backends.md says`, optional, () => {
+      const place = places(title)[backend]
+      ensure(place !== undefined, `there is no backend ${backend}`)
+      const [command, ...args] = commandOf(runtime, runtimesFolder)
+      ensure(says === "yes", `it says "${says}"; it runs what it says "yes" of`)
+      const found = run(consumer, command, ...args, runtimeProgram, backend, String(place)).trim()
+      ensure(found === "Rex 3 3 3", `it printed ${found}`)
+      return undefined
+    })
+  }
+}
+await kurrent?.stop()
+await postgres?.stop()
 
 finish()
