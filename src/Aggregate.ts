@@ -103,6 +103,8 @@ export interface Aggregate<
   readonly Id: Schema.Codec<Id<Name>, string> & { readonly make: (id: string) => Id<Name> }
   /** The stable id of a name (UUIDv5 of `/<Aggregate>/<name>`): the same name gives the same id, always. */
   readonly id: (name: string) => Id<Name>
+  /** The stable id of a name in a namespace of your own, which is a UUID: the UUIDv5 of the name alone in it. */
+  readonly idIn: (namespace: string, name: string) => Id<Name>
   /** A new random id (UUIDv7). */
   readonly randomId: Effect.Effect<Id<Name>>
   /** The name of an aggregate's stream. */
@@ -280,11 +282,8 @@ export const make = <
   const aggregate: Omit<Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>>, "~types"> = {
     name: plainName as Name,
     Id: idSchema as never,
-    id: (key) => {
-      const found = StreamName.problem(key)
-      if (found !== undefined && !found.startsWith("is longer")) throw new Error(`a name of ${plainName} that ${found}`)
-      return makeId(Uuid.v5(`/${plainName}/${key}`))
-    },
+    id: (key) => makeId(Uuid.v5(`/${plainName}/${checkKey(plainName, key)}`)),
+    idIn: (namespace, key) => makeId(Uuid.v5(checkKey(plainName, key), namespace)),
     randomId: Effect.map(Clock.currentTimeMillis, (now) => makeId(Uuid.v7(now))),
     stream: (id) => StreamName.of(plainName, id),
     decide: (decide) => Decision.make(plainName as Name, "existing", decide as never),
@@ -310,6 +309,13 @@ export const make = <
   )
   return Object.assign(aggregate, constructors) as unknown as Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> &
     Constructors<EventsOf<C> | EventsOf<V>>
+}
+
+/** A name that an id is made of may be longer than a stream's, since only its hash is in the id. */
+const checkKey = (name: string, key: string): string => {
+  const found = StreamName.problem(key)
+  if (found !== undefined && !found.startsWith("is longer")) throw new Error(`a name of ${name} that ${found}`)
+  return key
 }
 
 const UUID_EXAMPLE = "00000000-0000-0000-0000-000000000000"

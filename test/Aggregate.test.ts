@@ -21,6 +21,14 @@ describe("Aggregate ids", () => {
     assert.strictEqual(Dog.id("Zoë 🐕"), "49e1fcfd-bb11-586c-b436-3e7fcde36a62")
   })
 
+  // the value is that of RFC 9562, A.4
+  it("are those of a name in a namespace of one's own", () => {
+    const dns = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+    assert.strictEqual(Dog.idIn(dns, "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2")
+    assert.strictEqual(Dog.idIn(dns.toUpperCase(), "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2")
+    assert.throws(() => Dog.idIn("kennel", "Fido"), "a namespace is a UUID, such as")
+  })
+
   it("differ between aggregates that share a name", () => {
     const Cat = Aggregate.make("Cat", definition)
     assert.notStrictEqual<string>(Cat.id("Fido"), Dog.id("Fido"))
@@ -133,6 +141,7 @@ describe("Aggregate.make", () => {
     "name",
     "Id",
     "id",
+    "idIn",
     "randomId",
     "stream",
     "decide",

@@ -1,6 +1,6 @@
 /** The ids that the library makes. Nothing here is of Node: a domain model makes ids in a browser too. */
 import { sha1 } from "@noble/hashes/legacy.js"
-import { bytesToHex, concatBytes } from "@noble/hashes/utils.js"
+import { bytesToHex, concatBytes, hexToBytes } from "@noble/hashes/utils.js"
 
 /**
  * A UUIDv7 (RFC 9562, 5.7): 48 bits of time, 74 random bits. For a time before 1970 or after 10889 it is
@@ -52,9 +52,10 @@ const DASH = 0x2d
 let beginning = ""
 let moment: number | undefined
 
-/** A name-based UUIDv5 (RFC 9562, 5.5) in the namespace for URLs. */
-export const v5 = (name: string): string => {
-  const bytes = sha1(concatBytes(NAMESPACE_URL, utf8.encode(name))).subarray(0, 16)
+/** A name-based UUIDv5 (RFC 9562, 5.5), in the namespace for URLs unless another UUID is given. */
+export const v5 = (name: string, namespace?: string): string => {
+  const space = namespace === undefined ? NAMESPACE_URL : bytesOf(namespace)
+  const bytes = sha1(concatBytes(space, utf8.encode(name))).subarray(0, 16)
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x50
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80
   const hex = bytesToHex(bytes)
@@ -66,5 +67,13 @@ const NAMESPACE_URL = Uint8Array.of(
   ...[0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1],
   ...[0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8]
 )
+
+/** The bytes of a UUID; throws on what is not one. */
+const bytesOf = (uuid: string): Uint8Array => {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(uuid)) {
+    throw new Error(`a namespace is a UUID, such as "6ba7b810-9dad-11d1-80b4-00c04fd430c8", not "${uuid}"`)
+  }
+  return hexToBytes(uuid.replaceAll("-", ""))
+}
 
 const utf8 = new TextEncoder()
