@@ -239,6 +239,8 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         const first = expected === "NoStream" ? 0 : expected + 1
         // whole milliseconds: a clock may be finer
         const now = Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+        const own = fiber.getRef(Metadata.RecordedAt)
+        const recordedMillis = own === undefined ? now : Math.floor(own.epochMilliseconds)
         const metadata = Metadata.current(fiber.context)
         const plain = toPlain(aggregate, stream, first, events)
         if (Result.isFailure(plain)) return Effect.fail(plain.failure)
@@ -247,7 +249,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
           const recorded: Array<RecordedEvent<string, Aggregate.AnyEvent>> = []
           let version = first
           try {
-            const recordedAt = moment(now)
+            const recordedAt = moment(recordedMillis)
             const storedMetadata = Metadata.toStored(metadata)
             for (const place of plain.success) {
               const { type, schemaVersion } = place
@@ -256,7 +258,9 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
               const id = ids?.[version - first] ?? Uuid.v7(now)
               const given = events[version - first] as Aggregate.AnyEvent
               const event = readBack(aggregate, place, given, mapper.readBack(one))
-              stored.push({ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: now })
+              stored.push({
+                ...{ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: recordedMillis }
+              })
               recorded.push({
                 id,
                 stream,

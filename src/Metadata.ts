@@ -17,6 +17,7 @@
  * Effect.runSync(program)
  * ```
  */
+import type { DateTime } from "effect"
 import { Context, Tracer } from "effect"
 import * as Json from "./internal/encoding/json.ts"
 
@@ -50,6 +51,16 @@ const none: Readonly<Record<string, string>> = {}
 export const Attributes: Context.Reference<Readonly<Record<string, string>>> = Context.Reference(
   "effect-eventsourcing/Metadata/Attributes",
   { defaultValue: () => none }
+)
+
+/**
+ * The time that events of this scope are recorded with; none by default, which is the time of the `Clock`.
+ *
+ * For imports: events keep the times at which they happened elsewhere. Order is not affected, it is that of recording.
+ */
+export const RecordedAt: Context.Reference<DateTime.Utc | undefined> = Context.Reference(
+  "effect-eventsourcing/Metadata/RecordedAt",
+  { defaultValue: (): DateTime.Utc | undefined => undefined }
 )
 
 const CORRELATION = "$correlationId"

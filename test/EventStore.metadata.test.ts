@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Stream, Tracer } from "effect"
+import { Context, DateTime, Effect, Stream, Tracer } from "effect"
+import { TestClock } from "effect/testing"
 import type { RecordedEvent } from "effect-eventsourcing"
 import { Metadata, Recorder, Repository } from "effect-eventsourcing"
 import { addTrick, Dog } from "./support/dog.ts"
@@ -7,6 +8,30 @@ import { makeLog, open } from "./support/log.ts"
 
 const rex = Dog.Id.make("rex")
 const registered = Dog.Registered({ name: "Rex" })
+
+describe("an event's own time", () => {
+  const at = (iso: string) => Effect.provideService(Metadata.RecordedAt, DateTime.makeUnsafe(iso))
+
+  it.effect("is recorded in the place of the clock's, for imports, and is that of the aggregate", () =>
+    Effect.gen(function* () {
+      const { repository } = yield* open(yield* makeLog)
+      const dogs = repository.of(Dog)
+      yield* TestClock.setTime(1_000_000_000_000)
+      yield* dogs.execute(rex, registered).pipe(at("1969-07-20T20:17:40.5Z"))
+      yield* dogs.execute(rex, addTrick("sit")).pipe(at("1999-12-31T23:59:59Z"))
+      const { modifiedAt } = yield* dogs.execute(rex, Dog.Rested())
+      assert.strictEqual(DateTime.toEpochMillis(modifiedAt), 1_000_000_000_000)
+
+      const history = yield* Stream.runCollect(dogs.history(rex))
+      assert.deepStrictEqual(
+        history.map(({ recordedAt }) => DateTime.formatIso(recordedAt)),
+        ["1969-07-20T20:17:40.500Z", "1999-12-31T23:59:59.000Z", "2001-09-09T01:46:40.000Z"]
+      )
+      const { createdAt } = yield* dogs.get(rex, { version: 1 })
+      assert.strictEqual(DateTime.formatIso(createdAt), "1969-07-20T20:17:40.500Z")
+    })
+  )
+})
 
 describe("metadata", () => {
   it.effect("is set for a scope, and is on every event that is recorded in it", () =>
