@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Config, Effect, Layer } from "effect"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { lockTimeout, optional, read, seconds } from "../internal/backend/settings.ts"
+import { lockTimeout, optional, read, seconds, withDefaults } from "../internal/backend/settings.ts"
 import type * as Projection from "../Projection.ts"
 import type { ConnectionOptions } from "./connect.ts"
 import { connectionConfig, layerClient } from "./connect.ts"
@@ -93,14 +93,14 @@ const layerRecorders = <E, R>(
  * `POSTGRES_USER`, `POSTGRES_PASSWORD`; and where they are set `POSTGRES_SCHEMA`, `POSTGRES_CREATE_TABLE` (a boolean),
  * `POSTGRES_LOCK_TIMEOUT`, `POSTGRES_CONNECT_TIMEOUT`, `POSTGRES_CONN_MAX_AGE`, `POSTGRES_POLL_INTERVAL` (durations such as
  * `5 seconds`; a plain number is seconds), `POSTGRES_POOL_SIZE`, `POSTGRES_LISTEN` (a boolean). A lock timeout of 0 waits
- * without end.
+ * without end. What is not set is as in `defaults`, which are all options of the layer, `inline` too.
  */
 PostgresLayer.config = <E = never, R = never>(
-  options: EventSourcing.Options<E, R> = {}
+  defaults: PostgresOptions<E, R> = {}
 ): Layer.Layer<PostgresServices, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(
     Effect.map(read(Config.all([connectionConfig, logConfig])), ([connection, log]) =>
-      PostgresLayer({ ...options, ...connection, ...log })
+      PostgresLayer<E, R>(withDefaults(defaults, { ...connection, ...log }))
     )
   )
 

@@ -6,7 +6,7 @@ import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { guardTransaction } from "../internal/projection/handling.ts"
-import { read } from "../internal/backend/settings.ts"
+import { optional, read, withDefaults } from "../internal/backend/settings.ts"
 import type { InlineDatabase } from "../internal/projection/inline.ts"
 import { refusal } from "../internal/projection/inline.ts"
 import * as SqlViews from "../internal/sql/sqlViews.ts"
@@ -195,13 +195,15 @@ FOR EACH ROW WHEN (split_part(NEW.stream, '-', 1) IN (${names})) EXECUTE FUNCTIO
 
 /**
  * {@link PostgresViews} from the configuration: the `POSTGRES_*` variables of `PostgresLayer.config` that say how to connect,
- * and `POSTGRES_VIEWS_SCHEMA`.
+ * and `POSTGRES_VIEWS_SCHEMA`. What is not set is as in `defaults`.
  */
-PostgresViews.config = (): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
+PostgresViews.config = (
+  defaults: ConnectionOptions & ViewsOptions = {}
+): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
   Layer.unwrap(
     Effect.map(read(Config.all([connectionConfig, viewsConfig])), ([connection, views]) =>
-      PostgresViews({ ...connection, ...views })
+      PostgresViews(withDefaults(defaults, { ...connection, ...views }))
     )
   )
 
-const viewsConfig = Config.all({ schema: Config.withDefault(Config.String("POSTGRES_VIEWS_SCHEMA"), "public") })
+const viewsConfig = Config.all({ schema: optional(Config.String("POSTGRES_VIEWS_SCHEMA")) })

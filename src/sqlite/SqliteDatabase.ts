@@ -31,7 +31,7 @@ export interface Options {
    * When a commit answers: `full` (default) once it is on the disk, so that it survives a power loss (G5); `normal` once
    * the operating system has it: it survives the process, but a power loss can take the last commits back.
    */
-  readonly synchronous?: "full" | "normal"
+  readonly synchronous?: "full" | "normal" | undefined
   /**
    * How long to wait for a lock that another process holds, or for a transaction of this process that holds the queue of
    * the file's writers, before `RecorderUnavailable`: from 1 ms on, or `Infinity`. Default 5 seconds. Of those who share a
@@ -42,7 +42,7 @@ export interface Options {
 
 /** How a file is opened, from the configuration. */
 export const config = Config.all({
-  synchronous: Config.Literals(["full", "normal"], "SQLITE_SYNCHRONOUS").pipe(Config.withDefault("full" as const)),
+  synchronous: Settings.optional(Config.Literals(["full", "normal"], "SQLITE_SYNCHRONOUS")),
   lockTimeout: Settings.lockTimeout("SQLITE_LOCK_TIMEOUT")
 })
 

@@ -3,7 +3,7 @@ import { Config, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { read, seconds } from "../internal/backend/settings.ts"
+import { read, seconds, withDefault, withDefaults } from "../internal/backend/settings.ts"
 import type * as Projection from "../Projection.ts"
 import { SqlViewStore } from "../ViewStore.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
@@ -76,22 +76,23 @@ const layerRecorders = <E, R>(
 /**
  * {@link SqliteLayer} from the configuration: `SQLITE_FILENAME`, and where they are set `SQLITE_SYNCHRONOUS` (`full`,
  * `normal`), `SQLITE_LOCK_TIMEOUT` and `SQLITE_POLL_INTERVAL` (durations such as `5 seconds`; a plain number is seconds). A
- * lock timeout of 0 waits without end.
+ * lock timeout of 0 waits without end. What is not set is as in `defaults`, which are all options of the layer, `inline` too.
  */
 SqliteLayer.config = <E = never, R = never>(
-  options: EventSourcing.Options<E, R> = {}
+  defaults: Partial<SqliteOptions<E, R>> = {}
 ): Layer.Layer<SqliteServices, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(
-    Effect.map(read(sqliteConfig), ({ filename, file, pollInterval }) =>
-      SqliteLayer({ ...options, ...file, filename, pollInterval })
+    Effect.map(read(sqliteConfig(defaults)), ({ filename, file, pollInterval }) =>
+      SqliteLayer<E, R>({ ...withDefaults(defaults, { ...file, pollInterval }), filename })
     )
   )
 
-const sqliteConfig = Config.all({
-  filename: Config.String("SQLITE_FILENAME"),
-  file: SqliteDatabase.config,
-  pollInterval: seconds("SQLITE_POLL_INTERVAL")
-})
+const sqliteConfig = ({ filename }: { readonly filename?: string }) =>
+  Config.all({
+    filename: withDefault(Config.String("SQLITE_FILENAME"), filename),
+    file: SqliteDatabase.config,
+    pollInterval: seconds("SQLITE_POLL_INTERVAL")
+  })
 
 /**
  * The `SqlClient` of `effect/sql` on a SQLite file, for the user's own tables.

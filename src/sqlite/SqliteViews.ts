@@ -4,7 +4,7 @@ import { Clock, Config, Effect, Layer } from "effect"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { ProjectionHasDependents, RecorderFailure } from "../EventSourcingError.ts"
-import { read } from "../internal/backend/settings.ts"
+import { read, withDefault, withDefaults } from "../internal/backend/settings.ts"
 import type { InlineDatabase } from "../internal/projection/inline.ts"
 import { refusal } from "../internal/projection/inline.ts"
 import * as SqlViews from "../internal/sql/sqlViews.ts"
@@ -156,17 +156,22 @@ BEGIN SELECT RAISE(ABORT, '${refusal(key)}'); END`)
 
 /**
  * {@link SqliteViews} from the configuration: `SQLITE_VIEWS_FILENAME`, or where it is not set `SQLITE_FILENAME`; and as for
- * `SqliteLayer` `SQLITE_SYNCHRONOUS` and `SQLITE_LOCK_TIMEOUT`.
+ * `SqliteLayer` `SQLITE_SYNCHRONOUS` and `SQLITE_LOCK_TIMEOUT`. What is not set is as in `defaults`.
  */
-SqliteViews.config = (): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
+SqliteViews.config = (
+  defaults: Partial<SqliteDatabase.Options> = {}
+): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
   Layer.unwrap(
     Effect.map(
       read(
         Config.all({
-          filename: Config.orElse(Config.String("SQLITE_VIEWS_FILENAME"), () => Config.String("SQLITE_FILENAME")),
+          filename: withDefault(
+            Config.orElse(Config.String("SQLITE_VIEWS_FILENAME"), () => Config.String("SQLITE_FILENAME")),
+            defaults.filename
+          ),
           file: SqliteDatabase.config
         })
       ),
-      ({ filename, file }) => SqliteViews({ ...file, filename })
+      ({ filename, file }) => SqliteViews({ ...withDefaults(defaults, file), filename })
     )
   )

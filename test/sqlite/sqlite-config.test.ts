@@ -4,8 +4,9 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Layer } from "effect"
 import { ConfigProvider, Effect, Fiber, Layer as Layers, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Recorder, ViewStore } from "effect-eventsourcing"
+import { Projection, Recorder, Repository, ViewStore } from "effect-eventsourcing"
 import { layerSqlClient, SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
+import { Dog } from "../support/dog.ts"
 import * as Protocol from "../support/protocol.ts"
 import { append } from "./support/appends.ts"
 import type { commands as ShellCommands } from "./support/sql-shell.ts"
@@ -13,6 +14,19 @@ import * as Temporary from "./support/temporary.ts"
 
 const fromEnvironment = (env: Record<string, string>) =>
   Layers.provide(SqliteLayer.config(), ConfigProvider.layer(ConfigProvider.fromEnvRecord(env)))
+
+const inlineCounts = Projection.make("dogs", {
+  aggregates: [Dog],
+  inline: true,
+  view: Projection.sql(({ sql, table }) => sql`CREATE TABLE ${table("dogs")} (name text NOT NULL)`),
+  handlers: {
+    Dog: {
+      Registered: ({ event }, { sql, table }) => sql`INSERT INTO ${table("dogs")} (name) VALUES (${event.name})`,
+      TrickAdded: Projection.ignore,
+      Rested: Projection.ignore
+    }
+  }
+})
 
 const head = Recorder.Recorder.use((recorder) => recorder.head)
 
@@ -153,6 +167,34 @@ Effect.runPromise(Effect.void.pipe(Effect.provide(${layer})))`,
         assert.include(stderr, variable)
         assert.notInclude(stderr, "[object Object]")
       }
+    })
+  )
+
+  it.effect("what is not set is as in the defaults", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      const defaults = { filename, lockTimeout: "3 seconds" } as const
+      const set = (env: Record<string, string>) =>
+        Layers.provide(SqliteLayer.config(defaults), ConfigProvider.layer(ConfigProvider.fromEnvRecord(env)))
+      assert.strictEqual(yield* waits(filename, set({})), 3000)
+      const other = yield* Temporary.file
+      assert.strictEqual(yield* waits(other, set({ SQLITE_FILENAME: other, SQLITE_LOCK_TIMEOUT: "1" })), 1000)
+    })
+  )
+
+  it.live("the defaults may be any option of the layer, inline too", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      const layer = Layers.provide(
+        Layers.merge(SqliteLayer.config({ inline: [inlineCounts] }), SqliteViews.config()),
+        ConfigProvider.layer(ConfigProvider.fromEnvRecord({ SQLITE_FILENAME: filename }))
+      )
+      yield* Effect.gen(function* () {
+        const dogs = yield* Repository.of(Dog)
+        yield* dogs.execute(Dog.id("Fido"), Dog.Registered({ name: "Fido" }))
+        const names = yield* Projection.read(inlineCounts, ({ sql, table }) => sql`SELECT name FROM ${table("dogs")}`)
+        assert.lengthOf(names, 1)
+      }).pipe(Effect.provide(layer))
     })
   )
 

@@ -15,6 +15,19 @@ export const lockTimeout = (name: string): Config.Config<Duration.Duration | und
     duration !== undefined && Duration.isZero(duration) ? Duration.infinity : duration
   )
 
+/** A setting with a default, if there is one. */
+export const withDefault = <A>(config: Config.Config<A>, value: A | undefined): Config.Config<A> =>
+  value === undefined ? config : Config.withDefault(config, value)
+
+/** Options with what is set in the configuration; where nothing is set, the default stays. */
+export const withDefaults = <Options extends object>(
+  defaults: Options,
+  configured: { readonly [K in keyof Options]?: Options[K] | undefined }
+): Options => {
+  const set = Object.entries(configured).filter(([, value]) => value !== undefined)
+  return { ...defaults, ...Object.fromEntries(set) }
+}
+
 /** Effect's `ConfigError` is not an `Error`, so that a promise which rejects with it is reported as `[object Object]`. */
 class ConfigError extends Error implements Config.ConfigError {
   readonly _tag = "ConfigError"

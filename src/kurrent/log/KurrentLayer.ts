@@ -3,7 +3,7 @@ import type { Redacted } from "effect"
 import { Config, Effect, Layer } from "effect"
 import * as EventSourcing from "../../EventSourcing.ts"
 import type { RecorderError } from "../../EventSourcingError.ts"
-import { optional, read, seconds } from "../../internal/backend/settings.ts"
+import { optional, read, seconds, withDefault, withDefaults } from "../../internal/backend/settings.ts"
 import type { MultiStreamAppend } from "../../MultiStreamAppend.ts"
 import { Connected, layerConnected } from "../client/Connected.ts"
 import type { ConnectionOptions } from "../client/connect.ts"
@@ -66,12 +66,16 @@ KurrentLayer.multiStream = <E = never, R = never>(
  * {@link KurrentLayer} from the configuration: `KURRENTDB_URI` (or `EVENTSTOREDB_URI`), and where they are set
  * `KURRENTDB_ROOT_CERTIFICATES` (or `EVENTSTOREDB_ROOT_CERTIFICATES`; PEM, or a path), `KURRENTDB_USERNAME`,
  * `KURRENTDB_PASSWORD`, `KURRENTDB_PREFIX`, `KURRENTDB_DEADLINE` and `KURRENTDB_CONNECT_TIMEOUT` (durations such as
- * `5 seconds`; a plain number is seconds).
+ * `5 seconds`; a plain number is seconds). What is not set is as in `defaults`, which are all options of the layer.
  */
 KurrentLayer.config = <E = never, R = never>(
-  options: EventSourcing.Options<E, R> = {}
+  defaults: Partial<KurrentOptions<E, R>> = {}
 ): Layer.Layer<KurrentServices, RecorderError | Config.ConfigError | E, R> =>
-  Layer.unwrap(Effect.map(read(kurrentConfig), (configured) => KurrentLayer({ ...options, ...configured })))
+  Layer.unwrap(
+    Effect.map(read(kurrentConfig(defaults)), ({ connectionString, ...others }) =>
+      KurrentLayer<E, R>({ ...withDefaults(defaults, others), connectionString })
+    )
+  )
 
 const connected = (options: ConnectionOptions): Layer.Layer<Connected, RecorderError> =>
   Layer.unwrap(
@@ -82,18 +86,22 @@ const connected = (options: ConnectionOptions): Layer.Layer<Connected, RecorderE
     )
   )
 
-const kurrentConfig: Config.Config<ConnectionOptions & Pick<KurrentRecorder.Options, "prefix">> = Config.all({
-  // without either, the error is that of the newer name
-  connectionString: Config.Redacted("KURRENTDB_URI").pipe(
-    Config.orElse(() => Config.Redacted("EVENTSTOREDB_URI")),
-    Config.orElse(() => Config.Redacted("KURRENTDB_URI"))
-  ),
-  rootCertificate: optional(
-    Config.orElse(Config.String("KURRENTDB_ROOT_CERTIFICATES"), () => Config.String("EVENTSTOREDB_ROOT_CERTIFICATES"))
-  ),
-  username: optional(Config.String("KURRENTDB_USERNAME")),
-  password: optional(Config.Redacted("KURRENTDB_PASSWORD")) as Config.Config<Redacted.Redacted | undefined>,
-  prefix: optional(Config.String("KURRENTDB_PREFIX")),
-  deadline: seconds("KURRENTDB_DEADLINE"),
-  connectTimeout: seconds("KURRENTDB_CONNECT_TIMEOUT")
-})
+const kurrentConfig = ({ connectionString }: Partial<ConnectionOptions>) =>
+  Config.all({
+    connectionString: withDefault<Redacted.Redacted | string>(
+      // without either, the error is that of the newer name
+      Config.Redacted("KURRENTDB_URI").pipe(
+        Config.orElse(() => Config.Redacted("EVENTSTOREDB_URI")),
+        Config.orElse(() => Config.Redacted("KURRENTDB_URI"))
+      ),
+      connectionString
+    ),
+    rootCertificate: optional(
+      Config.orElse(Config.String("KURRENTDB_ROOT_CERTIFICATES"), () => Config.String("EVENTSTOREDB_ROOT_CERTIFICATES"))
+    ),
+    username: optional(Config.String("KURRENTDB_USERNAME")),
+    password: optional(Config.Redacted("KURRENTDB_PASSWORD")),
+    prefix: optional(Config.String("KURRENTDB_PREFIX")),
+    deadline: seconds("KURRENTDB_DEADLINE"),
+    connectTimeout: seconds("KURRENTDB_CONNECT_TIMEOUT")
+  })
