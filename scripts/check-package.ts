@@ -181,7 +181,7 @@ check("the tarball installs into an empty project, without vitest and drivers", 
 
 check("the tarball has the files it should have, and no others", optional, () => {
   const found = fs.readdirSync(installed).sort().join(" ")
-  ensure(found === "LICENSE README.md dist docs examples package.json src", `found ${found}`)
+  ensure(found === "CHANGELOG.md LICENSE README.md STABILITY.md dist docs examples package.json src", `found ${found}`)
   for (const entryPoint of entryPoints) {
     for (const target of [manifest.exports[entryPoint].types, manifest.exports[entryPoint].default]) {
       ensure(fs.existsSync(path.join(installed, target)), `${entryPoint}: ${target} is missing`)

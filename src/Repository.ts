@@ -157,6 +157,14 @@ export interface Participant<A extends Aggregate.Any, Requires extends Decision.
   readonly aggregate: A
   readonly id: Aggregate.Id<Aggregate.NameOf<A>>
   readonly requires: Requires
+  /** The version that it has to be at; at any other the transaction fails with `WrongExpectedVersion`, and is not retried. */
+  readonly expectedVersion?: ExpectedVersion | undefined
+}
+
+/** What is expected of a participant besides that it exists or not. */
+export interface ParticipantOptions<Expected extends ExpectedVersion> {
+  /** The version that it has to be at, like an HTTP `If-Match`. Default: any. */
+  readonly expectedVersion?: Expected | undefined
 }
 
 /** The participants of a transaction by the names that its decision gives them. */
@@ -175,20 +183,29 @@ export type States<P extends Participants> = {
     : never
 }
 
-/** The events of each participant that a transaction decides to record. */
+/** What a transaction decides for each participant: events to record, or a decision to take on its state. */
 export type Decided<P extends Participants> = {
   readonly [K in keyof P]?: P[K] extends Participant<infer A, infer Requires>
-    ? Requires extends "existing"
-      ? Decision.Outcome<Aggregate.ChangeOf<A>>
-      : Requires extends "missing"
-        ?
-            | Aggregate.CreationOf<A>
-            | readonly []
-            | readonly [Aggregate.CreationOf<A>, ...ReadonlyArray<Aggregate.ChangeOf<A>>]
-            | undefined
-        : Decision.Outcome<Aggregate.Event<A>>
+    ? Decision.Decision<Aggregate.NameOf<A>, unknown> | DecidedEvents<A, Requires>
     : never
 }
+
+type DecidedEvents<A extends Aggregate.Any, Requires extends Decision.Requires> = Requires extends "existing"
+  ? Decision.Outcome<Aggregate.ChangeOf<A>>
+  : Requires extends "missing"
+    ?
+        | Aggregate.CreationOf<A>
+        | readonly []
+        | readonly [Aggregate.CreationOf<A>, ...ReadonlyArray<Aggregate.ChangeOf<A>>]
+        | undefined
+    : Decision.Outcome<Aggregate.Event<A>>
+
+/** What a transaction's decision fails with, and the decisions on participants that it returns. */
+export type DecidedError<R> = R extends Effect.Effect<infer A, infer E, infer _R> ? E | ErrorOfEach<A> : ErrorOfEach<R>
+
+type ErrorOfEach<D> = D extends object ? { readonly [K in keyof D]: ErrorOfDecision<D[K]> }[keyof D] : never
+
+type ErrorOfDecision<D> = D extends Decision.Decision<infer _N, infer E> ? E : never
 
 /** What a transaction answers: each participant as it stands afterwards; `undefined` where there is none. */
 export type Transacted<P extends Participants> = {
@@ -221,7 +238,7 @@ export class Repository extends Context.Service<
       decide: (states: States<P>) => R
     ) => Effect.Effect<
       Transacted<P>,
-      Decision.ErrorOf<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError,
+      DecidedError<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError,
       MultiStreamAppend
     >
   }
@@ -234,8 +251,9 @@ export const of = <A extends Aggregate.Any>(aggregate: A): Effect.Effect<Aggrega
 /** A participant that has to exist. */
 export const existing = <A extends Aggregate.Any>(
   aggregate: A,
-  id: Aggregate.Id<Aggregate.NameOf<A>>
-): Participant<A, "existing"> => ({ aggregate, id, requires: "existing" })
+  id: Aggregate.Id<Aggregate.NameOf<A>>,
+  { expectedVersion }: ParticipantOptions<number> = {}
+): Participant<A, "existing"> => ({ aggregate, id, requires: "existing", expectedVersion })
 
 /** A participant that must not exist yet. */
 export const missing = <A extends Aggregate.Any>(
@@ -246,8 +264,9 @@ export const missing = <A extends Aggregate.Any>(
 /** A participant that may exist. */
 export const either = <A extends Aggregate.Any>(
   aggregate: A,
-  id: Aggregate.Id<Aggregate.NameOf<A>>
-): Participant<A, "either"> => ({ aggregate, id, requires: "either" })
+  id: Aggregate.Id<Aggregate.NameOf<A>>,
+  { expectedVersion }: ParticipantOptions<ExpectedVersion> = {}
+): Participant<A, "either"> => ({ aggregate, id, requires: "either", expectedVersion })
 
 /**
  * Decides over several aggregates at once: loads all, takes one decision over their states, records its events in one
@@ -297,7 +316,7 @@ export const transaction = <
   decide: (states: States<P>) => R
 ): Effect.Effect<
   Transacted<P>,
-  Decision.ErrorOf<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError,
+  DecidedError<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError,
   Repository | MultiStreamAppend
 > => Repository.use((repository) => repository.transaction(participants, decide))
 

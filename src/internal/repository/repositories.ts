@@ -138,7 +138,16 @@ export const makeRepositories = ({
     if (twice !== undefined) {
       return yield* new DuplicateParticipant({ aggregate: twice.aggregate.name, id: twice.id })
     }
-    const attempt = onConflictAgain(streams, () => attemptTransaction(named, decide as never))
+    for (const { expectedVersion } of named) {
+      const reason = expectedVersion === undefined ? undefined : expectedProblem(expectedVersion)
+      if (reason !== undefined) return yield* new RecorderFailure({ operation: "transaction", reason })
+    }
+    // one that is expected at a version will not come back to it
+    const movable = streams.filter((_, i) => named[i]?.expectedVersion === undefined)
+    const attempt = Effect.tapError(
+      onConflictAgain(movable, () => attemptTransaction(named, decide as never)),
+      (error) => Effect.sync(() => learnsFrom(error, streams))
+    )
     // always in the same order, so that two transactions never wait for each other
     const [last, ...others] = [...streams].sort().toReversed()
     const instead = () => insteadOfTurn(store, streams, attempt)

@@ -7,6 +7,7 @@ import { WrongExpectedVersion } from "../../EventSourcingError.ts"
 import type { EventStore, Prepared } from "../../EventStore.ts"
 import type { Position } from "../../Position.ts"
 import type { RecordedEvent } from "../../RecordedEvent.ts"
+import type { ExpectedVersion } from "../../Recorder.ts"
 import * as StreamName from "../../StreamName.ts"
 import { requirementError } from "./command.ts"
 import { deciding } from "./deciding.ts"
@@ -19,6 +20,7 @@ export interface Participant {
   readonly aggregate: Aggregate.Any
   readonly id: Aggregate.Id<string>
   readonly requires: Decision.Requires
+  readonly expectedVersion?: ExpectedVersion | undefined
 }
 
 /** What became of a participant. */
@@ -50,7 +52,26 @@ export const transact = (store: EventStore["Service"], states: States) => {
       )
     )
 
-  const prepare = (underway: Underway, outcome: unknown): Effect.Effect<Underway, EventNotEncodable> => {
+  /** Takes a decision on a participant, if its state is what the decision requires. */
+  const takeOn = ({ participant, before }: Underway, decision: Decision.Decision<string, unknown>) => {
+    const { aggregate, id } = participant
+    if (decision.aggregate !== aggregate.name) {
+      throw new Error(
+        `the participant "${participant.name}" is a ${aggregate.name}, its decision is on a ${decision.aggregate}`
+      )
+    }
+    const refused = requirementError(aggregate, id, decision.requires, before)
+    if (refused !== undefined) return Effect.fail(refused)
+    const taken = Decision.take(decision, aggregate.compiled.copyState(before?.state))
+    return deciding(store, [streamOf(participant)], taken)
+  }
+
+  const prepare = (underway: Underway, outcome: unknown): Effect.Effect<Underway, unknown> =>
+    Decision.isDecision(outcome)
+      ? Effect.flatMap(takeOn(underway, outcome), (events) => prepareEvents(underway, events))
+      : prepareEvents(underway, outcome)
+
+  const prepareEvents = (underway: Underway, outcome: unknown): Effect.Effect<Underway, EventNotEncodable> => {
     const { participant, before } = underway
     const events = Decision.toEvents(outcome)
     if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed(underway)
@@ -125,6 +146,10 @@ const take = (
 ): Effect.Effect<(name: string) => unknown, unknown> =>
   Effect.suspend(() => {
     for (const { participant, before } of loaded) {
+      const [stream, expected, actual] = [streamOf(participant), participant.expectedVersion, versionOf(before)]
+      if (expected !== undefined && expected !== actual) {
+        return Effect.fail(new WrongExpectedVersion({ stream, expected, actual }))
+      }
       const refused = requirementError(participant.aggregate, participant.id, participant.requires, before)
       if (refused !== undefined) return Effect.fail(refused)
     }
