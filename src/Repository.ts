@@ -47,7 +47,7 @@ import * as Metrics from "./internal/observability/metrics.ts"
 import { tellOfLongWait } from "./internal/repository/deciding.ts"
 import { makeRepositories } from "./internal/repository/repositories.ts"
 import { make as makeStates } from "./internal/repository/states.ts"
-import type { MultiStreamAppend } from "./MultiStreamAppend.ts"
+import { MultiStreamAppend } from "./MultiStreamAppend.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
 import type { ExpectedVersion } from "./Recorder.ts"
@@ -319,6 +319,33 @@ export const transaction = <
   DecidedError<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError,
   Repository | MultiStreamAppend
 > => Repository.use((repository) => repository.transaction(participants, decide))
+
+/** Transactions that need nothing more, for services of a program's own. */
+export interface Transactions {
+  /** As {@link transaction}. */
+  readonly transaction: <const P extends Participants, const R extends Decided<P> | Effect.Effect<Decided<P>, unknown>>(
+    participants: P,
+    decide: (states: States<P>) => R
+  ) => Effect.Effect<
+    Transacted<P>,
+    DecidedError<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError
+  >
+}
+
+/**
+ * The transactions of a backend that can append to several streams at once. What `transaction` needs at each call, these take
+ * once: a service of a program's own that is made with them asks its callers for nothing.
+ */
+export const transactions: Effect.Effect<Transactions, never, Repository | MultiStreamAppend> = Effect.gen(
+  function* () {
+    const repository = yield* Repository
+    const append = yield* MultiStreamAppend
+    return {
+      transaction: (participants, decide) =>
+        Effect.provideService(repository.transaction(participants, decide), MultiStreamAppend, append)
+    }
+  }
+)
 
 const defaultConflictRetry = Schedule.concat(
   Schedule.recurs(1),
