@@ -6,6 +6,7 @@
  */
 import { Clock, Effect } from "effect"
 import type { RecorderError } from "./EventSourcingError.ts"
+import { nextTick } from "./internal/concurrency/ticks.ts"
 import * as Uuid from "./internal/encoding/uuid.ts"
 import { reconnect } from "./internal/following/follow.ts"
 import type * as Tracking from "./Tracking.ts"
@@ -44,7 +45,7 @@ export const lease = (store: Pick<ViewStore<never, never>, "lease">, millisecond
         while (!(yield* take)) {
           if (!told) yield* onStandby
           told = true
-          yield* Effect.sleep(look)
+          yield* nextTick(store, look)
         }
       }).pipe(
         Effect.tapError((error) => (error._tag === "RecorderUnavailable" ? onUnavailable(error) : Effect.void)),
@@ -57,7 +58,7 @@ export const lease = (store: Pick<ViewStore<never, never>, "lease">, millisecond
       const lost = Effect.gen(function* () {
         let isMine = true
         while (isMine) {
-          yield* Effect.sleep(milliseconds / 3)
+          yield* nextTick(store, milliseconds / 3)
           isMine = yield* Effect.orElseSucceed(take, () => true)
         }
       })

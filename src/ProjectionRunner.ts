@@ -52,6 +52,7 @@ import type {
   ProjectionModeChanged,
   ProjectionRemoved,
   ProjectionSuperseded,
+  RecorderError,
   TrackingConflict
 } from "./EventSourcingError.ts"
 import {
@@ -63,6 +64,8 @@ import {
 } from "./EventSourcingError.ts"
 import { EventStore } from "./EventStore.ts"
 import { checkCount, milliseconds } from "./internal/backend/options.ts"
+import { gather } from "./internal/concurrency/gather.ts"
+import { nextTick } from "./internal/concurrency/ticks.ts"
 import { messageOf } from "./internal/errors/messageOf.ts"
 import { reconnect } from "./internal/following/follow.ts"
 import * as Metrics from "./internal/observability/metrics.ts"
@@ -203,6 +206,20 @@ const NEWER = 10_000
 /** How often a runner looks whether its view is still the one that it left, in milliseconds. */
 const CHECK = 1000
 
+/** What finds the head of a log, once for all runners that ask at once. */
+const heads = new WeakMap<Recorder["Service"], Effect.Effect<Position | undefined, RecorderError>>()
+const headOf = (recorder: Recorder["Service"]): Effect.Effect<Position | undefined, RecorderError> => {
+  const known = heads.get(recorder)
+  if (known !== undefined) return known
+  const ask = gather(
+    (askers: ReadonlyArray<void>) => Effect.map(recorder.head, (head) => askers.map(() => head)),
+    recorder.inTransaction
+  )
+  const made = ask()
+  heads.set(recorder, made)
+  return made
+}
+
 const runWith = Effect.fnUntraced(function* (
   projection: Projection.Any,
   options: Options,
@@ -279,9 +296,13 @@ const runWith = Effect.fnUntraced(function* (
   const awaitChange = Effect.fnUntraced(function* (head: Position | undefined, position: Position) {
     while (true) {
       const before = local.upheaval.current()
-      yield* Effect.raceFirst(Effect.sleep(CHECK), Effect.ignore(local.upheaval.after(before)))
+      yield* Effect.raceFirst(nextTick(store, CHECK), Effect.ignore(local.upheaval.after(before)))
       const mine = (yield* store.versions(key)).find(({ version }) => version === key.version)
-      if (mine?.position !== position || (mine.status === "retired" && !mine.ready) || (yield* recorder.head) !== head)
+      if (
+        mine?.position !== position ||
+        (mine.status === "retired" && !mine.ready) ||
+        (yield* headOf(recorder)) !== head
+      )
         return
     }
   })
@@ -472,7 +493,7 @@ const runWith = Effect.fnUntraced(function* (
     // a reset, or another version's switch, is nothing that the log would tell of
     const checking = Effect.gen(function* () {
       const seen = local.upheaval.current()
-      yield* Effect.raceFirst(Effect.sleep(CHECK), Effect.ignore(local.upheaval.after(seen)))
+      yield* Effect.raceFirst(nextTick(store, CHECK), Effect.ignore(local.upheaval.after(seen)))
       yield* processor.check
       // one that still can't be reached is the business of the one who follows it
       if (cutOff === undefined) yield* inspectAgain
@@ -564,7 +585,7 @@ const runWith = Effect.fnUntraced(function* (
   const look = Effect.gen(function* () {
     const mine = (all: ReadonlyArray<Progress>) => all.find(({ version }) => version === key.version)?.position
     const position = working === undefined ? mine(yield* store.versions(key)) : working.position()
-    const head = yield* recorder.head
+    const head = yield* headOf(recorder)
     if (head === undefined || (position !== undefined && position >= head)) return { positions: 0, next: undefined }
     const [next] = yield* recorder.readAll({ after: position, filter, limit: 1 })
     return { positions: next === undefined ? 0 : Number(head - (position ?? 0n)), next }
@@ -572,7 +593,7 @@ const runWith = Effect.fnUntraced(function* (
   /** By how much it is behind, while it does not get on; for as long as that can't be found out, it grows with time. */
   const measuring = Effect.gen(function* () {
     while (true) {
-      yield* Effect.sleep(current._tag === "Standby" ? 5 * MEASURE : MEASURE)
+      yield* nextTick(store, current._tag === "Standby" ? 5 * MEASURE : MEASURE)
       if (isTold(yield* Clock.currentTimeMillis)) {
         known = { at: yield* Clock.currentTimeMillis, lag: 0 }
         continue

@@ -4,6 +4,7 @@ import { ProjectionBehind } from "../../EventSourcingError.ts"
 import type { Position } from "../../Position.ts"
 import type * as Projection from "../../Projection.ts"
 import type { Progress, ViewStore } from "../../ViewStore.ts"
+import { nextTick } from "../concurrency/ticks.ts"
 import { readable } from "./readable.ts"
 import { keyOf } from "./trackingKey.ts"
 
@@ -42,17 +43,17 @@ export const untilReached = Effect.fnUntraced(function* (
     (progress.mode === "inline" || (progress.position !== undefined && progress.position >= position))
   const began = yield* Clock.currentTimeMillis
   let current: Progress | undefined
-  let looked = Number.NEGATIVE_INFINITY
+  let isTime = true
   while (true) {
     const seen = local.growth.current()
     const now = yield* Clock.currentTimeMillis
     const known = current === undefined ? undefined : local.position(current.version)
     // asked where it is time to, and where it will be so; the version that is read may be another one by then
-    if (current === undefined || now - looked >= POLL || (known !== undefined && known >= position)) {
+    if (current === undefined || isTime || (known !== undefined && known >= position)) {
       // a database that does not answer, or a queue that stands still, is waited for no longer than the rest
       const rest = timeout === 0 ? OTHERS : timeout - (now - began)
       const found = yield* within(store.versions(key), rest)
-      looked = now
+      isTime = false
       if (Option.isSome(found)) {
         current = readable(projection, found.value)
         if (isThere(current)) return
@@ -74,9 +75,11 @@ export const untilReached = Effect.fnUntraced(function* (
         blocked: stopped === undefined ? local.blocked.get(version) : undefined
       })
     }
-    yield* Effect.raceFirst(
-      Effect.ignore(local.growth.after(seen)),
-      Effect.sleep(Math.min(Math.max(looked + POLL - now, 1), left))
-    )
+    // all who wait look at the same time
+    const tick = Effect.map(nextTick(store, POLL), () => {
+      isTime = true
+    })
+    const change = Effect.raceFirst(Effect.ignore(local.growth.after(seen)), tick)
+    yield* left === Number.POSITIVE_INFINITY ? change : Effect.timeoutOption(change, left)
   }
 })

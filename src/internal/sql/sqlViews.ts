@@ -1,5 +1,7 @@
 /** Views that are tables of a SQL database, with their tracking, their leases and what is set aside. */
+import type { Context } from "effect"
 import { Clock, Effect } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import { SqlClient, SqlError } from "effect/sql"
 import type { ProjectionHasDependents, RecorderError } from "../../EventSourcingError.ts"
 import {
@@ -17,6 +19,7 @@ import { fromStorage } from "../../Position.ts"
 import * as Tracking from "../../Tracking.ts"
 import type { SqlView } from "../../View.ts"
 import type { DeadLetter, Mode, Move, Opened, Progress, Seen, Status, Transaction, ViewStore } from "../../ViewStore.ts"
+import { gather } from "../concurrency/gather.ts"
 import type { Begun } from "../projection/beginAt.ts"
 import { beginAgain, beginAt, continues } from "../projection/beginAt.ts"
 import { ignoredFrom } from "../projection/ignored.ts"
@@ -159,6 +162,16 @@ interface Watched {
   readonly since: number
 }
 
+/** A lease to take, or to hold on to. */
+interface Lease {
+  readonly key: Tracking.Key
+  readonly holder: string
+  readonly milliseconds: number
+}
+
+/** Leases in a statement at most: a statement has a bounded number of parameters. */
+const MOST_LEASES = 500
+
 /** A version of a projection, and the name of its place. */
 interface Placed {
   readonly progress: ReturnType<typeof toOpened>
@@ -261,6 +274,12 @@ WHERE ${keyed} AND position IS NOT DISTINCT FROM ${p(6)} AND (status <> 'retired
   const FIND = `SELECT ${COLUMNS} FROM ${own}projection_tracking WHERE ${keyed}`
   const VERSIONS = `SELECT ${COLUMNS} FROM ${own}projection_tracking
 WHERE projection = ${p(1)} AND upstream = ${p(2)} AND slice = ${p(3)} ORDER BY version`
+  const listed = sql.onDialectOrElse({
+    pg: () => `SELECT json_array_elements_text(${p(1)}::json)`,
+    orElse: () => `SELECT value FROM json_each(${p(1)})`
+  })
+  const VERSIONS_OF_ALL = `SELECT ${COLUMNS}, projection, upstream, slice FROM ${own}projection_tracking
+WHERE projection IN (${listed}) ORDER BY version`
   const CREATE = `INSERT INTO ${own}projection_tracking
   (projection, version, upstream, slice, mode, status, log_id, aggregates, place, position, seen, begins)
 VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
@@ -283,16 +302,23 @@ VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
   WHERE ${keyed} AND earlier.position < ${p(5)} AND earlier.stream = projection_dead_letters.stream
 ) RETURNING stream`
   const TRIED = `UPDATE ${own}projection_dead_letters SET attempts = attempts + 1, cause = ${p(6)} WHERE ${keyed} AND position = ${p(5)}`
-  const LEASE = `INSERT INTO ${own}projection_leases
+  /**
+   * Takes leases: those that are free, and those of others that were watched for as long as they were taken for. The time is
+   * the first parameter.
+   */
+  const leaseAll = (count: number, over: number) => `INSERT INTO ${own}projection_leases
   (projection, version, upstream, slice, holder, expires_at, length, length_of)
-VALUES (${[1, 2, 3, 4, 5, 6, 7, 5].map(p).join(", ")})
+VALUES ${Array.from({ length: count }, (_, i) => `(${[2, 3, 4, 5, 6, 7, 8, 6].map((n) => p(7 * i + n)).join(", ")})`).join(", ")}
 ON CONFLICT (projection, version, upstream, slice) DO UPDATE SET
   holder = excluded.holder, expires_at = excluded.expires_at, length = excluded.length, length_of = excluded.length_of
-WHERE projection_leases.holder = excluded.holder OR projection_leases.expires_at <= ${p(8)}
-  OR (projection_leases.holder = ${p(9)} AND projection_leases.expires_at = ${p(10)})
-RETURNING holder`
-  const LEASED = `SELECT holder, CAST(expires_at AS text), CAST(length AS text), length_of
-FROM ${own}projection_leases WHERE ${keyed}`
+WHERE projection_leases.holder = excluded.holder OR projection_leases.expires_at <= ${p(1)}${Array.from(
+    { length: over },
+    (_, i) =>
+      `\n  OR (${["projection", "version", "upstream", "slice", "holder", "expires_at"].map((column, n) => `projection_leases.${column} = ${p(7 * count + 2 + 6 * i + n)}`).join(" AND ")})`
+  ).join("")}
+RETURNING projection, version, upstream, slice`
+  const LEASED = `SELECT holder, CAST(expires_at AS text), CAST(length AS text), length_of, projection, version, upstream, slice
+FROM ${own}projection_leases WHERE projection IN (${listed})`
   const RELEASE = `DELETE FROM ${own}projection_leases WHERE ${keyed} AND holder = ${p(5)}`
   const DISCARD_STREAM = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND stream = ${p(5)} RETURNING stream`
   const DISCARD_EVENT = `DELETE FROM ${own}projection_dead_letters WHERE ${keyed} AND event_id = ${p(5)} RETURNING stream`
@@ -306,18 +332,29 @@ FROM ${own}projection_leases WHERE ${keyed}`
    * Looks at the lease of somebody else. One that was not renewed for as long as it was taken for is free, whenever its holder
    * believed that it ends: the holder's clock may have been ahead.
    */
-  const watch = Effect.fnUntraced(function* (key: Tracking.Key) {
-    const name = nameOf(key)
-    const [row] = yield* rows(LEASED, parameters(key))
-    if (row === undefined || row[2] == null || row[3] !== row[0]) {
-      watching.delete(name)
-      return
+  const watch = Effect.fnUntraced(function* (keys: ReadonlyArray<Tracking.Key>) {
+    if (keys.length === 0) return
+    const now = yield* passed
+    const found = new Map<string, Row>()
+    for (const row of yield* rows(LEASED, [JSON.stringify([...new Set(keys.map((key) => key.projection))])])) {
+      found.set(leaseNameOf(row.slice(4)), row)
     }
-    const [holder, expiresAt] = [String(row[0]), String(row[1])]
-    const before = watching.get(name)
-    if (before?.holder === holder && before.expiresAt === expiresAt) return
-    watching.set(name, { holder, expiresAt, length: Number(row[2]), since: yield* passed })
+    for (const key of keys) {
+      const name = nameOf(key)
+      const row = found.get(name)
+      if (row === undefined || row[2] == null || row[3] !== row[0]) {
+        watching.delete(name)
+        continue
+      }
+      const [holder, expiresAt] = [String(row[0]), String(row[1])]
+      const before = watching.get(name)
+      if (before?.holder === holder && before.expiresAt === expiresAt) continue
+      watching.set(name, { holder, expiresAt, length: Number(row[2]), since: now })
+    }
   })
+  /** The name, see `nameOf`, of the key that begins a row. */
+  const leaseNameOf = ([projection, version, upstream, slice]: Row): string =>
+    JSON.stringify([String(projection), Number(version), String(upstream), Number(slice)])
 
   /** Places as they were when a row was last read: so that what goes on in one needs no row of its own. */
   const places = new Map<string, string>()
@@ -406,6 +443,64 @@ FROM ${own}projection_leases WHERE ${keyed}`
       })
     )
 
+  /** Versions of several projections, each as {@link versionsOf} has them. */
+  const versionsOfAll = Effect.fnUntraced(function* (keys: NonEmptyReadonlyArray<Omit<Tracking.Key, "version">>) {
+    const asked = new Map(keys.map((key) => [nameOf({ ...key, version: 0 }), key]))
+    if (asked.size === 1) {
+      const found = yield* versionsOf(keys[0])
+      return keys.map(() => found)
+    }
+    const found = new Map<string, Array<Progress>>()
+    for (const row of yield* rows(VERSIONS_OF_ALL, [JSON.stringify([...new Set(keys.map((key) => key.projection))])])) {
+      const of = nameOf({ projection: String(row[10]), version: 0, upstream: String(row[11]), slice: Number(row[12]) })
+      const key = asked.get(of)
+      if (key === undefined) continue
+      const progress = toProgress(row)
+      noted({ ...key, version: progress.version }, row[8])
+      found.set(of, [...(found.get(of) ?? []), progress])
+    }
+    return keys.map((key) => found.get(nameOf({ ...key, version: 0 })) ?? [])
+  })
+
+  /** Takes leases, or holds on to them, one of a key; tells which of them it has. */
+  const takeLeases = Effect.fnUntraced(function* (taken: ReadonlyArray<Lease>) {
+    const now = yield* dialect.now
+    // in one order: of two who take the same ones each would otherwise wait for what the other has
+    const sorted = taken.toSorted((a, b) => (nameOf(a.key) < nameOf(b.key) ? -1 : 1))
+    const values = sorted.flatMap(({ key, holder, milliseconds }) => {
+      const length = BigInt(Math.ceil(milliseconds))
+      return [...parameters(key), holder, now + length, length]
+    })
+    const time = yield* passed
+    const over = sorted.flatMap(({ key }) => {
+      const watched = watching.get(nameOf(key))
+      return watched !== undefined && time - watched.since >= watched.length
+        ? [[...parameters(key), watched.holder, BigInt(watched.expiresAt)]]
+        : []
+    })
+    const held = yield* rows(leaseAll(sorted.length, over.length), [now, ...values, ...over.flat()])
+    const names = new Set(held.map(leaseNameOf))
+    yield* watch(sorted.filter(({ key }) => !names.has(nameOf(key))).map(({ key }) => key))
+    for (const name of names) watching.delete(name)
+    return names
+  })
+
+  const leaseEach = Effect.fnUntraced(function* (asked: ReadonlyArray<Lease>) {
+    const answers = new Map<Lease, boolean>()
+    let left = asked
+    while (left.length > 0) {
+      // a statement can't take one key for two holders
+      const next = new Map<string, Lease>()
+      for (const one of left) if (next.size < MOST_LEASES && !next.has(nameOf(one.key))) next.set(nameOf(one.key), one)
+      const held = yield* takeLeases([...next.values()])
+      for (const [name, one] of next) answers.set(one, held.has(name))
+      left = left.filter((one) => !answers.has(one))
+    }
+    return asked.map((one) => answers.get(one) === true)
+  })
+
+  const isInTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(sql.transactionService.key)
+
   const refused = Effect.fnUntraced(function* ({ key, from }: Move) {
     const there = (yield* find(key))?.progress
     const { projection, version, upstream } = key
@@ -446,6 +541,11 @@ FROM ${own}projection_leases WHERE ${keyed}`
         (found) => found.length
       )
   })
+
+  const lease = gather(
+    (leases: NonEmptyReadonlyArray<Lease>) => failed("take the lease of a projection")(leaseEach(leases)),
+    isInTransaction
+  )
 
   const store: ViewStore<SqlView, SqlClient.SqlClient> = {
     local,
@@ -506,7 +606,7 @@ FROM ${own}projection_leases WHERE ${keyed}`
       ) as never
     },
 
-    versions: (key) => failed("read how far projections have come")(versionsOf(key)),
+    versions: gather((keys) => failed("read how far projections have come")(versionsOfAll(keys)), isInTransaction),
 
     transact: (move, f) => {
       const { key, from, to, seen } = move
@@ -659,23 +759,9 @@ FROM ${own}projection_leases WHERE ${keyed}`
       Effect.asVoid(select("note that an event was tried again", TRIED, [...parameters(key), position, cause])),
 
     lease: (key, holder, milliseconds) =>
-      failed("take the lease of a projection")(
-        Effect.gen(function* () {
-          if (milliseconds === 0) {
-            yield* rows(RELEASE, [...parameters(key), holder])
-            return false
-          }
-          const now = yield* dialect.now
-          const length = BigInt(Math.ceil(milliseconds))
-          const watched = watching.get(nameOf(key))
-          const isOver = watched !== undefined && (yield* passed) - watched.since >= watched.length
-          const over = isOver ? [watched.holder, BigInt(watched.expiresAt)] : [null, null]
-          const taken = yield* rows(LEASE, [...parameters(key), holder, now + length, length, now, ...over])
-          if (taken.length === 0) yield* watch(key)
-          else if (watched !== undefined) watching.delete(nameOf(key))
-          return taken.length > 0
-        })
-      )
+      milliseconds > 0
+        ? lease({ key, holder, milliseconds })
+        : Effect.as(select("give a lease back", RELEASE, [...parameters(key), holder]), false)
   }
   return store
 }
