@@ -180,6 +180,8 @@ export type AnyRecorded = Positioned<string, Aggregate.AnyEvent>
 /** What the runner needs of a projection. @internal */
 export interface Compiled {
   readonly handles: (aggregate: string, tag: string) => boolean
+  /** Whether events are handled together, so that some of them can't be handled without the others. */
+  readonly isBatched?: boolean
   /** Handles events, all of them handled ones. */
   readonly handle: (events: ReadonlyArray<AnyRecorded>, view: unknown) => Effect.Effect<unknown, unknown, unknown>
   readonly setup: (view: unknown) => Effect.Effect<unknown, RecorderError, unknown>
@@ -259,6 +261,7 @@ export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
 ): Projection<K, "followed", "exactly-once", R> =>
   build(name, definition, "followed", "exactly-once", {
     handles: () => true,
+    isBatched: true,
     handle: (events, view) =>
       enclosing(definition.view)(effectOf(name, definition.handle(events as never, view as never)))
   }) as never

@@ -109,6 +109,13 @@ export interface Transaction {
   readonly isSetAside: (stream: string) => Effect.Effect<boolean, RecorderError>
   /** Removes what is set aside of a stream; returns how many events that were. */
   readonly discard: (stream: string) => Effect.Effect<number, RecorderError>
+  /**
+   * For how many milliseconds the work may go on, so that others do not wait for long; when there are none left, it ends with
+   * {@link endAt} if it can.
+   */
+  readonly left: () => number
+  /** Has the transaction move the tracking to an earlier position than it was to, since the work has come no further. */
+  readonly endAt: (position: Position, seen: Seen | undefined) => Effect.Effect<void, RecorderError>
 }
 
 /** What moving a tracking position fails with. */
@@ -152,7 +159,7 @@ export interface ViewStore<out View, out Provided> {
   readonly versions: (key: Omit<Tracking.Key, "version">) => Effect.Effect<ReadonlyArray<Progress>, RecorderError>
   /**
    * Moves the tracking and does the work in one transaction, the move first: where the position is another than `from`, or
-   * the version is retired and not ready, it fails and nothing is done.
+   * the version is retired and not ready, it fails and nothing is done. The work can end the move at an earlier position.
    */
   readonly transact: <A, E, R>(
     move: Move,

@@ -34,6 +34,15 @@ interface Entry {
   lease: { readonly holder: string; readonly until: number } | undefined
 }
 
+/** Where a move ends that is ended earlier than it was to. */
+interface End {
+  readonly position: Position
+  readonly seen: Seen | undefined
+}
+
+/** How long the work of a transaction goes on, in milliseconds: so that it shows how far it has come. */
+const HOLD = 1000
+
 /** A place for views in memory: of each build of the layer its own, gone when the process ends. */
 export const MemoryViews = (): Layer.Layer<MemoryViewStore> => Layer.sync(MemoryViewStore, makeStore)
 
@@ -68,15 +77,17 @@ const makeStore = () => {
   const withDraft = <A, E, R>(
     entry: Entry,
     work: (view: MemoryView<unknown>, transaction: Transaction) => Effect.Effect<A, E, R>,
-    done: () => void
+    done: (end: End | undefined) => void
   ): Effect.Effect<A, E, R> =>
-    Effect.suspend(() => {
+    Effect.clockWith((clock) => {
       let { state, letters } = entry
       let isOver = false
       /** What comes after the end would be lost; whoever does it can't fail, and so dies. */
       const assertOpen = () => {
         if (isOver) throw refusal()
       }
+      let end: End | undefined
+      const until = clock.currentTimeMillisUnsafe() + HOLD
       const view: MemoryView<unknown> = {
         get: Effect.sync(() => {
           assertOpen()
@@ -106,6 +117,11 @@ const makeStore = () => {
             const discarded = letters.length - kept.length
             letters = kept
             return discarded
+          }),
+        left: () => until - clock.currentTimeMillisUnsafe(),
+        endAt: (position, seen) =>
+          Effect.sync(() => {
+            end = { position, seen }
           })
       }
       return Effect.onExitPrimitive(work(view, transaction), (exit) => {
@@ -113,7 +129,7 @@ const makeStore = () => {
         if (Exit.isFailure(exit)) return undefined
         entry.state = state
         entry.letters = letters
-        done()
+        done(end)
         return undefined
       })
     })
@@ -209,10 +225,9 @@ const makeStore = () => {
             const { projection, upstream } = key
             return Effect.fail(new TrackingConflict({ projection, upstream, expected: from, actual: entry?.position }))
           }
-          return withDraft(entry, work, () => {
-            entry.position = to
-            entry.seen = seen
-            local(key.projection).reached(key.version, to)
+          return withDraft(entry, work, (end = { position: to, seen }) => {
+            Object.assign(entry, end)
+            local(key.projection).reached(key.version, end.position)
           })
         })
       ) as never,

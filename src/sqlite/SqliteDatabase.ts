@@ -22,6 +22,7 @@ import { sqlite } from "./nodeSqlite.ts"
 import * as OpenFile from "./openFile.ts"
 import * as Queue from "./queue.ts"
 import * as Client from "./sqlClient.ts"
+import * as Turns from "./turns.ts"
 
 /** How a file is opened. */
 export interface Options {
@@ -54,6 +55,8 @@ export interface SqliteDatabase {
   readonly reader: DatabaseSync
   /** Held by whoever writes. */
   readonly queue: Queue.Queue
+  /** Taken by what keeps views up to date, before the queue. */
+  readonly turns: Turns.Turns
   /** For how long a lock is waited for, in milliseconds. */
   readonly lockTimeout: number
   /** The user's view of the writing connection; passes through the same queue. */
@@ -315,6 +318,7 @@ const connect = Effect.fnUntraced(function* (
       writer,
       reader,
       queue,
+      turns: Turns.make(Queue.make(filename, lockTimeout), !isMemory),
       lockTimeout,
       sql,
       transactionOf,

@@ -85,6 +85,7 @@ export const make = Effect.fnUntraced(function* (
     forUpdate: "",
     now: Effect.map(Clock.currentTimeMillis, BigInt),
     begin: "BEGIN IMMEDIATE",
+    turns: database.turns,
     toRecorderError: (operation, error) => toViewsError(operation, filename, rootOf(error))
   })
 })

@@ -127,22 +127,29 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
     )
   })
 
-  test("a handler of batches gets them as they come: whole pages, then one by one", () =>
-    Effect.gen(function* () {
-      const sizes: Array<number> = []
-      const take = (events: ReadonlyArray<unknown>) => Effect.sync(() => sizes.push(events.length))
-      const definition = { aggregates: [Counter], handle: take } as const
-      const batched: Projection.Followed<ReturnType<Kind["journal"]>["view"], "exactly-once", never> =
-        kind === kinds.memory
-          ? Projection.batched("sizes", { ...definition, view: Projection.memory((): ReadonlyArray<string> => []) })
-          : Projection.batched("sizes", { ...definition, view: Projection.sql(() => Effect.void) })
-      yield* count("a", 600)
-      const runner = yield* ProjectionRunner.make(batched)
-      yield* untilState(runner, "Live")
-      yield* untilProcessed(batched, yield* count("a"))
-      yield* untilProcessed(batched, yield* count("a"))
-      assert.deepStrictEqual(sizes, [512, 88, 1, 1])
-    }))
+  it.live("a handler of batches gets ever larger ones while it is quick, then them one by one", () => {
+    const { layer } = watching()
+    return inViews(
+      kind,
+      Effect.gen(function* () {
+        const sizes: Array<number> = []
+        const take = (events: ReadonlyArray<unknown>) => Effect.sync(() => sizes.push(events.length))
+        const definition = { aggregates: [Counter], handle: take } as const
+        const batched: Projection.Followed<ReturnType<Kind["journal"]>["view"], "exactly-once", never> =
+          kind === kinds.memory
+            ? Projection.batched("sizes", { ...definition, view: Projection.memory((): ReadonlyArray<string> => []) })
+            : Projection.batched("sizes", { ...definition, view: Projection.sql(() => Effect.void) })
+        yield* count("a", 600)
+        const runner = yield* ProjectionRunner.make(batched)
+        yield* untilState(runner, "Live")
+        yield* untilProcessed(batched, yield* count("a"))
+        yield* untilProcessed(batched, yield* count("a"))
+        // up to the end of the page, and of the log
+        assert.deepStrictEqual(sizes, [4, 8, 16, 32, 64, 128, 256, 4, 88, 1, 1])
+      }),
+      layer
+    )
+  })
 })
 
 describe("a runner whose log can't be reached", () => {

@@ -417,6 +417,51 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* read(store), [])
     }))
 
+  test("the work of a move can end it earlier than it was to", (store) =>
+    Effect.gen(function* () {
+      yield* open(store)
+      const seen = { position: at(3), aggregates: ["Counter"], events: [], recordedAt: 1 }
+      const ending = { ...seen, position: at(2) }
+      yield* store.transact({ key, from: undefined, to: at(3), seen }, (view, { endAt, left }) => {
+        assert.isAbove(left(), 0)
+        return Effect.andThen(write(view, "one"), endAt(at(2), ending))
+      })
+      const progress = yield* open(store)
+      assert.strictEqual(progress.position, at(2))
+      assert.deepStrictEqual(progress.seen, ending)
+      assert.strictEqual(store.local(key.projection).position(1), at(2))
+      const failing = store.transact({ key, from: at(2), to: at(5) }, (_view, { endAt }) =>
+        Effect.andThen(endAt(at(4), undefined), Effect.fail("no" as const))
+      )
+      assert.strictEqual(yield* Effect.flip(failing), "no")
+      assert.strictEqual((yield* open(store)).position, at(2))
+      yield* move(store, 2, 5)
+      assert.strictEqual((yield* open(store)).position, at(5))
+    }))
+
+  test("what is asked of several projections at once is answered for each", (store) =>
+    Effect.gen(function* () {
+      const names = ["a", "b", "c"]
+      const keys = names.map((projection) => ({ ...key, projection }))
+      const options = { mode: "followed", logId: "log-1", aggregates: ["Counter"], setup: setUpJournal } as const
+      for (const key of keys.slice(0, 2)) yield* store.open(key, options)
+      yield* store.open({ ...keys[0], ...key, projection: "a", version: 2 }, options)
+      const all = yield* Effect.forEach([...keys, ...keys], store.versions, { concurrency: "unbounded" })
+      const numbers = all.map((versions) => versions.map(({ version }) => version))
+      assert.deepStrictEqual(numbers, [[1, 2], [1], [], [1, 2], [1], []])
+      const take = (holder: string) =>
+        Effect.forEach(keys.toReversed(), (key) => store.lease(key, holder, 60_000), { concurrency: "unbounded" })
+      assert.isTrue(yield* store.lease({ ...key, projection: "b" }, "other", 60_000))
+      const [one, two] = yield* Effect.all([take("one"), take("two")], { concurrency: "unbounded" })
+      assert.deepStrictEqual(
+        [one, two],
+        [
+          [true, false, true],
+          [false, false, false]
+        ]
+      )
+    }))
+
   test("a lease is held by one until it is given back or has run out", (store) =>
     Effect.gen(function* () {
       const lease = (holder: string, milliseconds: number) => store.lease(key, holder, milliseconds)

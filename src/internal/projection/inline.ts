@@ -20,6 +20,7 @@ import { isLastPage, PAGE_BYTES } from "../backend/pageSize.ts"
 import { explain, passesByItself, wasRolledBack } from "../errors/transient.ts"
 import { reconnect } from "../following/follow.ts"
 import * as Metrics from "../observability/metrics.ts"
+import * as BatchSize from "./batchSize.ts"
 import { openView } from "./openView.ts"
 import { keyOf } from "./trackingKey.ts"
 
@@ -122,17 +123,24 @@ const goLive = Effect.fnUntraced(function* (
   if (opened.status === "current") return
   let position = opened.position
   const names = [...categories]
-  const bounds = { limit: PAGE, maxBytes }
+  const size = BatchSize.make(PAGE)
   const page = Effect.fnUntraced(function* () {
     const head = yield* recorder.head
     const filter = { categories: names }
+    const bounds = { limit: size.next(), maxBytes }
     // no further than the head, which is where the tracking goes: what has come since is the next page's
     const events = yield* recorder.readAll({ after: position, upTo: head, filter, ...bounds })
     const isLast = isLastPage(events, bounds)
     const last = isLast ? head : events[events.length - 1]?.position
     // the newest events may have been erased: the log ends before the position then
     if (last === undefined || (position !== undefined && last <= position)) return false
-    yield* count(yield* store.transact({ key, from: position, to: last }, (view) => handle(events, view)))
+    const handled = yield* store.transact({ key, from: position, to: last }, (view, { left }) => {
+      const before = left()
+      return Effect.tap(handle(events, view), () =>
+        Effect.sync(() => size.adapt(events.length, before - left(), left()))
+      )
+    })
+    yield* count(handled)
     position = last
     return !isLast
   })

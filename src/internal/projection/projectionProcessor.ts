@@ -20,6 +20,7 @@ import { explain, passesByItself } from "../errors/transient.ts"
 import { aggregateFinder } from "../eventStore/codecs.ts"
 import * as Metrics from "../observability/metrics.ts"
 import { linked } from "../observability/tracing.ts"
+import * as BatchSize from "./batchSize.ts"
 import * as Upstream from "./upstream.ts"
 import { isWorkAborted } from "./workAborted.ts"
 
@@ -31,6 +32,11 @@ class HandlerFailed {
   constructor(cause: Cause.Cause<unknown>) {
     this.cause = cause
   }
+}
+
+/** A move that is under way, with what is noted of the log where it ends. */
+interface Moving extends Omit<Transaction, "endAt"> {
+  readonly endAt: (position: Position) => Effect.Effect<void, RecorderError>
 }
 
 /** Nothing of a stream is set aside any more. */
@@ -152,29 +158,79 @@ export const make = Effect.fnUntraced(function* (
 
   const move = <A, E>(
     to: Position,
-    work: (view: unknown, transaction: Transaction) => Effect.Effect<A, E, unknown>
-  ): Effect.Effect<void, E | ProcessError> =>
+    work: (view: unknown, transaction: Moving) => Effect.Effect<A, E, unknown>
+  ): Effect.Effect<A, E | ProcessError> =>
     Effect.suspend(() => {
       moves++
-      const next = notedAt(to)
-      const move = { key, from: position, to, seen: next.noted }
-      return Effect.onExit(store.transact(move, work) as Effect.Effect<A, E | ProcessError>, (exit) =>
+      let end = { to, ...notedAt(to) }
+      const endingEarlier = (transaction: Transaction): Moving => ({
+        ...transaction,
+        endAt: (earlier) => {
+          const next = notedAt(earlier)
+          return Effect.map(transaction.endAt(earlier, next.noted), () => {
+            end = { to: earlier, ...next }
+          })
+        }
+      })
+      const moved = store.transact({ key, from: position, to, seen: end.noted }, (view, transaction) =>
+        work(view, endingEarlier(transaction))
+      ) as Effect.Effect<A, E | ProcessError>
+      return Effect.onExit(moved, (exit) =>
         Effect.sync(() => {
           moves++
           if (!Exit.isSuccess(exit)) return
-          position = to
-          noted = next.noted
-          pending = pending.slice(next.end)
+          position = end.to
+          noted = end.noted
+          pending = pending.slice(end.end)
         })
       )
     })
 
-  /** Handles events and moves the tracking to a position, with `also` in that transaction, or does nothing. */
+  /** How many events a handler of batches is given. */
+  const batchSize = BatchSize.make(maxBatch)
+
+  /** Handles events up to where the time of the transaction is over; returns how many those were. */
+  const handleInTime = (
+    events: ReadonlyArray<Notification>,
+    decoded: ReadonlyArray<AnyRecorded>,
+    view: unknown,
+    { left, endAt }: Moving
+  ): Effect.Effect<number, HandlerFailed | RecorderError> => {
+    const { length } = decoded
+    const handle = (some: ReadonlyArray<AnyRecorded>) =>
+      handled(compiled.handle(some, view)) as Effect.Effect<unknown, HandlerFailed>
+    if (compiled.isBatched === true || length === 1) {
+      const before = left()
+      return Effect.map(handle(decoded), () => {
+        if (compiled.isBatched === true) batchSize.adapt(length, before - left(), left())
+        return length
+      })
+    }
+    let count = 0
+    const some = Effect.whileLoop({
+      while: () => count < length && (count === 0 || left() > 0),
+      body: () => handle(decoded.slice(count, count + 1)),
+      step: () => {
+        count++
+      }
+    })
+    return Effect.andThen(
+      some,
+      Effect.suspend(() =>
+        count === length ? Effect.succeed(count) : Effect.as(endAt((events[count - 1] as Notification).position), count)
+      )
+    )
+  }
+
+  /**
+   * Handles events and moves the tracking to a position, with `also` in that transaction, or does nothing; returns how many
+   * it has come to handle. If those are not all of them, it has moved the tracking to the last of them.
+   */
   const take = (
     events: ReadonlyArray<Notification>,
     to: Position,
-    also: (transaction: Transaction) => Effect.Effect<unknown, RecorderError> = () => Effect.void
-  ): Effect.Effect<void, HandlerFailed | ProcessError> => {
+    also: (transaction: Moving) => Effect.Effect<unknown, RecorderError> = () => Effect.void
+  ): Effect.Effect<number, HandlerFailed | ProcessError> => {
     const began = Effect.map(Clock.currentTimeMillis, (since) => {
       inHand = { since, event: placeOf(events[0] as Notification), events: events.length }
     })
@@ -187,10 +243,9 @@ export const make = Effect.fnUntraced(function* (
   const takeInHand = (
     events: ReadonlyArray<Notification>,
     to: Position,
-    also: (transaction: Transaction) => Effect.Effect<unknown, RecorderError>
-  ): Effect.Effect<void, HandlerFailed | ProcessError> =>
-    Effect.flatMap(handled(decode(events)), (decoded) => {
-      const handle = (view: unknown) => handled(compiled.handle(decoded, view)) as Effect.Effect<unknown, HandlerFailed>
+    also: (transaction: Moving) => Effect.Effect<unknown, RecorderError>
+  ): Effect.Effect<number, HandlerFailed | ProcessError> =>
+    Effect.flatMap(handled(decode(events)), (decoded): Effect.Effect<number, HandlerFailed | ProcessError> => {
       const aborted = Effect.mapError((error: HandlerFailed | ProcessError) =>
         isWorkAborted(error) ? new HandlerFailed(Cause.fail(error)) : error
       )
@@ -198,11 +253,21 @@ export const make = Effect.fnUntraced(function* (
         delivery === "at-least-once"
           ? Effect.andThen(
               // outside of a transaction, but with what the place of the view provides
-              store.read(key, () => handle(undefined)),
-              move(to, (_view, transaction) => also(transaction))
+              store.read(
+                key,
+                () => handled(compiled.handle(decoded, undefined)) as Effect.Effect<unknown, HandlerFailed>
+              ),
+              Effect.as(
+                move(to, (_view, transaction) => also(transaction)),
+                events.length
+              )
             )
-          : aborted(move(to, (view, transaction) => Effect.andThen(also(transaction), handle(view))))
-      return Effect.andThen(moved, Metric.update(projected, events.length)) as typeof moved
+          : aborted(
+              move(to, (view, transaction) =>
+                Effect.andThen(also(transaction), handleInTime(events, decoded, view, transaction))
+              )
+            )
+      return Effect.tap(moved, (count) => Metric.update(projected, count))
     })
 
   const letterOf = (event: Notification, cause: string, attempts: number) =>
@@ -234,7 +299,7 @@ export const make = Effect.fnUntraced(function* (
           (error): error is Replayed => error instanceof Replayed,
           () => {
             withheld.delete(event.stream)
-            return take([event], to)
+            return Effect.asVoid(take([event], to))
           }
         )
       )
@@ -272,7 +337,7 @@ export const make = Effect.fnUntraced(function* (
       const isWithheld = withheld.has(event.stream)
       const begins = isWithheld && event.version === 0
       const exit = yield* Effect.exit(
-        begins ? takeBeginning(event, to) : isWithheld ? takeBehind(event, to) : take([event], to)
+        begins ? takeBeginning(event, to) : isWithheld ? takeBehind(event, to) : Effect.asVoid(take([event], to))
       )
       if (Exit.isSuccess(exit)) return
       const error = Cause.squash(exit.cause)
@@ -320,17 +385,23 @@ export const make = Effect.fnUntraced(function* (
     events: ReadonlyArray<Notification>,
     to: Position
   ): Effect.fn.Return<void, ProcessError> {
-    const inOrder = events.length > 1 && !events.some(({ stream }) => withheld.has(stream))
-    if (inOrder && delivery === "exactly-once") {
-      const exit = yield* Effect.exit(take(events, to))
-      if (Exit.isSuccess(exit)) return
+    let left = events
+    while (left.length > 0) {
+      const inOrder = left.length > 1 && !left.some(({ stream }) => withheld.has(stream))
+      if (!inOrder || delivery !== "exactly-once") break
+      const exit = yield* Effect.exit(take(left, to))
+      if (Exit.isSuccess(exit)) {
+        left = left.slice(exit.value)
+        continue
+      }
       const error = Cause.squash(exit.cause)
       if (!(error instanceof HandlerFailed)) return yield* Effect.failCause(exit.cause as Cause.Cause<ProcessError>)
       const cause = Cause.squash(error.cause)
       if (passesByItself(cause)) return yield* passing(name, cause)
+      break
     }
     // one of them fails: each by itself, up to that one
-    for (const [i, event] of events.entries()) yield* takeOne(event, i === events.length - 1 ? to : event.position)
+    for (const [i, event] of left.entries()) yield* takeOne(event, i === left.length - 1 ? to : event.position)
   })
 
   const process = Effect.fnUntraced(function* (batch: StoredBatch): Effect.fn.Return<void, ProcessError> {
@@ -338,10 +409,11 @@ export const make = Effect.fnUntraced(function* (
     const end = batch.position
     if (end === undefined) return
     pending = batch.notifications
-    for (let i = 0; i < wanted.length; i += maxBatch) {
-      const chunk = wanted.slice(i, i + maxBatch)
-      const isLast = i + maxBatch >= wanted.length
-      const to = isLast ? end : (chunk[chunk.length - 1] as Notification).position
+    let taken = 0
+    while (taken < wanted.length) {
+      const chunk = wanted.slice(taken, taken + (compiled.isBatched === true ? batchSize.next() : maxBatch))
+      taken += chunk.length
+      const to = taken === wanted.length ? end : (chunk[chunk.length - 1] as Notification).position
       yield* linked(`Projection.${name}`, { ...attributes, events: chunk.length }, chunk)(takeChunk(chunk, to))
     }
     seen = end

@@ -64,6 +64,14 @@ export interface Dialect {
   readonly holder?: (key: Tracking.Key) => Effect.Effect<string | undefined, SqlError.SqlError>
   /** How a transaction is begun. */
   readonly begin: string
+  /** Bounds what moves of tracking cost others; if it is left out, they wait for none. */
+  readonly turns?: {
+    /** Runs a move in its turn; `begun` is to be run when its transaction has begun, and returns how long it may take. */
+    readonly take: <A, E, R>(
+      operation: string,
+      move: (begun: Effect.Effect<number>) => Effect.Effect<A, E, R>
+    ) => Effect.Effect<A, E | RecorderError, R>
+  }
   readonly toRecorderError: (operation: string, error: SqlError.SqlError) => RecorderError
 }
 
@@ -169,6 +177,11 @@ interface Lease {
   readonly milliseconds: number
 }
 
+const MOVING = "move a tracking position"
+
+/** How long the work of a move goes on where nobody waits for it, in milliseconds: so that it shows how far it has come. */
+const HOLD = 1000
+
 /** Leases in a statement at most: a statement has a bounded number of parameters. */
 const MOST_LEASES = 500
 
@@ -256,7 +269,7 @@ const toLetter = ([position, stream, streamVersion, eventId, type, cause, attemp
 
 /** The store of views in a database whose tables are there. */
 export const make = (sql: SqlClient.SqlClient, dialect: Dialect): ViewStore<SqlView, SqlClient.SqlClient> => {
-  const { own } = dialect
+  const { own, turns } = dialect
   const local = makeLocals()
   const p = (n: number) => sql.onDialectOrElse({ pg: () => `$${n}`, orElse: () => `?${n}` })
   const keyed = `projection = ${p(1)} AND version = ${p(2)} AND upstream = ${p(3)} AND slice = ${p(4)}`
@@ -283,6 +296,7 @@ WHERE projection IN (${listed}) ORDER BY version`
   const CREATE = `INSERT INTO ${own}projection_tracking
   (projection, version, upstream, slice, mode, status, log_id, aggregates, place, position, seen, begins)
 VALUES (${[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(p).join(", ")})`
+  const END_AT = `UPDATE ${own}projection_tracking SET position = ${p(5)}, seen = ${p(6)} WHERE ${keyed}`
   const NOTE = `UPDATE ${own}projection_tracking SET seen = ${p(5)} WHERE ${keyed} AND position = ${p(6)}`
   const SET_STATUS = `UPDATE ${own}projection_tracking SET status = ${p(5)}, ready = ${p(6)} WHERE ${keyed}`
   const EMPTY = `UPDATE ${own}projection_tracking SET position = NULL, seen = NULL, log_id = '', aggregates = '', ignores = NULL WHERE ${keyed}`
@@ -372,6 +386,8 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
     index: (name) => sql.literal(dialect.index(place, name)),
     version
   })
+
+  const isInTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(sql.transactionService.key)
 
   const failed = (operation: string) =>
     Effect.mapError((error: SqlError.SqlError) => dialect.toRecorderError(operation, error))
@@ -499,8 +515,6 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
     return asked.map((one) => answers.get(one) === true)
   })
 
-  const isInTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(sql.transactionService.key)
-
   const refused = Effect.fnUntraced(function* ({ key, from }: Move) {
     const there = (yield* find(key))?.progress
     const { projection, version, upstream } = key
@@ -525,7 +539,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
     }
   })
 
-  const transactionOf = (key: Tracking.Key): Transaction => ({
+  const transactionOf = (key: Tracking.Key): Pick<Transaction, "setAside" | "isSetAside" | "discard"> => ({
     setAside: ({ position, stream, streamVersion, eventId, type, cause, attempts, setAsideAt }) => {
       const letter = [position, stream, streamVersion, eventId, type, cause, attempts, BigInt(setAsideAt)]
       return Effect.asVoid(select("set an event aside", SET_ASIDE, [...parameters(key), ...letter]))
@@ -615,17 +629,31 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
         return Effect.fail(new RecorderFailure({ operation: "move a tracking position", reason: refusal }))
       }
       const tracked = local(key.projection)
-      return Effect.tap(
-        inTransaction(
-          "move a tracking position",
-          Effect.gen(function* () {
-            const noting = seen === undefined ? null : encodeSeen(seen)
-            const [row] = yield* rows(MOVE, [...parameters(key), to, from ?? null, noting])
-            if (row === undefined) return yield* refused(move)
-            return yield* work(f(viewIn(noted(key, row[0]), key), transactionOf(key)))
-          })
-        ).pipe(namingHolder(key)),
-        () => Effect.sync(() => tracked.reached(key.version, to))
+      const encoded = (noted: Seen | undefined) => (noted === undefined ? null : encodeSeen(noted))
+      const moving = (begun: Effect.Effect<number>) => {
+        let end = to
+        const moved = Effect.gen(function* () {
+          const clock = yield* Clock.Clock
+          const until = clock.currentTimeMillisUnsafe() + (yield* begun)
+          const [row] = yield* rows(MOVE, [...parameters(key), to, from ?? null, encoded(seen)])
+          if (row === undefined) return yield* refused(move)
+          end = to
+          const transaction: Transaction = {
+            ...transactionOf(key),
+            left: () => until - clock.currentTimeMillisUnsafe(),
+            endAt: (position, noted) =>
+              Effect.map(select(MOVING, END_AT, [...parameters(key), position, encoded(noted)]), () => {
+                end = position
+              })
+          }
+          return yield* work(f(viewIn(noted(key, row[0]), key), transaction))
+        })
+        return Effect.tap(inTransaction(MOVING, moved).pipe(namingHolder(key)), () =>
+          Effect.sync(() => tracked.reached(key.version, end))
+        )
+      }
+      return Effect.contextWith((context: Context.Context<never>) =>
+        turns === undefined || isInTransaction(context) ? moving(Effect.succeed(HOLD)) : turns.take(MOVING, moving)
       ) as never
     },
 
