@@ -79,6 +79,13 @@ export interface ReadAll {
   readonly maxBytes?: number | undefined
 }
 
+/** A page that may have ended before it was full, because much was looked through for it. */
+export interface Scanned {
+  readonly notifications: ReadonlyArray<Notification>
+  /** Everything up to here was looked through, and there is more after it; `undefined` if the page ended as any other. */
+  readonly reached: Position | undefined
+}
+
 /** How those who read many events ask for them. */
 export interface Paging {
   /** Events of a page. Default 512. */
@@ -148,6 +155,12 @@ export class Recorder extends Context.Service<
     readonly readStream: (read: ReadStream) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
     /** Reads a page of the total order (G3, G4). */
     readonly readAll: (read: ReadAll) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
+    /**
+     * Reads a page of the total order forward, as `readAll` does, but also ends it when it has looked through about as much
+     * as can be in a moment: whoever follows few events among many of others knows meanwhile how far it has come. Left out
+     * where a page of few events takes no longer than one of many.
+     */
+    readonly scan?: ((read: Omit<ReadAll, "direction">) => Effect.Effect<Scanned, RecorderError>) | undefined
     /**
      * Reads the total order from a position to its end and then stays: no gap, no duplicate, bounded memory.
      *

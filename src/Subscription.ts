@@ -154,7 +154,15 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
         const there = member.behind(read.after)
         return there === undefined ? pages(read) : Effect.succeed(pageOf(there, matches, read))
       }
-      const pagesOf = followPages({ readAll, head: Effect.sync(tail.position) }, tail.growth)
+      const { scan } = recorder
+      const scanning = (read: ReadAll) => {
+        const there = member.behind(read.after)
+        return there === undefined && scan !== undefined
+          ? scan(read)
+          : Effect.map(readAll(read), (notifications) => ({ notifications, reached: undefined }))
+      }
+      const reading = { readAll, head: Effect.sync(tail.position), scan: stream === undefined ? scanning : undefined }
+      const pagesOf = followPages(reading, tail.growth)
       return Stream.map(
         pagesOf({ after, filter, onState, maxBytes: pageBytes }),
         (batch: FollowBatch): StoredBatch => ({

@@ -28,6 +28,7 @@ import type { Query } from "./pages.ts"
 import { cut, limitOf, pages, toNotification } from "./pages.ts"
 import type { Part, Request } from "./parameters.ts"
 import { unstorableKey, unstorableRequest } from "./parameters.ts"
+import * as Scan from "./scan.ts"
 import { snapshots } from "./snapshots.ts"
 import { listStreams, trackingPosition } from "./sql/queries.ts"
 import * as Wakes from "./wakes.ts"
@@ -58,10 +59,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
     Effect.gen(function* () {
       const database = yield* PostgresDatabase.open(yield* PgClient.PgClient, options)
       const selects = pages(database.schema)
-      const head = Effect.map(
-        database.query("read the head of the log", selects.head, []),
-        ([row]): Position | undefined => (row?.[0] == null ? undefined : fromStorage(BigInt(row[0] as bigint)))
-      )
+      const head = Effect.map(database.query("read the head of the log", selects.head, []), positionIn)
       const pollInterval = yield* milliseconds("pollInterval", options.pollInterval ?? "1 second", { least: 1 })
       const wakes = yield* Wakes.make(database, database.outside(head), {
         listen: options.listen ?? true,
@@ -177,12 +175,22 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
           }
         )
 
-      const readAll = (read: ReadAll) => pageOf("read the log", selects.all(read), read)
+      const pageOfAll = (read: ReadAll) => pageOf("read the log", selects.all(read), read)
+      const scan = Scan.make({
+        page: pageOfAll,
+        next: (read) => {
+          const { sql, parameters } = selects.next(read)
+          return Effect.map(database.query("read the log", sql, parameters), positionIn)
+        },
+        head
+      })
+      const readAll = (read: ReadAll) => (read.filter === undefined ? pageOfAll(read) : scan.all(read))
 
       /** A follower sees what is committed, also one that was started inside a transaction. */
       const committed = {
         head: database.outside(head),
-        readAll: (read: ReadAll) => database.outside(readAll(read))
+        readAll: (read: ReadAll) => database.outside(readAll(read)),
+        scan: (read: ReadAll) => database.outside(scan.some(read))
       }
 
       const recorder = Recorder.of({
@@ -196,6 +204,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
           ),
         readStream: (read) => pageOf("read a stream", selects.stream(read), read),
         readAll,
+        scan: scan.some,
         follow: (follow) => Stream.unwrap(Effect.map(wakes.growth, (growth) => followLog(committed, growth)(follow))),
         head,
         inTransaction: database.inTransaction,
@@ -276,6 +285,10 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
       )
     })
   )
+
+/** The position that is all of a statement's answer. */
+const positionIn = ([row]: ReadonlyArray<PostgresDatabase.Row>): Position | undefined =>
+  row?.[0] == null ? undefined : fromStorage(BigInt(row[0] as bigint))
 
 /** The events of an append had been recorded before. */
 class Repeated {

@@ -82,6 +82,8 @@ export const pages = (schema: string) => {
   const table = `${quote(schema)}.stored_events`
   const streamForward = `SELECT ${columns("$5")} FROM ${table} WHERE stream = $1 AND version > $2 AND version <= $3 ORDER BY version LIMIT $4`
   const streamBackward = `SELECT ${columns("$5")} FROM ${table} WHERE stream = $1 AND version < $2 AND version >= $3 ORDER BY version DESC LIMIT $4`
+  const nextForward = `SELECT min(position) FROM ${table} WHERE position > $1 AND position <= $2`
+  const nextBackward = `SELECT max(position) FROM ${table} WHERE position < $1 AND position >= $2`
   const all = (backward: boolean, types: boolean, categories: boolean) => {
     const range = backward ? "position < $1 AND position >= $2" : "position > $1 AND position <= $2"
     const conditions = [
@@ -123,6 +125,17 @@ export const pages = (schema: string) => {
       sql: `SELECT position, payload_text, payload_bytes FROM ${table} WHERE position = ANY ($1)`,
       parameters: [bigintArray(positions)]
     }),
+    /** The first event after a position, or backward before one, up to another. */
+    next: ({ direction, after, upTo }: Pick<ReadAll, "direction" | "after" | "upTo">): Query => {
+      const backward = direction === "backward"
+      return {
+        sql: backward ? nextBackward : nextForward,
+        parameters: [
+          boundedPosition(after ?? (backward ? MAX_POSITION : 0n)),
+          boundedPosition(upTo ?? (backward ? 0n : MAX_POSITION))
+        ]
+      }
+    },
     head: `SELECT max(position) FROM ${table}`
   }
 }

@@ -2,7 +2,7 @@ import { Clock, Effect, Option, Schedule, Stream } from "effect"
 import type { FollowError, RecorderError } from "../../EventSourcingError.ts"
 import { PositionBeyondHead, RecorderFailure } from "../../EventSourcingError.ts"
 import type { Position } from "../../Position.ts"
-import type { Follow, FollowBatch, FollowState, Recorder } from "../../Recorder.ts"
+import type { Follow, FollowBatch, FollowState, Recorder, Scanned } from "../../Recorder.ts"
 import { isLastPage, PAGE_BYTES } from "../backend/pageSize.ts"
 import { resumeSafely } from "../concurrency/resumeSafely.ts"
 
@@ -101,7 +101,7 @@ export const requireReached = (
 
 /** Follows a log as a recorder does: from where it has come to, in pages. */
 export const followLog =
-  (recorder: Pick<Recorder["Service"], "readAll" | "head">, growth: Growth) =>
+  (recorder: Pick<Recorder["Service"], "readAll" | "scan" | "head">, growth: Growth) =>
   (follow: Follow): Stream.Stream<FollowBatch, FollowError> =>
     Stream.unwrap(Effect.as(requireReached(recorder.head, follow), followPages(recorder, growth)(follow)))
 
@@ -111,7 +111,7 @@ export const followLog =
  * The growth is looked at before a page is read, so that what comes between the read and the wait is not slept through.
  */
 export const followPages =
-  (recorder: Pick<Recorder["Service"], "readAll" | "head">, growth: Growth) =>
+  (recorder: Pick<Recorder["Service"], "readAll" | "scan" | "head">, growth: Growth) =>
   ({ after, filter, onState, maxBytes = PAGE_BYTES }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
     interface Place {
       readonly position: Position | undefined
@@ -120,15 +120,21 @@ export const followPages =
     }
     const bounds = { limit: PAGE, maxBytes }
     const told = (state: FollowState) => onState?.(state) ?? Effect.void
+    const read = (position: Position | undefined): Effect.Effect<Scanned, RecorderError> => {
+      const page = { after: position, filter, ...bounds }
+      return filter === undefined || recorder.scan === undefined
+        ? Effect.map(recorder.readAll(page), (notifications) => ({ notifications, reached: undefined }))
+        : recorder.scan(page)
+    }
     const next = Effect.fnUntraced(function* ({ position, waitFrom }: Place) {
       if (waitFrom !== undefined) yield* growth.after(waitFrom)
       const seen = growth.current()
       // everything up to here has been looked at when a page comes back short, also what the filter leaves out
       const head = filter === undefined ? undefined : yield* recorder.head
-      const notifications = yield* recorder.readAll({ after: position, filter, ...bounds })
-      const caughtUp = isLastPage(notifications, bounds)
+      const { notifications, reached: scanned } = yield* read(position)
+      const caughtUp = scanned === undefined && isLastPage(notifications, bounds)
       const last = notifications[notifications.length - 1]?.position
-      const reached = furthest(position, last, caughtUp ? head : undefined)
+      const reached = furthest(position, last, scanned, caughtUp ? head : undefined)
       const batch: FollowBatch = { notifications, position: reached, caughtUp }
       const place: Place = { position: reached, waitFrom: caughtUp ? seen : undefined }
       const nothingNew = waitFrom !== undefined && reached === position

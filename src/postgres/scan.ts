@@ -1,0 +1,75 @@
+/**
+ * Pages of the total order with a filter, by statements that look through a bounded number of positions each: however few
+ * events a filter leaves, none of them takes longer than the server lets a statement take.
+ */
+import { Effect } from "effect"
+import type { RecorderError } from "../EventSourcingError.ts"
+import { isLastPage, makePage } from "../internal/backend/pageSize.ts"
+import type { Position } from "../Position.ts"
+import { fromStorage } from "../Position.ts"
+import type { ReadAll, Scanned } from "../Recorder.ts"
+import type { Notification } from "../StoredEvent.ts"
+
+/** The positions that a statement looks through: some ten milliseconds of the server's time. */
+const STRETCH = 10_000n
+
+/** What a scan asks of the log. */
+export interface Reads {
+  /** A page by one statement. */
+  readonly page: (read: ReadAll) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
+  /** The position of the first event in a range, whatever it is. */
+  readonly next: (
+    range: Pick<ReadAll, "direction" | "after" | "upTo">
+  ) => Effect.Effect<Position | undefined, RecorderError>
+  readonly head: Effect.Effect<Position | undefined, RecorderError>
+}
+
+/** Reads with a filter. */
+export interface Scan {
+  /** A page that also ends with the positions that one statement looks through. */
+  readonly some: (read: ReadAll) => Effect.Effect<Scanned, RecorderError>
+  /** A page, by as many statements as it takes. */
+  readonly all: (read: ReadAll) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
+}
+
+/** The scans of a log. */
+export const make = ({ page, next, head }: Reads): Scan => {
+  const some = Effect.fnUntraced(function* (read: ReadAll): Effect.fn.Return<Scanned, RecorderError> {
+    const { direction, upTo } = read
+    const isBackward = direction === "backward"
+    const after = read.after ?? (isBackward ? after1(yield* head) : NONE)
+    const edge = isBackward ? before(after, STRETCH) : fromStorage(after + STRETCH)
+    const isWhole = isBackward ? edge <= (upTo ?? NONE) : upTo !== undefined && upTo <= edge
+    if (isWhole) return { notifications: yield* page({ ...read, after }), reached: undefined }
+    const notifications = yield* page({ ...read, after, upTo: edge })
+    if (!isLastPage(notifications, read)) return { notifications, reached: undefined }
+    // positions that nobody has are not looked through
+    const there = yield* next({ direction, after: edge, upTo })
+    if (there === undefined) return { notifications, reached: undefined }
+    return { notifications, reached: isBackward ? after1(there) : before(there, 1n) }
+  })
+  const all = Effect.fnUntraced(function* (
+    read: ReadAll
+  ): Effect.fn.Return<ReadonlyArray<Notification>, RecorderError> {
+    const { limit, maxBytes } = read
+    const found = makePage(read)
+    let after = read.after
+    while (true) {
+      const left = {
+        limit: limit - found.events.length,
+        maxBytes: maxBytes === undefined ? undefined : maxBytes - found.size()
+      }
+      const { notifications, reached } = yield* some({ ...read, ...left, after })
+      for (const event of notifications) found.add(event)
+      if (reached === undefined || found.isFull()) return found.events
+      after = reached
+    }
+  })
+  return { some, all }
+}
+
+const NONE = fromStorage(0n)
+
+const after1 = (position: Position | undefined): Position => fromStorage((position ?? 0n) + 1n)
+
+const before = (position: Position, by: bigint): Position => (position > by ? fromStorage(position - by) : NONE)
