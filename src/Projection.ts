@@ -247,8 +247,8 @@ export const make = <
 }
 
 /**
- * {@link make} with one handler for a batch of events: of one when it is live, of up to 512 when it catches up. For views
- * that are written faster by many events at once.
+ * {@link make} with one handler for a batch of events: of one when it is live, when it catches up of as many as it handles in
+ * the time of a transaction, up to 512. For views that are written faster by many events at once.
  */
 export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
   name: string,

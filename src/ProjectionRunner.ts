@@ -160,7 +160,10 @@ export interface Options {
    * new attempt the runner gives its lease up, so that one of that program takes it.
    */
   readonly onFailure?: "stop" | "set-aside"
-  /** The most events in a transaction, from 1 to 512. Default 512. When it is live it is what comes, mostly one. */
+  /**
+   * The most events in a transaction, from 1 to 512. Default 512. When it is live it is what comes, mostly one. A transaction
+   * also ends with the event that brings it to a second, or in a SQLite file to 75 ms, so that others are not held up.
+   */
   readonly maxBatch?: number
   /**
    * When handlers that have not come back are told of, by the state `Slow` and a warning in the log. Nothing is done about
