@@ -3,7 +3,8 @@
  * all of them with one run of the compiler, and runs them one by one.
  *
  * - A block's module is `<document>/<line>.ts`, or `<document>/<name>.ts` when its first line is a comment of the form
- *   `// name.ts`; later blocks of the same document import that one as `"./name.ts"`.
+ *   `// name.ts`; later blocks of the same document import that one as `"./name.ts"`. So do blocks of a document that has
+ *   `<!-- code of other.md -->`, if the other document has a block of that name, and it has none itself.
  * - Every `// prints: some text` comment in a block is a line its output must contain, in the order of the comments.
  * - A block fenced as "ts no-run" is type-checked but not run.
  * - A block that imports a test framework, or what registers tests with it (`effect-eventsourcing/testing/backend`
@@ -23,6 +24,8 @@ export interface CodeBlock {
   readonly line: number
   /** The file name that a first line of the form `// name.ts` gives. */
   readonly name: string | undefined
+  /** The documents whose named blocks it can import, too. */
+  readonly libraries: ReadonlyArray<string>
   /** The words after the language in the opening fence. */
   readonly words: ReadonlyArray<string>
   readonly code: string
@@ -32,8 +35,14 @@ const openingFence = /^(\s*)(`{3,}|~{3,})\s*([^\s`]*)(.*)$/
 const title = /^\/\/\s*((?:[\w.-]+\/)*[\w-][\w.-]*\.ts)\s*$/
 const languages = new Set(["ts", "typescript"])
 
+const library = /^<!-- code of (\S+\.md) -->$/
+
 const blocksOfLines = (file: string, lines: ReadonlyArray<string>, firstLine: number): ReadonlyArray<CodeBlock> => {
   const blocks: Array<CodeBlock> = []
+  const libraries = lines.flatMap((line) => {
+    const [, name] = library.exec(line) ?? []
+    return name === undefined ? [] : [path.posix.join(path.posix.dirname(file), name)]
+  })
   for (let index = 0; index < lines.length; index++) {
     const [, indent = "", fence = "", language = "", info = ""] = openingFence.exec(lines[index]!) ?? []
     if (fence === "") continue
@@ -50,6 +59,7 @@ const blocksOfLines = (file: string, lines: ReadonlyArray<string>, firstLine: nu
       file,
       line: firstLine + opened + 1,
       name: title.exec(code[0] ?? "")?.[1],
+      libraries,
       words: info.split(/[\s,]+/).filter((word) => word !== ""),
       code: code.join("\n")
     })
@@ -184,6 +194,16 @@ export const writeBlocks = (options: {
     modules.set(module, block)
     fs.mkdirSync(path.dirname(path.join(folder, module)), { recursive: true })
     fs.writeFileSync(path.join(folder, module), `${"\n".repeat(block.line - 1)}${block.code}\n`)
+  }
+
+  for (const block of blocks) {
+    for (const [, name] of block.code.matchAll(/from "\.\/([\w./-]+\.ts)"/g)) {
+      const module = `${block.file}/${name}`
+      const other = block.libraries.map((document) => `${document}/${name}`).find((named) => modules.has(named))
+      if (modules.has(module) || other === undefined) continue
+      const from = path.posix.relative(path.posix.dirname(module), other)
+      fs.writeFileSync(path.join(folder, module), `export * from ${JSON.stringify(from)}\n`)
+    }
   }
 
   const toProject = path.relative(folder, project).replaceAll(path.sep, "/")
