@@ -80,3 +80,19 @@ describe("summaries", () => {
     })
   }
 })
+
+describe("README.md", () => {
+  it("lists the modules in the groups of src/index.ts", () => {
+    const groups = fs
+      .readFileSync(path.join(project, "src/index.ts"), "utf8")
+      .split(/^\/\/ For /m)
+      .slice(1)
+      .map((group) => [...group.matchAll(/^export \* as (\w+)/gm)].map(([, name]) => `\`${name}\``).join(", "))
+    const readme = fs.readFileSync(path.join(project, "README.md"), "utf8")
+    assert.isAbove(groups.length, 1)
+    assert.deepStrictEqual(
+      groups.filter((group) => !readme.includes(`| ${group} |`)),
+      []
+    )
+  })
+})
