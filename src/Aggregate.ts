@@ -27,6 +27,7 @@ import * as Decision from "./Decision.ts"
 import * as DomainEvent from "./DomainEvent.ts"
 import type { AggregateAlreadyExists, AggregateNotFound } from "./EventSourcingError.ts"
 import * as Evolution from "./Evolution.ts"
+import { textProblem } from "./internal/encoding/textProblem.ts"
 import * as Uuid from "./internal/encoding/uuid.ts"
 import { isType } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
@@ -313,8 +314,8 @@ export const make = <
 
 /** A name that an id is made of may be longer than a stream's, since only its hash is in the id. */
 const checkKey = (name: string, key: string): string => {
-  const found = StreamName.problem(key)
-  if (found !== undefined && !found.startsWith("is longer")) throw new Error(`a name of ${name} that ${found}`)
+  const found = textProblem(key)
+  if (found !== undefined) throw new Error(`a name of ${name} that ${found}`)
   return key
 }
 

@@ -4,6 +4,7 @@
  * Names are checked here, once, for every backend.
  */
 import { Schema } from "effect"
+import { textProblem } from "./internal/encoding/textProblem.ts"
 
 /** The most bytes a stream name may take as UTF-8. */
 export const MAX_BYTES = 512
@@ -15,9 +16,8 @@ export const MAX_BYTES = 512
  * form, so that two names which differ only there would become one stream.
  */
 export const problem = (name: string): string | undefined => {
-  if (name.length === 0) return "is empty"
-  if (name.includes("\0")) return "contains a NUL character"
-  if (!name.isWellFormed()) return "is not well-formed Unicode (it contains a lone surrogate)"
+  const found = textProblem(name)
+  if (found !== undefined) return found
   // a UTF-16 unit is at most three bytes of UTF-8
   if (name.length * 3 <= MAX_BYTES) return undefined
   const bytes = utf8.encode(name).length

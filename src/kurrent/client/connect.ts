@@ -6,11 +6,12 @@ import * as Path from "node:path"
 import type { Duration, Scope } from "effect"
 import { Effect, Redacted, Result } from "effect"
 import * as Options from "../../internal/backend/options.ts"
+import { messageOf } from "../../internal/errors/messageOf.ts"
 import type { Connection } from "../connection/connection.ts"
 import * as Connections from "../connection/connection.ts"
 import { parse } from "../connection/connectionString.ts"
 import type { CallError } from "../connection/errors.ts"
-import { ACCESS_DENIED, orUnsupported } from "../connection/errors.ts"
+import { isAccessDenied, orUnsupported } from "../connection/errors.ts"
 import type { KurrentError } from "../connection/KurrentError.ts"
 import { KurrentFailure, KurrentUnavailable } from "../connection/KurrentError.ts"
 import { patiently, wasSilent } from "../connection/retryUnavailable.ts"
@@ -72,15 +73,15 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
       .pipe(
         Effect.asVoid,
         Effect.catchIf(
-          (error) => error._tag === "KurrentFailure" && !error.reason.startsWith(ACCESS_DENIED),
+          (error) => error._tag === "KurrentFailure" && !isAccessDenied(error),
           // by the client itself, which has not shown who asks
           (error) => (orUnsupported(error)._tag === "Unsupported" ? isLetIn(connection) : Effect.void)
         ),
         Effect.mapError((error) => {
-          if (error._tag === "KurrentUnavailable" && isOfCertificate(error.reason)) {
+          if (error._tag === "KurrentUnavailable" && isOfCertificate(error)) {
             return failure(`the certificate of the server is not trusted, see rootCertificate (${error.reason})`)
           }
-          if (error._tag === "KurrentUnavailable" && isOfTls(error.reason)) {
+          if (error._tag === "KurrentUnavailable" && isOfTls(error)) {
             const hint = tls
               ? "it was asked with TLS: a server without it needs tls=false in the connection string"
               : "it was asked without TLS: a server with it needs tls=true in the connection string"
@@ -110,12 +111,13 @@ const isLetIn = (connection: Connection): Effect.Effect<void, CallError> =>
   )
 
 /** Whether a connection failed since the other side is not who it should be. */
-const isOfCertificate = (reason: string): boolean => /certificate|self[- ]signed|altname|CERT_|issuer/i.test(reason)
+const isOfCertificate = ({ cause }: KurrentUnavailable): boolean =>
+  /certificate|self[- ]signed|altname|CERT_|issuer/i.test(messageOf(cause))
 
 /** Whether there was somebody who did not understand, or hung up: with TLS and without it are two languages. */
-const isOfTls = (reason: string): boolean =>
+const isOfTls = ({ cause }: KurrentUnavailable): boolean =>
   /ECONNRESET|EPROTO|wrong version number|socket hang up|protocol error|Failed to connect|Connection dropped|socket disconnected/i.test(
-    reason
+    messageOf(cause)
   )
 
 /** The file of certificates that are given as a path or as text: both halves of the client read it themselves. */

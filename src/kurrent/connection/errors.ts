@@ -46,9 +46,6 @@ const UNAVAILABLE = 14
 const PERMISSION_DENIED = 7
 const UNAUTHENTICATED = 16
 
-/** What every failure of rights begins with. */
-export const ACCESS_DENIED = "access denied"
-
 /**
  * The messages of a node that is starting, is overloaded, or waits for the election of a leader. Batched appends report them
  * without a code, other calls sometimes with a meaningless one.
@@ -65,6 +62,9 @@ const BATCH_ERRORS: ReadonlyMap<unknown, ErrorType> = new Map([
   ["DeadlineExceededError", ErrorType.DEADLINE_EXCEEDED]
 ])
 
+/** The type of an error, however the client has thrown it. */
+const typeOf = ({ type, name }: Raw): unknown => type ?? BATCH_ERRORS.get(name)
+
 /** The failure of a call on a stream (if it names none, `stream` is empty). */
 export const toCallError = (operation: string, stream: string, cause: unknown): CallError => {
   const error = (typeof cause === "object" && cause !== null ? cause : {}) as Raw
@@ -72,7 +72,7 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
   const message = messageOf(cause) || `${textOf(error.type) ?? "unknown"} error`
   const unavailable = (reason: string) => new KurrentUnavailable({ operation, reason, cause })
   const failure = (reason: string) => new KurrentFailure({ operation, reason, cause })
-  switch (error.type ?? BATCH_ERRORS.get(error.name)) {
+  switch (typeOf(error)) {
     case ErrorType.WRONG_EXPECTED_VERSION:
       return new WrongExpectedRevision({
         stream: name,
@@ -106,7 +106,7 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
     case ErrorType.UNSUPPORTED:
       return failure(unsupported(error))
     case ErrorType.ACCESS_DENIED:
-      return failure(`${ACCESS_DENIED}: check user, password and the rights of the user (${message})`)
+      return failure(accessDenied(message))
     case ErrorType.MAXIMUM_APPEND_SIZE_EXCEEDED:
     case ErrorType.TRANSACTION_MAX_SIZE_EXCEEDED:
     case ErrorType.APPEND_RECORD_SIZE_EXCEEDED:
@@ -125,7 +125,7 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
       return unavailable(message)
     case PERMISSION_DENIED:
     case UNAUTHENTICATED:
-      return failure(`${ACCESS_DENIED}: check user, password and the rights of the user (${message})`)
+      return failure(accessDenied(message))
   }
   return failure(message)
 }
@@ -152,6 +152,13 @@ const isKurrentError = (error: CallError): error is KurrentError =>
 /** What the client threw, as far as it is known. */
 const rawOf = (error: CallError): Raw =>
   isKurrentError(error) && typeof error.cause === "object" && error.cause !== null ? error.cause : {}
+
+/** Whether the server knows the user and denies the rights, or does not know the user. */
+export const isAccessDenied = (error: CallError): boolean => {
+  if (error._tag !== "KurrentFailure") return false
+  const raw = rawOf(error)
+  return typeOf(raw) === ErrorType.ACCESS_DENIED || raw.code === PERMISSION_DENIED || raw.code === UNAUTHENTICATED
+}
 
 /** An error of a call that not every version of the server has. */
 export const orUnsupported = <E extends CallError>(error: E): E | Unsupported => {
@@ -200,6 +207,9 @@ const unsupported = ({ feature, minimumVersion }: Raw): string => {
         : `do ${textOf(feature) ?? "this"}`
   return `this server can't ${what}: KurrentDB can from ${textOf(minimumVersion) ?? "a later version"} on`
 }
+
+const accessDenied = (message: string): string =>
+  `access denied: check user, password and the rights of the user (${message})`
 
 const tooLarge = (message: string, limit?: unknown): string =>
   `larger than the server accepts${limit === undefined ? "" : ` (${limit} bytes)`}: append fewer events at once, or smaller ones, or raise MaxAppendSize and MaxAppendEventSize of the server (${message})`

@@ -9,6 +9,7 @@ import { SnapshotRecorder } from "../../SnapshotRecorder.ts"
 import { Connected } from "../client/Connected.ts"
 import { toClientEvent } from "../client/events.ts"
 import type { Connection } from "../connection/connection.ts"
+import { orUnsupported } from "../connection/errors.ts"
 import { KurrentUnavailable } from "../connection/KurrentError.ts"
 import { patiently, wasSilent } from "../connection/retryUnavailable.ts"
 import * as Appends from "./appends.ts"
@@ -87,7 +88,7 @@ const proveMultiStream = (connection: Connection): Effect.Effect<void, RecorderE
   Effect.catch(
     Effect.asVoid(connection.ask(OPERATION, "", (client) => client.multiStreamAppend([]))),
     (error): Effect.Effect<void, RecorderError> =>
-      error._tag === "KurrentUnavailable" || error.message.includes("KurrentDB can from")
+      error._tag === "KurrentUnavailable" || orUnsupported(error)._tag === "Unsupported"
         ? Effect.fail(toRecorderError(OPERATION, error))
         : Effect.void
   )

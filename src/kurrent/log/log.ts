@@ -17,7 +17,7 @@ import { allPage } from "../client/reads.ts"
 import * as Values from "../client/values.ts"
 import type { Connection } from "../connection/connection.ts"
 import type { CallError } from "../connection/errors.ts"
-import { ACCESS_DENIED } from "../connection/errors.ts"
+import { isAccessDenied } from "../connection/errors.ts"
 import { patiently } from "../connection/retryUnavailable.ts"
 import type { Place } from "./codec.ts"
 import { fromEvent, fromReceived } from "./codec.ts"
@@ -130,10 +130,10 @@ const ofLog = (
 }
 
 const toLogError = (error: CallError): RecorderError =>
-  error._tag === "KurrentFailure" && error.reason.startsWith(ACCESS_DENIED)
+  isAccessDenied(error)
     ? new RecorderFailure({
         operation: "read the log",
-        reason: `the user needs the right to read "$all", which the log is in: name it in the metadata of "$all" (KurrentClient.updateStreamMetadata, $acl), or use a member of $admins (${error.reason})`,
+        reason: `the user needs the right to read "$all", which the log is in: name it in the metadata of "$all" (KurrentClient.updateStreamMetadata, $acl), or use a member of $admins (${toRecorderError("read the log", error).reason})`,
         cause: error
       })
     : toRecorderError("read the log", error)
