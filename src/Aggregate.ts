@@ -114,18 +114,18 @@ export interface Aggregate<
   /** A decision on an aggregate that exists; fails with `AggregateNotFound` where it doesn't. */
   readonly decide: <const R extends Outcome<Change>>(
     decide: (state: State) => R
-  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound>
+  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound, State, Change>
   /** A decision to create an aggregate; fails with `AggregateAlreadyExists` where there is one. */
   readonly create: <const R extends CreationOutcome<Creation, Change>>(
     decide: () => R
-  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateAlreadyExists>
+  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateAlreadyExists, undefined, Creation | Change>
   /**
    * A decision either way: the state is `undefined` where the aggregate does not exist. Fails with `AggregateNotFound`
    * if there is none afterwards either.
    */
   readonly createOrDecide: <const R extends Outcome<Creation | Change>>(
     decide: (state: State | undefined) => R
-  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound>
+  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound, State | undefined, Creation | Change>
 
   /** Applies events to a state, or to none; pure. Throws on events that can't follow one another. */
   readonly fold: {
@@ -287,9 +287,9 @@ export const make = <
     idIn: (namespace, key) => makeId(Uuid.v5(checkKey(plainName, key), namespace)),
     randomId: Effect.map(Clock.currentTimeMillis, (now) => makeId(Uuid.v7(now))),
     stream: (id) => StreamName.of(plainName, id),
-    decide: (decide) => Decision.make(plainName as Name, "existing", decide as never),
-    create: (decide) => Decision.make(plainName as Name, "missing", decide as never),
-    createOrDecide: (decide) => Decision.make(plainName as Name, "either", decide as never),
+    decide: (decide) => Decision.make(plainName as Name, "existing", decide),
+    create: (decide) => Decision.make(plainName as Name, "missing", decide),
+    createOrDecide: (decide) => Decision.make(plainName as Name, "either", decide),
     fold: (events: Iterable<AnyEvent>, state?: StateType<S>) => {
       let folded: unknown = state
       for (const event of events) folded = compiled.apply(folded, event)

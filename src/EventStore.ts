@@ -26,8 +26,8 @@
  * ```
  */
 import { Clock, Context, Effect, Fiber, Layer, Option, Result, Schedule, Stream } from "effect"
-import type { NonEmptyReadonlyArray } from "effect/Array"
-import { isReadonlyArrayNonEmpty } from "effect/Array"
+import type { NonEmptyArray, NonEmptyReadonlyArray } from "effect/Array"
+import { isReadonlyArrayNonEmpty, map } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
 import { Provisional } from "./Cipher.ts"
 import type {
@@ -173,12 +173,10 @@ export class EventStore extends Context.Service<
       options?: ReadAllOptions
     ) => Stream.Stream<PositionedOf<As[number]>, ReadError>
 
-    /** Decodes events of these aggregates that were read from the recorder. @internal */
-    readonly decode: (
-      aggregates: ReadonlyArray<Aggregate.Any>
-    ) => (
-      notifications: ReadonlyArray<Notification>
-    ) => Effect.Effect<ReadonlyArray<Positioned<string, Aggregate.AnyEvent>>, ReadError>
+    /** Decodes events of these aggregates that were read from the recorder. */
+    readonly decode: <A extends Aggregate.Any>(
+      aggregates: ReadonlyArray<A>
+    ) => (notifications: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<PositionedOf<A>>, ReadError>
 
     /** The version of an aggregate's last event; `undefined` where there is none. */
     readonly version: (stream: StreamName.StreamName) => Effect.Effect<number | undefined, RecorderError>
@@ -227,14 +225,14 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         ? Effect.provideService(self, Provisional, true)
         : self
 
-    const prepare = (
-      aggregate: Aggregate.Any,
-      aggregateId: Aggregate.Id<string>,
+    const prepare = <A extends Aggregate.Any>(
+      aggregate: A,
+      aggregateId: Aggregate.Id<Aggregate.NameOf<A>>,
       stream: StreamName.StreamName,
       expected: ExpectedVersion,
-      events: ReadonlyArray<Aggregate.AnyEvent>,
+      events: NonEmptyReadonlyArray<Aggregate.Event<A>>,
       ids?: ReadonlyArray<string>
-    ): Effect.Effect<Prepared<string, Aggregate.AnyEvent>, EventNotEncodable> =>
+    ): Effect.Effect<Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>, EventNotEncodable> =>
       Effect.withFiber((fiber) => {
         const first = expected === "NoStream" ? 0 : expected + 1
         // whole milliseconds: a clock may be finer
@@ -246,7 +244,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         if (Result.isFailure(plain)) return Effect.fail(plain.failure)
         return Effect.flatMapEager(withKeysOf(fiber.context, mapper.encode(plain.success)), (encoded) => {
           const stored: Array<StoredEvent> = []
-          const recorded: Array<RecordedEvent<string, Aggregate.AnyEvent>> = []
+          const recorded: Array<RecordedEvent<Aggregate.NameOf<A>, Aggregate.Event<A>>> = []
           let version = first
           try {
             const recordedAt = moment(recordedMillis)
@@ -256,7 +254,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
               const one = encoded[version - first] as Encoded
               const { encoding, payload } = one
               const id = ids?.[version - first] ?? Uuid.v7(now)
-              const given = events[version - first] as Aggregate.AnyEvent
+              const given = events[version - first] as Aggregate.Event<A>
               const event = readBack(aggregate, place, given, mapper.readBack(one))
               stored.push({
                 ...{ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: recordedMillis }
@@ -277,7 +275,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
             const type = plain.success[version - first]?.type ?? ""
             return Effect.fail(notEncodable(stream, version, type, cause))
           }
-          return Effect.succeed({ stream, expected, stored: stored as never, events: recorded })
+          return Effect.succeed({ stream, expected, stored: stored as NonEmptyArray<StoredEvent>, events: recorded })
         })
       })
 
@@ -287,12 +285,12 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
     const version = (stream: StreamName.StreamName) =>
       Effect.map(recorder.readStream({ stream, direction: "backward", limit: 1 }), ([last]) => last?.version)
 
-    const append = Effect.fnUntraced(function* (
-      aggregate: Aggregate.Any,
-      id: Aggregate.Id<string>,
+    const append = Effect.fnUntraced(function* <A extends Aggregate.Any>(
+      aggregate: A,
+      id: Aggregate.Id<Aggregate.NameOf<A>>,
       stream: StreamName.StreamName,
       expected: ExpectedVersion | "Any",
-      events: ReadonlyArray<Aggregate.AnyEvent>
+      events: ReadonlyArray<Aggregate.Event<A>>
     ) {
       if (!isReadonlyArrayNonEmpty(events)) return undefined
       if (expected !== "Any") {
@@ -310,15 +308,15 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
       }).pipe(Effect.retry({ while: (error) => error._tag === "WrongExpectedVersion" }))
     })
 
-    const decodePage = Effect.fnUntraced(function* (
-      aggregateOf: (stream: StreamName.StreamName) => Aggregate.Any,
+    const decodePage = Effect.fnUntraced(function* <A extends Aggregate.Any>(
+      aggregateOf: (stream: StreamName.StreamName) => A,
       notifications: ReadonlyArray<Notification>
-    ): Effect.fn.Return<ReadonlyArray<Aggregate.AnyEvent>, ReadError> {
+    ): Effect.fn.Return<ReadonlyArray<Aggregate.Event<A>>, ReadError> {
       const json = yield* Effect.contextWith((context: Context.Context<never>) =>
         withKeysOf(context, mapper.decode(notifications))
       )
-      return yield* Effect.suspend((): Effect.Effect<ReadonlyArray<Aggregate.AnyEvent>, ReadError> => {
-        const events: Array<Aggregate.AnyEvent> = []
+      return yield* Effect.suspend((): Effect.Effect<ReadonlyArray<Aggregate.Event<A>>, ReadError> => {
+        const events: Array<Aggregate.Event<A>> = []
         for (const notification of notifications) {
           const { type, schemaVersion, stream, version, position } = notification
           const aggregate = aggregateOf(stream)
@@ -337,13 +335,13 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
       })
     })
 
-    const withEnvelope = (
-      aggregateOf: (stream: StreamName.StreamName) => Aggregate.Any,
+    const withEnvelope = <A extends Aggregate.Any>(
+      aggregateOf: (stream: StreamName.StreamName) => A,
       notifications: ReadonlyArray<Notification>
-    ): Effect.Effect<ReadonlyArray<Positioned<string, Aggregate.AnyEvent>>, ReadError> =>
+    ): Effect.Effect<ReadonlyArray<Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>>, ReadError> =>
       Effect.flatMap(decodePage(aggregateOf, notifications), (events) =>
         Effect.suspend(() => {
-          const recorded: Array<Positioned<string, Aggregate.AnyEvent>> = []
+          const recorded: Array<Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>> = []
           for (const notification of notifications) {
             const { id, stream, version, position, type } = notification
             try {
@@ -351,12 +349,12 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
                 id,
                 stream,
                 aggregate: aggregateOf(stream).name,
-                aggregateId: StreamName.id(stream) as Aggregate.Id<string>,
+                aggregateId: StreamName.id(stream) as Aggregate.Id<Aggregate.NameOf<A>>,
                 version,
                 position,
                 recordedAt: moment(notification.recordedAt),
                 metadata: Metadata.fromStored(notification.metadata),
-                event: events[recorded.length] as Aggregate.AnyEvent
+                event: events[recorded.length] as Aggregate.Event<A>
               })
             } catch (cause) {
               const reason = `its metadata: ${messageOf(cause)}`
@@ -439,7 +437,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
       )
     }
 
-    const read = (aggregate: Aggregate.Any, stream: StreamName.StreamName, options: ReadOptions) =>
+    const read = <A extends Aggregate.Any>(aggregate: A, stream: StreamName.StreamName, options: ReadOptions) =>
       paginate(
         options.after,
         (after) =>
@@ -448,12 +446,13 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         (page) => withEnvelope(() => aggregate, page)
       )
 
-    const decodeOf = (aggregates: ReadonlyArray<Aggregate.Any>) => {
+    const decodeOf = <A extends Aggregate.Any>(aggregates: ReadonlyArray<A>) => {
       const aggregateOf = aggregateFinder(aggregates)
-      return (page: ReadonlyArray<Notification>) => withEnvelope(aggregateOf, page)
+      return (page: ReadonlyArray<Notification>) =>
+        withEnvelope(aggregateOf, page) as Effect.Effect<ReadonlyArray<PositionedOf<A>>, ReadError>
     }
 
-    const readAll = (aggregates: ReadonlyArray<Aggregate.Any>, options: ReadAllOptions) => {
+    const readAll = <A extends Aggregate.Any>(aggregates: ReadonlyArray<A>, options: ReadAllOptions) => {
       const filter = { categories: aggregates.map(({ name }) => name) }
       return paginate(
         options.after,
@@ -468,13 +467,13 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         const stream = StreamName.of(aggregate.name, id)
         return withSpan("EventStore.append", { stream, events: events.length })(
           append(aggregate, id, stream, expected, events)
-        ) as never
+        )
       },
       prepare: (aggregate, id, expected, events) => {
         const stream = StreamName.of(aggregate.name, id)
         const reason = expectedProblem(expected)
         return reason === undefined
-          ? (prepare(aggregate, id, stream, expected, events) as never)
+          ? prepare(aggregate, id, stream, expected, events)
           : Effect.fail(notEncodable(stream, Number.NaN, events[0]._tag, new Error(reason)))
       },
       commit: (prepared) => {
@@ -486,14 +485,14 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
       },
       commitAll: Effect.fnUntraced(function* (prepared, checks) {
         const { append } = yield* MultiStreamAppend
-        const appends = prepared.map(({ stream, expected, stored }) => ({ stream, expected, events: stored }))
+        const appends = map(prepared, ({ stream, expected, stored }) => ({ stream, expected, events: stored }))
         const events = appends.reduce((sum, { events }) => sum + events.length, 0)
-        const appended = send(counts, events, append(appends as never, checks))
+        const appended = send(counts, events, append(appends, checks))
         return yield* withSpan("EventStore.append", { streams: appends.map(({ stream }) => stream), events })(appended)
       }),
-      read: (aggregate, id, options = {}) => read(aggregate, StreamName.of(aggregate.name, id), options) as never,
+      read: (aggregate, id, options = {}) => read(aggregate, StreamName.of(aggregate.name, id), options),
       readPage,
-      readAll: (aggregates, options = {}) => readAll(aggregates, options) as never,
+      readAll: (aggregates, options = {}) => readAll<(typeof aggregates)[number]>(aggregates, options),
       decode: decodeOf,
       version,
       head: recorder.head,

@@ -78,9 +78,9 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
         recorder.inTransaction?.(context) === true ? Effect.provideService(self, Provisional, true) : self
       )
 
-    const save = Effect.fnUntraced(function* (
-      aggregate: Aggregate.Any,
-      { id, version, state, createdAt, modifiedAt }: Aggregate.Instance<string, unknown>,
+    const save = Effect.fnUntraced(function* <A extends Aggregate.Any>(
+      aggregate: A,
+      { id, version, state, createdAt, modifiedAt }: Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>,
       eventId?: string
     ) {
       const stream = StreamName.of(aggregate.name, id)
@@ -109,7 +109,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
       }
     })
 
-    const load = (aggregate: Aggregate.Any, id: Aggregate.Id<string>) => {
+    const load = <A extends Aggregate.Any>(aggregate: A, id: Aggregate.Id<Aggregate.NameOf<A>>) => {
       const stream = StreamName.of(aggregate.name, id)
       const read = Effect.fnUntraced(function* () {
         const stored = yield* recorder.load(stream)
@@ -129,7 +129,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
           try: () => ({
             id,
             version,
-            state: codec.decode(stored.schemaVersion, json),
+            state: codec.decode(stored.schemaVersion, json) as Aggregate.StateOf<A>,
             createdAt: DateTime.makeUnsafe(stored.createdAt),
             modifiedAt: DateTime.makeUnsafe(stored.modifiedAt),
             ...(eventId === undefined ? {} : { eventId })
@@ -148,6 +148,6 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
       )
     }
 
-    return SnapshotStore.of({ save: save as never, load: load as never })
+    return SnapshotStore.of({ save, load })
   })
 )

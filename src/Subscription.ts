@@ -79,8 +79,8 @@ export interface StoredBatch extends FollowBatch {
 }
 
 /** Which events. @internal */
-export interface Selection {
-  readonly aggregates: ReadonlyArray<Aggregate.Any>
+export interface Selection<A extends Aggregate.Any = Aggregate.Any> {
+  readonly aggregates: ReadonlyArray<A>
   readonly types?: ReadonlyArray<string> | undefined
   readonly stream?: StreamName.StreamName | undefined
 }
@@ -96,10 +96,10 @@ export class Subscription extends Context.Service<
   Subscription,
   {
     /** The selected events in batches. @internal */
-    readonly batches: (
-      selection: Selection,
+    readonly batches: <A extends Aggregate.Any>(
+      selection: Selection<A>,
       options: Options
-    ) => Stream.Stream<Batch<Positioned<string, Aggregate.AnyEvent>>, SubscriptionError>
+    ) => Stream.Stream<Batch<PositionedOf<A>>, SubscriptionError>
     /** The selected events as they are stored. @internal */
     readonly follow: (selection: Selection, options: Options) => Stream.Stream<StoredBatch, FollowError>
   }
@@ -203,9 +203,12 @@ export const batches = <const As extends ReadonlyArray<Aggregate.Any>>(
   aggregates: As,
   options: Options = {}
 ): Stream.Stream<Batch<PositionedOf<As[number]>>, SubscriptionError, Subscription> =>
-  Stream.unwrap(Subscription.useSync((subscription) => subscription.batches({ aggregates }, options))) as never
+  Stream.unwrap(Subscription.useSync((subscription) => subscription.batches<As[number]>({ aggregates }, options)))
 
-const events = (selection: Selection, options: Options) =>
+const events = <A extends Aggregate.Any>(
+  selection: Selection<A>,
+  options: Options
+): Stream.Stream<PositionedOf<A>, SubscriptionError, Subscription> =>
   Stream.unwrap(
     Subscription.useSync((subscription) =>
       Stream.flatMap(subscription.batches(selection, options), ({ events }) => Stream.fromIterable(events))
@@ -219,13 +222,14 @@ const events = (selection: Selection, options: Options) =>
 export const all = <const As extends ReadonlyArray<Aggregate.Any>>(
   aggregates: As,
   options: Options = {}
-): Stream.Stream<PositionedOf<As[number]>, SubscriptionError, Subscription> => events({ aggregates }, options) as never
+): Stream.Stream<PositionedOf<As[number]>, SubscriptionError, Subscription> =>
+  events<As[number]>({ aggregates }, options)
 
 /** All events of one kind of aggregate; see {@link all}. */
 export const category = <A extends Aggregate.Any>(
   aggregate: A,
   options: Options = {}
-): Stream.Stream<PositionedOf<A>, SubscriptionError, Subscription> => all([aggregate], options) as never
+): Stream.Stream<PositionedOf<A>, SubscriptionError, Subscription> => events({ aggregates: [aggregate] }, options)
 
 /** The events of one aggregate; see {@link all}. */
 export const stream = <A extends Aggregate.Any>(
@@ -233,7 +237,7 @@ export const stream = <A extends Aggregate.Any>(
   id: Aggregate.Id<Aggregate.NameOf<A>>,
   options: Options = {}
 ): Stream.Stream<PositionedOf<A>, SubscriptionError, Subscription> =>
-  events({ aggregates: [aggregate], stream: StreamName.of(aggregate.name, id) }, options) as never
+  events({ aggregates: [aggregate], stream: StreamName.of(aggregate.name, id) }, options)
 
 /** The events of an aggregate that are of these types; see {@link all}. */
 export const types = <A extends Aggregate.Any, const Tag extends Aggregate.Event<A>["_tag"]>(

@@ -64,17 +64,17 @@ const insteadOfFunction = (aggregate: Aggregate.Any, { name }: Function): string
 }
 
 /** An event as every later reader will get it; throws where that is another event than the one that was given. */
-export const readBack = (
-  aggregate: Aggregate.Any,
+export const readBack = <A extends Aggregate.Any>(
+  aggregate: A,
   { schemaVersion }: Plain,
-  event: Aggregate.AnyEvent,
+  event: Aggregate.Event<A>,
   json: unknown
-): Aggregate.AnyEvent => {
+): Aggregate.Event<A> => {
   const { codec, tag } = aggregate.compiled.byTag.get(event._tag) as Aggregate.CompiledEvent
   const decoded = codec.decode(schemaVersion, json)
   const path = codec.differenceFinder()?.(event, decoded)
   if (path !== undefined) throw new Error(otherValue(path))
-  return named(decoded, tag)
+  return named(decoded, tag) as Aggregate.Event<A>
 }
 
 /** A decoded event is nobody's yet: its name is added to it. */
@@ -91,25 +91,25 @@ export const otherValue = (path: Path): string => {
 }
 
 /** The event of a stored type, brought up to its newest version; throws. */
-export const decode = (
-  aggregate: Aggregate.Any,
+export const decode = <A extends Aggregate.Any>(
+  aggregate: A,
   type: string,
   schemaVersion: number,
   json: unknown
-): Aggregate.AnyEvent => {
+): Aggregate.Event<A> => {
   const { codec, tag } = aggregate.compiled.byType.get(type) as Aggregate.CompiledEvent
-  return named(codec.decode(schemaVersion, json), tag)
+  return named(codec.decode(schemaVersion, json), tag) as Aggregate.Event<A>
 }
 
 /** Finds the aggregate of a stream, among those whose events were asked for. */
-export const aggregateFinder = (
-  aggregates: ReadonlyArray<Aggregate.Any>
-): ((stream: StreamName.StreamName) => Aggregate.Any) => {
+export const aggregateFinder = <A extends Aggregate.Any>(
+  aggregates: ReadonlyArray<A>
+): ((stream: StreamName.StreamName) => A) => {
   const [only, ...others] = aggregates
   // for most there is nothing to look up
   if (only !== undefined && others.length === 0) return () => only
   const byName = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
-  return (stream) => byName.get(StreamName.category(stream)) as Aggregate.Any
+  return (stream) => byName.get(StreamName.category(stream)) as A
 }
 
 export const notEncodable = (stream: string, version: number, type: string, cause: unknown) =>

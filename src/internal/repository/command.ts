@@ -2,11 +2,13 @@ import { Effect, Exit } from "effect"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "../../Aggregate.ts"
 import * as Decision from "../../Decision.ts"
+import type { AppendError, EventNotEncodable, ReadError } from "../../EventSourcingError.ts"
 import { AggregateAlreadyExists, AggregateNotFound, WrongExpectedVersion } from "../../EventSourcingError.ts"
 import type { EventStore, Prepared } from "../../EventStore.ts"
 import type { Position } from "../../Position.ts"
 import type { RecordedEvent } from "../../RecordedEvent.ts"
 import type { ExpectedVersion } from "../../Recorder.ts"
+import type * as Repository from "../../Repository.ts"
 import type * as StreamName from "../../StreamName.ts"
 import { deciding } from "./deciding.ts"
 import type { Rebuilt, States } from "./states.ts"
@@ -30,34 +32,49 @@ export const requirementError = (
 }
 
 /** Events as they are: they create where the first of them does. */
-export const toDecision = (aggregate: Aggregate.Any, command: unknown): Decision.Decision<string, unknown> => {
-  if (Decision.isDecision(command)) return command
-  const events = Decision.toEvents(command)
+export const toDecision = <A extends Aggregate.Any, const C extends Repository.Command<A>>(
+  aggregate: A,
+  command: C
+): DecisionOn<A, Repository.CommandError<A, C>> => {
+  // a decision on aggregates of that name is one on this aggregate
+  if (Decision.isDecision(command)) return command as DecisionOn<A, Repository.CommandError<A, C>>
+  const events = Decision.toEvents<unknown>(command)
   const first = events[0] as Aggregate.AnyEvent | null | undefined
   const creates = first != null && aggregate.compiled.byTag.get(first._tag)?.creates === true
   return Decision.make(aggregate.name, creates ? "missing" : "existing", () => events)
 }
 
+/** A decision on an aggregate. */
+type DecisionOn<A extends Aggregate.Any, E> = Decision.Decision<
+  Aggregate.NameOf<A>,
+  E,
+  Aggregate.StateOf<A>,
+  Aggregate.Event<A>
+>
+
+/** What a command fails with besides its decision. */
+export type Failure = AggregateNotFound | AggregateAlreadyExists | AppendError | ReadError
+
 /** What a command is. */
-export interface Command {
-  readonly aggregate: Aggregate.Any
-  readonly id: Aggregate.Id<string>
+export interface Command<A extends Aggregate.Any, E> {
+  readonly aggregate: A
+  readonly id: Aggregate.Id<Aggregate.NameOf<A>>
   readonly stream: StreamName.StreamName
-  readonly decision: Decision.Decision<string, unknown>
+  readonly decision: DecisionOn<A, E>
   readonly expected: ExpectedVersion | undefined
 }
 
 /** What a decision comes to: its events as they will be recorded, and the state with them. */
-interface Decided {
-  readonly prepared: Prepared<string, Aggregate.AnyEvent>
+interface Decided<A extends Aggregate.Any> {
+  readonly prepared: Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>
   readonly after: Rebuilt
 }
 
 /** What a command has come to. */
-export interface Attempted {
+export interface Attempted<A extends Aggregate.Any> {
   readonly before: Rebuilt | undefined
   readonly after: Rebuilt
-  readonly events: ReadonlyArray<RecordedEvent<string, Aggregate.AnyEvent>>
+  readonly events: ReadonlyArray<RecordedEvent<Aggregate.NameOf<A>, Aggregate.Event<A>>>
   readonly position: Position | undefined
 }
 
@@ -71,20 +88,24 @@ export interface Attempted {
  */
 export const attempt = (store: EventStore["Service"], states: States) => {
   /** Encodes the events of a decision and folds them; `undefined` where it has none. */
-  const encode = ({ aggregate, id }: Command, before: Rebuilt | undefined, events: ReadonlyArray<unknown>) =>
+  const encode = <A extends Aggregate.Any, E>(
+    { aggregate, id }: Command<A, E>,
+    before: Rebuilt | undefined,
+    events: ReadonlyArray<Aggregate.Event<A>>
+  ): Effect.Effect<Decided<A> | undefined, EventNotEncodable> =>
     isReadonlyArrayNonEmpty(events)
-      ? states.mapWithKeyAge(
-          store.prepare(aggregate, id, versionOf(before), events as never),
-          (prepared: Prepared<string, Aggregate.AnyEvent>, keysSince) => ({
-            prepared,
-            after: foldPrepared(aggregate, before, prepared, keysSince)
-          })
-        )
+      ? states.mapWithKeyAge(store.prepare(aggregate, id, versionOf(before), events), (prepared, keysSince) => ({
+          prepared,
+          after: foldPrepared(aggregate, before, prepared, keysSince)
+        }))
       : Effect.undefined
 
   /** Takes the decision on a state, if the state is what it requires. */
-  const decide = (command: Command, before: Rebuilt | undefined): Effect.Effect<Decided | undefined, unknown> =>
-    Effect.suspend((): Effect.Effect<Decided | undefined, unknown> => {
+  const decide = <A extends Aggregate.Any, E>(
+    command: Command<A, E>,
+    before: Rebuilt | undefined
+  ): Effect.Effect<Decided<A> | undefined, E | Failure> =>
+    Effect.suspend((): Effect.Effect<Decided<A> | undefined, E | Failure> => {
       const { aggregate, id, stream, decision, expected } = command
       const actual = versionOf(before)
       if (expected !== undefined && expected !== actual) {
@@ -93,16 +114,20 @@ export const attempt = (store: EventStore["Service"], states: States) => {
       const refused = requirementError(aggregate, id, decision.requires, before)
       if (refused !== undefined) return Effect.fail(refused)
       // most decisions are plain functions: their events are there at once
-      const taken = deciding(store, [stream], Decision.take(decision, aggregate.compiled.copyState(before?.state)))
+      const taken = deciding(
+        store,
+        [stream],
+        Decision.take(decision, aggregate.compiled.copyState(before?.state) as Aggregate.StateOf<A>)
+      )
       return Effect.flatMapEager(taken, (events) => encode(command, before, events))
     })
 
   /** Records what was decided. */
-  const conclude = (
-    { aggregate, id, stream }: Command,
+  const conclude = <A extends Aggregate.Any, E>(
+    { aggregate, id, stream }: Command<A, E>,
     before: Rebuilt | undefined,
-    decided: Decided | undefined
-  ): Effect.Effect<Attempted, unknown> => {
+    decided: Decided<A> | undefined
+  ): Effect.Effect<Attempted<A>, Failure> => {
     if (decided === undefined) {
       return before === undefined
         ? Effect.fail(notFound(aggregate, id))
@@ -115,13 +140,13 @@ export const attempt = (store: EventStore["Service"], states: States) => {
     })
   }
 
-  const decideAndConclude = (command: Command, before: Rebuilt | undefined) =>
+  const decideAndConclude = <A extends Aggregate.Any, E>(command: Command<A, E>, before: Rebuilt | undefined) =>
     Effect.flatMap(decide(command, before), (decided) => conclude(command, before, decided))
 
-  const onFresh = (command: Command) =>
+  const onFresh = <A extends Aggregate.Any, E>(command: Command<A, E>) =>
     Effect.flatMap(states.fresh(command.aggregate, command.id), (before) => decideAndConclude(command, before))
 
-  const onKnown = (command: Command, known: Rebuilt) =>
+  const onKnown = <A extends Aggregate.Any, E>(command: Command<A, E>, known: Rebuilt) =>
     Effect.flatMap(Effect.exit(decide(command, known)), (exit) => {
       if (isToBeChecked(exit)) {
         states.used()
@@ -134,8 +159,11 @@ export const attempt = (store: EventStore["Service"], states: States) => {
       )
     })
 
-  return (command: Command, mistrustCache: boolean): Effect.Effect<Attempted, unknown> =>
-    Effect.withFiber((fiber) => {
+  return <A extends Aggregate.Any, E>(
+    command: Command<A, E>,
+    mistrustCache: boolean
+  ): Effect.Effect<Attempted<A>, E | Failure> =>
+    Effect.withFiber((fiber): Effect.Effect<Attempted<A>, E | Failure> => {
       const known = mistrustCache ? undefined : states.cached(command.aggregate, command.stream, fiber)
       return known === undefined ? onFresh(command) : onKnown(command, known)
     })

@@ -1,28 +1,41 @@
 import type { Schedule } from "effect"
 import { Effect } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
-import type { WrongExpectedVersion } from "../../EventSourcingError.ts"
+import type { AppendError, ReadError, WrongExpectedVersion } from "../../EventSourcingError.ts"
 import { DuplicateParticipant, isWrongExpectedVersion, RecorderFailure } from "../../EventSourcingError.ts"
 import type { EventStore } from "../../EventStore.ts"
-import type { AggregateRepository, Participants, Repository } from "../../Repository.ts"
+import type { MultiStreamAppend } from "../../MultiStreamAppend.ts"
+import type { ExpectedVersion } from "../../Recorder.ts"
+import type {
+  AggregateRepository,
+  Command,
+  CommandError,
+  Decided,
+  DecidedError,
+  ParticipantError,
+  Participants,
+  Repository,
+  States,
+  Transacted
+} from "../../Repository.ts"
 import type { SnapshotStore } from "../../SnapshotStore.ts"
 import * as StreamName from "../../StreamName.ts"
 import { expectedProblem } from "../backend/options.ts"
 import type * as KeyedLock from "../concurrency/keyedLock.ts"
 import { retryRarely } from "../concurrency/retryOnFailure.ts"
 import { withSpan } from "../observability/tracing.ts"
-import type { Command as Execution } from "./command.ts"
 import { attempt, notFound, toDecision } from "./command.ts"
 import { insteadOfTurn } from "./deciding.ts"
-import type { Rebuilt, States } from "./states.ts"
+import type { States as Cache, Rebuilt } from "./states.ts"
 import { ownCopy } from "./states.ts"
+import type * as Transaction from "./transact.ts"
 import { transact } from "./transact.ts"
 
 /** What repositories stand on. */
 export interface Parts {
   readonly store: EventStore["Service"]
   readonly snapshots: SnapshotStore["Service"]
-  readonly states: States
+  readonly states: Cache
   readonly schedule: Schedule.Schedule<unknown>
   readonly withLock: KeyedLock.KeyedLock["withLock"]
   /** Runs what nobody waits for. */
@@ -60,16 +73,16 @@ export const makeRepositories = ({
     })
 
   /** Keeps the state where a multiple of the aggregate's interval was passed; nobody waits for it. */
-  const snapshotBeside = (
-    aggregate: Aggregate.Any,
-    id: Aggregate.Id<string>,
+  const snapshotBeside = <A extends Aggregate.Any>(
+    aggregate: A,
+    id: Aggregate.Id<Aggregate.NameOf<A>>,
     before: Rebuilt | undefined,
     after: Rebuilt
   ): Effect.Effect<unknown> => {
     const every = aggregate.snapshotEvery
     if (every === undefined || multiples(before, every) === multiples(after, every)) return Effect.void
     // whoever gets the answer may change it
-    return snapshots.save(aggregate, toInstance(id, ownCopy(aggregate, after)), after.eventId).pipe(
+    return snapshots.save(aggregate, toInstance<A>(id, ownCopy(aggregate, after)), after.eventId).pipe(
       Effect.catchCause((cause) =>
         Effect.logWarning(`no snapshot of "${StreamName.of(aggregate.name, id)}" could be kept`, cause)
       ),
@@ -77,15 +90,15 @@ export const makeRepositories = ({
     )
   }
 
-  const repositoryOf = (aggregate: Aggregate.Any): AggregateRepository<Aggregate.Any> => {
+  const repositoryOf = <A extends Aggregate.Any>(aggregate: A): AggregateRepository<A> => {
     const streamOf = (id: string) => StreamName.of(aggregate.name, id)
 
-    const get: AggregateRepository<Aggregate.Any>["get"] = Effect.fnUntraced(function* (id, options = {}) {
+    const get: AggregateRepository<A>["get"] = Effect.fnUntraced(function* (id, options = {}) {
       const { allowStale = false, version } = options
       if (version !== undefined) {
         const then = yield* states.at(aggregate, id, version)
         return then?.version === version
-          ? toInstance(id, ownCopy(aggregate, then))
+          ? toInstance<A>(id, ownCopy(aggregate, then))
           : yield* notFound(aggregate, id, version)
       }
       const known = allowStale
@@ -93,21 +106,26 @@ export const makeRepositories = ({
         : undefined
       if (known !== undefined) states.used()
       const rebuilt = known ?? (yield* states.fresh(aggregate, id))
-      return rebuilt === undefined ? yield* notFound(aggregate, id) : toInstance(id, ownCopy(aggregate, rebuilt))
+      return rebuilt === undefined ? yield* notFound(aggregate, id) : toInstance<A>(id, ownCopy(aggregate, rebuilt))
     })
 
     return {
       get: (id, options) => withSpan("Repository.get", { stream: streamOf(id) })(get(id, options)),
       exists: (id) => Effect.map(store.version(streamOf(id)), (version) => version !== undefined),
-      execute: (id, events, { expectedVersion: expected } = {}) => {
+      execute: <const C extends Command<A>>(
+        id: Aggregate.Id<Aggregate.NameOf<A>>,
+        given: C,
+        { expectedVersion: expected }: { readonly expectedVersion?: ExpectedVersion } = {}
+      ) => {
         const stream = streamOf(id)
-        const command: Execution = { aggregate, id, stream, decision: toDecision(aggregate, events), expected }
+        const command = { aggregate, id, stream, decision: toDecision(aggregate, given), expected }
         const attempted =
           expected === undefined
             ? onConflictAgain([stream], (afterConflict) => attemptCommand(command, afterConflict))
             : Effect.tapError(attemptCommand(command, false), (error) => Effect.sync(() => learnsFrom(error, [stream])))
         const executed = Effect.flatMap(attempted, ({ before, after, events, position }) => {
-          const { state, version, createdAt, modifiedAt } = after
+          const { version, createdAt, modifiedAt } = after
+          const state = after.state as Aggregate.StateOf<A>
           const answer = Effect.succeed({ id, state, version, createdAt, modifiedAt, events, position })
           return aggregate.snapshotEvery === undefined
             ? answer
@@ -116,22 +134,27 @@ export const makeRepositories = ({
         const reason = expected === undefined ? undefined : expectedProblem(expected)
         const accepted =
           reason === undefined ? executed : Effect.fail(new RecorderFailure({ operation: "execute", reason }))
-        return withSpan("Repository.execute", { stream })(
+        const answered = withSpan("Repository.execute", { stream })(
           withLock(stream)(accepted, () => insteadOfTurn(store, [stream], accepted))
-        ) as never
+        )
+        // it depends on what the decision requires whether a missing aggregate is a failure, or one that is there
+        return answered as Effect.Effect<Effect.Success<typeof answered>, CommandError<A, C> | AppendError | ReadError>
       },
       forget: (id) => Effect.sync(() => states.forget(streamOf(id))),
       history: (id, options) => store.read(aggregate, id, options),
       snapshot: Effect.fnUntraced(function* (id) {
         const rebuilt = (yield* states.fresh(aggregate, id)) ?? (yield* notFound(aggregate, id))
-        const instance = toInstance(id, ownCopy(aggregate, rebuilt))
+        const instance = toInstance<A>(id, ownCopy(aggregate, rebuilt))
         yield* snapshots.save(aggregate, instance, rebuilt.eventId)
         return instance
       })
     }
   }
 
-  const transactionOf = Effect.fnUntraced(function* (participants: Participants, decide: (states: never) => unknown) {
+  const transactionOf = Effect.fnUntraced(function* <E>(
+    participants: Participants,
+    decide: (states: Readonly<Record<string, unknown>>) => Transaction.Decided<E>
+  ) {
     const named = Object.entries(participants).map(([name, participant]) => ({ name, ...participant }))
     const streams = named.map(({ aggregate, id }) => StreamName.of(aggregate.name, id))
     const twice = named.find((_, i) => streams.indexOf(streams[i] as StreamName.StreamName) < i)
@@ -145,7 +168,7 @@ export const makeRepositories = ({
     // one that is expected at a version will not come back to it
     const movable = streams.filter((_, i) => named[i]?.expectedVersion === undefined)
     const attempt = Effect.tapError(
-      onConflictAgain(movable, () => attemptTransaction(named, decide as never)),
+      onConflictAgain(movable, () => attemptTransaction(named, decide)),
       (error) => Effect.sync(() => learnsFrom(error, streams))
     )
     // always in the same order, so that two transactions never wait for each other
@@ -166,8 +189,19 @@ export const makeRepositories = ({
   })
 
   return {
-    of: (aggregate) => repositoryOf(aggregate) as never,
-    transaction: (participants, decide) => transactionOf(participants, decide as never) as never
+    of: repositoryOf,
+    transaction: <const P extends Participants, const R extends Decided<P> | Effect.Effect<Decided<P>, unknown>>(
+      participants: P,
+      decide: (states: States<P>) => R
+    ) =>
+      transactionOf(
+        participants,
+        (states) => decide(states as States<P>) as Transaction.Decided<DecidedError<R>>
+      ) as Effect.Effect<
+        Transacted<P>,
+        DecidedError<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError,
+        MultiStreamAppend
+      >
   }
 }
 
@@ -175,10 +209,16 @@ export const makeRepositories = ({
 const isConflict = (error: unknown, streams: ReadonlyArray<string>): error is WrongExpectedVersion =>
   isWrongExpectedVersion(error) && streams.includes(error.stream)
 
-const toInstance = (id: Aggregate.Id<string>, rebuilt: Rebuilt): Aggregate.Instance<string, never> => {
-  const { state, version, createdAt, modifiedAt } = rebuilt
-  return { id, state: state as never, version, createdAt, modifiedAt }
-}
+const toInstance = <A extends Aggregate.Any>(
+  id: Aggregate.Id<Aggregate.NameOf<A>>,
+  { state, version, createdAt, modifiedAt }: Rebuilt
+): Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>> => ({
+  id,
+  state: state as Aggregate.StateOf<A>,
+  version,
+  createdAt,
+  modifiedAt
+})
 
 /** How many times the interval has been passed at a version. */
 const multiples = (rebuilt: Rebuilt | undefined, every: number): number =>

@@ -2,7 +2,7 @@ import { Effect, Exit } from "effect"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "../../Aggregate.ts"
 import * as Decision from "../../Decision.ts"
-import type { EventNotEncodable } from "../../EventSourcingError.ts"
+import type { AggregateAlreadyExists, AggregateNotFound, EventNotEncodable } from "../../EventSourcingError.ts"
 import { WrongExpectedVersion } from "../../EventSourcingError.ts"
 import type { EventStore, Prepared } from "../../EventStore.ts"
 import type { Position } from "../../Position.ts"
@@ -13,6 +13,21 @@ import { requirementError } from "./command.ts"
 import { deciding } from "./deciding.ts"
 import type { Rebuilt, States } from "./states.ts"
 import { foldPrepared, ownCopy, versionOf } from "./states.ts"
+
+/** The events that a transaction decides for a participant. */
+type Events = Decision.Outcome<Aggregate.AnyEvent>
+
+/** A decision that is taken on a participant. */
+type DecisionOn<E> = Decision.Decision<string, E, unknown, Aggregate.AnyEvent>
+
+/** What a transaction decides for a participant. */
+type Outcome<E> = Events | DecisionOn<E>
+
+/** What it decides, by participant. */
+type Outcomes<E> = Readonly<Record<string, Outcome<E>>>
+
+/** What the decision of a transaction returns. */
+export type Decided<E> = Outcomes<E> | Effect.Effect<Outcomes<E>, E>
 
 /** One aggregate of a transaction. */
 export interface Participant {
@@ -53,7 +68,10 @@ export const transact = (store: EventStore["Service"], states: States) => {
     )
 
   /** Takes a decision on a participant, if its state is what the decision requires. */
-  const takeOn = ({ participant, before }: Underway, decision: Decision.Decision<string, unknown>) => {
+  const takeOn = <E>(
+    { participant, before }: Underway,
+    decision: DecisionOn<E>
+  ): Effect.Effect<ReadonlyArray<Aggregate.AnyEvent>, E | AggregateNotFound | AggregateAlreadyExists> => {
     const { aggregate, id } = participant
     if (decision.aggregate !== aggregate.name) {
       throw new Error(
@@ -66,25 +84,28 @@ export const transact = (store: EventStore["Service"], states: States) => {
     return deciding(store, [streamOf(participant)], taken)
   }
 
-  const prepare = (underway: Underway, outcome: unknown): Effect.Effect<Underway, unknown> =>
-    Decision.isDecision(outcome)
+  const prepare = <E>(
+    underway: Underway,
+    outcome: Outcome<E>
+  ): Effect.Effect<Underway, E | AggregateNotFound | AggregateAlreadyExists | EventNotEncodable> =>
+    isDecision(outcome)
       ? Effect.flatMap(takeOn(underway, outcome), (events) => prepareEvents(underway, events))
       : prepareEvents(underway, outcome)
 
-  const prepareEvents = (underway: Underway, outcome: unknown): Effect.Effect<Underway, EventNotEncodable> => {
+  const prepareEvents = (underway: Underway, outcome: Events): Effect.Effect<Underway, EventNotEncodable> => {
     const { participant, before } = underway
     const events = Decision.toEvents(outcome)
     if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed(underway)
     return states.mapWithKeyAge(
-      store.prepare(participant.aggregate, participant.id, versionOf(before), events as never),
+      store.prepare(participant.aggregate, participant.id, versionOf(before), events),
       (prepared, keysSince) => ({ participant, before, prepared, keysSince })
     )
   }
 
   /** Decides on what was loaded, encodes the events and folds them. */
-  const decideOn = Effect.fnUntraced(function* (
+  const decideOn = Effect.fnUntraced(function* <E>(
     loaded: ReadonlyArray<Underway>,
-    decide: (states: Readonly<Record<string, unknown>>) => unknown
+    decide: (states: Readonly<Record<string, unknown>>) => Decided<E>
   ) {
     const decided = yield* take(store, loaded, decide)
     const prepared = yield* Effect.forEach(loaded, (one) => prepare(one, decided(one.participant.name)))
@@ -110,9 +131,9 @@ export const transact = (store: EventStore["Service"], states: States) => {
     return Effect.map(store.commitAll(prepared, checks), ({ position }): Position | undefined => position)
   }
 
-  return Effect.fnUntraced(function* (
+  return Effect.fnUntraced(function* <E>(
     participants: ReadonlyArray<Participant>,
-    decide: (states: Readonly<Record<string, unknown>>) => unknown
+    decide: (states: Readonly<Record<string, unknown>>) => Decided<E>
   ) {
     const loaded = yield* load(participants)
     const decided = yield* Effect.exit(decideOn(loaded, decide))
@@ -138,13 +159,16 @@ const foldUnderway = ({ participant, before, prepared, keysSince }: Underway): R
   return before === undefined ? undefined : ownCopy(participant.aggregate, before)
 }
 
+/** Why no decision is taken on participants. */
+type Refusal = AggregateNotFound | AggregateAlreadyExists | WrongExpectedVersion
+
 /** Takes the decision, if all participants are what they have to be: the outcome for each of them, by its name. */
-const take = (
+const take = <E>(
   store: object,
   loaded: ReadonlyArray<Underway>,
-  decide: (states: Readonly<Record<string, unknown>>) => unknown
-): Effect.Effect<(name: string) => unknown, unknown> =>
-  Effect.suspend(() => {
+  decide: (states: Readonly<Record<string, unknown>>) => Decided<E>
+): Effect.Effect<(name: string) => Outcome<E>, E | Refusal> =>
+  Effect.suspend((): Effect.Effect<(name: string) => Outcome<E>, E | Refusal> => {
     for (const { participant, before } of loaded) {
       const [stream, expected, actual] = [streamOf(participant), participant.expectedVersion, versionOf(before)]
       if (expected !== undefined && expected !== actual) {
@@ -157,10 +181,10 @@ const take = (
       loaded.map(({ participant: { name, aggregate }, before }) => [name, aggregate.compiled.copyState(before?.state)])
     )
     const decision = decide(states)
-    const decided = Effect.isEffect(decision) ? (decision as Effect.Effect<unknown, unknown>) : Effect.succeed(decision)
+    const decided = Effect.isEffect(decision) ? decision : Effect.succeed(decision)
     const streams = loaded.map(({ participant }) => streamOf(participant))
     return Effect.map(deciding(store, streams, decided), (events) => {
-      const byName = outcomesOf(events)
+      const byName = outcomesOf<E>(events)
       const stranger = Object.keys(byName).find((name) => !Object.hasOwn(states, name))
       if (stranger !== undefined) throw new Error(`the transaction has no participant "${stranger}"`)
       // a participant may be called as a member of every object is
@@ -168,12 +192,14 @@ const take = (
     })
   })
 
+const isDecision = <E>(outcome: Outcome<E>): outcome is DecisionOn<E> => Decision.isDecision(outcome)
+
 /** The events by participant; throws on what has none by name, where they would be lost. */
-const outcomesOf = (decided: unknown): Readonly<Record<string, unknown>> => {
+const outcomesOf = <E>(decided: unknown): Outcomes<E> => {
   if (decided === undefined) return {}
   if (typeof decided === "object" && decided !== null) {
     const prototype = Object.getPrototypeOf(decided)
-    if (prototype === Object.prototype || prototype === null) return decided as Readonly<Record<string, unknown>>
+    if (prototype === Object.prototype || prototype === null) return decided as Outcomes<E>
   }
   const isPromise = decided instanceof Promise
   throw new Error(
