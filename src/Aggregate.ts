@@ -138,15 +138,34 @@ export interface Aggregate<
 
   /** @internal */
   readonly compiled: Compiled
-  /** The types, for the compiler; no value has it. @internal */
-  readonly "~types": { readonly state: State; readonly creation: Creation; readonly change: Change }
+  /** The types, for the compiler; no value has it. */
+  readonly "~types": {
+    readonly state: State
+    readonly creation: Creation
+    readonly change: Change
+    readonly event: Creation | Change
+  }
 }
+
+/** An aggregate with a constructor for each of its events: what {@link make} returns. */
+export type Defined<Name extends string, State, Creation extends AnyEvent, Change extends AnyEvent> = Aggregate<
+  Name,
+  State,
+  Creation,
+  Change
+> &
+  Constructors<Creation | Change>
 
 /** Any aggregate. */
 export interface Any {
   readonly name: string
   readonly snapshotEvery: number | undefined
-  readonly "~types": { readonly state: unknown; readonly creation: AnyEvent; readonly change: AnyEvent }
+  readonly "~types": {
+    readonly state: unknown
+    readonly creation: AnyEvent
+    readonly change: AnyEvent
+    readonly event: AnyEvent
+  }
   readonly compiled: Compiled
 }
 
@@ -159,7 +178,7 @@ export type CreationOf<A extends Any> = A["~types"]["creation"]
 /** The events that change an aggregate that exists. */
 export type ChangeOf<A extends Any> = A["~types"]["change"]
 /** All events of an aggregate. */
-export type Event<A extends Any> = A["~types"]["creation"] | A["~types"]["change"]
+export type Event<A extends Any> = A["~types"]["event"]
 
 /** An aggregate as it stood at a version. */
 export interface Instance<Name extends string, out State> {
@@ -265,7 +284,13 @@ export const make = <
     readonly reduce: Reducers<StateType<S>, NoInfer<C>, NoInfer<V>>
     readonly snapshotEvery?: number
   }
-): Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> & Constructors<EventsOf<C> | EventsOf<V>> => {
+): Defined<
+  Name,
+  StateType<S>,
+  // spelled out, so that an editor shows the events and not how they were declared
+  { readonly [K in keyof C & string]: EventOf<K, C[K]> }[keyof C & string],
+  { readonly [K in keyof V & string]: EventOf<K, V[K]> }[keyof V & string]
+> => {
   const plainName: string = name
   checkName(plainName)
   const compiled = compile(plainName, definition)
@@ -282,7 +307,7 @@ export const make = <
   const makeId = (id: string) => idSchema.make(id) as string as Id<Name>
   const aggregate: Omit<Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>>, "~types"> = {
     name: plainName as Name,
-    Id: idSchema as never,
+    Id: idSchema as Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>>["Id"],
     id: (key) => makeId(Uuid.v5(`/${plainName}/${checkKey(plainName, key)}`)),
     idIn: (namespace, key) => makeId(Uuid.v5(checkKey(plainName, key), namespace)),
     randomId: Effect.map(Clock.currentTimeMillis, (now) => makeId(Uuid.v7(now))),
@@ -308,8 +333,8 @@ export const make = <
     // named after their events, for messages about one that was not called
     [...compiled.byTag].map(([tag, { construct }]) => [tag, { [tag]: (payload?: object) => construct(payload) }[tag]])
   )
-  return Object.assign(aggregate, constructors) as unknown as Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>> &
-    Constructors<EventsOf<C> | EventsOf<V>>
+  // the constructors are made by name, and the types are no value
+  return Object.assign(aggregate, constructors) as unknown as Defined<Name, StateType<S>, EventsOf<C>, EventsOf<V>>
 }
 
 /** A name that an id is made of may be longer than a stream's, since only its hash is in the id. */

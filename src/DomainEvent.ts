@@ -133,9 +133,8 @@ const hasAnyKeys = (ast: SchemaAST.AST): boolean =>
 /** Whether an event's schema has nothing to record: what somebody adds to such an event is no part of it. */
 const hasNoFields = (schema: Evolution.AnySchema): boolean => {
   const { ast } = schema
-  const isClass = SchemaAST.isDeclaration(ast) && "fields" in schema
-  if (ast.encoding !== undefined && !isClass) return false
-  const fields = isClass ? ast.typeParameters[0] : ast
+  if (ast.encoding !== undefined && !isClass(schema)) return false
+  const fields = isClass(schema) && SchemaAST.isDeclaration(ast) ? ast.typeParameters[0] : ast
   return (
     fields !== undefined &&
     SchemaAST.isObjects(fields) &&
@@ -144,15 +143,16 @@ const hasNoFields = (schema: Evolution.AnySchema): boolean => {
   )
 }
 
+/** Whether a schema is a class, such as one of `Schema.Class`. */
+const isClass = (schema: Evolution.AnySchema): schema is Evolution.AnySchema & (new (payload: object) => object) =>
+  SchemaAST.isDeclaration(schema.ast) && "fields" in schema
+
 const withoutTag = ({ _tag, ...payload }: { readonly _tag?: unknown }): object => payload
 
 /** What a schema encodes of an event: a record takes every property for its own, and a class wants itself. */
 const valueOf = (tag: string, schema: Evolution.AnySchema): ((event: object) => object) => {
   const { ast } = schema
-  if (SchemaAST.isDeclaration(ast) && "fields" in schema) {
-    const Class = schema as unknown as new (payload: object) => object
-    return (event) => (event instanceof Class ? event : new Class(withoutTag(event)))
-  }
+  if (isClass(schema)) return (event) => (event instanceof schema ? event : new schema(withoutTag(event)))
   const ownTag = SchemaAST.isObjects(ast) ? ast.propertySignatures.find(({ name }) => name === "_tag") : undefined
   if (ownTag !== undefined) {
     const isLiteral = SchemaAST.isLiteral(ownTag.type) && ownTag.type.literal === tag

@@ -64,6 +64,9 @@ export interface Executed<Name extends string, out State, out Event> extends Agg
   readonly position: Position | undefined
 }
 
+/** What executing a command can fail with besides its decision, on every backend. */
+export type ExecuteError = AppendError | ReadError
+
 /** What can be executed: a decision, or events as they are. */
 export type Command<A extends Aggregate.Any> =
   | Decision.Decision<Aggregate.NameOf<A>, unknown>
@@ -117,7 +120,7 @@ export interface AggregateRepository<A extends Aggregate.Any> {
     options?: { readonly expectedVersion?: ExpectedVersion }
   ) => Effect.Effect<
     Executed<Aggregate.NameOf<A>, Aggregate.StateOf<A>, Aggregate.Event<A>>,
-    CommandError<A, C> | AppendError | ReadError
+    CommandError<A, C> | ExecuteError
   >
 
   /**
@@ -207,14 +210,16 @@ type ErrorOfEach<D> = D extends object ? { readonly [K in keyof D]: ErrorOfDecis
 
 type ErrorOfDecision<D> = D extends Decision.Decision<infer _N, infer E> ? E : never
 
-/** What a transaction answers: each participant as it stands afterwards; `undefined` where there is none. */
-export type Transacted<P extends Participants> = {
-  readonly [K in keyof P]: P[K] extends Participant<infer A, infer Requires>
+/** A participant as it stands after a transaction; `undefined` where there is none. */
+export type TransactedOne<P> =
+  P extends Participant<infer A, infer Requires>
     ?
         | Executed<Aggregate.NameOf<A>, Aggregate.StateOf<A>, Aggregate.Event<A>>
         | (Requires extends "existing" ? never : undefined)
     : never
-}
+
+/** What a transaction answers: each participant as it stands afterwards; `undefined` where there is none. */
+export type Transacted<P extends Participants> = { readonly [K in keyof P]: TransactedOne<P[K]> }
 
 /** What a transaction's participants can fail with. */
 export type ParticipantError<P extends Participants> = {
@@ -237,8 +242,9 @@ export class Repository extends Context.Service<
       participants: P,
       decide: (states: States<P>) => R
     ) => Effect.Effect<
-      Transacted<P>,
-      DecidedError<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError,
+      // spelled out, so that an editor shows what becomes of each participant
+      { readonly [K in keyof P]: TransactedOne<P[K]> },
+      DecidedError<R> | ParticipantError<P> | DuplicateParticipant | ExecuteError,
       MultiStreamAppend
     >
   }
@@ -315,8 +321,9 @@ export const transaction = <
   participants: P,
   decide: (states: States<P>) => R
 ): Effect.Effect<
-  Transacted<P>,
-  DecidedError<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError,
+  // spelled out, so that an editor shows what becomes of each participant
+  { readonly [K in keyof P]: TransactedOne<P[K]> },
+  DecidedError<R> | ParticipantError<P> | DuplicateParticipant | ExecuteError,
   Repository | MultiStreamAppend
 > => Repository.use((repository) => repository.transaction(participants, decide))
 
@@ -327,8 +334,8 @@ export interface Transactions {
     participants: P,
     decide: (states: States<P>) => R
   ) => Effect.Effect<
-    Transacted<P>,
-    DecidedError<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError
+    { readonly [K in keyof P]: TransactedOne<P[K]> },
+    DecidedError<R> | ParticipantError<P> | DuplicateParticipant | ExecuteError
   >
 }
 

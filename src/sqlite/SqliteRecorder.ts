@@ -19,6 +19,7 @@ import type { StoredSnapshot } from "../SnapshotRecorder.ts"
 import { SnapshotRecorder } from "../SnapshotRecorder.ts"
 import type { StreamHead } from "../StreamCatalog.ts"
 import { StreamCatalog } from "../StreamCatalog.ts"
+import * as StreamName from "../StreamName.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
 import type * as Tracking from "../Tracking.ts"
 import { TransactionalAppend } from "../TransactionalAppend.ts"
@@ -28,7 +29,7 @@ import { current, migrate } from "./migrations.ts"
 import type { Pages } from "./pages.ts"
 import { atLeastNone, makePages } from "./pages.ts"
 import type { Prepare } from "./prepare.ts"
-import { prepareOnce, preparePagesOnce } from "./prepare.ts"
+import { firstArray, prepareOnce, preparePagesOnce } from "./prepare.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 import type { Transaction } from "./sqlClient.ts"
 
@@ -278,15 +279,13 @@ const services = (
     list: ({ category, after, limit }) =>
       read("list streams", ({ one }) => {
         const [from, end] = category === undefined ? ["", null] : categoryRange(category)
-        return one(LIST_STREAMS).all(
-          after ?? from,
-          from,
-          end,
-          end,
-          end,
-          end,
-          atLeastNone(limit)
-        ) as unknown as Array<StreamHead>
+        const rows = one(LIST_STREAMS).all(after ?? from, from, end, end, end, end, atLeastNone(limit))
+        return rows.map(
+          ({ stream, version }): StreamHead => ({
+            stream: StreamName.fromStorage(stream as string),
+            version: version as number
+          })
+        )
       })
   })
 
@@ -329,7 +328,7 @@ const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
   const insertOne = inserting(1)
   const insertMany = inserting(MANY)
   return {
-    lastVersion: (stream) => (last.get(stream) as unknown as readonly [number] | undefined)?.[0] ?? "NoStream",
+    lastVersion: (stream) => firstArray<readonly [number]>(last, stream)?.[0] ?? "NoStream",
     eventsFrom: (stream, version, count) =>
       from.all(stream, version, count).map(({ id, position }) => ({
         id: id as string,

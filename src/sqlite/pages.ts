@@ -5,6 +5,7 @@ import type { Filter, ReadAll, ReadStream } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
 import type { StreamName } from "../StreamName.ts"
 import type { Prepare } from "./prepare.ts"
+import { allArrays, firstArray } from "./prepare.ts"
 
 // `?1`, which would be given once, is refused by the node:sqlite of Node 22
 const isLong = "octet_length(payload) > ?"
@@ -87,9 +88,9 @@ export const makePages = (prepare: Prepare): Pages => {
     const longest = threshold(bounds)
     const rows =
       careful > 0
-        ? prepare(long).all(longest, longest, longest, ...parameters, atLeastNone(bounds.limit))
-        : prepare(short).all(longest, ...parameters, atLeastNone(bounds.limit))
-    return toPage(rows as unknown as ReadonlyArray<Row>, bounds)
+        ? allArrays<Row>(prepare(long), longest, longest, longest, ...parameters, atLeastNone(bounds.limit))
+        : allArrays<Row>(prepare(short), longest, ...parameters, atLeastNone(bounds.limit))
+    return toPage(rows, bounds)
   }
 
   /** The events of rows, up to the one that brings them to the size; `undefined` if one was removed meanwhile. */
@@ -106,7 +107,7 @@ export const makePages = (prepare: Prepare): Pages => {
       let recordedAt = row[6]
       if (typeof payload === "number") {
         careful = CAREFUL
-        const rest = prepare(REST).get(row[9]) as unknown as Rest | undefined
+        const rest = firstArray<Rest>(prepare(REST), row[9])
         if (rest === undefined) return undefined
         payload = rest[0]
         metadata = rest[1]

@@ -1,4 +1,4 @@
-import type { DatabaseSync, StatementSync } from "node:sqlite"
+import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
 
 /** The statement of a text, prepared when it is first needed. */
 export type Prepare = (sql: string) => StatementSync
@@ -24,3 +24,21 @@ export const preparePagesOnce = (db: DatabaseSync): Prepare =>
     statement.setReturnArrays(true)
     return statement
   })
+
+/** The rows of a statement that returns arrays: Node's types have them as objects, whatever `setReturnArrays` was told. */
+export const asArrays = <Row extends ReadonlyArray<unknown>>(rows: ReadonlyArray<object>): ReadonlyArray<Row> =>
+  rows as ReadonlyArray<Row>
+
+/** All rows of a statement that returns arrays. */
+export const allArrays = <Row extends ReadonlyArray<unknown>>(
+  statement: StatementSync,
+  ...parameters: ReadonlyArray<SQLInputValue>
+): ReadonlyArray<Row> => asArrays(statement.all(...parameters))
+
+/** The first row of a statement that returns arrays. */
+export const firstArray = <Row extends ReadonlyArray<unknown>>(
+  statement: StatementSync,
+  ...parameters: ReadonlyArray<SQLInputValue>
+): Row | undefined =>
+  // the same
+  statement.get(...parameters) as unknown as Row | undefined

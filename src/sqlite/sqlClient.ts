@@ -7,6 +7,7 @@ import type { RecorderError, RecorderUnavailable } from "../EventSourcingError.t
 import { messageOf } from "../internal/errors/messageOf.ts"
 import { hasEnded, refusal } from "../internal/projection/handling.ts"
 import { toValuesOf } from "./parameters.ts"
+import { asArrays } from "./prepare.ts"
 import type { Queue } from "./queue.ts"
 
 /** The result code of a transaction that holds what is needed. */
@@ -147,19 +148,22 @@ export const make = Effect.fnUntraced(function* (options: {
     return statement
   }
 
-  const all = (
-    statement: StatementSync,
-    params: ReadonlyArray<unknown>,
-    bigints: boolean,
-    arrays = false
-  ): ReadonlyArray<Row> => {
+  const all = (statement: StatementSync, params: ReadonlyArray<unknown>, bigints: boolean): ReadonlyArray<Row> => {
     statement.setReadBigInts(bigints)
-    statement.setReturnArrays(arrays)
+    statement.setReturnArrays(false)
     const { inOrder, named } = toValues(statement, params)
     return statement.all(named, ...inOrder) as ReadonlyArray<Row>
   }
-  const values = (statement: StatementSync, params: ReadonlyArray<unknown>, bigints: boolean) =>
-    all(statement, params, bigints, true) as unknown as ReadonlyArray<ReadonlyArray<unknown>>
+  const values = (
+    statement: StatementSync,
+    params: ReadonlyArray<unknown>,
+    bigints: boolean
+  ): ReadonlyArray<ReadonlyArray<unknown>> => {
+    statement.setReadBigInts(bigints)
+    statement.setReturnArrays(true)
+    const { inOrder, named } = toValues(statement, params)
+    return asArrays(statement.all(named, ...inOrder))
+  }
 
   /** The rows of a query, which is ended with the scope: one left open would hold its snapshot of the file for ever. */
   const rowsOf = (sql: string, params: ReadonlyArray<unknown>) =>

@@ -47,7 +47,7 @@ const linksOf = (events: ReadonlyArray<{ readonly metadata: string }>): Readonly
   for (const { metadata } of events) {
     const found = TRACE_PARENT.exec(metadata)
     if (found === null || links.has(found[0])) continue
-    const [, traceId, spanId, flags] = found as unknown as readonly [string, string, string, string]
+    const [, traceId = "", spanId = "", flags] = found
     links.set(found[0], { span: Tracer.externalSpan({ traceId, spanId, sampled: flags === "01" }), attributes: {} })
     if (links.size === MAX_LINKS) break
   }

@@ -61,7 +61,10 @@ const collect = async <A>(
   }
 }
 
-const everything = (): Keep<ResolvedEvent> => ({ map: parseReceived })
+/** What is kept unless something else is asked for. */
+const everything: <A>() => Keep<A> =
+  // the types of who leaves it out say so
+  (() => ({ map: parseReceived })) as never
 
 /** With where to begin always given: without, the client reads forward whatever the direction. */
 const directionOf = (direction: StreamPage["direction"]) => (direction === "forward" ? "forwards" : "backwards")
@@ -70,7 +73,7 @@ export const readStreamPage = <A = ResolvedEvent>(
   connection: Connection,
   stream: string,
   page: StreamPage,
-  keep: () => Keep<A> = everything as never
+  keep: () => Keep<A> = everything
 ): Effect.Effect<ReadonlyArray<A>, CallError> =>
   page.limit <= 0
     ? Effect.succeed<ReadonlyArray<A>>([])
@@ -113,7 +116,7 @@ const whileItLooks = (
 export const readAllPage = <A = ResolvedEvent>(
   connection: Connection,
   page: AllPage,
-  keep: () => Keep<A> = everything as never
+  keep: () => Keep<A> = everything
 ): Effect.Effect<ReadonlyArray<A>, CallError> =>
   page.limit <= 0
     ? Effect.succeed<ReadonlyArray<A>>([])

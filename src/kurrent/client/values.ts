@@ -67,4 +67,5 @@ export const sizeOf = (...parts: ReadonlyArray<string | Uint8Array>): number => 
 
 /** A number that is too large for those of JavaScript, as it is to stand in JSON. */
 export const rawJson = (text: string): unknown =>
+  // TypeScript's own declarations do not have it yet
   (JSON as unknown as { readonly rawJSON: (text: string) => unknown }).rawJSON(text)
