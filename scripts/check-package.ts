@@ -1,7 +1,8 @@
 /**
  * Checks the package as its users get it: packs it, installs the tarball into an empty project, imports every entry
- * point, type-checks a consumer against the published declarations, runs an example against the compiled code, a domain model
- * that is bundled for browsers, and a program on each runtime and backend of the table in docs/backends.md.
+ * point, type-checks a consumer against the published declarations, which have nothing internal in them, runs an example
+ * against the compiled code, a domain model that is bundled for browsers, and a program on each runtime and backend of the
+ * table in docs/backends.md.
  *
  * Needs a registry to install the peer dependencies from. `npm pack` builds the package first.
  */
@@ -287,6 +288,20 @@ check("the examples type-check against the published declarations, and have decl
     moduleSystems[0]!
   )
 )
+check("nothing that is @internal is in the published declarations, and none of them needs it", optional, () => {
+  const declarations = filesBelow(path.join(installed, "dist")).filter((file) => file.endsWith(".d.ts"))
+  const marked = filesBelow(path.join(installed, "src")).filter((file) =>
+    fs.readFileSync(file, "utf8").includes("@internal")
+  )
+  ensure(marked.length > 3, `only ${marked.length} sources have @internal: is it called otherwise now?`)
+  const left = declarations.filter((file) => fs.readFileSync(file, "utf8").includes("@internal"))
+  ensure(left.length === 0, `@internal is in ${left.map((file) => path.relative(installed, file)).join(", ")}`)
+  typeCheck(
+    declarations.map((file) => path.relative(consumer, file)),
+    moduleSystems[0]!
+  )
+  return `${declarations.length} declarations`
+})
 check("nothing but the entry points can be imported", optional, () => {
   const compiled = path.join(installed, "dist")
   const entrances = new Set(entryPoints.map((entryPoint) => specifier(entryPoint)))

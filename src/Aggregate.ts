@@ -166,6 +166,7 @@ export interface Any {
     readonly change: AnyEvent
     readonly event: AnyEvent
   }
+  /** @internal */
   readonly compiled: Compiled
 }
 

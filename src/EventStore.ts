@@ -192,7 +192,7 @@ export class EventStore extends Context.Service<
   }
 >()("effect-eventsourcing/EventStore") {}
 
-/** A page of a stream: events with what a state's version and times are made of. @internal */
+/** A page of a stream: events with what a state's version and times are made of. */
 export interface Page {
   /** The event at the version that is known, if it is there; of the first page. */
   readonly known: Notification | undefined

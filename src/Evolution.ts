@@ -58,7 +58,7 @@ type Count<N extends number, Counted extends ReadonlyArray<unknown> = []> = Coun
 /** The version after `N`. */
 export type Next<N extends number> = [...Count<N>, unknown]["length"] & number
 
-/** One version. @internal */
+/** One version: its schema, and the step from the version before. */
 export interface Step {
   readonly schema: AnySchema
   /** From the version before to this one; absent for the first. */

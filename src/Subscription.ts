@@ -41,6 +41,7 @@ import type { Bounds } from "./internal/backend/pageSize.ts"
 import { checkBytes, isLastPage, makePage, PAGE_BYTES } from "./internal/backend/pageSize.ts"
 import { decodeUpToFailure, mapUpToFailure } from "./internal/eventStore/decodeUpToFailure.ts"
 import { followPages, furthest, requireReached, waitForLog } from "./internal/following/follow.ts"
+import type { Selection, StoredBatch } from "./internal/following/selection.ts"
 import * as Tail from "./internal/following/tail.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned } from "./RecordedEvent.ts"
@@ -70,21 +71,6 @@ export interface Batch<out E> {
   readonly caughtUp: boolean
 }
 
-/** A batch that is not decoded. @internal */
-export interface StoredBatch extends FollowBatch {
-  /** The end of the log, as far as it is known. */
-  readonly head: Position | undefined
-  /** How often the log could not be reached until it was read; see `internal/tail.ts`. */
-  readonly outages: number
-}
-
-/** Which events. @internal */
-export interface Selection<A extends Aggregate.Any = Aggregate.Any> {
-  readonly aggregates: ReadonlyArray<A>
-  readonly types?: ReadonlyArray<string> | undefined
-  readonly stream?: StreamName.StreamName | undefined
-}
-
 /**
  * Follows a log for any number of subscriptions.
  *
@@ -92,18 +78,18 @@ export interface Selection<A extends Aggregate.Any = Aggregate.Any> {
  * process and kept for a while (some thousand events): a subscription that is too slow for that reads pages again. None slows
  * another, and none holds more than a page.
  */
-export class Subscription extends Context.Service<
-  Subscription,
-  {
-    /** The selected events in batches. @internal */
-    readonly batches: <A extends Aggregate.Any>(
-      selection: Selection<A>,
-      options: Options
-    ) => Stream.Stream<Batch<PositionedOf<A>>, SubscriptionError>
-    /** The selected events as they are stored. @internal */
-    readonly follow: (selection: Selection, options: Options) => Stream.Stream<StoredBatch, FollowError>
-  }
->()("effect-eventsourcing/Subscription") {}
+export class Subscription extends Context.Service<Subscription, Service>()("effect-eventsourcing/Subscription") {}
+
+/** What the service of subscriptions can do: all of it is for the functions of this module, and for projections. */
+export interface Service {
+  /** @internal The selected events in batches. */
+  readonly batches: <A extends Aggregate.Any>(
+    selection: Selection<A>,
+    options: Options
+  ) => Stream.Stream<Batch<PositionedOf<A>>, SubscriptionError>
+  /** @internal The selected events as they are stored. */
+  readonly follow: (selection: Selection<Aggregate.Any>, options: Options) => Stream.Stream<StoredBatch, FollowError>
+}
 
 /** What subscriptions keep in memory. */
 export interface LayerOptions {
@@ -126,7 +112,10 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
     /** Whoever comes after it has failed begins with another; not waited for, since it is the one who asks. */
     const forgetTail = Effect.suspend(() => Effect.asVoid(Effect.forkDetach(RcRef.invalidate(shared))))
 
-    const follow = Effect.fnUntraced(function* (selection: Selection, { from = "start", onState }: Options) {
+    const follow = Effect.fnUntraced(function* (
+      selection: Selection<Aggregate.Any>,
+      { from = "start", onState }: Options
+    ) {
       const reached = <A, R>(self: Effect.Effect<A, RecorderError, R>) =>
         waitForLog(self, typeof from === "string" ? undefined : from, onState ?? (() => Effect.void))
       const { aggregates, stream, types } = selection
@@ -254,7 +243,7 @@ export const types = <A extends Aggregate.Any, const Tag extends Aggregate.Event
   return events({ aggregates: [aggregate], types: stored }, options) as never
 }
 
-const matcher = ({ aggregates, stream, types }: Selection): ((event: Notification) => boolean) => {
+const matcher = ({ aggregates, stream, types }: Selection<Aggregate.Any>): ((event: Notification) => boolean) => {
   const categories = new Set(aggregates.map(({ name }) => name))
   const wanted = types === undefined ? undefined : new Set(types)
   return (event) =>
