@@ -14,9 +14,12 @@ import type {
   TrackingConflict
 } from "./EventSourcingError.ts"
 import type { Local } from "./internal/projection/localProgress.ts"
+import type { WorkAborted } from "./internal/projection/workAborted.ts"
 import type { Position } from "./Position.ts"
 import type * as Tracking from "./Tracking.ts"
 import type { MemoryView, SqlView } from "./View.ts"
+
+export type { WorkAborted } from "./internal/projection/workAborted.ts"
 
 /** How a view is kept up: behind the log by a runner, or in the transactions that append. */
 export type Mode = "followed" | "inline"
@@ -159,12 +162,14 @@ export interface ViewStore<out View, out Provided> {
   readonly versions: (key: Omit<Tracking.Key, "version">) => Effect.Effect<ReadonlyArray<Progress>, RecorderError>
   /**
    * Moves the tracking and does the work in one transaction, the move first: where the position is another than `from`, or
-   * the version is retired and not ready, it fails and nothing is done. The work can end the move at an earlier position.
+   * the version is retired and not ready, it fails and nothing is done. The work can end the move at an earlier position. Work
+   * that went on after one of its SQL statements had failed fails with `WorkAborted` in a database that gives such a
+   * transaction up.
    */
   readonly transact: <A, E, R>(
     move: Move,
     work: (view: View, transaction: Transaction) => Effect.Effect<A, E, R>
-  ) => Effect.Effect<A, E | MoveError, Exclude<R, Provided>>
+  ) => Effect.Effect<A, E | MoveError | WorkAborted, Exclude<R, Provided>>
   /** Notes what was seen of the log without a move, if the tracking is still at that position. */
   readonly note: (key: Tracking.Key, seen: Seen) => Effect.Effect<void, RecorderError>
   /** Gives a view to a reader. */
@@ -206,7 +211,7 @@ export interface ViewStore<out View, out Provided> {
     key: Tracking.Key,
     position: Position,
     work: (view: View) => Effect.Effect<unknown, E, R>
-  ) => Effect.Effect<boolean, E | RecorderError, Exclude<R, Provided>>
+  ) => Effect.Effect<boolean, E | RecorderError | WorkAborted, Exclude<R, Provided>>
   /** Removes what is set aside of a stream, or one event, by its id; returns how many events that were. */
   readonly discard: (
     key: Tracking.Key,

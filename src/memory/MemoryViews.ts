@@ -152,17 +152,17 @@ const makeStore = () => {
 
     open: (key, { mode, logId, aggregates, setup, beginning, ignored = [], existing = false, beside = false }) =>
       exclusively(
-        Effect.suspend((): Effect.Effect<Opened, unknown, unknown> => {
+        Effect.gen(function* () {
           const current = currentOf(key)
           const there = entries.get(nameOf(key))
           const isOver = there?.status === "retired" || (current !== undefined && current.key.version > key.version)
           if (isOver && !(beside && there !== undefined)) {
-            return Effect.fail(superseded(key, current?.key.version ?? key.version))
+            return yield* superseded(key, current?.key.version ?? key.version)
           }
           if (there !== undefined) {
             const { projection, version } = key
             if (there.mode !== mode) {
-              return Effect.fail(new ProjectionModeChanged({ projection, version, mode: there.mode }))
+              return yield* new ProjectionModeChanged({ projection, version, mode: there.mode })
             }
             if (there.status === "retired" && !there.ready) there.status = "building"
             if (there.logId === undefined) {
@@ -171,11 +171,11 @@ const makeStore = () => {
             }
             const opened = openedOf(there)
             there.ignored = ignoredFrom(opened, ignored) ?? there.ignored
-            return Effect.succeed(opened)
+            return opened
           }
           if (existing) {
             const { projection, version } = key
-            return Effect.fail(new ProjectionRemoved({ projection, version }))
+            return yield* new ProjectionRemoved({ projection, version })
           }
           const isCurrent = beginning !== undefined || current === undefined
           const before = current === undefined ? undefined : { ...openedOf(current), begins: current.begins }
@@ -191,7 +191,7 @@ const makeStore = () => {
             },
             ...{ state: undefined, letters: [], lease: undefined }
           }
-          return Effect.as(
+          return yield* Effect.as(
             withDraft(made, setup, () => {
               entries.set(nameOf(key), made)
               if (beginning === undefined) return
@@ -206,31 +206,31 @@ const makeStore = () => {
             openedOf(made)
           )
         })
-      ) as never,
+      ),
 
     versions: (key) => Effect.sync(() => versionsOf(key).map(progressOf)),
 
     transact: ({ key, from, to, seen }, work) =>
       exclusively(
-        Effect.suspend((): Effect.Effect<unknown, unknown, unknown> => {
+        Effect.gen(function* () {
           const refused = Tracking.refusal({ key, from, to })
           if (refused !== undefined) {
-            return Effect.fail(new RecorderFailure({ operation: "move a tracking position", reason: refused }))
+            return yield* new RecorderFailure({ operation: "move a tracking position", reason: refused })
           }
           const entry = entries.get(nameOf(key))
           if (entry?.status === "retired" && !entry.ready) {
-            return Effect.fail(superseded(key, currentOf(key)?.key.version ?? key.version))
+            return yield* superseded(key, currentOf(key)?.key.version ?? key.version)
           }
           if (entry === undefined || entry.position !== from) {
             const { projection, upstream } = key
-            return Effect.fail(new TrackingConflict({ projection, upstream, expected: from, actual: entry?.position }))
+            return yield* new TrackingConflict({ projection, upstream, expected: from, actual: entry?.position })
           }
-          return withDraft(entry, work, (end = { position: to, seen }) => {
+          return yield* withDraft(entry, work, (end = { position: to, seen }) => {
             Object.assign(entry, end)
             local(key.projection).reached(key.version, end.position)
           })
         })
-      ) as never,
+      ),
 
     note: (key, seen) =>
       exclusively(
@@ -248,7 +248,7 @@ const makeStore = () => {
           version: key.version
         }
         return read(view as MemoryView<unknown>)
-      }) as never,
+      }),
 
     promote: (key, { keep = false } = {}) =>
       exclusively(
@@ -287,7 +287,7 @@ const makeStore = () => {
             true
           )
         })
-      ) as never,
+      ),
 
     remove: (of, { current = false } = {}) =>
       exclusively(
@@ -329,7 +329,7 @@ const makeStore = () => {
             true
           )
         })
-      ) as never,
+      ),
 
     discard: (key, what) =>
       exclusively(

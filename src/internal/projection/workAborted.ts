@@ -5,6 +5,7 @@ const TypeId = "~effect-eventsourcing/WorkAborted"
 
 /** A statement of the work failed, the work went on all the same, and the database has given the transaction up. */
 export class WorkAborted extends Error {
+  readonly _tag = "WorkAborted"
   override readonly name = "WorkAborted"
   constructor() {
     super(

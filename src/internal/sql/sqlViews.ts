@@ -137,16 +137,19 @@ export const added: ReadonlyArray<{ readonly table: string; readonly column: str
 /** The time that has passed, in milliseconds: not the time of day, which can be set. */
 const passed = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1_000_000n))
 
-const isAborted = (error: unknown): boolean =>
-  SqlError.isSqlError(error) && error.message.includes("COMMIT rolled back an aborted transaction")
+const isAborted = (error: SqlError.SqlError): boolean =>
+  error.message.includes("COMMIT rolled back an aborted transaction")
 
 /** A failure of the work that is done in a transaction, told apart from the transaction's own. */
-class WorkFailed {
-  readonly error: unknown
-  constructor(error: unknown) {
+class WorkFailed<out E> {
+  readonly error: E
+  constructor(error: E) {
     this.error = error
   }
 }
+
+/** What a transaction fails with, for what there is within it. */
+type OutOf<E> = E extends SqlError.SqlError ? never : E extends WorkFailed<infer Own> ? Own : E
 
 /** Numbers that may be beyond what a number tells apart come as text. */
 const COLUMNS = "version, status, mode, log_id, CAST(position AS text), aggregates, seen, begins, place, ready, ignores"
@@ -404,24 +407,29 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
     )
 
   /** A transaction of our own, whatever the caller is in. */
-  const inTransaction = <A, E, R>(
+  const inTransaction = <A, E, R, Aborted = never>(
     operation: string,
-    self: Effect.Effect<A, E | SqlError.SqlError | WorkFailed, R>
-  ): Effect.Effect<A, unknown, R> =>
+    self: Effect.Effect<A, E, R>,
+    toAborted?: (error: SqlError.SqlError) => Aborted | undefined
+  ): Effect.Effect<A, OutOf<E> | RecorderError | Aborted, R> =>
     sql.withTransaction(Effect.andThen(dialect.boundWaits, self)).pipe(
-      Effect.mapError((error) => {
+      Effect.mapError((error): OutOf<E> | RecorderError | Aborted => {
         if (error instanceof WorkFailed) return error.error
-        if (isAborted(error)) return new WorkAborted()
-        return SqlError.isSqlError(error) ? dialect.toRecorderError(operation, error) : error
+        if (!SqlError.isSqlError(error)) return error as OutOf<E>
+        return toAborted?.(error) ?? dialect.toRecorderError(operation, error)
       }),
       // where the connection is gone nothing can be rolled back on it, and the client makes defects of what failed
-      Effect.catchDefect((defect) => {
+      Effect.catchDefect((defect): Effect.Effect<never, OutOf<E> | RecorderError> => {
         if (SqlError.isSqlError(defect)) return Effect.fail(dialect.toRecorderError(operation, defect))
         if (defect instanceof WorkFailed) return Effect.fail(defect.error)
         return isRecorderError(defect) ? Effect.fail(defect) : Effect.die(defect)
       }),
       Effect.provideService(SqlClient.BeginTransaction, dialect.begin)
     )
+
+  /** The same that ends with the user's {@link work}, which may go on after one of its statements has failed. */
+  const inTransactionOfWork = <A, E, R>(operation: string, self: Effect.Effect<A, E, R>) =>
+    inTransaction(operation, self, (error) => (isAborted(error) ? new WorkAborted() : undefined))
 
   /** Adds who holds a version's row to the error of a wait for it. */
   const namingHolder =
@@ -615,9 +623,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
           return { ...there, status, aggregates, ...begun, ignored: undefined }
         })
       ).pipe(namingHolder(key))
-      return Effect.tap(opened, () =>
-        Effect.sync(() => (tookOver ? local(key.projection).switched() : undefined))
-      ) as never
+      return Effect.tap(opened, () => Effect.sync(() => (tookOver ? local(key.projection).switched() : undefined)))
     },
 
     versions: gather((keys) => failed("read how far projections have come")(versionsOfAll(keys)), isInTransaction),
@@ -648,13 +654,13 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
           }
           return yield* work(f(viewIn(noted(key, row[0]), key), transaction))
         })
-        return Effect.tap(inTransaction(MOVING, moved).pipe(namingHolder(key)), () =>
+        return Effect.tap(inTransactionOfWork(MOVING, moved).pipe(namingHolder(key)), () =>
           Effect.sync(() => tracked.reached(key.version, end))
         )
       }
       return Effect.contextWith((context: Context.Context<never>) =>
         turns === undefined || isInTransaction(context) ? moving(Effect.succeed(HOLD)) : turns.take(MOVING, moving)
-      ) as never
+      )
     },
 
     note: (key, seen) =>
@@ -670,7 +676,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
         return Effect.flatMap(failed("find the place of a view")(find(key)), (found) =>
           reading(found?.place ?? dialect.defaultPlace(key))
         )
-      }) as never
+      })
     },
 
     promote: (key, { keep = false } = {}) =>
@@ -696,7 +702,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
           })
         ),
         () => Effect.sync(() => local(key.projection).switched())
-      ) as never,
+      ),
 
     reset: (key, setup) =>
       Effect.tap(
@@ -714,7 +720,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
           })
         ),
         () => Effect.sync(() => local(key.projection).forget(key.version))
-      ) as never,
+      ),
 
     remove: (of, { current = false } = {}) =>
       Effect.tap(
@@ -746,9 +752,9 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
         ),
         (removed) =>
           Effect.sync(() => {
-            for (const version of removed as ReadonlyArray<number>) local(of.projection).forget(version)
+            for (const version of removed) local(of.projection).forget(version)
           })
-      ).pipe(Effect.map((removed) => (removed as ReadonlyArray<number>).length > 0)) as never,
+      ).pipe(Effect.map((removed) => removed.length > 0)),
 
     deadLetters: (key, stream) =>
       Effect.map(
@@ -759,7 +765,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
       ),
 
     takeBack: (key, position, f) =>
-      inTransaction(
+      inTransactionOfWork(
         "take back an event that is set aside",
         Effect.gen(function* () {
           // as of now no batch of this projection is committed until this is
@@ -769,7 +775,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
           yield* work(f(viewIn(noted(key, row[0]), key)))
           return true
         })
-      ) as never,
+      ),
 
     discard: (key, what) =>
       inTransaction(
@@ -781,7 +787,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
           const [text, value] = "eventId" in what ? [DISCARD_EVENT, what.eventId] : [DISCARD_STREAM, what.stream]
           return (yield* rows(text, [...parameters(key), value])).length
         })
-      ) as never,
+      ),
 
     triedAgain: (key, position, cause) =>
       Effect.asVoid(select("note that an event was tried again", TRIED, [...parameters(key), position, cause])),
