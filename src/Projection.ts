@@ -49,6 +49,7 @@ import { RecorderFailure, ViewNotFound } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
 import { milliseconds } from "./internal/backend/options.ts"
+import type { AnyRecorded, Compiled } from "./internal/projection/compiled.ts"
 import { build, definedOtherwise, effectOf, handlersOf } from "./internal/projection/defineProjection.ts"
 import { handling } from "./internal/projection/handling.ts"
 import { readable } from "./internal/projection/readable.ts"
@@ -157,8 +158,8 @@ export interface Projection<out K extends View.Any, out M extends Mode, out D ex
   /** Where a side effect begins, if it says so; see {@link atLeastOnce}. */
   readonly from: Start | undefined
   /** @internal */
-  readonly compiled: Compiled
-  /** The types, for the compiler; no value has it. @internal */
+  readonly compiled: Compiled<SetupServices<K>, R>
+  /** The types, for the compiler; no value has it. */
   readonly "~types": { readonly services: R }
 }
 
@@ -173,21 +174,6 @@ export type Followed<K extends View.Any, D extends Delivery, R> = Projection<K, 
  * ask for nothing but their view.
  */
 export type Inline = Projection<View.Sql<SqlClient.SqlClient>, "inline", "exactly-once", SqlClient.SqlClient>
-
-/** Any event that a projection handles. @internal */
-export type AnyRecorded = Positioned<string, Aggregate.AnyEvent>
-
-/** What the runner needs of a projection. @internal */
-export interface Compiled {
-  readonly handles: (aggregate: string, tag: string) => boolean
-  /** Whether events are handled together, so that some of them can't be handled without the others. */
-  readonly isBatched?: boolean
-  /** Handles events, all of them handled ones. */
-  readonly handle: (events: ReadonlyArray<AnyRecorded>, view: unknown) => Effect.Effect<unknown, unknown, unknown>
-  readonly setup: (view: unknown) => Effect.Effect<unknown, RecorderError, unknown>
-  /** How the definition is written, which tells two projections of one name apart. */
-  readonly source: () => string
-}
 
 /** The services that a projection's handlers ask for, besides what their view provides. */
 export type HandlerServices<K extends View.Any, R> = Exclude<R | SetupServices<K>, ViewStores.ProvidedOf<K>>
@@ -234,16 +220,17 @@ export const make = <
     readonly handlers: H & Exact<H, Handlers<As, View.Of<K>, I extends true ? "inline" : "followed">>
   }
 ): Projection<K, I extends true ? "inline" : "followed", "exactly-once", ServicesOf<EffectOf<H>>> => {
-  const handlers = handlersOf(name, definition.aggregates, definition.handlers)
+  const handlers = handlersOf<ServicesOf<EffectOf<H>>>(name, definition.aggregates, definition.handlers)
   const enclose = enclosing(definition.view)
   const handle = (event: AnyRecorded, view: unknown) => enclose(effectOf(name, handlers.of(event)(event, view)))
-  return build(name, definition, definition.inline === true ? "inline" : "followed", "exactly-once", {
+  const mode = (definition.inline === true ? "inline" : "followed") as I extends true ? "inline" : "followed"
+  return build(name, definition, mode, "exactly-once", {
     handles: handlers.handles,
     handle: (events, view) =>
       events.length === 1
         ? handle(events[0] as AnyRecorded, view)
         : Effect.forEach(events, (event) => handle(event, view), { discard: true })
-  }) as never
+  })
 }
 
 /**
@@ -263,8 +250,10 @@ export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
     handles: () => true,
     isBatched: true,
     handle: (events, view) =>
-      enclosing(definition.view)(effectOf(name, definition.handle(events as never, view as never)))
-  }) as never
+      enclosing(definition.view)(
+        effectOf(name, definition.handle(events as NonEmptyReadonlyArray<PositionedOf<As[number]>>, view as View.Of<K>))
+      )
+  })
 
 /**
  * Defines side effects of events: mail, calls of other systems, whatever is no view. Each handler runs **at least once** for
@@ -283,23 +272,24 @@ export const atLeastOnce = <const As extends OneOrMore, K extends View.Any, cons
     readonly handlers: H & Exact<H, EffectHandlers<As>>
   }
 ): Projection<K, "followed", "at-least-once", ServicesOf<EffectOf<H>>> => {
-  const handlers = handlersOf(name, definition.aggregates, definition.handlers)
+  const handlers = handlersOf<ServicesOf<EffectOf<H>>>(name, definition.aggregates, definition.handlers)
   return build(name, definition, "followed", "at-least-once", {
     handles: handlers.handles,
     handle: (events) =>
       Effect.forEach(events, (event) => effectOf(name, handlers.of(event)(event, { idempotencyKey: event.id })), {
         discard: true
       })
-  }) as never
+  })
 }
 
 /** The store of a projection's view. @internal */
 export const storeOf = <K extends View.Any>(
   projection: Projection<K, Mode, Delivery, unknown>
-): Effect.Effect<ViewStore<unknown, never>, never, ViewStores.Of<K>> =>
-  Effect.service(
-    (projection.view._tag === "Memory" ? ViewStores.MemoryViewStore : ViewStores.SqlViewStore) as never
-  ) as never
+): Effect.Effect<ViewStore<View.Of<K>, ViewStores.ProvidedOf<K>>, never, ViewStores.Of<K>> => {
+  const store: Effect.Effect<unknown, never, unknown> =
+    projection.view._tag === "Memory" ? ViewStores.MemoryViewStore : ViewStores.SqlViewStore
+  return store as Effect.Effect<ViewStore<View.Of<K>, ViewStores.ProvidedOf<K>>, never, ViewStores.Of<K>>
+}
 
 /**
  * Reads the view: that of the version that is defined here, as soon as it has been level, and for as long as it is there, also if
@@ -320,12 +310,12 @@ export const read = <K extends View.Any, A, E, R>(
     yield* refuseCopy(store, projection, "read")
     const { found, versions } = yield* untilOpened(store, projection)
     yield* warnOfStale(store.local(projection.name), projection.name, found, versions)
-    return yield* store.read({ ...keyOf(projection), version: found.version }, read as never)
-  }) as never
+    return yield* store.read({ ...keyOf(projection), version: found.version }, read)
+  })
 
 /** What there is of a name is the view of one definition: another one would be answered from that. */
 const refuseCopy = (
-  store: ViewStore<unknown, never>,
+  store: ViewStore<unknown, unknown>,
   { compiled, name, version }: Any,
   operation: string
 ): Effect.Effect<void, RecorderFailure> =>
@@ -401,9 +391,9 @@ export const reset = <K extends View.Any, R>(
     if (store.local(name).runsOtherwise(version, compiled.source())) {
       return yield* definedOtherwise(`reset projection "${name}"`, version)
     }
-    if (yield* store.reset(keyOf(projection), compiled.setup as never)) return
+    if (yield* store.reset(keyOf(projection), compiled.setup)) return
     return yield* new ViewNotFound({ projection: name, version, mode, stopped: store.local(name).stopped.get(version) })
-  }) as never
+  })
 
 /** What can't be removed with a view, besides what any use of its place can fail with. */
 export type RemoveError = ProjectionHasDependents | RecorderError
@@ -496,4 +486,4 @@ export const replay = <K extends View.Any, R>(
       return yield* definedOtherwise(`replay what projection "${name}" has set aside`, version)
     }
     return yield* again(store, yield* Recorder, yield* EventStore, projection, options.stream)
-  }) as never
+  })

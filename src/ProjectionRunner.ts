@@ -695,14 +695,14 @@ export const make = <K extends View.Any, R>(
     )
     return { state, join: Fiber.join(fiber) }
     // a transaction of whoever starts it ends before it does
-  }).pipe(Effect.updateContext(outsideTransactions)) as never
+  }).pipe(Effect.updateContext(outsideTransactions))
 
 /** Runs a projection until it has to stop, which is how it fails: for those who supervise it themselves. */
 export const run = <K extends View.Any, R>(
   projection: Projection.Followed<K, Projection.Delivery, R>,
   options: Options = {}
 ): Effect.Effect<never, RunnerError, Services<K, R>> =>
-  Effect.scoped(Effect.flatMap(make(projection, options), ({ join }) => join)) as never
+  Effect.scoped(Effect.flatMap(make(projection, options), ({ join }) => join))
 
 /**
  * Runs a projection as long as the layer is there. Where it has to stop, that is logged as an error, and the program goes on
@@ -711,5 +711,4 @@ export const run = <K extends View.Any, R>(
 export const layer = <K extends View.Any, R>(
   projection: Projection.Followed<K, Projection.Delivery, R>,
   options: Options = {}
-): Layer.Layer<never, never, Exclude<Services<K, R>, Scope.Scope>> =>
-  Layer.effectDiscard(make(projection, options)) as never
+): Layer.Layer<never, never, Exclude<Services<K, R>, Scope.Scope>> => Layer.effectDiscard(make(projection, options))

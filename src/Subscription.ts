@@ -240,6 +240,7 @@ export const types = <A extends Aggregate.Any, const Tag extends Aggregate.Event
 > => {
   const wanted: ReadonlySet<string> = new Set(tags)
   const stored = [...aggregate.compiled.byType].flatMap(([type, { tag }]) => (wanted.has(tag) ? [type] : []))
+  // the log is asked for the types of these tags alone
   return events({ aggregates: [aggregate], types: stored }, options) as never
 }
 

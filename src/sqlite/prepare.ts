@@ -40,5 +40,5 @@ export const firstArray = <Row extends ReadonlyArray<unknown>>(
   statement: StatementSync,
   ...parameters: ReadonlyArray<SQLInputValue>
 ): Row | undefined =>
-  // the same
+  // Node's types have a row as an object, whatever `setReturnArrays` was told
   statement.get(...parameters) as unknown as Row | undefined

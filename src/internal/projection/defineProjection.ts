@@ -8,30 +8,34 @@ import type * as View from "../../View.ts"
 import type { Mode } from "../../ViewStore.ts"
 import { messageOf } from "../errors/messageOf.ts"
 import { passesByItself } from "../errors/transient.ts"
+import type { AnyRecorded, Compiled } from "./compiled.ts"
 import { handling } from "./handling.ts"
 
-interface Definition {
+interface Definition<K extends View.Any> {
   readonly version?: number
   readonly aggregates: ReadonlyArray<Aggregate.Any>
-  readonly view: View.Any
+  readonly view: K
   readonly from?: Projection.Start
 }
 
 /** What a handler gives, which without types may be anything. */
-export const effectOf = (name: string, given: unknown): Effect.Effect<unknown, unknown, unknown> => {
+export const effectOf = <R>(
+  name: string,
+  given: Effect.Effect<unknown, unknown, R>
+): Effect.Effect<unknown, unknown, R> => {
   if (Effect.isEffect(given)) return given
   throw new Error(`projection "${name}": a handler or setup gives an Effect, and this one gave ${typeof given}`)
 }
 
-type AnyHandler = (event: Projection.AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, unknown>
+type AnyHandler<R> = (event: AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, R>
 
 /** Finds handlers by aggregate and event; throws where they are not those of the aggregates' events. */
-export const handlersOf = (name: string, aggregates: ReadonlyArray<Aggregate.Any>, given: object) => {
-  const byAggregate = new Map<string, ReadonlyMap<string, AnyHandler>>()
+export const handlersOf = <R>(name: string, aggregates: ReadonlyArray<Aggregate.Any>, given: object) => {
+  const byAggregate = new Map<string, ReadonlyMap<string, AnyHandler<R>>>()
   for (const aggregate of aggregates) {
-    const of = new Map<string, AnyHandler>()
+    const of = new Map<string, AnyHandler<R>>()
     const own = (
-      given as Readonly<Record<string, Readonly<Record<string, AnyHandler | Projection.Ignore | undefined>>>>
+      given as Readonly<Record<string, Readonly<Record<string, AnyHandler<R> | Projection.Ignore | undefined>>>>
     )[aggregate.name]
     for (const tag of aggregate.compiled.byTag.keys()) {
       const handler = own?.[tag]
@@ -54,12 +58,12 @@ export const handlersOf = (name: string, aggregates: ReadonlyArray<Aggregate.Any
   }
   return {
     handles: (aggregate: string, tag: string) => byAggregate.get(aggregate)?.has(tag) === true,
-    of: ({ aggregate, event }: Projection.AnyRecorded) => byAggregate.get(aggregate)?.get(event._tag) as AnyHandler
+    of: ({ aggregate, event }: AnyRecorded) => byAggregate.get(aggregate)?.get(event._tag) as AnyHandler<R>
   }
 }
 
 /** What a definition is written like: two of one name that are written otherwise are two projections. */
-const sourceOf = (definition: Definition): string =>
+const sourceOf = (definition: Definition<View.Any>): string =>
   JSON.stringify(definition, (key, value: unknown) => {
     if (key === "aggregates") return definition.aggregates.map((aggregate) => aggregate.name)
     return typeof value === "function" || typeof value === "bigint" ? String(value) : value
@@ -73,13 +77,13 @@ export const definedOtherwise = (operation: string, version: number): RecorderFa
   })
 
 /** Checks a definition, and throws where it can't be. */
-export const build = (
+export const build = <K extends View.Any, M extends Mode, D extends Projection.Delivery, R>(
   name: string,
-  definition: Definition,
-  mode: Mode,
-  delivery: Projection.Delivery,
-  compiled: Omit<Projection.Compiled, "setup" | "source">
-): Omit<Projection.Any, "~types"> => {
+  definition: Definition<K>,
+  mode: M,
+  delivery: D,
+  compiled: Omit<Compiled<unknown, R>, "setup" | "source">
+): Projection.Projection<K, M, D, R> => {
   const { version = 1, aggregates, view, from } = definition
   if (!/^[a-z][a-z0-9_]{0,39}$/.test(name)) {
     throw new Error(`projection "${name}": a name is 1 to 40 lower-case letters, digits and "_", a letter first`)
@@ -119,7 +123,7 @@ export const build = (
               : Effect.fail(setupFailed(name, Cause.squash(cause)))
         )
     }
-  }
+  } as Projection.Projection<K, M, D, R>
 }
 
 const setupFailed = (name: string, cause: unknown): RecorderError => {

@@ -5,19 +5,20 @@ import type { EventStore } from "../../EventStore.ts"
 import type * as Projection from "../../Projection.ts"
 import type { Recorder } from "../../Recorder.ts"
 import { fromStorage } from "../../StreamName.ts"
-import type { DeadLetter, ViewStore } from "../../ViewStore.ts"
+import type * as View from "../../View.ts"
+import type { DeadLetter, Mode, ViewStore } from "../../ViewStore.ts"
 import { causeText } from "../errors/causeText.ts"
 import { passesByItself } from "../errors/transient.ts"
 import { keyOf } from "./trackingKey.ts"
 
 /** Has what was set aside handled again, the first of each stream first; what is behind one that fails waits on. */
-export const replay = Effect.fnUntraced(function* (
-  store: ViewStore<unknown, unknown>,
+export const replay = Effect.fnUntraced(function* <Provided, R>(
+  store: ViewStore<unknown, Provided>,
   recorder: Recorder["Service"],
   eventStore: EventStore["Service"],
-  projection: Projection.Any,
+  projection: Projection.Projection<View.Any, Mode, Projection.Delivery, R>,
   stream: string | undefined
-): Effect.fn.Return<Projection.Replayed, RecorderError, unknown> {
+): Effect.fn.Return<Projection.Replayed, RecorderError, Exclude<R, Provided>> {
   const decode = eventStore.decode(projection.aggregates)
   const key = keyOf(projection)
   let replayed = 0

@@ -14,7 +14,7 @@ const POLL = 50
 
 /** The version that is read, and all of them; waits for it while a runner in this process is about to make the first. */
 export const untilOpened = Effect.fnUntraced(function* (
-  store: ViewStore<unknown, never>,
+  store: ViewStore<unknown, unknown>,
   projection: Projection.Any
 ): Effect.fn.Return<
   { readonly found: Progress; readonly versions: ReadonlyArray<Progress> },

@@ -31,7 +31,7 @@ const within = <A>(
  * for what others do. `timeout` is in milliseconds.
  */
 export const untilReached = Effect.fnUntraced(function* (
-  store: ViewStore<unknown, never>,
+  store: ViewStore<unknown, unknown>,
   projection: Projection.Any,
   position: Position,
   timeout: number

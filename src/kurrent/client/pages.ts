@@ -63,7 +63,7 @@ const collect = async <A>(
 
 /** What is kept unless something else is asked for. */
 const everything: <A>() => Keep<A> =
-  // the types of who leaves it out say so
+  // who leaves it out has no other type for A than what this keeps
   (() => ({ map: parseReceived })) as never
 
 /** With where to begin always given: without, the client reads forward whatever the direction. */
