@@ -19,7 +19,7 @@ export const loadCopy = async () => {
     return {
       library: (await load("index.ts")) as typeof Library,
       memory: (await load("memory/index.ts")) as typeof Memory,
-      workAborted: (await load("internal/workAborted.ts")) as typeof WorkAborted
+      workAborted: (await load("internal/projection/workAborted.ts")) as typeof WorkAborted
     }
   } finally {
     fs.rmSync(folder, { recursive: true })
