@@ -39,7 +39,7 @@ export const make = <Name extends string, E, State, Event>(
 /** Takes a decision on a state, or on none: the aggregate's events, as an array. */
 export const take = <Name extends string, E, State, Event>(
   decision: Decision<Name, E, State, Event>,
-  state: State | undefined
+  state: NoInfer<State> | undefined
 ): Effect.Effect<ReadonlyArray<Event>, E> => {
   const outcome = decision.decide(state) as Outcome<Event> | Effect.Effect<Outcome<Event>, E>
   return Effect.isEffect(outcome) ? Effect.map(outcome, toEvents) : Effect.succeed(toEvents(outcome))

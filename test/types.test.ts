@@ -1,9 +1,9 @@
 /** What compiles and what does not. `tsc` checks this file; run, it only calls what is sound. */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect, Schema, SchemaGetter } from "effect"
-import type { EventStore } from "effect-eventsourcing"
-import { Aggregate, DomainEvent, Evolution, Repository } from "effect-eventsourcing"
-import type { DogEvent, DogState } from "./support/dog.ts"
+import type { EventSourcingError, EventStore } from "effect-eventsourcing"
+import { Aggregate, Decision, DomainEvent, Evolution, Repository } from "effect-eventsourcing"
+import type { DogEvent, DogState, TrickAlreadyKnown } from "./support/dog.ts"
 import { addTrick, Counter, Dog, increase } from "./support/dog.ts"
 
 // never called: nothing in here runs
@@ -362,6 +362,26 @@ describe("decisions", () => {
       // @ts-expect-error it needs Rates, which nobody would give
       Dog.decide(() => Effect.as(Rates, Dog.Rested()))
     )
+  })
+
+  it("that are taken are given the state of their aggregate, and return its events", () => {
+    const dog: DogState = { name: "Rex", tricks: [] }
+    const taken = Decision.take(addTrick("sit"), dog)
+    type Change = Exclude<DogEvent, { readonly _tag: "Registered" }>
+    expectTypeOf(taken).toEqualTypeOf<
+      Effect.Effect<ReadonlyArray<Change>, TrickAlreadyKnown | EventSourcingError.AggregateNotFound>
+    >()
+    const register = Dog.create(() => Dog.Registered({ name: "Rex" }))
+    const created = Decision.take(register, undefined)
+    expectTypeOf<Effect.Success<typeof created>>().toEqualTypeOf<ReadonlyArray<DogEvent>>()
+    const either = Dog.createOrDecide((dog) => (dog === undefined ? Dog.Registered({ name: "Rex" }) : Dog.Rested()))
+    expectTypeOf(Dog.fold(Effect.runSync(Effect.orDie(Decision.take(either, dog))), dog)).toEqualTypeOf<DogState>()
+    types(() => [
+      // @ts-expect-error the state of another aggregate
+      Decision.take(addTrick("sit"), 7),
+      // @ts-expect-error it creates, and gets no state
+      Decision.take(register, dog)
+    ])
   })
 
   it("know their failure exactly", () => {
