@@ -65,7 +65,8 @@ describe("all of the library but its backends", () => {
   const script = bundle(read("everything.ts"), folder, { conditions })
 
   it("can be loaded in a browser, as bundlers do that leave nothing out", () => {
-    assert.deepStrictEqual(call(script, "names"), Object.keys(Library))
+    // a bundler lists them in an order of its own
+    assert.sameMembers(call(script, "names") as Array<string>, Object.keys(Library))
   })
 
   it("says what is missing there", () => {
