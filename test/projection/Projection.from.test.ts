@@ -223,12 +223,13 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
     Effect.scoped(
       Effect.gen(function* () {
         yield* count("a")
-        const runner = yield* ProjectionRunner.make(define({ from: at(3) }))
+        const mail = define({ from: at(3) })
+        const runner = yield* ProjectionRunner.make(mail)
         const { cause } = yield* untilState(runner, "Retrying")
         assert.include(cause, { _tag: "PositionBeyondHead", from: at(3), head: at(1) })
         yield* count("a", 2)
         yield* untilState(runner, "Live")
-        yield* untilProcessed(define(), yield* count("a"))
+        yield* untilProcessed(mail, yield* count("a"))
         assert.deepStrictEqual(take(), entries("a", 3))
       })
     ))

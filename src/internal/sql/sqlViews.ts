@@ -476,7 +476,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
     }
     const found = new Map<string, Array<Progress>>()
     for (const row of yield* rows(VERSIONS_OF_ALL, [JSON.stringify([...new Set(keys.map((key) => key.projection))])])) {
-      const of = nameOf({ projection: String(row[10]), version: 0, upstream: String(row[11]), slice: Number(row[12]) })
+      const of = nameOf({ projection: String(row[11]), version: 0, upstream: String(row[12]), slice: Number(row[13]) })
       const key = asked.get(of)
       if (key === undefined) continue
       const progress = toProgress(row)
