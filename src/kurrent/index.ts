@@ -1,4 +1,4 @@
-/** KurrentDB, by its official client: event sourcing on a server, and the server itself. */
+/** KurrentDB, by its official client: event sourcing on a server, and a client for the server itself. */
 
 export type { Connected } from "./client/Connected.ts"
 export { layerConnected } from "./client/Connected.ts"

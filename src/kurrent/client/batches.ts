@@ -1,8 +1,8 @@
 /**
- * The client's reads as it receives them: in batches, and not parsed yet.
+ * The client's reads as it receives them: in batches that are not parsed yet.
  *
- * The client's own reads parse each event and hand over one at a time, through a generator. If a version of the client does
- * not expose its batches, it is read that way, and what it has parsed is written as JSON again.
+ * The client's own reads parse each event and hand over one at a time through a generator. If a version of the client
+ * does not expose its batches, those reads are used, and what the client has parsed is written as JSON again.
  */
 import type {
   RecordedEvent as ClientEvent,
@@ -16,7 +16,7 @@ import { toJson } from "./json.ts"
 /** Batches of events, in order. */
 export type Batches = AsyncIterable<ReadonlyArray<Received>>
 
-/** The options of both reads, without the client's defaults. */
+/** The options that both reads share, without the client's defaults. */
 interface Part {
   readonly direction: "forwards" | "backwards"
   readonly maxCount: number

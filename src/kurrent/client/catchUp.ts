@@ -1,4 +1,4 @@
-/** Catch-up subscriptions: what is there, and then what comes, without end. */
+/** Catch-up subscriptions: first the existing events, then new ones as they arrive, without end. */
 import type { Scope, Stream } from "effect"
 import { Effect, Stream as Streams } from "effect"
 import type { Connection } from "../connection/connection.ts"
@@ -17,25 +17,31 @@ import type { Checkpoint, Delivery, Subscription } from "./subscription.ts"
 import * as Subscriptions from "./subscription.ts"
 import * as Values from "./values.ts"
 
-/** What a subscription to a stream gives. */
+/** An item of a subscription to a stream. */
 export type StreamItem =
   | { readonly _tag: "Event"; readonly event: ReadEvent }
-  /** It has come to the end. It comes again after a lost connection, and where the subscriber was slow for a while. */
+  /** It has reached the end. It is repeated after a lost connection, and after the subscriber was slow for a while. */
   | { readonly _tag: "CaughtUp" }
 
-/** What a subscription to all events gives. */
+/** An item of a subscription to all events. */
 export type AllItem =
   | StreamItem
-  /** With a filter: how far the server has looked. To go on behind it later, keep both of its numbers. */
+  /** With a filter: how far the server has searched. To continue after it later, keep both of its numbers. */
   | { readonly _tag: "Checkpoint"; readonly checkpoint: Checkpoint }
 
 /** What a subscription is doing. */
 export type SubscriptionState =
-  /** It gets what is there; `last` is the place of the last event that it gave: a revision, or in `$all` a position. */
+  /**
+   * It reads existing events; `last` is the place of the last event that it delivered: a revision, or in `$all` a
+   * position.
+   */
   | { readonly _tag: "CatchingUp"; readonly last: bigint | undefined }
-  /** It has come to the end and waits for more. */
+  /** It has reached the end and waits for more. */
   | { readonly _tag: "Live"; readonly last: bigint | undefined }
-  /** It has lost the server and tries again: since when (in milliseconds since the epoch), how many attempts failed. */
+  /**
+   * It has lost the server and retries: since when (in milliseconds since the epoch), and how many attempts have
+   * failed.
+   */
   | {
       readonly _tag: "Retrying"
       readonly last: bigint | undefined
@@ -48,26 +54,28 @@ export type SubscriptionState =
 export interface SubscribeOptions {
   /** Whether links (events of type `$>`) are followed. Default: they are not. */
   readonly resolveLinks?: boolean | undefined
-  /** Is told of each state as the subscription comes to it (G12): write it to a `SubscriptionRef`, a metric, a log. */
+  /** Called with each state that the subscription enters (G12): write it to a `SubscriptionRef`, a metric, a log. */
   readonly onState?: ((state: SubscriptionState) => Effect.Effect<void>) | undefined
 }
 
 /** How a stream is subscribed to. */
 export interface SubscribeToStreamOptions extends SubscribeOptions {
-  /** Begin behind this revision (exclusive), or behind the last one there is (`End`). Default: at the start. */
+  /** Start after this revision (exclusive), or after the last existing one (`End`). Default: at the start. */
   readonly after?: bigint | "End" | undefined
 }
 
 /** How all events are subscribed to. */
 export interface SubscribeToAllOptions extends SubscribeOptions {
   /**
-   * Begin behind this position (exclusive; of an event, or a checkpoint), or behind the last event there is (`End`).
+   * Start after this position (exclusive; of an event, or a checkpoint), or after the last existing event (`End`).
    * Default: at the start.
    */
   readonly after?: bigint | Checkpoint | "End" | undefined
-  /** Runs in the server. Default: everything, also what the server records for itself. */
+  /** Runs on the server. Default: everything, including what the server records for itself. */
   readonly filter?: AllFilter | undefined
-  /** With a filter, after how many events that it looked at the server gives a checkpoint: from 1 on. Default 512. */
+  /**
+   * With a filter, the server sends a checkpoint each time it has searched this many events: at least 1. Default 512.
+   */
   readonly checkpointInterval?: number | undefined
 }
 
@@ -76,13 +84,13 @@ const CAUGHT_UP: StreamItem = { _tag: "CaughtUp" }
 /** What differs between subscriptions to a stream and to all events; `Place` is where they begin. */
 interface Kind<Place, Item, E> {
   readonly operation: string
-  /** What `End` means now: `undefined` where nothing is there. */
+  /** What `End` means now: `undefined` if there are no events. */
   readonly end: Effect.Effect<Place | undefined, KurrentError | E>
   readonly open: (behind: Place | undefined) => Effect.Effect<Subscription, CallError, Scope.Scope>
   readonly toError: (error: CallError) => KurrentError | E
   readonly placeOf: (event: ReadEvent) => Effect.Effect<bigint, KurrentFailure>
   readonly behind: (place: bigint) => Place
-  /** What becomes of a checkpoint, and where it lets the next subscription begin. */
+  /** How a checkpoint is delivered, and where the next subscription may begin because of it. */
   readonly onCheckpoint: (checkpoint: Checkpoint, behind: Place | undefined) => readonly [Item, Place | undefined]
 }
 
@@ -96,7 +104,7 @@ const subscribe = <Place, Item, E extends { readonly _tag: string; readonly mess
   Streams.suspend(() => {
     /** Where the next subscription begins. */
     let from = after
-    /** The place of the last event that was given, or behind which it was to begin. */
+    /** The place of the last event that was delivered, or after which the subscription was to begin. */
     let last = from === undefined || from === "End" ? undefined : lastOf(from)
     let isLive = false
     const told = (state: SubscriptionState) => onState?.(state) ?? Effect.void
@@ -104,7 +112,7 @@ const subscribe = <Place, Item, E extends { readonly _tag: string; readonly mess
     const start = Effect.gen(function* () {
       isLive = false
       if (from === "End") {
-        // the server's own end would be another one after a lost connection
+        // the server's own end would have moved after a lost connection
         from = yield* end
         last = from === undefined ? undefined : lastOf(from)
       }
@@ -165,7 +173,7 @@ export const subscribeToStream = (
   if (reason !== undefined) return Streams.fail(new KurrentFailure({ operation, reason }))
   const kind: Kind<bigint, StreamItem, StreamTombstoned> = {
     operation,
-    // of a stream without visible events the start is where the next one will be
+    // in a stream without visible events, the next one will come after the start
     end: Effect.map(lastRevision(connection, stream), (last) => (typeof last === "bigint" ? last : undefined)),
     open: (behind) =>
       Effect.flatMap(connection.subscriber, (client) =>
@@ -180,7 +188,7 @@ export const subscribeToStream = (
     toError: only(operation, "StreamTombstoned"),
     placeOf: (event) => Effect.succeed(inPlace(event).revision),
     behind: (revision) => revision,
-    // there are none without a filter
+    // there are no checkpoints without a filter
     onCheckpoint: (_checkpoint, behind) => [CAUGHT_UP, behind]
   }
   return subscribe(kind, registry, after, (revision) => revision, options)
@@ -234,7 +242,7 @@ export const subscribeToAll = (
       behind === undefined || checkpoint.commit > behind.commit ? checkpoint : behind
     ]
   }
-  // one whose numbers differ stands before an event
+  // a checkpoint whose numbers differ stands before an event
   const lastOf = ({ commit, prepare }: Checkpoint) => (commit === prepare ? commit : undefined)
   return subscribe(kind, registry, typeof after === "bigint" ? at(after) : after, lastOf, options)
 }

@@ -1,4 +1,4 @@
-/** From options to a server that has answered. */
+/** Turns options into a connection to a server that has answered. */
 import { X509Certificate } from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
@@ -17,26 +17,26 @@ import { KurrentFailure, KurrentUnavailable } from "../connection/KurrentError.t
 import { patiently, wasSilent } from "../connection/retryUnavailable.ts"
 import { readStreamPage } from "./pages.ts"
 
-/** How a server is connected to. What is given by itself takes precedence over what is in the connection string. */
+/** How to connect to a server. Separate options take precedence over the connection string. */
 export interface ConnectionOptions {
   /**
-   * `kurrentdb://user:password@host:port?tls=true`, with the schemes `kurrentdb`, `kdb` and `esdb`, each with `+discover` for
-   * a cluster that is found by its name; several hosts of a cluster are separated by commas. User and password are
-   * percent-encoded. A bare `host:port` is a server without TLS.
+   * `kurrentdb://user:password@host:port?tls=true`, with the schemes `kurrentdb`, `kdb` and `esdb`, each with
+   * `+discover` for a cluster that is discovered by its name; several hosts of a cluster are separated by commas. User
+   * and password are percent-encoded. A bare `host:port` is a server without TLS.
    */
   readonly connectionString: Redacted.Redacted | string
-  /** Default: as in the connection string, else none. */
+  /** Default: that of the connection string, if any. */
   readonly username?: string | undefined
-  /** Default: as in the connection string, else none. */
+  /** Default: that of the connection string, if any. */
   readonly password?: Redacted.Redacted | undefined
-  /** The certificates of authorities that are trusted, as PEM, or the path of a file with them. Default: Node's own. */
+  /** The certificates of trusted authorities, as PEM, or the path of a file that contains them. Default: Node's own. */
   readonly rootCertificate?: string | undefined
   /**
-   * How long the server may be silent while a call is under way. Default: `defaultDeadline` of the connection string, else 10
+   * How long the server may be silent during a call. Default: `defaultDeadline` of the connection string, otherwise 10
    * seconds; at least 10 ms.
    */
   readonly deadline?: Duration.Input | undefined
-  /** How many appends, and other calls that change something, are under way at once; others wait. Default 256. */
+  /** How many appends, and other calls that change something, run at once; further calls wait. Default 256. */
   readonly maxInFlight?: number | undefined
   /** How long connecting may take when the layer is built. Default 5 seconds; at least 10 ms. */
   readonly connectTimeout?: Duration.Input | undefined
@@ -67,14 +67,14 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
       ? milliseconds("defaultDeadline of the connection string", said)
       : milliseconds("deadline", options.deadline ?? "10 seconds")
     const connection = yield* Connections.make(parsed.success, deadline, maxInFlight)
-    // an append of nothing is answered by a server that understands it, and by the client for one that does not
+    // a server that supports batched appends answers an empty append; for one that does not, the client answers
     const isThere = connection
       .ask(OPERATION, "", (client) => client.multiStreamAppend([]))
       .pipe(
         Effect.asVoid,
         Effect.catchIf(
           (error) => error._tag === "KurrentFailure" && !isAccessDenied(error),
-          // by the client itself, which has not shown who asks
+          // the client answered on its own, so the credentials have not been checked
           (error) => (orUnsupported(error)._tag === "Unsupported" ? isLetIn(connection) : Effect.void)
         ),
         Effect.mapError((error) => {
@@ -91,7 +91,7 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
           return error._tag === "KurrentFailure" || error._tag === "KurrentUnavailable" ? error : failure(error.message)
         })
       )
-    // it may be that it is slow to begin
+    // the server may be slow to start
     const patient = Effect.retry(patiently(isThere), { while: wasSilent })
     yield* Effect.timeoutOrElse(patient, {
       duration: timeout,
@@ -101,7 +101,7 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
     return connection
   })
 
-/** Whether an older server lets the user in: it is asked for a stream that is not there. */
+/** Whether an older server lets the user in: a stream that does not exist is read from it. */
 const isLetIn = (connection: Connection): Effect.Effect<void, CallError> =>
   readStreamPage(connection, "effect_eventsourcing_nobody", {
     ...{ direction: "forward", from: "start", limit: 1, resolveLinks: false }
@@ -110,20 +110,22 @@ const isLetIn = (connection: Connection): Effect.Effect<void, CallError> =>
     Effect.catchTag("StreamNotFound", () => Effect.void)
   )
 
-/** Whether a connection failed since the other side is not who it should be. */
+/** Whether a connection failed because the other side could not prove its identity. */
 const isOfCertificate = ({ cause }: KurrentUnavailable): boolean =>
   /certificate|self[- ]signed|altname|CERT_|issuer/i.test(messageOf(cause))
 
-/** Whether there was somebody who did not understand, or hung up: with TLS and without it are two languages. */
+/** Whether the other side did not understand, or hung up, as happens if only one of the two uses TLS. */
 const isOfTls = ({ cause }: KurrentUnavailable): boolean =>
   /ECONNRESET|EPROTO|wrong version number|socket hang up|protocol error|Failed to connect|Connection dropped|socket disconnected/i.test(
     messageOf(cause)
   )
 
-/** The file of certificates that are given as a path or as text: both halves of the client read it themselves. */
+/**
+ * The file with certificates that are given as a path or as text: both halves of the client read the file themselves.
+ */
 const certificateFile = (given: string): Effect.Effect<string, KurrentFailure, Scope.Scope> => {
   const failure = (reason: string) => new KurrentFailure({ operation: OPERATION, reason })
-  // half of the client takes the process with it where there is none in the file
+  // one half of the client ends the process if the file contains no certificate
   const check = (pem: string, what: string) =>
     Effect.try({
       try: () => void new X509Certificate(pem),

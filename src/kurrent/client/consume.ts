@@ -26,35 +26,36 @@ import * as Subscriptions from "./subscription.ts"
 import * as Values from "./values.ts"
 
 /**
- * What becomes of an event that could not be handled: it is given again (`Retry`), put aside until it is replayed (`Park`),
- * or given up (`Skip`). Given again too often (`maxRetryCount`) it is parked.
+ * What happens to an event that could not be handled: it is redelivered (`Retry`), put aside until it is replayed
+ * (`Park`), or dropped (`Skip`). An event that is redelivered too often (`maxRetryCount`) is parked.
  */
 export type NackAction = "Retry" | "Park" | "Skip"
 
-/** An event that a persistent subscription gives to a consumer, who has to settle it: `ack` or `nack`. */
+/** An event that a persistent subscription delivers to a consumer, which has to settle it with `ack` or `nack`. */
 export interface Consumed {
   readonly event: ReadEvent
-  /** How often it was given before, without being settled. */
+  /** How often it was delivered before without being settled. */
   readonly retryCount: number
   /**
-   * Says that it was handled. It is sent and not answered: where it gets lost, the event is given again, so handling it
-   * twice must do no harm. Fails with `KurrentUnavailable` when the connection that it came by is lost or closed.
+   * Reports that the event was handled. It is sent without an answer: if it gets lost, the event is redelivered, so
+   * handling it twice must do no harm. Fails with `KurrentUnavailable` if the connection on which the event arrived is
+   * lost or closed.
    */
   readonly ack: Effect.Effect<void, KurrentError>
-  /** Says that it was not, what is to become of it, and why: the reason is kept with an event that is parked. */
+  /** Reports that the event was not handled, what happens to it, and why. The reason is kept with a parked event. */
   readonly nack: (action: NackAction, reason: string) => Effect.Effect<void, KurrentError>
 }
 
 /** How a persistent subscription is consumed. */
 export interface ConsumeOptions {
-  /** How many events the server gives before it waits for some to be settled: from 1 on. Default 10. */
+  /** How many events the server delivers before it waits for some to be settled: at least 1. Default 10. */
   readonly bufferSize?: number | undefined
   /**
-   * Whether it goes on by itself when the connection is lost, or when the server ends it (`PersistentSubscriptionDropped`:
-   * the subscription was changed, or the server stops). Default: it does.
+   * Whether it reconnects on its own when the connection is lost, or when the server ends it
+   * (`PersistentSubscriptionDropped`: the subscription was changed, or the server is stopping). Default: it does.
    */
   readonly reconnect?: boolean | undefined
-  /** Is told when it tries again. */
+  /** Called before each further attempt. */
   readonly onRetry?:
     | ((retry: Retry<KurrentUnavailable | PersistentSubscriptionDropped>) => Effect.Effect<void>)
     | undefined
@@ -64,26 +65,28 @@ const OPERATION = "consume a persistent subscription"
 
 type ClientSubscription = PersistentSubscriptionToAll | PersistentSubscriptionToStream
 
-/** What the client gives; of both kinds of subscriptions it is the same. */
+/** What the client delivers. It is the same for both kinds of subscriptions. */
 type Raw = PersistentSubscriptionToStreamResolvedEvent
 
 interface Session {
   readonly subscription: Subscription<Raw>
-  /** Sends something by the connection that the events came by. */
+  /** Sends something on the connection on which the events arrived. */
   readonly send: (send: (source: PersistentSubscriptionToStream) => Promise<void>) => Promise<void>
 }
 
-/** How long what was settled last is given to leave, in milliseconds: the client does not tell when it has. */
+/**
+ * How long the last acknowledgements are given to leave, in milliseconds: the client does not report when they have.
+ */
 const FLUSH = 250
 
-/** Ends a call when all that was said has been sent: to cancel it at once would take back what is on its way. */
+/** Ends a call once everything has been sent. Cancelling it at once would withdraw what is on its way. */
 const flushAndClose = (source: ClientSubscription, call: NodeJS.WritableStream | undefined): Effect.Effect<void> => {
-  // it settles when the call is made, which on a server that is gone may take long
+  // `unsubscribe` settles only once the call is made, which may take long if the server is gone
   const cancel = Effect.sync(() => void source.unsubscribe().catch(() => {}))
   if (call === undefined || !call.writable) return cancel
   const flushed = Effect.callback<void>((resume) => {
     const done = () => resume(Effect.void)
-    // a server may answer the end of what is said with its own, which tells that it has heard all
+    // a server may answer the end of the requests with an end of its own, which shows that it has received all of them
     call.on("status", done).on("error", done).on("close", done)
     call.end()
   })
@@ -137,7 +140,7 @@ export const consume = (
             ? client.subscribeToPersistentSubscriptionToAll(group, options, buffers)
             : client.subscribeToPersistentSubscriptionToStream(stream, group, options, buffers)
         source = started as PersistentSubscriptionToStream
-        // the call itself, which the client keeps to itself, but has its events flow from it
+        // the underlying call: the client does not expose it, but pipes its events from it
         source.on("pipe", (from: unknown) => {
           call = from as NodeJS.WritableStream
         })
@@ -204,7 +207,7 @@ export const consume = (
   )
 }
 
-/** Why there can't be such a persistent subscription, if there can't. */
+/** Why there can't be such a persistent subscription, or `undefined` if there can. */
 export const groupProblem = (stream: string, group: string): string | undefined =>
   (stream === "$all" ? undefined : Values.streamProblem(stream)) ??
   (group === "" || !group.isWellFormed() ? `"${group}" is no name of a persistent subscription` : undefined)

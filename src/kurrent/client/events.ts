@@ -1,4 +1,4 @@
-/** Events of the server as the client gives them, and as it takes them. */
+/** Events of the server as the client returns them, and as it accepts them. */
 import { randomUUID } from "node:crypto"
 import type {
   AllStreamResolvedEvent,
@@ -13,18 +13,18 @@ import * as Values from "./values.ts"
 
 /** An event to be appended. */
 export interface EventToAppend {
-  /** A UUID, by which a repeated append is recognised. Default: a new one. */
+  /** A UUID by which a repeated append is recognised. Default: a new one. */
   readonly id?: string | undefined
   readonly type: string
-  /** Bytes are kept as they are, all else as JSON: readable in the server's own UI, and in its projections. */
+  /** Bytes are kept as they are, everything else as JSON, which the server's own UI and its projections can read. */
   readonly data: unknown
-  /** Kept as JSON. Of appends to several streams it is a flat object of strings. */
+  /** Kept as JSON. In appends to several streams it is a flat object of strings. */
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
 }
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
-/** Why an event can't be appended, if it can't: what the client or the server would stumble over. */
+/** Why an event can't be appended, or `undefined` if it can: what the client or the server would fail on. */
 export const unappendable = ({ id, type, data, metadata }: EventToAppend): string | undefined => {
   if (type === "" || !type.isWellFormed()) return `"${type}" is no type of an event`
   if (id !== undefined && !UUID.test(id)) return `the id "${id}" of an event of type "${type}" is no UUID`
@@ -36,7 +36,7 @@ export const unappendable = ({ id, type, data, metadata }: EventToAppend): strin
     : Values.sizeProblem(`an event of type "${type}"`, Values.sizeOf(body, rest))
 }
 
-/** Why an event can't be appended together with those of other streams, if it can't. */
+/** Why an event can't be appended together with those of other streams, or `undefined` if it can. */
 export const unappendableToStreams = (event: EventToAppend): string | undefined =>
   unappendable(event) ??
   (Object.values(event.metadata ?? {}).every((value) => typeof value === "string")
@@ -59,32 +59,35 @@ export interface RecordedEvent {
   readonly stream: string
   /** Its place in its stream: 0, 1, 2… */
   readonly revision: bigint
-  /** Its place among all events: its commit position. Not known of links on old servers. */
+  /** Its place among all events: its commit position. Old servers do not report that of links. */
   readonly position: bigint | undefined
   readonly id: string
   readonly type: string
   readonly isJson: boolean
-  /** Parsed where it is JSON, otherwise bytes. */
+  /** Parsed if it is JSON, otherwise bytes. */
   readonly data: unknown
-  /** Parsed where it is JSON, otherwise bytes; `undefined` where there is none. */
+  /** Parsed if it is JSON, otherwise bytes; `undefined` if there is none. */
   readonly metadata: unknown
-  /** When the server recorded it; of reads to the second. */
+  /** When the server recorded it. In reads it is exact to the second. */
   readonly created: Date
 }
 
-/** What a read finds in a place: an event, or a link that was followed to one, which may be gone. */
+/** What a read finds in a place: an event, or a link that was followed to one. The event of a link may be gone. */
 export interface ResolvedEvent {
   readonly event: RecordedEvent | undefined
   readonly link: RecordedEvent | undefined
 }
 
-/** An event as reads and subscriptions give it; a link whose event is gone is given itself (its type is `$>`). */
+/** An event as reads and subscriptions return it. A link whose event is gone is returned itself (its type is `$>`). */
 export interface ReadEvent extends RecordedEvent {
-  /** The link that led to it, where links are resolved: its place, not that of the event, is the one in what was read. */
+  /**
+   * The link that led to it, if links are resolved: the place in what was read is that of the link, not that of the
+   * event.
+   */
   readonly link: RecordedEvent | undefined
 }
 
-/** One of both is always there. */
+/** At least one of the two is always present. */
 export const toReadEvent = ({ event, link }: ResolvedEvent): ReadEvent =>
   event === undefined ? { ...(link as RecordedEvent), link: undefined } : { ...event, link }
 
@@ -112,7 +115,7 @@ export const fromClientEvent = (event: ClientEvent, commit?: bigint): RecordedEv
   created: event.created
 })
 
-/** What the client gives, of a stream or of all. */
+/** What the client returns for a stream or for `$all`. */
 export type ClientResolvedEvent = StreamResolvedEvent | AllStreamResolvedEvent
 
 export const fromResolved = ({ event, link, commitPosition }: ClientResolvedEvent): ResolvedEvent => ({
@@ -120,7 +123,7 @@ export const fromResolved = ({ event, link, commitPosition }: ClientResolvedEven
   link: link === undefined ? undefined : fromClientEvent(link as ClientEvent, commitPosition)
 })
 
-/** An event as it comes to the client, which has not parsed it yet. */
+/** An event as the client receives it, before it is parsed. */
 export interface ReceivedEvent {
   readonly streamId: string
   readonly revision: bigint
@@ -134,14 +137,14 @@ export interface ReceivedEvent {
   readonly created: number
 }
 
-/** What comes to the client of a place that is read. */
+/** What the client receives for a place that is read. */
 export interface Received {
   readonly event?: ReceivedEvent
   readonly link?: ReceivedEvent
   readonly commitPosition?: bigint
 }
 
-/** Metadata are JSON, or bytes, or not there. */
+/** Metadata is JSON, or bytes, or absent. */
 export const parseMetadata = (bytes: Uint8Array): unknown => {
   if (bytes.length === 0) return undefined
   try {
@@ -163,7 +166,7 @@ const parseEvent = (event: ReceivedEvent, commit?: bigint): RecordedEvent => ({
   created: new Date(event.created)
 })
 
-/** What was received, as the client itself would have parsed it. */
+/** What was received, parsed as the client itself would have parsed it. */
 export const parseReceived = ({ event, link, commitPosition }: Received): ResolvedEvent => ({
   event: event === undefined ? undefined : parseEvent(event, link ? undefined : commitPosition),
   link: link === undefined ? undefined : parseEvent(link, commitPosition)

@@ -1,12 +1,12 @@
-/** JSON of any program: parsed as the official client parses it, and written so that nothing of it changes. */
+/** JSON of any program: parsed as the official client parses it, and written without changing anything. */
 import { rawJson } from "./values.ts"
 
 const fromUtf8 = new TextDecoder("utf-8", { ignoreBOM: true })
 
-/** Bytes as text; those that are no UTF-8 are replaced, as the client does. */
+/** Bytes as text. Bytes that are not UTF-8 are replaced, as the client does. */
 export const textOf = (bytes: Uint8Array): string => fromUtf8.decode(bytes)
 
-/** The value of a text that is JSON; otherwise the text. */
+/** The value of a text that is JSON, otherwise the text. */
 export const parseJson = (bytes: Uint8Array): unknown => {
   const text = textOf(bytes)
   try {
@@ -16,14 +16,14 @@ export const parseJson = (bytes: Uint8Array): unknown => {
   }
 }
 
-/** A number that was too large for those of JavaScript is one still. */
+/** Keeps a number that is too large for JavaScript. */
 const keepLarge = (_key: string, value: unknown): unknown =>
   value === Number.POSITIVE_INFINITY ? LARGE : value === Number.NEGATIVE_INFINITY ? SMALL : value
 
 const LARGE = rawJson("1e999")
 const SMALL = rawJson("-1e999")
 
-/** A value that was parsed, as JSON again; it may be nested deeper than a call can go. */
+/** A parsed value as JSON again. It may be nested more deeply than the call stack allows. */
 export const toJson = (value: unknown): string => {
   try {
     return JSON.stringify(value, keepLarge)

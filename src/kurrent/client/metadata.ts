@@ -1,4 +1,7 @@
-/** The metadata of streams: the last event of a stream of its own, `$$<stream>`, which is read and appended to as any. */
+/**
+ * The metadata of a stream: the last event of a stream of its own, `$$<stream>`, which is read and appended to like any
+ * other.
+ */
 import { Duration, Effect, Schedule } from "effect"
 import type { Connection } from "../connection/connection.ts"
 import { only } from "../connection/errors.ts"
@@ -11,7 +14,10 @@ import * as Values from "./values.ts"
 import type { Appended } from "./writes.ts"
 import { append } from "./writes.ts"
 
-/** Who may do what with a stream: names of users or roles, such as `$admins`. Left out, the server's default holds. */
+/**
+ * Who may do what with a stream: names of users or roles, such as `$admins`. The server's default applies to what is
+ * left out.
+ */
 export interface Acl {
   readonly read?: ReadonlyArray<string> | undefined
   readonly write?: ReadonlyArray<string> | undefined
@@ -21,37 +27,37 @@ export interface Acl {
 }
 
 /**
- * How the server keeps a stream. What is truncated is hidden at once from reads of the stream, and stays in `$all` until the
- * server is scavenged; revisions go on.
+ * How the server keeps a stream. Truncated events are hidden at once from reads of the stream, and stay in `$all` until
+ * the server is scavenged. Revisions are not reused.
  */
 export interface StreamMetadata {
-  /** Only so many of the last events are kept: an integer from 1 on. */
+  /** Only this many of the last events are kept: an integer of at least 1. */
   readonly maxCount?: number | undefined
-  /** Only events that are younger are kept: from 1 second on, in whole seconds. */
+  /** Only events younger than this are kept: at least 1 second, in whole seconds. */
   readonly maxAge?: Duration.Duration | undefined
-  /** Only events from this revision on are kept; 2^63 - 1 is what a deleted stream has. */
+  /** Only events from this revision on are kept. A deleted stream has 2^63 - 1. */
   readonly truncateBefore?: bigint | undefined
-  /** How long the server's HTTP API lets a page of the stream be cached: whole seconds. */
+  /** How long the server's HTTP API lets a page of the stream be cached, in whole seconds. */
   readonly cacheControl?: Duration.Duration | undefined
   readonly acl?: Acl | undefined
-  /** What else there is: JSON values by keys of your own. */
+  /** Everything else: JSON values under keys of your own. */
   readonly custom?: Readonly<Record<string, unknown>> | undefined
 }
 
-/** The metadata of a stream, as they were read. */
+/** The metadata of a stream, as it was read. */
 export interface StreamMetadataRead {
   readonly metadata: StreamMetadata
-  /** What to expect of a change; `NoStream` where the stream has no metadata yet. */
+  /** What to expect in a change; `NoStream` if the stream has no metadata yet. */
   readonly revision: bigint | "NoStream"
 }
 
 const READ = "read stream metadata"
 const SET = "set stream metadata"
 
-/** 2^63 - 1, which JSON numbers of JavaScript come near to. */
+/** 2^63 - 1, which a number of JavaScript can only approximate. */
 const NEVER = 2n ** 63n - 1n
 
-/** Also `$all` has metadata: who may read it. */
+/** `$all` has metadata too: who may read it. */
 const nameProblem = (stream: string): string | undefined =>
   (stream === "$all" ? undefined : Values.streamProblem(stream)) ??
   (stream.startsWith("$$") ? `"${stream}" has no metadata: it is metadata` : undefined)
@@ -96,7 +102,10 @@ export const setStreamMetadata = (
   )
 }
 
-/** How often a change is begun anew when others change the same metadata, which can be read a moment after it is refused. */
+/**
+ * How often a change is attempted again if others change the same metadata, which may become readable a moment after
+ * the refusal.
+ */
 const AGAIN = Schedule.upTo(Schedule.jittered(Schedule.exponential("5 millis", 1.5)), { times: 15 })
 
 export const updateStreamMetadata = (
@@ -136,7 +145,7 @@ const fromJson = (json: Json): StreamMetadata => {
 
 const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value)
 
-/** The server takes one role as a text too. */
+/** The server also accepts a single role as a text. */
 const fromJsonAcl = (json: Json): Acl => {
   const acl: { -readonly [K in keyof Acl]: Acl[K] } = {}
   for (const [name, key] of Object.entries(ROLES) as ReadonlyArray<[keyof Acl, string]>) {
@@ -162,12 +171,12 @@ const problemOf = ({ maxCount, maxAge, truncateBefore, cacheControl, custom }: S
   )
 }
 
-/** What the server can add to a time. */
+/** The longest duration that the server can add to a time. */
 const LONGEST = 922_337_203_685
 
 const OWN_KEYS = new Set(["$maxCount", "$maxAge", "$tb", "$cacheControl", "$acl"])
 
-/** As it is recorded. */
+/** The metadata in the form in which it is recorded. */
 export const toJson = ({ maxCount, maxAge, truncateBefore, cacheControl, acl, custom }: StreamMetadata): Json => ({
   ...custom,
   ...(maxCount === undefined ? {} : { $maxCount: maxCount }),

@@ -1,4 +1,7 @@
-/** Pages of streams and of `$all`: read whole, within a deadline, and no more of them than is asked for. */
+/**
+ * Pages of streams and of `$all`. Each is read whole, within a deadline, and without requesting more events than the
+ * page has.
+ */
 import type { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect } from "effect"
 import type { Connection } from "../connection/connection.ts"
@@ -22,7 +25,7 @@ export interface StreamPage {
 /** A page of `$all`. */
 export interface AllPage {
   readonly direction: "forward" | "backward"
-  /** A position: forward the read begins with it, backward before it. */
+  /** A position: a forward read starts with it, a backward read before it. */
   readonly from: bigint | "start" | "end"
   readonly limit: number
   readonly filter: AllFilter | undefined
@@ -31,9 +34,9 @@ export interface AllPage {
 
 /** What is kept of a page. */
 export interface Keep<A> {
-  /** Makes what is kept of each event, while others are still on their way; it does not throw. */
+  /** Converts each event while others are still on their way. It must not throw. */
   readonly map: (received: Received) => A
-  /** Whether nothing more is kept after this one. Default: everything is. */
+  /** Whether nothing more is kept after this one. Default: everything is kept. */
   readonly isLast?: (kept: A) => boolean
 }
 
@@ -50,9 +53,9 @@ const collect = async <A>(
     const { done, value } = await next
     if (done) return page
     alive()
-    // the client receives the next batch while this one is looked at
+    // the client receives the next batch while this one is processed
     next = iterator.next()
-    // what comes after the last is read all the same: a call that is left early holds up the others of its connection
+    // events after the last one are read all the same: a call that is abandoned holds up the others on its connection
     for (let n = 0; n < value.length && !isFull; n++) {
       const kept = map(value[n] as Received)
       page.push(kept)
@@ -61,12 +64,12 @@ const collect = async <A>(
   }
 }
 
-/** What is kept unless something else is asked for. */
+/** Keeps everything that was received, unless something else is requested. */
 const everything: <A>() => Keep<A> =
-  // who leaves it out has no other type for A than what this keeps
+  // a caller that omits `keep` has no other type for A than the one that this returns
   (() => ({ map: parseReceived })) as never
 
-/** With where to begin always given: without, the client reads forward whatever the direction. */
+/** Always passed together with a starting place: without one, the client reads forward whatever the direction. */
 const directionOf = (direction: StreamPage["direction"]) => (direction === "forward" ? "forwards" : "backwards")
 
 export const readStreamPage = <A = ResolvedEvent>(
@@ -92,8 +95,8 @@ export const readStreamPage = <A = ResolvedEvent>(
       )
 
 /**
- * A server that looks through much for what a filter leaves says nothing meanwhile. It is not silent as long as it answers
- * others: the deadline is about silence, not about work.
+ * A server that searches through many events for those that match a filter sends nothing in the meantime. It does not
+ * count as silent as long as it answers other calls: the deadline limits silence, not work.
  */
 const whileItLooks = (
   { credentials, deadline }: Connection,
@@ -112,7 +115,7 @@ const whileItLooks = (
   timer.unref()
 }
 
-// a limit of 0 makes the server spin
+// a limit of 0 puts the server into a busy loop
 export const readAllPage = <A = ResolvedEvent>(
   connection: Connection,
   page: AllPage,

@@ -1,4 +1,4 @@
-/** How a persistent subscription works, and what the server says about one. */
+/** The settings of a persistent subscription, and what the server reports about one. */
 import type {
   PersistentSubscriptionToAllSettings as ClientAllSettings,
   PersistentSubscriptionToStreamSettings as ClientStreamSettings,
@@ -10,41 +10,43 @@ import type { AllFilter } from "./filters.ts"
 import * as Values from "./values.ts"
 
 /**
- * How events are given to consumers: to each in turn (`RoundRobin`), to one as long as it takes more
+ * How events are distributed among consumers: to each in turn (`RoundRobin`), to one as long as it accepts more
  * (`DispatchToSingle`), those of a stream to the same one if possible (`Pinned`), or those of a correlation id
  * (`PinnedByCorrelation`, which an update can't choose).
  */
 export type ConsumerStrategy = "RoundRobin" | "DispatchToSingle" | "Pinned" | "PinnedByCorrelation"
 
-/** How a persistent subscription works. */
+/** The settings of a persistent subscription. */
 export interface PersistentSubscriptionSettings {
   /**
-   * The first event that it gives (inclusive): a revision, or of `$all` the position of an event. `End` is what comes after
-   * its creation. Default `End`. Once it has a checkpoint of its own, that counts.
+   * The first event that it delivers (inclusive): a revision, or for `$all` the position of an event. `End` means only
+   * events after its creation. Default `End`. Once it has a checkpoint of its own, the checkpoint takes precedence.
    */
   readonly startFrom?: "Start" | "End" | bigint | undefined
   /** Whether links (events of type `$>`) are followed. Default: they are not. */
   readonly resolveLinks?: boolean | undefined
   /**
-   * How long a consumer may take to settle an event, before it is given again (to any of them): whole milliseconds; 0 is
-   * without end. Waiting in the consumer's buffer counts. Default 30 seconds.
+   * How long a consumer may take to settle an event before it is redelivered (to any of them): whole milliseconds; 0
+   * means without limit. Time in the consumer's buffer counts. Default 30 seconds.
    */
   readonly messageTimeout?: Duration.Input | undefined
-  /** How often an event is given again before it is parked: from 0 on. Default 10. */
+  /** How often an event is redelivered before it is parked: at least 0. Default 10. */
   readonly maxRetryCount?: number | undefined
-  /** How long the server waits before it writes down how far consumers are: whole milliseconds. Default 2 seconds. */
+  /**
+   * How long the server waits before it stores the progress of the consumers: whole milliseconds. Default 2 seconds.
+   */
   readonly checkpointAfter?: Duration.Input | undefined
-  /** How many events have to be settled, at the least, before it does. Default 10. */
+  /** How many events have to be settled, at least, before it does. Default 10. */
   readonly checkpointLowerBound?: number | undefined
-  /** After how many it does at once. Default 1000. */
+  /** After how many settled events it does so at once. Default 1000. */
   readonly checkpointUpperBound?: number | undefined
-  /** How many consumers there may be: from 1 on, or `Unbounded`, which is the default. */
+  /** How many consumers there may be: at least 1, or `Unbounded`, which is the default. */
   readonly maxSubscriberCount?: number | "Unbounded" | undefined
   /** How many new events the server keeps in memory for it. Default 500. */
   readonly liveBufferSize?: number | undefined
-  /** How many events it reads at once; fewer than each buffer. Default 20. */
+  /** How many events the server reads at once; fewer than each buffer holds. Default 20. */
   readonly readBatchSize?: number | undefined
-  /** How many events that it has read it keeps in memory. Default 500. */
+  /** How many of the events that it has read the server keeps in memory. Default 500. */
   readonly historyBufferSize?: number | undefined
   /** Default `RoundRobin`. */
   readonly consumerStrategy?: ConsumerStrategy | undefined
@@ -52,9 +54,11 @@ export interface PersistentSubscriptionSettings {
   readonly extraStatistics?: boolean | undefined
 }
 
-/** How a persistent subscription to all events works. */
+/** The settings of a persistent subscription to all events. */
 export interface PersistentSubscriptionToAllSettings extends PersistentSubscriptionSettings {
-  /** Runs in the server; it can't be changed later. Default: everything, also what the server records for itself. */
+  /**
+   * Runs on the server and can't be changed later. Default: everything, including what the server records for itself.
+   */
   readonly filter?: AllFilter | undefined
 }
 
@@ -64,18 +68,18 @@ export interface ConsumerInfo {
   readonly from: string
   readonly username: string
   readonly connectionName: string
-  /** Events that it settled. */
+  /** How many events it has settled. */
   readonly totalItems: bigint
   readonly averageItemsPerSecond: number
-  /** How many more events it takes before it has to settle some. */
+  /** How many more events it accepts before it has to settle some. */
   readonly availableSlots: number
-  /** Events that it has not settled. */
+  /** How many events it has not settled. */
   readonly inFlightMessages: number
 }
 
-/** What the server says about a persistent subscription. */
+/** What the server reports about a persistent subscription. */
 export interface PersistentSubscriptionInfo {
-  /** `$all` where it is one to all events. */
+  /** `$all` for a subscription to all events. */
   readonly stream: string
   readonly group: string
   /** The server's own word, such as `Live`. */
@@ -92,25 +96,25 @@ export interface PersistentSubscriptionInfo {
     readonly liveBufferSize: number
     readonly readBatchSize: number
     readonly historyBufferSize: number
-    /** One of {@link ConsumerStrategy}, or of the server's own. */
+    /** A {@link ConsumerStrategy}, or another one of the server. */
     readonly consumerStrategy: string
     readonly extraStatistics: boolean
   }
   readonly consumers: ReadonlyArray<ConsumerInfo>
-  /** Events that its consumers settled. */
+  /** How many events its consumers have settled. */
   readonly totalItems: bigint
   readonly averagePerSecond: number
-  /** Events that consumers have not settled. */
+  /** How many events its consumers have not settled. */
   readonly inFlightMessages: number
-  /** Events that are to be given again. */
+  /** How many events are to be redelivered. */
   readonly retryBufferCount: number
   readonly readBufferCount: number
   readonly liveBufferCount: bigint
-  /** Events that were given up, and wait for {@link PersistentSubscriptions.replayParked}. */
+  /** How many events are parked and wait for {@link PersistentSubscriptions.replayParked}. */
   readonly parkedMessages: bigint
-  /** The last event up to which all are settled, as far as the server has written it down: a revision, or a position. */
+  /** The last event up to which all are settled, as far as the server has stored it: a revision, or a position. */
   readonly lastCheckpoint: bigint | undefined
-  /** The last event that it has given, or knows of: a revision, or a position. */
+  /** The last event that it has delivered or knows of: a revision, or a position. */
   readonly lastKnown: bigint | undefined
 }
 
@@ -133,7 +137,7 @@ const DEFAULTS = {
 /** Settings of which none is left out. */
 export type Complete = { readonly [K in keyof typeof DEFAULTS]-?: NonNullable<PersistentSubscriptionSettings[K]> }
 
-/** Settings with what stands in the place of those that are left out. */
+/** Settings, with defaults for those that are left out. */
 export const complete = (settings: PersistentSubscriptionSettings, rest: Complete = DEFAULTS): Complete => ({
   startFrom: settings.startFrom ?? rest.startFrom,
   resolveLinks: settings.resolveLinks ?? rest.resolveLinks,
@@ -150,13 +154,13 @@ export const complete = (settings: PersistentSubscriptionSettings, rest: Complet
   extraStatistics: settings.extraStatistics ?? rest.extraStatistics
 })
 
-/** The settings of one that is there, as those that an update leaves out. */
+/** The settings of an existing subscription, which apply to what an update leaves out. */
 export const settingsOf = ({ settings }: PersistentSubscriptionInfo): Complete => ({
   ...settings,
   consumerStrategy: settings.consumerStrategy as ConsumerStrategy
 })
 
-/** Why they can't be, if they can't. */
+/** Why the settings are invalid, or `undefined` if they are valid. */
 export const settingsProblem = (settings: Complete): string | undefined => {
   const { startFrom, maxSubscriberCount } = settings
   return (
@@ -213,13 +217,13 @@ const toBase = (settings: Complete): Base => ({
 const toClientPlace = <A>(place: "Start" | "End" | bigint, at: (place: bigint) => A) =>
   place === "Start" ? ("start" as const) : place === "End" ? ("end" as const) : at(place)
 
-/** As the client takes them, for a stream. */
+/** The settings in the client's form, for a stream. */
 export const toStreamSettings = (settings: Complete): ClientStreamSettings => ({
   ...toBase(settings),
   startFrom: toClientPlace(settings.startFrom, (revision) => revision)
 })
 
-/** As the client takes them, for all events. */
+/** The settings in the client's form, for all events. */
 export const toAllSettings = (settings: Complete): ClientAllSettings => ({
   ...toBase(settings),
   startFrom: toClientPlace(settings.startFrom, (position) => ({ commit: position, prepare: position }))
@@ -227,7 +231,7 @@ export const toAllSettings = (settings: Complete): ClientAllSettings => ({
 
 type ClientInfo = PersistentSubscriptionToAllInfo | PersistentSubscriptionToStreamInfo
 
-/** A revision or a position; before the first event the server says -1. */
+/** A revision or a position. The server reports -1 for a place before the first event. */
 const placeOf = (place: bigint | { readonly commit: bigint } | undefined): bigint | undefined => {
   const found = typeof place === "object" ? place.commit : place
   return found === undefined || found < 0n ? undefined : found

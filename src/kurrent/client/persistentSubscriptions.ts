@@ -1,4 +1,6 @@
-/** Persistent subscriptions: the server keeps how far a group of consumers has come, and gives events to each of them. */
+/**
+ * Persistent subscriptions: the server stores the progress of a group of consumers and distributes events among them.
+ */
 import type { Stream } from "effect"
 import { Effect } from "effect"
 import type { Connection } from "../connection/connection.ts"
@@ -23,10 +25,10 @@ import type { Registry } from "./reconnecting.ts"
 import * as Values from "./values.ts"
 
 /**
- * Persistent subscriptions, each named by what it is to (a stream, or `$all`) and by a group.
+ * Persistent subscriptions. Each is identified by what it subscribes to (a stream, or `$all`) and by a group.
  *
- * They give each event at least once, and not always in order. For one subscriber whose place is kept with what it does,
- * use {@link KurrentClient.subscribeToAll} instead.
+ * They deliver each event at least once, and not always in order. For a single subscriber that stores its position
+ * together with its work, use {@link KurrentClient.subscribeToAll} instead.
  */
 export interface PersistentSubscriptions {
   /** Creates one. */
@@ -42,45 +44,47 @@ export interface PersistentSubscriptions {
       settings?: PersistentSubscriptionSettings
     ): Effect.Effect<void, KurrentError | PersistentSubscriptionExists>
   }
-  /** Changes one; settings that are left out stay as they are. Its consumers are dropped, and connect again. */
+  /** Changes one. Settings that are left out stay as they are. Its consumers are dropped and reconnect. */
   readonly update: (
     stream: string,
     group: string,
     settings: PersistentSubscriptionSettings
   ) => Effect.Effect<void, KurrentError | PersistentSubscriptionNotFound>
-  /** Deletes one, with what it has parked. */
+  /** Deletes one, together with its parked events. */
   readonly delete: (stream: string, group: string) => Effect.Effect<void, KurrentError | PersistentSubscriptionNotFound>
   readonly info: (
     stream: string,
     group: string
   ) => Effect.Effect<PersistentSubscriptionInfo, KurrentError | PersistentSubscriptionNotFound>
-  /** All that there are, or those to a stream or to `$all`; empty where there are none. */
+  /** All persistent subscriptions, or those to a stream or to `$all`; empty if there are none. */
   readonly list: (stream?: string) => Effect.Effect<ReadonlyArray<PersistentSubscriptionInfo>, KurrentError>
   /**
-   * Gives again what was parked; it answers when the server has begun to.
+   * Redelivers the parked events. It returns once the server has begun to.
    *
-   * `stopAt` ends it before that revision (from 1 on) of the stream of parked events,
-   * `$persistentsubscription-<stream>::<group>-parked`, whose revisions do not begin anew. Default: all.
+   * `stopAt` ends the replay before that revision (at least 1) of the stream of parked events,
+   * `$persistentsubscription-<stream>::<group>-parked`, whose revisions never start over. Default: all.
    */
   readonly replayParked: (
     stream: string,
     group: string,
     options?: { readonly stopAt?: number | undefined }
   ) => Effect.Effect<void, KurrentError | PersistentSubscriptionNotFound>
-  /** Restarts this part of the server; all consumers are dropped, and connect again. */
+  /** Restarts this part of the server. All consumers are dropped and reconnect. */
   readonly restartSubsystem: Effect.Effect<void, KurrentError>
   /**
-   * Consumes one, as one of any number of consumers. What is not settled when the stream ends is given to others.
+   * Consumes one, alongside any number of other consumers. Events that are not settled when the stream ends are
+   * delivered to others.
    *
-   * Goes on by itself, with pauses of up to five seconds, when the connection is lost; events of the connection before may
-   * then come again, and can no longer be settled by what came first. Fails when the layer of the client is closed.
+   * Reconnects on its own, with pauses of up to five seconds, when the connection is lost. Events of the previous
+   * connection may then be redelivered, and the first delivery can no longer be settled. Fails when the layer of the
+   * client is closed.
    */
   readonly consume: (stream: string, group: string, options?: ConsumeOptions) => Stream.Stream<Consumed, ConsumeError>
 }
 
 const ALL = "$all"
 
-/** The error of a call that can fail so. */
+/** The error of a call that can fail in this way. */
 const narrow =
   <Tag extends GroupError["_tag"]>(operation: string, stream: string, group: string, tag: Tag) =>
   (error: CallError): KurrentError | Extract<GroupError, { readonly _tag: Tag }> => {
@@ -209,7 +213,7 @@ export const make = (connection: Connection, registry: Registry): PersistentSubs
   }
 }
 
-/** An update knows fewer strategies than a creation. */
+/** An update supports fewer strategies than a creation. */
 const strategyProblem = (strategy: string): string | undefined =>
   strategy === "RoundRobin" || strategy === "DispatchToSingle" || strategy === "Pinned"
     ? undefined

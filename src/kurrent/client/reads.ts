@@ -16,28 +16,36 @@ import * as Values from "./values.ts"
 export interface ReadOptions {
   /** Default `forward`. */
   readonly direction?: "forward" | "backward" | undefined
-  /** How many events at the most: an integer from 0 on. Default: all there are. */
+  /** How many events to read at most: an integer of at least 0. Default: all there are. */
   readonly limit?: number | undefined
-  /** Whether links (events of type `$>`, as in the streams of system projections) are followed. Default: they are not. */
+  /**
+   * Whether links (events of type `$>`, as in the streams of system projections) are followed. Default: they are not.
+   */
   readonly resolveLinks?: boolean | undefined
-  /** How many events are asked for at once, and are in memory: an integer from 1 on. Default 512. */
+  /** How many events are requested at once and held in memory: an integer of at least 1. Default 512. */
   readonly pageSize?: number | undefined
 }
 
 /** How a stream is read. */
 export interface ReadStreamOptions extends ReadOptions {
-  /** Begin with this revision (inclusive, either way). Default: the first event, or backward the last one. */
+  /**
+   * Start with this revision (inclusive in both directions). Default: the first event, or the last when reading
+   * backward.
+   */
   readonly from?: bigint | undefined
 }
 
 /** How all events are read. */
 export interface ReadAllOptions extends ReadOptions {
   /**
-   * Begin here: forward with the event at this position (inclusive), backward with the one before it (exclusive). It has to
-   * be the position of an event: the server refuses any other. Default: the first event, or backward the last one.
+   * Start here: forward with the event at this position (inclusive), backward with the one before it (exclusive). It
+   * has to be the position of an event: the server refuses any other. Default: the first event, or the last when
+   * reading backward.
    */
   readonly from?: bigint | undefined
-  /** Runs in the server, before the limit. Default: everything, also what the server records for itself. */
+  /**
+   * Runs on the server, before the limit applies. Default: everything, including what the server records for itself.
+   */
   readonly filter?: AllFilter | undefined
 }
 
@@ -50,7 +58,7 @@ const problemOf = ({ limit, pageSize, from }: ReadStreamOptions): string | undef
   Values.countProblem("pageSize", pageSize, 1) ??
   (from === undefined ? undefined : Values.placeProblem("from", from))
 
-/** The rest of a read. */
+/** What remains of a read. */
 interface Rest {
   readonly from: bigint | undefined
   readonly limit: number
@@ -105,7 +113,10 @@ export const readStream = (
   )
 }
 
-/** A page; one that is read backward from behind the end begins with the end, which not every version of the server does. */
+/**
+ * A page. Not every version of the server starts a backward read from beyond the end with the last event; this one
+ * does.
+ */
 const streamPage = (
   connection: Connection,
   stream: string,
@@ -124,7 +135,7 @@ const streamPage = (
   )
 }
 
-/** The revision of the last event that is visible; `Hidden` where there is none in a stream that is there. */
+/** The revision of the last visible event; `Hidden` if the stream exists and none of its events is visible. */
 export const lastRevision = (
   connection: Connection,
   stream: string
@@ -137,7 +148,9 @@ export const lastRevision = (
     Effect.catchTag("StreamNotFound", () => Effect.succeed("NoStream" as const))
   )
 
-/** Where a stream is: its last revision, or that there is none (also where it was deleted). */
+/**
+ * The current revision of a stream: that of its last event, or `NoStream` if there is none (also if it was deleted).
+ */
 export const currentRevision = (
   connection: Connection,
   stream: string
@@ -158,7 +171,7 @@ export const readAll = (
   const { direction = "forward", filter, resolveLinks = false } = options
   const isForward = direction === "forward"
   return pages(READ_ALL, options, ({ from, last, limit }, size) => {
-    // forward, the server begins with the event that was the last
+    // a forward read of the server begins with the event that was the last
     const overlap = isForward && last !== undefined ? 1 : 0
     const asked = size + overlap
     const page = { direction, resolveLinks, filter, limit: asked, from: from ?? (isForward ? "start" : "end") } as const
@@ -179,7 +192,7 @@ export const readAll = (
 const isBehind = (position: bigint | undefined, last: bigint | undefined): boolean =>
   position === undefined || last === undefined || position > last
 
-/** A position, which servers before 22.6 do not always tell. */
+/** A position. Servers before 22.6 do not always report it. */
 export const positionOf = (operation: string, position: bigint | undefined): Effect.Effect<bigint, KurrentFailure> =>
   position === undefined
     ? Effect.fail(
@@ -190,12 +203,12 @@ export const positionOf = (operation: string, position: bigint | undefined): Eff
       )
     : Effect.succeed(position)
 
-/** How often a read has to fail where another succeeds, until it is taken for refused. */
+/** How often a read has to fail, while another one succeeds, before it is taken to be refused. */
 const REFUSALS = 3
 
 /**
- * A page; a position or a filter that the server refuses is told from a server that is unavailable: its answer looks the
- * same, but it answers other reads meanwhile.
+ * A page. The server answers a position or a filter that it refuses in the same way as if it were unavailable. The two
+ * are told apart by other reads, which a server that only refuses still answers.
  */
 export const allPage = <A = ResolvedEvent>(
   connection: Connection,
@@ -216,7 +229,7 @@ export const allPage = <A = ResolvedEvent>(
   const attempt = (failures: number): Effect.Effect<ReadonlyArray<A>, KurrentUnavailable | KurrentFailure> =>
     Effect.catchTag(Effect.mapError(read, narrow), "KurrentUnavailable", (error) =>
       Effect.gen(function* () {
-        // one that took too long was not refused
+        // a read that took too long was not refused
         if (wasSilent(error)) return yield* Effect.fail(error)
         const isFilter = filter !== undefined && (yield* isRead({ direction, from }))
         const isPosition = !isFilter && (yield* isRead({ direction: "forward", from: "start" }))
@@ -231,7 +244,7 @@ export const allPage = <A = ResolvedEvent>(
   return attempt(0)
 }
 
-/** The position of the last event of all, or of the last that fits a filter; `undefined` where there is none. */
+/** The position of the last event of all, or of the last that matches a filter; `undefined` if there is none. */
 export const commitPosition = (
   connection: Connection,
   filter?: AllFilter

@@ -1,4 +1,4 @@
-/** One subscription after another: where the server was lost, the next goes on from where the last has come. */
+/** Runs one subscription after another: when the server is lost, the next continues from where the last one ended. */
 import { Clock, Effect, Exit, Option, Scope, Stream } from "effect"
 import { reconnect } from "../../internal/following/follow.ts"
 import type { CallError } from "../connection/errors.ts"
@@ -7,7 +7,7 @@ import type { Delivery, Subscription } from "./subscription.ts"
 
 /** An attempt that failed and is followed by another. */
 export interface Retry<E> {
-  /** Since when nothing has come, in milliseconds since the epoch. */
+  /** Since when nothing has arrived, in milliseconds since the epoch. */
   readonly since: number
   /** How many attempts have failed since then. */
   readonly attempts: number
@@ -16,20 +16,22 @@ export interface Retry<E> {
 
 /** How one subscription follows another. */
 export interface Reconnecting<S, Raw, A, E> {
-  /** Opens the next one behind what was taken so far; it is closed with the scope. */
+  /** Opens the next subscription, after everything that was taken so far. It is closed with the scope. */
   readonly open: Effect.Effect<S, E, Scope.Scope>
   readonly subscriptionOf: (session: S) => Subscription<Raw>
   readonly toError: (error: CallError) => E
-  /** What comes of deliveries; it notes where the next subscription has to begin. */
+  /** Converts deliveries, and records where the next subscription has to begin. */
   readonly take: (deliveries: ReadonlyArray<Delivery<Raw>>, session: S) => Effect.Effect<ReadonlyArray<A>, E>
   /** Whether another attempt may help. */
   readonly isTransient: (error: E) => boolean
   readonly onRetry: (retry: Retry<E>) => Effect.Effect<void>
-  /** For how many milliseconds to wait for deliveries at the most before `take` gets none. Default: without end. */
+  /**
+   * For how many milliseconds to wait for deliveries, at most, before `take` is called with none. Default: without end.
+   */
   readonly pace?: number | undefined
 }
 
-/** What comes of all subscriptions, each opened when the one before it was lost, with pauses of up to five seconds. */
+/** The items of all subscriptions. Each is opened when the one before it is lost, with pauses of up to five seconds. */
 export const reconnecting = <S, Raw, A, E>(options: Reconnecting<S, Raw, A, E>): Stream.Stream<A, E> => {
   const { isTransient, onRetry, open, pace, subscriptionOf, take, toError } = options
   const stream = Effect.fnUntraced(function* (parent: Scope.Scope) {
@@ -74,9 +76,9 @@ export const reconnecting = <S, Raw, A, E>(options: Reconnecting<S, Raw, A, E>):
   return Stream.unwrap(Effect.flatMap(Effect.scope, stream))
 }
 
-/** The subscriptions of somebody, which end with an error when that is closed. */
+/** The open subscriptions of one owner. They end with an error when the owner is closed. */
 export interface Registry {
-  /** Opens a subscription, unless all is closed. */
+  /** Opens a subscription, unless the registry is closed. */
   readonly open: <S extends Subscription<unknown>>(
     operation: string,
     subscription: Effect.Effect<S, CallError, Scope.Scope>

@@ -1,12 +1,12 @@
-/** Names of streams that the server takes for one: it compares those of one call without regard to case. */
+/** Names of streams that the server takes for the same: it ignores case when it compares those of one call. */
 
-/** The first stream that is named again, if one is. */
+/** The first stream that is named more than once, if there is one. */
 export const repeatedStream = (parts: ReadonlyArray<{ readonly stream: string }>): string | undefined => {
   const seen = new Set<string>()
   return parts.find(({ stream }) => seen.size === seen.add(stream).size)?.stream
 }
 
-/** Why streams can't be in one append, if they can't. */
+/** Why streams can't be in one append, or `undefined` if they can. */
 export const alikeStreams = (parts: ReadonlyArray<{ readonly stream: string }>): string | undefined => {
   const seen = new Map<string, string>()
   for (const { stream } of parts) {

@@ -1,4 +1,4 @@
-/** A subscription of the client's, as something that is pulled: errors are typed, and its end is noticed. */
+/** A subscription of the client, turned into one that is pulled: its errors are typed, and its end is noticed. */
 import type { AllStreamSubscription, StreamSubscription } from "@kurrent/kurrentdb-client"
 import type { Scope } from "effect"
 import { Effect } from "effect"
@@ -9,33 +9,35 @@ import type { ResolvedEvent } from "./events.ts"
 import { fromResolved } from "./events.ts"
 import * as Values from "./values.ts"
 
-/** A place that the server has looked up to: every event before it, and the one at it where both are the same. */
+/**
+ * A place up to which the server has searched: every event before it, and the event at it if both numbers are the same.
+ */
 export interface Checkpoint {
   readonly commit: bigint
   readonly prepare: bigint
 }
 
-/** What comes of a subscription: events, and what the server said behind the last of them. */
+/** What a subscription delivers: events, and what the server reported after the last of them. */
 export interface Delivery<A = ResolvedEvent> {
   readonly events: ReadonlyArray<A>
   readonly checkpoint: Checkpoint | undefined
-  /** Whether the server said that it has come to the end. */
+  /** Whether the server reported that it has reached the end. */
   readonly caughtUp: boolean
 }
 
-/** A subscription that is open. */
+/** An open subscription. */
 export interface Subscription<A = ResolvedEvent> {
   /** Waits until there is something to take. */
   readonly wait: Effect.Effect<void>
-  /** Takes what is there, if anything; fails when that was all and the subscription has ended. */
+  /** Takes what has arrived, if anything. Fails once everything has been taken and the subscription has ended. */
   readonly take: Effect.Effect<ReadonlyArray<Delivery<A>>, CallError>
-  /** Ends it: whoever waits for it gets the error, behind what is there. */
+  /** Ends the subscription: a reader gets the error after what has already arrived. */
   readonly end: (error: CallError) => void
-  /** Whether nothing more can come, or be sent. */
+  /** Whether nothing more can arrive or be sent. */
   readonly isOver: () => boolean
 }
 
-/** What the client's subscriptions of all kinds have in common. */
+/** What all kinds of the client's subscriptions have in common. */
 export interface Source {
   readonly readableLength: number
   readonly read: () => unknown
@@ -43,7 +45,7 @@ export interface Source {
   readonly unsubscribe: () => Promise<void>
 }
 
-/** How many events are in hand at the most, before the server has to wait. */
+/** How many events are buffered at most before the server has to wait. */
 const BUFFER = 512
 
 export const readableOptions = { highWaterMark: BUFFER, readableHighWaterMark: BUFFER, writableHighWaterMark: BUFFER }
@@ -54,8 +56,8 @@ export type OnCheckpoint = (subscription: unknown, checkpoint: Checkpoint) => vo
 /**
  * Opens a subscription, which is cancelled with the scope.
  *
- * What the server says (checkpoints, that it has come to the end) is not in the client's stream of events, but beside it,
- * and sooner than events that are still in its buffer: here each comes in its place.
+ * What the server reports (checkpoints, that it has reached the end) does not arrive in the client's stream of events
+ * but separately, and before events that are still in the client's buffer. Here each report is put in its place.
  */
 export const open = (
   operation: string,
@@ -66,7 +68,7 @@ export const open = (
   openSource({
     ...{ operation, stream, deadline, start },
     convert: fromResolved,
-    // it settles when the call is made, which on a server that is gone may take long
+    // `unsubscribe` settles only once the call is made, which may take long if the server is gone
     close: (source) => Effect.sync(() => void source.unsubscribe().catch(() => {}))
   })
 
@@ -81,12 +83,12 @@ export const openSource = <S extends Source, Raw, A>({
 }: {
   readonly operation: string
   readonly stream: string
-  /** How long it may take until the server confirms it, in milliseconds. */
+  /** How long the server may take to confirm the subscription, in milliseconds. */
   readonly deadline: number
   readonly start: (onCheckpoint: OnCheckpoint) => S
-  /** What is made of what is read. */
+  /** Converts what was read. */
   readonly convert: (raw: Raw) => A
-  /** `isLost`: whether it had ended by itself. */
+  /** `isLost`: whether the subscription had ended on its own. */
   readonly close: (source: S, isLost: boolean) => Effect.Effect<void>
 }): Effect.Effect<Subscription<A>, CallError, Scope.Scope> =>
   Effect.gen(function* () {
@@ -117,7 +119,7 @@ export const openSource = <S extends Source, Raw, A>({
       Effect.try({
         try: () =>
           start((_, checkpoint) => {
-            // servers before 24.10.5 say 2^64 - 1 where they have looked at little and found nothing: it is no place
+            // servers before 24.10.5 report 2^64 - 1 if they have searched little and found nothing: it is not a place
             if (Values.placeProblem("commit", checkpoint.commit) === undefined) say(checkpoint)
           }),
         catch: (cause) => toCallError(operation, stream, cause)
@@ -138,7 +140,7 @@ export const openSource = <S extends Source, Raw, A>({
     source.on("caughtUp", () => say(undefined))
     source.on("readable", look)
 
-    /** What is there, cut where the server said something. */
+    /** What has arrived, split at each report of the server. */
     const take = (): ReadonlyArray<Delivery<A>> => {
       const deliveries: Array<Delivery<A>> = []
       let events: Array<A> = []

@@ -1,4 +1,4 @@
-/** What values of calls may be, checked here because the client or the server would answer in riddles, or not at all. */
+/** Validates call arguments up front: the client and the server report bad values cryptically or not at all. */
 import { Effect } from "effect"
 import { KurrentFailure } from "../connection/KurrentError.ts"
 
@@ -8,20 +8,20 @@ const INT32 = 2 ** 31 - 1
 /** Where a stream has to be for a change to be accepted. */
 export type ExpectedRevision = "NoStream" | "StreamExists" | "Any" | bigint
 
-/** Why it can't be the name of a stream, if it can't. */
+/** Why it can't be the name of a stream, or `undefined` if it can. */
 export const streamProblem = (stream: string): string | undefined =>
   stream === "" || stream === "$$" || stream === "$all" || !stream.isWellFormed()
     ? `"${stream}" is no name of a stream`
     : undefined
 
-/** Why it can't be a revision or a position, if it can't. */
+/** Why it can't be a revision or a position, or `undefined` if it can. */
 export const placeProblem = (name: string, place: bigint): string | undefined =>
   place < 0n || place > INT64 ? `${name} is from 0 to 2^63 - 1, and not ${place}` : undefined
 
 export const expectedProblem = (expected: ExpectedRevision): string | undefined =>
   typeof expected === "bigint" ? placeProblem("expected", expected) : undefined
 
-/** Why it can't be a number of something, if it can't; not given, it can. */
+/** Why it can't be a count, or `undefined` if it can. An omitted count is valid. */
 export const countProblem = (
   name: string,
   count: number | undefined,
@@ -32,7 +32,7 @@ export const countProblem = (
     ? undefined
     : `${name} is an integer from ${least} to ${most}, and not ${count}`
 
-/** An expected revision as the client calls it. */
+/** An expected revision in the client's form. */
 export const toState = (expected: ExpectedRevision) => {
   switch (expected) {
     case "NoStream":
@@ -46,26 +46,29 @@ export const toState = (expected: ExpectedRevision) => {
   }
 }
 
-/** Goes on where there is no problem. */
+/** Fails if there is a problem. */
 export const check = (operation: string, problem: string | undefined): Effect.Effect<void, KurrentFailure> =>
   problem === undefined ? Effect.void : Effect.fail(new KurrentFailure({ operation, reason: problem }))
 
-/** The bytes of one event that a call of the server takes; a larger one would end all calls that share its connection. */
+/**
+ * The most bytes of one event that a call of the server accepts. A larger one would end all calls that share its
+ * connection.
+ */
 const LARGEST = 16 * 2 ** 20 - 10_000
 
-/** Why an event of so many bytes can't be sent, if it can't. */
+/** Why an event of this many bytes can't be sent, or `undefined` if it can. */
 export const sizeProblem = (what: string, bytes: number): string | undefined =>
   bytes > LARGEST
     ? `${what} has ${bytes} bytes, which is larger than the server accepts (${LARGEST}, and what its MaxAppendEventSize says); keep less in it, or compress it`
     : undefined
 
-/** The bytes of texts and bytes as they are sent; where they can't be too many, an estimate. */
+/** The size in bytes of texts and bytes as they are sent; an estimate if the size can't be too large. */
 export const sizeOf = (...parts: ReadonlyArray<string | Uint8Array>): number => {
   const units = parts.reduce((sum, { length }) => sum + length, 0)
   return units * 3 <= LARGEST ? units : parts.reduce((sum, part) => sum + Buffer.byteLength(part), 0)
 }
 
-/** A number that is too large for those of JavaScript, as it is to stand in JSON. */
+/** A number that is too large for JavaScript, in the form in which it is written to JSON. */
 export const rawJson = (text: string): unknown =>
-  // TypeScript's own declarations do not have it yet
+  // TypeScript's own declarations do not include it yet
   (JSON as unknown as { readonly rawJSON: (text: string) => unknown }).rawJSON(text)

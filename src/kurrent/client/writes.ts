@@ -12,7 +12,7 @@ import { alikeStreams, repeatedStream } from "./sameIgnoringCase.ts"
 import type { ExpectedRevision } from "./values.ts"
 import * as Values from "./values.ts"
 
-/** What an append answers. */
+/** What an append returns. */
 export interface Appended {
   /** The revision of the last event. */
   readonly revision: bigint
@@ -27,7 +27,7 @@ export interface StreamAppend {
   readonly events: ReadonlyArray<EventToAppend>
 }
 
-/** What is appended among events of other streams. */
+/** An event that is appended among events of other streams. */
 export interface RecordToAppend extends EventToAppend {
   readonly stream: string
 }
@@ -38,7 +38,7 @@ export interface Check {
   readonly expected: Exclude<ExpectedRevision, "Any">
 }
 
-/** What an append to several streams answers. */
+/** What an append to several streams returns. */
 export interface AppendedToStreams {
   /** The position of the last event. */
   readonly position: bigint
@@ -46,9 +46,9 @@ export interface AppendedToStreams {
   readonly revisions: ReadonlyMap<string, bigint>
 }
 
-/** What a delete answers. */
+/** What a delete returns. */
 export interface Deleted {
-  /** The position of the delete in the total order; not known of servers that do not tell it. */
+  /** The position of the delete in the total order; `undefined` if the server does not report it. */
   readonly position: bigint | undefined
 }
 
@@ -73,7 +73,7 @@ const problemOfRepeated = (parts: ReadonlyArray<{ readonly stream: string }>, wh
 
 const NOTHING = "there are no events to append"
 
-/** The ids of events that have none are made here, once for all attempts. */
+/** Events without an id get one here, once for all attempts. */
 export const append = (
   connection: Connection,
   stream: string,
@@ -101,7 +101,7 @@ export const append = (
   )
 }
 
-/** A stream that was deleted and has to exist is refused by the server as if it had a tombstone. */
+/** The server refuses a deleted stream that is expected to exist as if it had a tombstone. */
 const orSoftDeleted = (
   connection: Connection,
   stream: string,
@@ -178,7 +178,7 @@ export type DeleteError = KurrentError | StreamNotFound | StreamTombstoned | Wro
 
 /** How a stream is deleted. */
 export interface DeleteOptions {
-  /** Where the stream has to be. Default `Any`: it has to be there. */
+  /** Where the stream has to be. Default `Any`: it only has to exist. */
   readonly expected?: "Any" | bigint | undefined
 }
 

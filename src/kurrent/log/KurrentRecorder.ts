@@ -21,14 +21,15 @@ import { isPrefix, make } from "./names.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 import { snapshots } from "./snapshots.ts"
 
-/** What the KurrentDB recorder provides. */
+/** The services that the KurrentDB recorder provides. */
 export type Services = Recorder | SnapshotRecorder
 
-/** How a log is kept on a server. */
+/** How a log is stored on a server. */
 export interface Options {
   /**
-   * What the names of the log's streams begin with on the server, so that several applications can share one: at most 64
-   * letters, digits and `_ . :`. Default: nothing; the log is all streams of the server that are named `<Aggregate>-<id>`.
+   * The prefix of the names of the log's streams on the server, which lets several applications share one server: at
+   * most 64 letters, digits and `_ . :`. Default: none. The log is then all streams of the server that are named
+   * `<Aggregate>-<id>`.
    */
   readonly prefix?: string | undefined
 }
@@ -47,7 +48,7 @@ const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
   const names = make(prefix)
   const log = Logs.make(connection, names)
   const appends = Appends.make(connection, names, log)
-  // it may be slow to begin
+  // the server may be slow to start
   yield* Effect.retry(log.check, {
     while: ({ cause }) => cause instanceof KurrentUnavailable && wasSilent(cause),
     schedule: Schedule.upTo(Schedule.spaced("50 millis"), { duration: "2 seconds" })
@@ -67,11 +68,11 @@ const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
   return { connection, appends, services }
 })
 
-/** The log on a server, which gets an id when it is opened for the first time. */
+/** The log on a server. It gets an id when it is opened for the first time. */
 export const layer = (options: Options = {}): Layer.Layer<Services, RecorderError, Connected> =>
   Layer.effectContext(Effect.map(open(options), ({ services }) => services))
 
-/** {@link layer} with appends to several streams, which the server has to know: it is asked when the layer is built. */
+/** {@link layer} with appends to several streams. Building the layer checks that the server supports them. */
 export const layerMultiStream = (
   options: Options = {}
 ): Layer.Layer<Services | MultiStreamAppend, RecorderError, Connected> =>
@@ -83,7 +84,7 @@ export const layerMultiStream = (
     })
   )
 
-/** The client tells a server that does not list the call from one that refuses to append nothing. */
+/** The client can tell a server that lacks the call from one that refuses to append nothing. */
 const proveMultiStream = (connection: Connection): Effect.Effect<void, RecorderError> =>
   Effect.catch(
     Effect.asVoid(connection.ask(OPERATION, "", (client) => client.multiStreamAppend([]))),
@@ -93,7 +94,7 @@ const proveMultiStream = (connection: Connection): Effect.Effect<void, RecorderE
         : Effect.void
   )
 
-/** The id of the log, which whoever opens it first gives it. */
+/** The id of the log, assigned when the log is first opened. */
 const logIdOf = (connection: Connection, names: Names, log: Log): Effect.Effect<string, RecorderError> =>
   Effect.gen(function* () {
     const [first] = yield* log.readServerStream(names.log, { direction: "forward", from: "start", limit: 1 })
@@ -106,7 +107,7 @@ const logIdOf = (connection: Connection, names: Names, log: Log): Effect.Effect<
     return yield* Effect.matchEffect(patiently(give), {
       onSuccess: () => Effect.succeed(id),
       onFailure: (error) =>
-        // somebody else was first
+        // another process was first
         error._tag === "WrongExpectedRevision"
           ? logIdOf(connection, names, log)
           : Effect.fail(toRecorderError("open the log", error))

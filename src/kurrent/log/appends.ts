@@ -22,12 +22,12 @@ const APPEND = "append"
 const WITHOUT_POSITION =
   "the server does not tell the position of what was appended: the stream was deleted meanwhile, or it is older than 22.6"
 
-/** For how long, and how often, is looked for what was refused for, until it is taken for hidden. */
+/** For how long, and how often, to look for the events that caused a refusal before they are taken to be hidden. */
 const SOON = Schedule.upTo(Schedule.exponential("10 millis"), { duration: "2 seconds" })
 
 const failure = (reason: string): RecorderFailure => new RecorderFailure({ operation: APPEND, reason })
 
-/** What the server calls an expected version; one that no stream can have is one that none has. */
+/** The server's form of an expected version. A version that no stream can have becomes a revision that none has. */
 const toState = (expected: ExpectedVersion) =>
   expected === "NoStream"
     ? ("no_stream" as const)
@@ -50,12 +50,12 @@ export interface Appends {
   readonly appendToStreams: MultiStreamAppend["Service"]["append"]
 }
 
-/** Appends to the streams of such names. */
+/** Appends to the streams with these names. */
 export const make = (connection: Connection, names: Names, log: Log): Appends => {
   const problemOf = ({ stream, events }: Append): string | undefined =>
     names.problem(stream) ?? firstOf(events, unstorable)
 
-  /** Where the stream is; one that was deleted is nowhere, though the server goes on counting. */
+  /** The version of a stream. A deleted stream has none, although the server continues its numbering. */
   const actualVersion = (stream: StreamName) =>
     Effect.map(
       log.readStream({ stream, direction: "backward", limit: 1 }),
@@ -69,9 +69,9 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
     )
 
   /**
-   * Whoever begins a stream has seen none: if nothing of it will ever be read, to try again would not end. What it was
-   * refused for can be read a moment later than it is refused, so that what is read does not tell; the refusal does, with
-   * what the stream's metadata hide.
+   * Decides what a refused append fails with. A writer that begins a stream has seen no events of it, and if none will
+   * ever be readable, retrying would never end. The events that caused the refusal may become readable a moment after
+   * it, so a read alone does not decide; the refusal together with what the stream's metadata hides does.
    */
   const wrongVersion = (
     { stream, expected }: Pick<Append, "stream" | "expected">,
@@ -84,7 +84,7 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
       const { begins, isAged } = yield* metadataOf(stream)
       if (typeof actual === "bigint" && actual < begins) return yield* Effect.fail(failure(deleted(stream)))
       if (typeof actual === "bigint" && !isAged) return yield* wrong(Number(actual))
-      // too old, or not there yet
+      // the events are too old to be visible, or not visible yet
       const found = yield* Effect.repeat(actualVersion(stream), {
         schedule: SOON,
         while: (found) => found === "NoStream"
@@ -94,8 +94,8 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
   }
 
   /**
-   * A stream that was deleted goes on where it ended when it is appended to: its first event would be one in the middle, of
-   * a state that nobody knows.
+   * A deleted stream continues its numbering when it is appended to: its first event would be one in the middle, based
+   * on a state that nobody knows.
    */
   const refuseDeleted = (appends: ReadonlyArray<Append>): Effect.Effect<void, RecorderError> =>
     Effect.forEach(
@@ -190,11 +190,11 @@ const toAppendError = (stream: string, error: CallError): RecorderError =>
     ? failure(`the stream "${stream}" has a tombstone: its name can't be used again`)
     : toRecorderError(APPEND, error)
 
-/** What the metadata of a stream hide of it. */
+/** What the metadata of a stream hides of the stream. */
 interface Rules {
   /** The first revision that can be read. */
   readonly begins: bigint
-  /** Whether events are hidden when they are old. */
+  /** Whether events are hidden once they reach an age. */
   readonly isAged: boolean
 }
 

@@ -1,6 +1,7 @@
 /**
- * Stored events as KurrentDB keeps them: plain JSON as JSON, so that the server's UI and projections can read it, all else
- * as bytes; what else there is of an event in its metadata, beside the user's, each value a string.
+ * Stored events as KurrentDB keeps them. Plain JSON is kept as JSON, so that the server's UI and projections can read
+ * it; every other payload is kept as bytes. The remaining fields of an event are in its metadata, next to the user's,
+ * each as a string.
  */
 import { hasEscapedKey } from "../../internal/encoding/json.ts"
 import type { Position } from "../../Position.ts"
@@ -11,22 +12,22 @@ import { parseMetadata } from "../client/events.ts"
 import * as Json from "../client/json.ts"
 import * as Values from "../client/values.ts"
 
-/** Keys of the metadata. Those that are left out have the value that is most common. */
+/** Keys of the metadata. A key that is absent has its most common value. */
 const RECORDED_AT = "$recordedAt"
 const SCHEMA_VERSION = "$schemaVersion"
 const ENCODING = "$encoding"
-/** `text` where the payload is text that JSON does not keep character by character. */
+/** `text` if the payload is a text that JSON does not preserve character by character. */
 const PAYLOAD = "$payload"
-/** The metadata as it was, where an object does not keep it character by character. */
+/** The original metadata, if an object does not preserve it character by character. */
 const METADATA = "$metadata"
-/** What the server adds to events of appends to several streams. */
+/** What the server adds to the metadata of events that were appended to several streams at once. */
 const SERVER_KEYS = ["$schema.name", "$schema.format"]
 
 const OWN_KEYS = new Set([RECORDED_AT, SCHEMA_VERSION, ENCODING, PAYLOAD, METADATA, ...SERVER_KEYS])
 
 /**
- * The value of a text that is JSON and is written by `JSON.stringify` as it stands there; not of one with keys that the
- * client's `JSON.parse` may read as others.
+ * The value of a text that is JSON and that `JSON.stringify` writes exactly as it is. A text with keys that the
+ * client's `JSON.parse` may read differently does not qualify.
  */
 const exactJson = (text: string): { readonly value: unknown } | undefined => {
   if (hasEscapedKey(text)) return undefined
@@ -41,7 +42,7 @@ const exactJson = (text: string): { readonly value: unknown } | undefined => {
 const utf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
-/** Why an event can't be kept, if it can't. */
+/** Why an event can't be stored, or `undefined` if it can. */
 export const unstorable = ({ id, payload, metadata, recordedAt }: StoredEvent): string | undefined => {
   const isWrong = (typeof payload === "string" && !payload.isWellFormed()) || !metadata.isWellFormed()
   if (isWrong) return `event ${id} has half of a surrogate pair, which KurrentDB can't store; encode it as bytes`
@@ -49,7 +50,7 @@ export const unstorable = ({ id, payload, metadata, recordedAt }: StoredEvent): 
   return Values.sizeProblem(`event ${id}`, Values.sizeOf(payload, metadata))
 }
 
-/** `ordered`: whether the server keeps the order of the metadata's keys, which of appends to several streams it may not. */
+/** `ordered`: whether the server preserves the order of the metadata's keys. Appends to several streams may not. */
 export const toEvent = (event: StoredEvent, ordered: boolean): EventToAppend => {
   const { id, type, schemaVersion, encoding, payload, metadata, recordedAt } = event
   const json = typeof payload === "string" ? exactJson(payload) : undefined
@@ -62,10 +63,10 @@ export const toEvent = (event: StoredEvent, ordered: boolean): EventToAppend => 
   return { id, type, data, metadata: own }
 }
 
-/** What was appended must not change with the buffer that it came in; nor does the client take a `Buffer` for bytes. */
+/** What was appended must not change with the caller's buffer; nor does the client accept a `Buffer` as bytes. */
 const ownCopy = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes)
 
-/** The user's metadata as an object; as a text in one, where that would not give back its text. */
+/** The user's metadata as an object, or as a text inside one if the object would not reproduce the text. */
 const keptMetadata = (text: string, ordered: boolean): Record<string, string> => {
   const asText = { [METADATA]: text }
   const value = exactJson(text)?.value
@@ -76,25 +77,25 @@ const keptMetadata = (text: string, ordered: boolean): Record<string, string> =>
   return isKept ? (value as Record<string, string>) : asText
 }
 
-/** What an event is decoded from, besides its place. */
+/** What an event is decoded from, except for its place. */
 export type Encoded = Pick<RecordedEvent, "id" | "type" | "isJson" | "data" | "metadata" | "created">
 
-/** An event in its place. */
+/** The place of an event. */
 export interface Place {
   readonly stream: StreamName
   readonly version: number
   readonly position: Position
 }
 
-/** What the metadata say of an event. */
+/** What the metadata of an event contains. */
 interface Described {
   readonly schemaVersion: number
   readonly encoding: string
-  /** Not there if another program has recorded it. */
+  /** `undefined` if another program recorded the event. */
   readonly recordedAt: number | undefined
-  /** Whether the payload is text that JSON does not keep. */
+  /** Whether the payload is a text that JSON does not preserve. */
   readonly isText: boolean
-  /** The metadata that are not the library's own. */
+  /** The metadata without the library's own keys. */
   readonly metadata: string
 }
 
@@ -110,7 +111,7 @@ const describe = (metadata: unknown): Described => {
       const value = metadata[key]
       if (!OWN_KEYS.has(key)) {
         others ??= {}
-        // of other programs' what is no string as JSON
+        // values of other programs that are not strings, as JSON
         others[key] = typeof value === "string" ? value : Json.toJson(value)
       } else if (typeof value === "string") {
         if (key === RECORDED_AT) recordedAt = toInteger(key, value)
@@ -130,12 +131,13 @@ const describe = (metadata: unknown): Described => {
 }
 
 /**
- * What this library, or another program, has appended, as a stored event in its place; throws on what neither can have.
+ * An event that this library or another program appended, as a stored event in its place. Throws on what neither can
+ * have appended.
  */
 export const fromEvent = (event: Encoded, { stream, version, position }: Place): Notification => {
   const { id, type, isJson, data, created } = event
   const { schemaVersion, encoding, recordedAt, isText, metadata } = describe(event.metadata)
-  // what is ours is JSON as it is written here
+  // what this library appended is JSON that `JSON.stringify` reproduces
   const json = recordedAt === undefined ? Json.toJson : JSON.stringify
   return {
     id,
@@ -151,7 +153,7 @@ export const fromEvent = (event: Encoded, { stream, version, position }: Place):
   }
 }
 
-/** {@link fromEvent} of an event that was not parsed: JSON of ours is its payload as it is. */
+/** {@link fromEvent} for an event that was not parsed: the library's own JSON is the payload as it stands. */
 export const fromReceived = (event: ReceivedEvent, { stream, version, position }: Place): Notification => {
   const { id, type, isJson, data, created } = event
   const { schemaVersion, encoding, recordedAt, isText, metadata } = describeReceived(event.metadata)
@@ -175,7 +177,7 @@ export const fromReceived = (event: ReceivedEvent, { stream, version, position }
 
 const bytesOrText = (data: Uint8Array, isText: boolean): string | Uint8Array => (isText ? fromUtf8.decode(data) : data)
 
-/** Metadata that tell the time and nothing else, as those of most events do, are not parsed. */
+/** Metadata that contains only the time, as that of most events does, is not parsed. */
 const describeReceived = (metadata: Uint8Array): Described => {
   const isShort = metadata.length > ONLY_TIME.length && metadata.length <= ONLY_TIME.length + LONGEST_TIME
   const text = isShort ? Json.textOf(metadata) : ""
@@ -189,10 +191,10 @@ const describeReceived = (metadata: Uint8Array): Described => {
 }
 
 const ONLY_TIME = `{"${RECORDED_AT}":"`
-/** The digits of an integer, and what ends the text. */
+/** The digits of an integer, and the end of the text. */
 const LONGEST_TIME = 18
 
-/** Bytes as text, where they are some; otherwise in base64. */
+/** Bytes as text if they are text, otherwise in base64. */
 const textOf = (bytes: Uint8Array): string => {
   try {
     return fromUtf8.decode(bytes)

@@ -1,4 +1,4 @@
-/** Following a log: one subscription after another, each from where the last has come. */
+/** Follows a log with one subscription after another, each of which continues from where the last one ended. */
 import { Clock, Effect, Exit, Option, Scope, Stream } from "effect"
 import type { FollowError } from "../../EventSourcingError.ts"
 import { RecorderFailure } from "../../EventSourcingError.ts"
@@ -20,13 +20,13 @@ import { matcher, toNotifications } from "./log.ts"
 import type { Names } from "./names.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 
-/** How many events the server looks at, at the most, before it says how far it has come. */
+/** After how many events, at most, the server reports how far it has searched. */
 const SEARCH_WINDOW = 512
 
-/** How often a follower with a filter that brings nothing finds out how far it has come, at the most. */
+/** How often, in milliseconds, a follower whose filter matches nothing looks up how far it has come, at most. */
 const PACE = 1000
 
-/** After how many windows without anything an event of others is told as how far a follower has come. */
+/** After how many windows without any match the position of an event of others is reported as a follower's progress. */
 const MANY_WINDOWS = 1000
 
 const OPERATION = "follow the log"
@@ -38,7 +38,7 @@ interface Session {
   readonly head: Position | undefined
 }
 
-/** Followers of a log, which end with the scope. */
+/** Followers of a log. They end with the scope. */
 export const make = Effect.fnUntraced(function* (connection: Connection, names: Names, log: Log) {
   let isClosed = false
   const open = new Set<Subscription>()
@@ -58,13 +58,13 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
       ),
       {
         onSuccess: (page) => Effect.succeed(page.length > 0),
-        // it refuses what is no record's
+        // the server refuses a position at which there is no record
         onFailure: (error) =>
           error._tag === "KurrentUnavailable" ? Effect.fail(toRecorderError(OPERATION, error)) : Effect.succeed(false)
       }
     )
 
-  /** How far the log has come: its head, or the position that is asked for, if the server has a record there. */
+  /** How far the log has come: its head, or the requested position if the server has a record there. */
   const reachedBy = (position: Position) =>
     Effect.flatMap(log.head, (head) =>
       head !== undefined && head >= position
@@ -76,7 +76,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
     const told = (state: FollowState) => onState?.(state) ?? Effect.void
     const matches = matcher(filter)
 
-    /** Opens a subscription behind a place. */
+    /** Opens a subscription after a place. */
     const start = Effect.fnUntraced(function* (from: Checkpoint | undefined, parent: Scope.Scope) {
       if (isClosed) {
         return yield* Effect.fail(new RecorderFailure({ operation: OPERATION, reason: "the log was closed" }))
@@ -113,12 +113,12 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
 
     const follow = Effect.fnUntraced(function* (parent: Scope.Scope) {
       let session: Session | undefined
-      /** Where the next subscription begins: behind all that was looked at. */
+      /** Where the next subscription begins: after everything that was searched. */
       let from: Checkpoint | undefined = after === undefined ? undefined : { commit: after, prepare: after }
       let position = after
       let isLive = false
       let lastLook = 0
-      /** How often in a row the server has said how far it is, and had found nothing. */
+      /** How many checkpoints in a row the server has sent without any event. */
       let windows = 0
       let since: number | undefined
       let attempts = 0
@@ -132,7 +132,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
         const last = events[events.length - 1]?.event?.position
         if (last !== undefined) from = { commit: last, prepare: last }
         if (checkpoint !== undefined && (from === undefined || checkpoint.commit > from.commit)) from = checkpoint
-        // a checkpoint that stands before an event is no position: whoever went on behind it would miss the event
+        // a checkpoint that stands before an event is not a position: continuing after it would skip the event
         const looked =
           checkpoint !== undefined && checkpoint.commit === checkpoint.prepare && checkpoint.commit > 0n
             ? checkpoint.commit
@@ -157,7 +157,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
         })
       })
 
-      /** How far a follower has come that its filter left without events: to the last event before what was looked at. */
+      /** The progress of a follower whose filter matches nothing: up to the last event before what was searched. */
       const lookBehind = Effect.fnUntraced(function* () {
         const now = yield* Clock.currentTimeMillis
         if (filter === undefined || now - lastLook < PACE) return undefined
@@ -185,10 +185,10 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
           session = yield* start(from, parent)
         }
         const { subscription } = session
-        // with a filter, events that it leaves out are no reason for the server to say anything
+        // with a filter, the server may stay silent about the events that it leaves out
         if (filter === undefined) yield* subscription.wait
         else yield* Effect.timeoutOption(subscription.wait, PACE)
-        // more is on its way: events that are taken one by one cost most of the time
+        // more events are on their way: taking them one by one would cost most of the time
         if (!isLive) yield* Effect.yieldNow
         const deliveries = yield* Effect.mapError(subscription.take, (error) => toRecorderError(OPERATION, error))
         if (deliveries.length > 0) {

@@ -1,26 +1,26 @@
-/** Stretches of the total order in which a filter finds nothing, so that nobody looks through them twice. */
+/** Stretches of the total order in which a filter matches nothing, so that they are searched only once. */
 import type { Position } from "../../Position.ts"
 import type { AllFilter } from "../client/filters.ts"
 
-/** Nothing that fits comes after `after`, up to the event `at`, which may fit. */
+/** No event after `after` matches, up to the event `at`, which may match. */
 export interface Gap {
   readonly after: Position | undefined
   readonly at: Position
 }
 
 export interface Gaps {
-  /** Where a forward read may begin (inclusive) instead of behind a position; `undefined` where that is not known. */
+  /** Where a forward read may begin (inclusive) instead of after a position; `undefined` if that is not known. */
   readonly past: (filters: ReadonlyArray<AllFilter>, after: Position | undefined) => Position | undefined
   readonly note: (filter: AllFilter, gap: Gap) => void
 }
 
-/** How many filters are kept in mind. */
+/** How many filters are remembered. */
 const CAPACITY = 64
 
 const isBefore = (a: Position | undefined, b: Position | undefined): boolean =>
   a === undefined || (b !== undefined && a <= b)
 
-/** One for each filter, the widest that was looked through: what is appended comes behind all of them (G3). */
+/** Keeps one gap for each filter, the widest that was searched: new events are appended after all of them (G3). */
 export const make = (): Gaps => {
   const gaps = new Map<string, Gap>()
   return {

@@ -1,4 +1,4 @@
-/** A log on a server: its pages, and how they are read again where the server was unavailable. */
+/** A log on a server: its pages, and the retries of a read that found the server unavailable. */
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { isRecorderFailure, RecorderFailure } from "../../EventSourcingError.ts"
@@ -25,18 +25,18 @@ import * as Gaps from "./gaps.ts"
 import type { Names } from "./names.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 
-/** The most events that are asked for at once. */
+/** The most events that are requested at once. */
 const PAGE = 4096
 
-/** The fewest events that are asked for at first, unless the page has fewer. */
+/** The fewest events that are first requested, unless the page has fewer. */
 const FIRST = 16
 
 /**
- * How many events to ask for at a time: whatever is asked for is sent, also after a page has reached its size. A few at
- * first, then as many as the page is likely to take.
+ * How many events to request at a time. The server sends every event that was requested, even after a page has reached
+ * its size: a few are requested at first, then as many as the page is likely to hold.
  */
 const makeGuess = () => {
-  /** The size of an event, as far as it is known: quick to grow, slow to shrink. */
+  /** The estimated size of an event: quick to grow, slow to shrink. */
   let perEvent = 2 ** 17
   return {
     learn: ({ events, size }: Page) => {
@@ -53,7 +53,7 @@ const makeGuess = () => {
   }
 }
 
-/** Tells which events of the log meet a filter. */
+/** Returns a predicate for the events of the log that match a filter. */
 export const matcher = (filter: Filter | undefined): ((event: Notification) => boolean) => {
   const types = filter?.types === undefined ? undefined : new Set(filter.types)
   const categories = filter?.categories === undefined ? undefined : new Set(filter.categories)
@@ -62,10 +62,13 @@ export const matcher = (filter: Filter | undefined): ((event: Notification) => b
     (categories === undefined || categories.has(StreamName.category(stream)))
 }
 
-/** What an event of the server is to the log: a notification, or no event of it, of which only the position is told. */
+/**
+ * What an event of the server means to the log: a notification, or an event that is not the log's, of which only the
+ * position is kept.
+ */
 type Found = Notification | { readonly stream: undefined; readonly position: Position }
 
-/** An event that can't be read is kept until it would be told. */
+/** An event that can't be read is kept until it would be delivered. */
 type Unreadable = RecorderFailure
 
 const unreadable = (stream: string, revision: bigint, cause: unknown): Unreadable => {
@@ -73,7 +76,10 @@ const unreadable = (stream: string, revision: bigint, cause: unknown): Unreadabl
   return new RecorderFailure({ operation: "read the log", reason, cause })
 }
 
-/** Whether it is what the server ends a stream with that was removed for good: no event of it, at no version of it. */
+/**
+ * Whether it is the event with which the server ends a stream that was deleted for good. It is not an event of the
+ * stream and has no version in it.
+ */
 const isTombstone = ({ type, revision }: Pick<RecordedEvent, "type" | "revision">): boolean =>
   type === "$streamDeleted" && revision === TOMBSTONE
 
@@ -98,7 +104,7 @@ const find = <E extends Pick<RecordedEvent, "type" | "revision">>(
   }
 }
 
-/** What the client receives, to be found while it reads on; nothing where a link leads nowhere. */
+/** Converts each event while the client receives the next; `undefined` for a link that leads nowhere. */
 const toFoundOf =
   (names: Names) =>
   ({ event, commitPosition }: Received): Found | Unreadable | undefined =>
@@ -106,7 +112,7 @@ const toFoundOf =
       ? undefined
       : find(names, event, event.streamId, event.position?.commit ?? commitPosition, fromReceived)
 
-/** What a subscription gives. */
+/** The notifications among the events of a subscription. */
 export const toNotifications = (
   names: Names,
   events: ReadonlyArray<ResolvedEvent>
@@ -117,7 +123,7 @@ export const toNotifications = (
     )
   )
 
-/** The notifications among what was found; one that can't be read is a failure. */
+/** The notifications among what was found. An event that can't be read is a failure. */
 const ofLog = (
   found: ReadonlyArray<Found | Unreadable | undefined>
 ): Effect.Effect<ReadonlyArray<Notification>, RecorderFailure> => {
@@ -138,7 +144,7 @@ const toLogError = (error: CallError): RecorderError =>
       })
     : toRecorderError("read the log", error)
 
-/** Where an event of the server is, and whether it is of the log; without a look at what is in it. */
+/** The position of an event of the server, and whether the event belongs to the log. Its content is not looked at. */
 const toPlace =
   (names: Names) =>
   ({ event, commitPosition }: Received) => ({
@@ -146,22 +152,22 @@ const toPlace =
     isOwn: event !== undefined && names.fromServer(event.streamId) !== undefined && !isTombstone(event)
   })
 
-/** A page that takes longer, in milliseconds, is one of which it is kept in mind what was not found. */
+/** In milliseconds: if a page takes longer, the stretch without matches is remembered. */
 const SLOW = 200
 
-/** How many of the last events of all are looked at for one of the log. */
+/** How many of the server's last events are searched for one of the log. */
 const FEW = 32
 
-/** How long, in milliseconds, the server then looks for it. */
+/** For how long, in milliseconds, the server then searches for it. */
 const HEAD_SEARCH = 300
 
-/** Reads the log of such names. */
+/** Reads the log whose streams have these names. */
 export const make = (connection: Connection, names: Names) => {
   const toFound = toFoundOf(names)
   const everything = names.filter(undefined)
   const gaps = Gaps.make()
 
-  /** Nothing, where there is no such stream, or no longer. */
+  /** Returns nothing if there is no such stream, or no longer. */
   const orNothing = <A>(read: Effect.Effect<ReadonlyArray<A>, CallError>) =>
     Effect.catch(
       patiently(read),
@@ -179,7 +185,7 @@ export const make = (connection: Connection, names: Names) => {
 
   const guess = makeGuess()
 
-  /** Keeps what is found, up to the event of the page that brings it to its size. */
+  /** Keeps what is found, up to the event with which the page reaches its size. */
   const keepUpTo =
     (maxBytes: number | undefined, page: Page, isOfPage: (event: Notification) => boolean) =>
     (): Keep<Found | Unreadable | undefined> => {
@@ -258,7 +264,7 @@ export const make = (connection: Connection, names: Names) => {
       !isBeyond(event) &&
       matches(event)
     while (!page.isFull()) {
-      // forward the server begins with the event at the position
+      // a forward read of the server begins with the event at the position itself
       const overlap = !isBackward && last !== undefined ? 1 : 0
       const likely = Math.max(guess.next(read, page), Math.min(least, read.limit - page.events.length))
       const asked = Math.min(likely, PAGE) + overlap
@@ -278,14 +284,14 @@ export const make = (connection: Connection, names: Names) => {
       const end = found[found.length - 1]
       if (found.length < asked || end === undefined || isRecorderFailure(end) || events.some(isBeyond)) break
       last = end.position
-      // of many events none may be of the page
+      // there may be many events of which none is of the page
       least = page.events.length === 0 ? 4 * asked : 0
     }
     guess.learn(page)
     return page.events
   })
 
-  /** The last events of all, backward from the end: where they are, and whether they are of the log. */
+  /** The server's last events, backward from the end: their positions, and whether they belong to the log. */
   const newest = (limit: number) =>
     Effect.mapError(
       allPage(
@@ -296,7 +302,10 @@ export const make = (connection: Connection, names: Names) => {
       toLogError
     )
 
-  /** The position of the last event of the log before another, if it is near; else, if `orAny`, of the last of anybody. */
+  /**
+   * The position of the last event of the log before another, if it is near. Otherwise, if `orAny`, the position of the
+   * last event of any kind.
+   */
   const before = (position: Position, orAny: boolean) =>
     Effect.map(
       Effect.mapError(
@@ -310,14 +319,14 @@ export const make = (connection: Connection, names: Names) => {
       (few) => (few.find(({ isOwn }) => isOwn) ?? (orAny ? few[0] : undefined))?.position
     )
 
-  /** The head that was answered last, and which event was the last of all then. */
+  /** The head that was returned last, and the server's last event at that time. */
   let seen: { readonly head: Position | undefined; readonly to: Position } | undefined
-  /** Whether the search for the last event has taken too long, and none was found without since. */
+  /** Whether the search for the last event took too long, and no later call has found the head without a search. */
   let isSparse = false
 
   /**
-   * Among many events of others, the server would have to look through all of them for the last one of the log. Where that
-   * takes too long, the last event of all is as good: none of the log comes behind it that was there.
+   * Among many events of others, the server would have to search all of them for the last one of the log. If that takes
+   * too long, the server's last event serves as well: no event of the log that existed then comes after it.
    */
   const head: Effect.Effect<Position | undefined, RecorderError> = Effect.gen(function* () {
     const answer = (head: Position | undefined, to: Position) => {
@@ -348,11 +357,11 @@ export const make = (connection: Connection, names: Names) => {
     return answer(end.position, end.position)
   })
 
-  /** Fails where the log can't be read. */
+  /** Fails if the log can't be read. */
   const check = Effect.asVoid(newest(1))
 
   return { readServerStream, readStream, readAll, before, head, check }
 }
 
-/** What {@link make} makes. */
+/** What {@link make} returns. */
 export type Log = ReturnType<typeof make>

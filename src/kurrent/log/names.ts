@@ -1,39 +1,39 @@
-/** Which streams of a server are those of a log, and what else it keeps beside them. */
+/** Which streams of a server belong to a log, and which other streams the log keeps there. */
 import type { Filter } from "../../Recorder.ts"
 import type { StreamName } from "../../StreamName.ts"
 import * as StreamNames from "../../StreamName.ts"
 import type { AllFilter } from "../client/filters.ts"
 import { escape } from "../client/filters.ts"
 
-/** Marks the category of side streams: no aggregate's name ends so. */
+/** Marks the category of side streams: no aggregate's name ends with it. */
 const SNAPSHOT = ":snapshot"
 
 /** The names of a log's streams on the server. */
 export interface Names {
   readonly toServer: (stream: StreamName) => string
-  /** `undefined` where it is no stream of the log. */
+  /** `undefined` if it is not a stream of the log. */
   readonly fromServer: (name: string) => StreamName | undefined
-  /** The side stream of its snapshots: in another category, and not in the total order of the log. */
+  /** The side stream of its snapshots. It has another category and is not in the total order of the log. */
   readonly snapshots: (stream: StreamName) => string
-  /** Where the log keeps its id. */
+  /** The stream in which the log keeps its id. */
   readonly log: string
-  /** Why a stream can't be appended to, if it can't. */
+  /** Why a stream can't be appended to, or `undefined` if it can. */
   readonly problem: (stream: StreamName) => string | undefined
-  /** The filter that the server runs, and what is to be looked at after it. */
+  /** The filter that the server runs. Events that pass it still have to be matched. */
   readonly filter: (filter: Filter | undefined) => AllFilter
 }
 
-/** What the prefix of a log may be, if it has one. */
+/** Whether a log may have this prefix. An empty prefix means that the log has none. */
 export const isPrefix = (prefix: string): boolean => prefix === "" || /^[A-Za-z0-9_.:]{1,64}$/.test(prefix)
 
-/** The log of all streams that begin with a prefix, which is empty if the server is the log's alone. */
+/** The log of all streams that begin with a prefix. The prefix is empty if the log has the server to itself. */
 export const make = (prefix: string): Names => {
   const own = escape(prefix)
-  // a category of neither the server nor of snapshots, and an id
+  // a category (neither one of the server's own nor one of snapshots) and an id
   const streams = `${own}(?!\\$)[^-]*(?<!${SNAPSHOT})-[\\s\\S]+`
   const isOwn = new RegExp(`^${streams}$`)
   const category = (name: string) => `${prefix}${name}-`
-  // events of one stream mostly come together
+  // consecutive events are often of the same stream
   let lastName: string | undefined
   let lastStream: StreamName | undefined
   return {
@@ -49,7 +49,7 @@ export const make = (prefix: string): Names => {
       const dash = stream.indexOf("-")
       return `${prefix}${stream.slice(0, dash)}${SNAPSHOT}${stream.slice(dash)}`
     },
-    // without "-" it is no stream of any aggregate
+    // without "-" it is not a stream of any aggregate
     log: `${prefix}effect_eventsourcing_log`,
     problem: (stream) => {
       if (isOwn.test(prefix + stream)) return undefined
@@ -60,7 +60,7 @@ export const make = (prefix: string): Names => {
     filter: (filter) => {
       if (filter?.types !== undefined) return { on: "type", include: filter.types.map(escape) }
       if (filter?.categories !== undefined) {
-        // a prefix list can't be empty
+        // the server refuses an empty list of prefixes
         return filter.categories.length === 0
           ? { on: "stream", include: [] }
           : { on: "stream", prefixes: filter.categories.map(category) }

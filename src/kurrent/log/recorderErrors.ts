@@ -1,7 +1,7 @@
 import { RecorderFailure, RecorderUnavailable } from "../../EventSourcingError.ts"
 import type { CallError } from "../connection/errors.ts"
 
-/** What a recorder fails with, for what the server could not do; a stream that is not there is no failure of it. */
+/** The recorder's error for a call that failed. A missing stream is not a failure of the recorder. */
 export const toRecorderError = (operation: string, error: CallError): RecorderUnavailable | RecorderFailure =>
   error._tag === "KurrentUnavailable"
     ? new RecorderUnavailable({ operation, reason: error.reason, cause: error })

@@ -1,4 +1,4 @@
-/** Snapshots: each in a side stream of its stream, which keeps only the newest. */
+/** Snapshots: those of a stream are in a side stream, which keeps only the newest. */
 import { randomUUID } from "node:crypto"
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
@@ -20,13 +20,13 @@ import { toRecorderError } from "./recorderErrors.ts"
 const TYPE = "snapshot"
 const SAVE = "save a snapshot"
 
-/** The fields of a snapshot that an event has no place for. */
+/** The fields of a snapshot for which an event has no field of its own. */
 interface Places {
   readonly version: string
   readonly createdAt: string
 }
 
-/** The snapshots beside a log. */
+/** The snapshots of a log. */
 export const snapshots = (connection: Connection, names: Names, log: Log): SnapshotRecorder["Service"] => {
   const newest = (stream: StreamName): Effect.Effect<RecordedEvent | undefined, RecorderError> =>
     Effect.map(
@@ -47,7 +47,7 @@ export const snapshots = (connection: Connection, names: Names, log: Log): Snaps
       const side = names.snapshots(stream)
       const last = yield* newest(stream)
       if (last !== undefined && (yield* toSnapshot(stream, last)).version > version) return
-      // first the rule that only the newest is kept: interrupted here, there is no snapshot yet, and no harm
+      // set the rule that only the newest is kept first: an interruption here leaves no snapshot and does no harm
       if (last === undefined) {
         yield* Effect.mapError(
           patiently(connection.write(SAVE, side, (client) => client.setStreamMetadata(side, { maxCount: 1 }))),
@@ -61,7 +61,7 @@ export const snapshots = (connection: Connection, names: Names, log: Log): Snaps
         })
       )
       yield* Effect.catch(patiently(append), (error) =>
-        // another was saved meanwhile: one of both is newer
+        // another one was saved in the meantime: one of the two is newer
         error._tag === "WrongExpectedRevision" ? save(snapshot) : Effect.fail(toRecorderError(SAVE, error))
       )
     })
