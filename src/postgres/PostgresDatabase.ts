@@ -1,4 +1,4 @@
-/** A log's place in a PostgreSQL database: the client that it is reached by, and the schema that it is in. */
+/** A log's place in a PostgreSQL database: its client and its schema. */
 import type { PgClient } from "@effect/sql-pg"
 import type { Duration } from "effect"
 import { Context, Effect, Schedule } from "effect"
@@ -18,51 +18,52 @@ import {
 import { literal, logTable, quote } from "./sql/identifiers.ts"
 import * as Unserved from "./unserved.ts"
 
-/** How a log is kept in a database. */
+/** How a log is stored in a database. */
 export interface Options {
-  /** The schema of the log; several of them are independent logs. Default `public`. */
+  /** The schema of the log. Logs in different schemas are independent of each other. Default `public`. */
   readonly schema?: string | undefined
   /**
-   * Whether what is missing is made when the layer is built: the schema, its tables and functions. Default true. Where it
-   * is false, somebody runs what `schemaSql` prints.
+   * Whether building the layer creates what is missing: the schema, its tables and functions. Default true. If it is
+   * false, run the SQL that `schemaSql` returns yourself.
    */
   readonly createTables?: boolean | undefined
   /**
-   * How long an append waits for the position lock, which a transaction of the user's holds from its append to its end.
-   * Then `RecorderUnavailable` says who holds it. Default 5 seconds; at least 1 ms, or `Infinity`.
+   * How long an append waits for the position lock, which a transaction of your own holds from its append to its end.
+   * After that it fails with `RecorderUnavailable`, which names the holder of the lock. Default 5 seconds; at least 1
+   * ms, or `Infinity`.
    */
   readonly lockTimeout?: Duration.Input | undefined
 }
 
-/** A row, its columns in the order in which they were selected. */
+/** A row, with its columns in the order in which they were selected. */
 export type Row = ReadonlyArray<unknown>
 
 /** A log's place in a database. */
 export interface PostgresDatabase {
   readonly client: PgClient.PgClient
   readonly schema: string
-  /** In milliseconds; 0: without end. */
+  /** In milliseconds; 0 means without limit. */
   readonly lockTimeout: number
   /** Identifies the log. */
   readonly logId: string
-  /** The channel on which appends are told of. */
+  /** The channel on which appends are announced. */
   readonly channel: string
   /**
-   * Runs a statement, in the transaction of the calling fiber where it has one. Outside of one, what fails for a passing
-   * reason is tried again for about a second.
+   * Runs a statement, in the transaction of the calling fiber if it has one. Outside a transaction, transient failures
+   * are retried for about a second.
    */
   readonly query: (
     operation: string,
     sql: string,
     parameters: ReadonlyArray<unknown>
   ) => Effect.Effect<ReadonlyArray<Row>, RecorderError>
-  /** Runs a statement that appends, in a READ COMMITTED transaction of its own whatever the server's default is. */
+  /** Runs a statement that appends in a READ COMMITTED transaction of its own, whatever the server's default is. */
   readonly committed: <A>(self: Effect.Effect<A, RecorderError>) => Effect.Effect<A, RecorderError>
-  /** Runs outside of the calling fiber's transaction, where it has one. */
+  /** Runs outside the calling fiber's transaction, if it has one. */
   readonly outside: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
-  /** Whether whoever has this context is in a transaction of the client. */
+  /** Whether a fiber with this context is in a transaction of the client. */
   readonly inTransaction: (context: Context.Context<never>) => boolean
-  /** Bounds the waits of what runs outside of `query`. */
+  /** Limits the waits of what does not run through `query`. */
   readonly patience: Unserved.Patience
 }
 
@@ -71,12 +72,12 @@ const again = Schedule.exponential("20 millis").pipe(
   Schedule.upTo({ times: 6, duration: "2 seconds" })
 )
 
-/** Whether another attempt may do what this one could not, and has not waited for as long as it may. */
+/** Whether another attempt may succeed. A wait that has already lasted as long as it may is not repeated. */
 const mayPass = (error: RecorderError): boolean => error._tag === "RecorderUnavailable" && error.waited === undefined
 
 const OPERATION = "open a log"
 
-/** Finds a log, or makes it. */
+/** Finds a log, or creates it. */
 export const open = Effect.fnUntraced(function* (
   client: PgClient.PgClient,
   options: Options
@@ -91,18 +92,18 @@ export const open = Effect.fnUntraced(function* (
 
   const inTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(client.transactionService.key)
   const patience = Unserved.make(client)
-  /** Statements whose errors are told in a way. */
+  /** Returns a `query` whose errors are described by `toError`. */
   const queryBy = (toError: typeof toRecorderError): PostgresDatabase["query"] => {
     const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
       Effect.mapError(client.unsafe(sql, parameters).values, (error) => toError(operation, error, lockTimeout))
-    // a transaction has failed with its first statement that fails, and its connection is served
+    // the first failing statement aborts a transaction, and its connection has already been served
     return (operation, sql, parameters) =>
       Effect.contextWith((context: Context.Context<never>) => {
         const statement = once(operation, sql, parameters)
         if (inTransaction(context)) return statement
         const bounded = patience.bound(operation, () => statement)
         return Effect.catchTag(bounded, "RecorderUnavailable", (error) =>
-          // a wait that was bounded is not to begin anew
+          // a wait that was limited must not start over
           error.waited !== undefined ? Effect.fail(error) : Effect.retry(bounded, { schedule: again, while: mayPass })
         )
       })
@@ -151,7 +152,10 @@ const checkEncoding = Effect.fnUntraced(function* (query: PostgresDatabase["quer
   })
 })
 
-/** The version that a schema has, and the one that has to be known to work with it; 0 where there is no log in it. */
+/**
+ * The version that a schema has, and the lowest version that an application has to know to work with it; 0 if there is
+ * no log in it.
+ */
 const versionsOf = Effect.fnUntraced(function* (query: PostgresDatabase["query"], schema: string) {
   const none = { required: 0, version: 0 }
   const table = `to_regclass(${literal(`${quote(schema)}.stored_log`)})`
@@ -162,8 +166,8 @@ const versionsOf = Effect.fnUntraced(function* (query: PostgresDatabase["query"]
 })
 
 /**
- * Brings a schema up. An older one that can be worked with is left as it is, with a warning, where somebody else has to
- * bring it up: a new version of the application is not to wait for that.
+ * Migrates a schema. An older one that still works is left as it is, with a warning, if somebody else has to migrate
+ * it: a new version of the application must not have to wait for that.
  */
 const bringUp = Effect.fnUntraced(function* (
   client: PgClient.PgClient,
@@ -184,7 +188,7 @@ const bringUp = Effect.fnUntraced(function* (
   )
 })
 
-/** Brings a schema up. Of those who begin at once, one does and the others wait. */
+/** Migrates a schema. If several processes start at once, one of them does it and the others wait. */
 const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void, RecorderError> => {
   const operation = "make the tables of a log"
   const failed = Effect.mapError((error: SqlError.SqlError) => toOpeningError(operation, error))
@@ -192,7 +196,7 @@ const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void,
   const migration = Effect.gen(function* () {
     yield* run(lockSchema(schema))
     const there = yield* run(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(schema)}`)
-    // asked for only where it has to be: CREATE SCHEMA IF NOT EXISTS takes the right to create also if it exists
+    // only if it is necessary: CREATE SCHEMA IF NOT EXISTS needs the right to create even if the schema exists
     if (there.length === 0) yield* run(`CREATE SCHEMA ${quote(schema)}`)
     const { version } = yield* versionsOf((_operation, sql) => failed(client.unsafe(sql).values), schema)
     for (const statement of migrationsFrom(schema, version)) yield* run(statement)
@@ -200,7 +204,7 @@ const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void,
   return readCommitted(client, operation, migration, toOpeningError)
 }
 
-/** A transaction whose failures are the recorder's. */
+/** A transaction whose failures are those of the recorder. */
 export const inTransactionOf = <A, E extends { readonly _tag: string }, R>(
   client: PgClient.PgClient,
   operation: string,
@@ -209,14 +213,14 @@ export const inTransactionOf = <A, E extends { readonly _tag: string }, R>(
 ): Effect.Effect<A, E | RecorderError, R> =>
   client.withTransaction(self).pipe(
     Effect.mapError((error) => (SqlError.isSqlError(error) ? toError(operation, error) : error)),
-    // where the connection is gone nothing can be rolled back on it, and the client makes defects of all that failed
+    // if the connection is gone, nothing can be rolled back on it, and the client turns every failure into a defect
     Effect.catchDefect((defect): Effect.Effect<never, RecorderError> => {
       if (SqlError.isSqlError(defect)) return Effect.fail(toError(operation, defect))
       return isRecorderError(defect) ? Effect.fail(defect) : Effect.die(defect)
     })
   )
 
-/** A transaction that sees what others have committed while it waited; again, if what it fails with may pass. */
+/** A transaction that sees what others have committed while it waited. It is repeated after a transient failure. */
 const readCommitted = <A>(
   client: PgClient.PgClient,
   operation: string,

@@ -33,7 +33,7 @@ import { snapshots } from "./snapshots.ts"
 import { listStreams, trackingPosition } from "./sql/queries.ts"
 import * as Wakes from "./wakes.ts"
 
-/** What the PostgreSQL recorder provides. */
+/** The services that the PostgreSQL recorder provides. */
 export type Services =
   | Recorder
   | MultiStreamAppend
@@ -42,18 +42,18 @@ export type Services =
   | StreamCatalog
   | SnapshotRecorder
 
-/** How a PostgreSQL log is kept and followed. */
+/** How a PostgreSQL log is stored and followed. */
 export interface Options extends PostgresDatabase.Options {
   /**
-   * Whether followers are woken by `LISTEN`, on one connection of its own for each process that follows. Default true;
-   * set to false behind a pooler in transaction mode, where nothing would be heard.
+   * Whether followers are woken by `LISTEN`, on one connection of its own for each process that follows. Default true.
+   * Set it to false if there is a pooler in transaction mode in between, through which no notification arrives.
    */
   readonly listen?: boolean | undefined
-  /** How often a process with followers looks for events that it was not told of. Default 1 second. */
+  /** How often a process with followers looks for events of which it was not notified. Default 1 second. */
   readonly pollInterval?: Duration.Input | undefined
 }
 
-/** The log in a database, which is made or brought up to date when the layer is built. */
+/** The log in a database. It is created or migrated when the layer is built. */
 export const layer = (options: Options = {}): Layer.Layer<Services, RecorderError, PgClient.PgClient> =>
   Layer.effectContext(
     Effect.gen(function* () {
@@ -84,7 +84,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
           ({ position }) => tellFollowersAfterCommit(position)
         )
 
-      /** In the caller's own transaction where it has one, otherwise along with others. */
+      /** Appends in the caller's own transaction if it has one, otherwise together with other appends. */
       const record = (request: Request): Effect.Effect<Position | undefined, GroupAppend.Failure> =>
         Effect.contextWith((context: Context.Context<never>) => {
           const reason = unstorableRequest(request)
@@ -98,11 +98,12 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         })
 
       /**
-       * In a transaction of its own, or a part of the caller's, behind some work.
+       * Appends after some work, in a transaction of its own or as a part of the caller's.
        *
-       * Before the work the log is looked at without the position lock, and what is settled by then is answered. Others
-       * may still append in between: the work may fail for that alone, so then the log is looked at once more, when what
-       * the work did, and the failure that its transaction is in, are rolled back.
+       * Before the work, the log is read without the position lock, and an outcome that is already certain is returned.
+       * Others may still append in between, and the work may fail for that reason alone. The log is therefore read once
+       * more after the work has failed, when what it did, and the failed state of its transaction, have been rolled
+       * back.
        */
       const recordBehind = <R>(request: Request, work: Effect.Effect<unknown, RecorderError, R>) => {
         const reason = unstorableRequest(request)
@@ -134,7 +135,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
               )
               const [answer] = yield* send([request])
               const { position, isRepeated } = yield* answer as Answer
-              // what was done before is not to be done twice: the transaction is given up
+              // the work was done before and must not be done twice: the transaction is abandoned
               if (isRepeated) return yield* Effect.fail(new Repeated(position))
               yield* tellFollowersAfterCommit(position)
               return position
@@ -151,7 +152,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         )
       }
 
-      /** The page of a query, and the payloads that are too long to be read for all of its rows. */
+      /** The page of a query, and the payloads that are too long to be read together with all of its rows. */
       const pageOf = (
         operation: string,
         { sql, parameters }: Query,
@@ -167,7 +168,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
               const payloadOf = new Map(
                 found.map(([position, text, bytes]) => [BigInt(position as bigint), text ?? bytes])
               )
-              // one that was removed meanwhile is no event of the log any more: the page is another one
+              // an event that was removed in the meantime is no longer in the log: the page has changed
               return missing.every((position) => payloadOf.has(position))
                 ? Effect.succeed(page.map((row) => toNotification(row, payloadOf.get(BigInt(row[10] as bigint)))))
                 : pageOf(operation, { sql, parameters }, bounds)
@@ -186,7 +187,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
       })
       const readAll = (read: ReadAll) => (read.filter === undefined ? pageOfAll(read) : scan.all(read))
 
-      /** A follower sees what is committed, also one that was started inside a transaction. */
+      /** A follower sees only what is committed, even if it was started inside a transaction. */
       const committed = {
         head: database.outside(head),
         readAll: (read: ReadAll) => database.outside(readAll(read)),
@@ -286,7 +287,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
     })
   )
 
-/** The position that is all of a statement's answer. */
+/** The position that a statement returned as its only value. */
 const positionIn = ([row]: ReadonlyArray<PostgresDatabase.Row>): Position | undefined =>
   row?.[0] == null ? undefined : fromStorage(BigInt(row[0] as bigint))
 
@@ -302,8 +303,8 @@ class Repeated {
 const lastVersion = ({ expected, events }: Append): number => (expected === "NoStream" ? -1 : expected) + events.length
 
 /**
- * Streams of a category are a range of names: "." is the character behind "-". No category has a "-", since that ends it:
- * the range is empty then.
+ * The streams of a category are a range of names: "." is the character after "-". No category contains "-", which ends
+ * it: the range is then empty.
  */
 const categoryRange = (category: string): readonly [from: string, end: string] =>
   category.includes("-") ? ["", ""] : [`${category}-`, `${category}.`]

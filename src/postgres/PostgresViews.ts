@@ -24,32 +24,32 @@ import * as Unserved from "./unserved.ts"
 /** Where views are in a database. */
 export interface ViewsOptions {
   /**
-   * The schema of the library's own tables (`projection_tracking`, `projection_leases`, `projection_dead_letters`), made if it
-   * isn't there. Default `public`. The tables of each version of a projection are in a schema of their own,
-   * `<projection>_v<version>`, and where this is not `public`, `<schema>_<projection>_v<version>`.
+   * The schema of the library's own tables (`projection_tracking`, `projection_leases`, `projection_dead_letters`),
+   * created if it does not exist. Default `public`. The tables of each version of a projection are in a schema of their
+   * own, named `<projection>_v<version>`, or `<schema>_<projection>_v<version>` if this schema is not `public`.
    */
   readonly schema?: string | undefined
   /**
-   * How long a transaction on a view waits for a lock, of the library's rows or of yours, before it is given up and tried
-   * again. Default 10 seconds; at least 1 ms, or `Infinity`.
+   * How long a transaction on a view waits for a lock, on the library's rows or on yours, before it is abandoned and
+   * retried. Default 10 seconds; at least 1 ms, or `Infinity`.
    */
   readonly lockTimeout?: Duration.Input | undefined
 }
 
 const begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
-/** A place for views in a PostgreSQL database: the log's own, or another one. */
+/** A place for views in a PostgreSQL database: that of the log, or another one. */
 export const PostgresViews = (options: ConnectionOptions & ViewsOptions): Layer.Layer<SqlViewStore, RecorderError> =>
   Layer.provide(PostgresViews.fromClient(options), layerClient(options))
 
-/** {@link PostgresViews} on a client that the program has already (`PgClient.layer` of `@effect/sql-pg`). */
+/** {@link PostgresViews} on a client that the program already has (`PgClient.layer` of `@effect/sql-pg`). */
 PostgresViews.fromClient = (options: ViewsOptions = {}): Layer.Layer<SqlViewStore, RecorderError, PgClient.PgClient> =>
   Layer.effect(
     SqlViewStore,
     Effect.flatMap(PgClient.PgClient, (client) => make(client, options))
   )
 
-/** PostgreSQL cuts longer names off, so that two of them could come to the same. */
+/** PostgreSQL truncates longer names, so that two of them could become the same. */
 const checked = (name: string): string => {
   if (name.length > 15 && Buffer.byteLength(name) > 63) {
     throw new Error(`the name "${name}" has more than 63 bytes, which PostgreSQL cuts off: shorten it`)
@@ -57,7 +57,7 @@ const checked = (name: string): string => {
   return name
 }
 
-/** The views of a database that is connected to. */
+/** The views in a database, on an existing client. */
 export const make = Effect.fnUntraced(function* (
   sql: PgClient.PgClient,
   options: ViewsOptions
@@ -77,7 +77,7 @@ export const make = Effect.fnUntraced(function* (
       sql.unsafe(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(name)}`).unprepared,
       (found) => found.length > 0
     )
-  // asked for only where it has to be: CREATE SCHEMA IF NOT EXISTS takes the right to create also if it exists
+  // only if it is necessary: CREATE SCHEMA IF NOT EXISTS needs the right to create even if the schema exists
   const makeSchema = (name: string) =>
     Effect.flatMap(isThere(name), (there) => (there ? Effect.void : run(`CREATE SCHEMA ${quote(name)}`)))
   const has = ({ column, table }: { readonly column: string; readonly table: string }) =>
@@ -93,7 +93,7 @@ export const make = Effect.fnUntraced(function* (
   const makeTables = sql
     .withTransaction(
       Effect.gen(function* () {
-        // a log may be made in the same schema at the same moment
+        // a log may be created in the same schema at the same moment
         yield* run(lockSchema(schema))
         yield* makeSchema(schema)
         for (const table of SqlViews.tables(own)) yield* run(table)
@@ -118,7 +118,7 @@ export const make = Effect.fnUntraced(function* (
       run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(`${own}projection ${projection}`)}, 0))`),
     ...places,
     release: (_key, place) => run(`DROP FUNCTION IF EXISTS ${quote(place)}.require_inline() CASCADE`),
-    // a transaction that has locked or changed a row is in the row's xmax, and holds the lock of its own number
+    // a row's xmax is the transaction that has locked or changed it, and that transaction holds the lock of its own id
     holder: ({ projection, version, upstream, slice }) =>
       Effect.map(
         sql.unsafe<{ readonly holder: string }>(
@@ -143,7 +143,7 @@ WHERE t.projection = $1 AND t.version = $2 AND t.upstream = $3 AND t.slice = $4`
 
 const nameOf = ({ projection, version }: Tracking.Key): string => `,${projection}:${version},`
 
-/** What a database does for projections that are kept up by the appends of a log in it. */
+/** What a database does for projections that the appends of a log in it update inline. */
 export const inlineDatabase = (
   sql: PgClient.PgClient,
   options: { readonly schema: string; readonly viewsSchema: string; readonly lockTimeout: number },
@@ -157,10 +157,10 @@ export const inlineDatabase = (
       const names = categories.map(literal).join(", ")
       const switched = Effect.gen(function* () {
         yield* run(`SET LOCAL lock_timeout = ${options.lockTimeout}`)
-        // waits for those who have appended and not committed yet; as of now nobody appends
+        // waits for transactions that have appended and not committed yet; from here on nobody appends
         yield* run(`LOCK TABLE ${events} IN SHARE ROW EXCLUSIVE MODE`)
         if (!(yield* self)) return false
-        // beside the view's tables, and named as one of them
+        // in the same place as the view's tables, and named like one of them
         const [guard = ""] = yield* store.read(key, ({ table }) =>
           Effect.succeed(sql`${table("require_inline")}`.compile())
         )
@@ -194,8 +194,8 @@ FOR EACH ROW WHEN (split_part(NEW.stream, '-', 1) IN (${names})) EXECUTE FUNCTIO
 }
 
 /**
- * {@link PostgresViews} from the configuration: the `POSTGRES_*` variables of `PostgresLayer.config` that say how to connect,
- * and `POSTGRES_VIEWS_SCHEMA`. What is not set is as in `defaults`.
+ * {@link PostgresViews} from the configuration: the connection variables (`POSTGRES_*`) of `PostgresLayer.config`, and
+ * `POSTGRES_VIEWS_SCHEMA`. A variable that is not set has its value in `defaults`.
  */
 PostgresViews.config = (
   defaults: ConnectionOptions & ViewsOptions = {}

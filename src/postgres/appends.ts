@@ -10,7 +10,7 @@ import { callAppendEvent } from "./sql/appendEvent.ts"
 import { callAppendEvents } from "./sql/appendEvents.ts"
 import { standing } from "./sql/queries.ts"
 
-/** What became of an append that was accepted. */
+/** The outcome of an append that was accepted. */
 export interface Sent {
   /** The position of its last event, if it has events. */
   readonly position: Position | undefined
@@ -18,10 +18,10 @@ export interface Sent {
   readonly isRepeated: boolean
 }
 
-/** What became of an append. */
+/** The outcome of an append. */
 export type Answer = Effect.Effect<Sent, WrongExpectedVersion | TrackingConflict>
 
-/** Records appends in one call of `append_events`, or `append_event`, with an answer for each of them. */
+/** Records appends in one call of `append_events` or `append_event`, with an outcome for each of them. */
 export const sender = ({
   lockTimeout,
   query,
@@ -45,8 +45,8 @@ export const sender = ({
 }
 
 /**
- * Looks, without the position lock, whether an append would be refused, or was recorded before; `undefined` where it is
- * still to be done. Only the append itself knows for sure: others may append right behind the look.
+ * Checks, without the position lock, whether an append would be refused or was recorded before; `undefined` if it still
+ * has to be done. Only the append itself knows for certain: others may append right after the check.
  */
 export const looker = ({
   query,
@@ -59,7 +59,7 @@ export const looker = ({
     )
 }
 
-/** What `standing` answers. */
+/** The outcome in the result of `standing`. */
 const settled = ({ parts, move }: Request, row: Row): Answer | undefined => {
   const [actual, repeated, tracked] = row as readonly [
     actual: ReadonlyArray<number>,
@@ -75,7 +75,7 @@ const settled = ({ parts, move }: Request, row: Row): Answer | undefined => {
     : Effect.fail(wrongVersion(parts, actual))
 }
 
-/** What `append_event` answers. */
+/** The outcome in the result of `append_event`. */
 const toAnswer = (part: Part, [position, actual, repeated]: ReadonlyArray<bigint | null>): Answer => {
   const recorded = position ?? repeated
   return recorded == null
@@ -83,7 +83,7 @@ const toAnswer = (part: Part, [position, actual, repeated]: ReadonlyArray<bigint
     : Effect.succeed({ position: fromStorage(BigInt(recorded)), isRepeated: position === null })
 }
 
-/** What `append_events` answers. */
+/** The outcomes in the result of `append_events`. */
 const toAnswers = (requests: ReadonlyArray<Request>, row: Row): ReadonlyArray<Answer> => {
   const [first, actual, refused, repeated, tracked] = row as readonly [
     first: bigint | null,

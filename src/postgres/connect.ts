@@ -1,4 +1,4 @@
-/** How a PostgreSQL database is connected to: options, configuration, client. */
+/** How to connect to a PostgreSQL database: options, configuration, client. */
 import { PgClient } from "@effect/sql-pg"
 import type { Duration } from "effect"
 import { Config, Effect, Layer, Redacted } from "effect"
@@ -8,12 +8,12 @@ import { optional, seconds } from "../internal/backend/settings.ts"
 import { toOpeningError } from "./errors.ts"
 import { checkCount, milliseconds } from "./options.ts"
 
-/** How a database is connected to. What is given by itself takes precedence over what is in the URL. */
+/** How to connect to a database. Separate options take precedence over the URL. */
 export interface ConnectionOptions {
   /**
-   * A URL as of libpq: `postgresql://user:password@host:port/database?sslmode=require`. Parameters that are understood:
-   * `host`, `port`, `user`, `password`, `dbname`, `application_name`, `options`, `connect_timeout` (seconds), `sslmode`.
-   * Others are refused, by name.
+   * A URL like those of libpq: `postgresql://user:password@host:port/database?sslmode=require`. Supported parameters:
+   * `host`, `port`, `user`, `password`, `dbname`, `application_name`, `options`, `connect_timeout` (seconds),
+   * `sslmode`. Any other is refused by name.
    */
   readonly url?: Redacted.Redacted | string | undefined
   /** A host name, an address, or the directory of a Unix socket (`/run/postgresql`). Default `localhost`. */
@@ -24,29 +24,34 @@ export interface ConnectionOptions {
   readonly database?: string | undefined
   /** Default: the user of the operating system. */
   readonly username?: string | undefined
-  /** The password, or an effect that is run for each new connection, for passwords that change. Default: none. */
+  /** The password, or an effect that runs for each new connection, for passwords that change. Default: none. */
   readonly password?: Redacted.Redacted | Effect.Effect<Redacted.Redacted> | undefined
-  /** TLS: whether, or how (as of `node:tls`). Certificates are verified. Default: as `sslmode` in the URL says, else not. */
+  /**
+   * TLS: whether to use it, or how (like in `node:tls`). Certificates are verified. Default: `sslmode` in the URL,
+   * otherwise no TLS.
+   */
   readonly ssl?: PgClient.PgClientConfig["ssl"]
   /** How long connecting may take. Default 5 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** After how long without traffic TCP asks whether the other side is there; from 1 second. Default: not at all. */
+  /**
+   * After how long without traffic TCP probes whether the other side is still there; at least 1 second. Default: never.
+   */
   readonly keepAlive?: Duration.Input | undefined
-  /** The most connections of the pool, the listening one not counted. Default 10. */
+  /** The most connections of the pool, not counting the listening one. Default 10. */
   readonly maxConnections?: number | undefined
-  /** How many connections are kept when there is nothing to do. Default 0. */
+  /** How many connections are kept while the pool is idle. Default 0. */
   readonly minConnections?: number | undefined
-  /** After how long without use a connection is closed. Default 60 seconds. */
+  /** After how long an unused connection is closed. Default 60 seconds. */
   readonly idleTimeout?: Duration.Input | undefined
-  /** After how long a connection is replaced, when it is next used. Default: never. */
+  /** After how long a connection is replaced when it is next used. Default: never. */
   readonly connectionTTL?: Duration.Input | undefined
-  /** What the server's views call the connections. Default: as the URL says, else `effect-eventsourcing`. */
+  /** The name of the connections in the server's views. Default: that of the URL, otherwise `effect-eventsourcing`. */
   readonly applicationName?: string | undefined
-  /** Whether statements are prepared once for each connection. Default true; see docs/postgres.md for poolers. */
+  /** Whether each connection prepares statements once. Default true; see docs/postgres.md for poolers. */
   readonly prepare?: boolean | undefined
 }
 
-/** The variables that say how to connect. */
+/** The configuration variables for connecting. */
 export const connectionConfig = Config.all({
   url: optional(Config.Redacted("POSTGRES_URL")),
   host: optional(Config.String("POSTGRES_HOST")),
@@ -59,10 +64,10 @@ export const connectionConfig = Config.all({
   maxConnections: optional(Config.Int("POSTGRES_POOL_SIZE"))
 })
 
-/** The largest row of PostgreSQL. */
+/** The largest row that PostgreSQL sends. */
 const MAX_MESSAGE = 2 ** 30
 
-/** The client of a database that is connected to. */
+/** The client of a database. */
 export const layerClient = ({
   url,
   applicationName,
@@ -72,7 +77,7 @@ export const layerClient = ({
     Effect.suspend(() => {
       const text = typeof url === "string" ? url : url === undefined ? undefined : Redacted.value(url)
       if (text !== undefined && !isPostgresUrl(text)) {
-        // without its text: there is a password in it
+        // without its text, since it contains a password
         const reason = "the option url is no URL of the form postgresql://user:password@host:port/database"
         return Effect.fail(new RecorderFailure({ operation: "connect to PostgreSQL", reason }))
       }
@@ -97,7 +102,7 @@ export const layerClient = ({
     })
   )
 
-/** Whether the URL says what the connections are called. */
+/** Whether the URL names the connections. */
 const isNamed = (url: string | undefined): boolean =>
   url !== undefined && new URL(url).searchParams.has("application_name")
 
@@ -114,12 +119,12 @@ const checkConnection = (options: ConnectionOptions) =>
 
 const isPostgresUrl = (text: string): boolean => /^postgres(ql)?:\/\//.test(text) && URL.canParse(text)
 
-/** The parameters of a URL that the client goes by. */
+/** The parameters of a URL that the client uses. */
 const PARAMETERS: ReadonlySet<string> = new Set([
   ...["host", "port", "user", "password", "dbname", "application_name", "options", "connect_timeout", "sslmode"]
 ])
 
-/** What to do instead of a parameter that other clients go by. */
+/** What to use instead of a parameter that other clients support. */
 const instead: ReadonlyArray<readonly [name: RegExp, advice: string]> = [
   [/^(schema|currentschema|search_path)$/, "give the option schema (POSTGRES_SCHEMA)"],
   [
@@ -153,7 +158,7 @@ const instead: ReadonlyArray<readonly [name: RegExp, advice: string]> = [
   ]
 ]
 
-/** Why a URL can't be gone by, if it can't: what was ignored would be missed much later, or never. */
+/** Why a URL is refused, or `undefined` if it is not: an ignored parameter would be noticed much later, or never. */
 const refusedParameter = (url: URL): string | undefined => {
   for (const [name, value] of url.searchParams) {
     const lower = name.toLowerCase()
@@ -168,7 +173,7 @@ const refusedParameter = (url: URL): string | undefined => {
   return undefined
 }
 
-/** Only what is of the connection: the options of the log are none of the client's business. */
+/** Only the options of the connection: those of the log are not passed to the client. */
 const connectionOf = (options: Omit<ConnectionOptions, "url" | "applicationName">): PgClient.PgPoolConfig => {
   const { host, port, database, username, password, ssl, connectTimeout, keepAlive } = options
   const { maxConnections, minConnections, idleTimeout, connectionTTL, prepare } = options

@@ -4,22 +4,22 @@ import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/errors/messageOf.ts"
 import { isMomentary, isOutage, isSqlState, POOLER } from "../internal/errors/sqlState.ts"
 
-/** What PostgreSQL says of an error (https://www.postgresql.org/docs/current/protocol-error-fields.html). */
+/** What PostgreSQL reports about an error (https://www.postgresql.org/docs/current/protocol-error-fields.html). */
 interface ServerError {
   readonly code: string | undefined
   readonly message: string
   readonly detail: string | undefined
   readonly hint: string | undefined
-  /** Whether it is about a row: then its other fields may have values of it. */
+  /** Whether it is about a row: its other fields may then contain values of the row. */
   readonly isOfRow: boolean
 }
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined)
 
-/** A row of the server's is larger than the client takes. */
+/** Whether a row of the server is larger than the client accepts. */
 const isTooLarge = (message: string): boolean => message.includes("exceeds maxMessageSize")
 
-/** What a person can do about an error of the client's own. */
+/** What a person can do about an error that the client itself reports. */
 const adviceFor = (message: string): string | undefined => {
   if (isTooLarge(message)) {
     return "a row is larger than the client takes; raise the option maxMessageSize of PgClient (1 GB is PostgreSQL's own limit)"
@@ -47,21 +47,24 @@ const toServerError = (error: SqlError.SqlError): ServerError => {
 }
 
 /**
- * Errors about a row: data, constraints, WITH CHECK OPTION, what a trigger raises. The server adds the whole row to them
- * ("Failing row contains …"), the key that is there twice, the text that is no number; that is an event's payload, which
- * belongs neither in a message nor in a log.
+ * Errors about a row: data, constraints, WITH CHECK OPTION, what a trigger raises. The server adds to them the whole
+ * row ("Failing row contains …"), the duplicate key, or the text that is not a number. That is an event's payload,
+ * which belongs neither in a message nor in a log.
  */
 const ofRows = new Set(["22", "23", "44", "P0"])
 
-/** The log's own keys: what the server says of one that is there twice is an id, a position, a stream and its version. */
+/**
+ * The log's own keys: what the server reports about a duplicate of one is an id, a position, or a stream and its
+ * version.
+ */
 const keys: ReadonlySet<unknown> = new Set([
   ...["stored_events_id_key", "stored_events_pkey", "stored_events_stream_version_key"]
 ])
 
-/** The fields of an error that have no values in them. */
+/** The fields of an error that contain no values. */
 const FIELDS = ["severity", "code", "hint", "schema", "table", "column", "dataType", "constraint", "routine"] as const
 
-/** What an error comes from, without the values of a row. */
+/** The cause of an error, without the values of a row. */
 const causeOf = (error: SqlError.SqlError, { isOfRow, message }: ServerError): unknown => {
   if (!isOfRow) return error
   const fields: Readonly<Record<string, unknown>> = Object(error.reason.cause)
@@ -69,12 +72,12 @@ const causeOf = (error: SqlError.SqlError, { isOfRow, message }: ServerError): u
   return Object.assign(new Error(message), Object.fromEntries(kept))
 }
 
-/** Errors of the network that a next attempt may not have. */
+/** Network errors that may not occur again in the next attempt. */
 const passingNetwork = new Set([
   ...["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "EAI_AGAIN", "ENOENT"]
 ])
 
-/** While connecting, what has no code is a wrong setting, but for these. */
+/** While connecting, an error without a code is a wrong setting, except for these. */
 const passingMessages = new Set(["Connection timed out", "Connection closed unexpectedly", "Connection is closed"])
 
 /** What a person can do about an error, by its code. */
@@ -96,14 +99,14 @@ const advice: Readonly<Record<string, string>> = {
   "54000": "a value is larger than PostgreSQL can take (1 GB)"
 }
 
-/** Whether a layer that is being built tries again: settings that are wrong are told at once. */
+/** Whether a layer that is being built retries: wrong settings are reported at once. */
 const passesInOpening = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
   if (code !== undefined) return isMomentary(code) || passingNetwork.has(code)
   if (isTooLarge(message)) return false
   return reason._tag === "ConnectionError" && (reason.operation !== "connect" || passingMessages.has(message))
 }
 
-/** Whether what has worked is going to work again: nothing about connecting is final then. */
+/** Whether a layer that has worked will work again: from then on no connection error is final. */
 const passesOnceOpen = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
   if (reason.operation === "connect") return true
   if (code !== undefined && isSqlState(code)) return isOutage(code)
@@ -130,15 +133,17 @@ const describe =
   }
 
 /**
- * Says what happened to a layer that works, and what to do; `lockTimeout` is for how long a lock was waited for, in
- * milliseconds. What it was built with was right, so that a name that is not found, a password that is refused or a disk
- * that is full is an outage: `RecorderUnavailable`.
+ * Describes the failure of a layer that was built, and what to do; `lockTimeout` is how long a lock was waited for, in
+ * milliseconds. The settings were right when the layer was built, so a name that is not found, a refused password or a
+ * full disk is an outage: `RecorderUnavailable`.
  */
 export const toRecorderError = describe(passesOnceOpen)
 
-/** Says what happened to a layer that is being built, and what to do: what looks like a wrong setting is a failure. */
+/**
+ * Describes the failure of a layer that is being built, and what to do: what looks like a wrong setting is a failure.
+ */
 export const toOpeningError = describe(passesInOpening)
 
-/** Whether what failed is that the role may not do it. */
+/** Whether it failed because the role lacks the right to do it. */
 export const lacksRight = ({ cause }: RecorderFailure): boolean =>
   SqlError.isSqlError(cause) && cause.reason._tag === "AuthorizationError"

@@ -7,15 +7,15 @@ import { withoutUnseenSpans } from "../internal/observability/tracing.ts"
 import type { Answer, Sent } from "./appends.ts"
 import type { Request } from "./parameters.ts"
 
-/** The most that one call takes: as many appends, events, or characters and bytes of payload. */
+/** The most that one call contains: this many appends, events, or characters and bytes of payload. */
 const MAX_APPENDS = 512
 const MAX_EVENTS = 4096
 const MAX_SIZE = 8 * 2 ** 20
 
-/** How many calls are under way at once: they take turns on the server, by the position lock. */
+/** How many calls run at once. They take turns on the server, by the position lock. */
 const WRITERS = 2
 
-/** From how many appends on two calls are better than one. */
+/** From this many appends on, two calls are better than one. */
 const SHARED = 16
 
 /** What an append can fail with. */
@@ -25,14 +25,14 @@ interface Pending {
   readonly request: Request
   readonly events: number
   readonly size: number
-  /** How many calls had begun when it came. */
+  /** How many calls had begun when it arrived. */
   readonly since: number
-  /** What its fiber goes on with, be it that it waits or that it was interrupted. */
+  /** Resumes its fiber, whether it waits for the outcome or was interrupted. */
   answer: (outcome: Effect.Effect<Sent, Failure>) => void
   state: "waiting" | "cancelled" | "sent" | "answered"
 }
 
-/** Coalesces concurrent appends of this process into one call each time, with an answer for each of them. */
+/** Coalesces concurrent appends of this process into one call at a time, with an outcome for each of them. */
 export type GroupAppend = (request: Request) => Effect.Effect<Sent, Failure>
 
 /** Starts the writers, which stop with the scope. */
@@ -42,19 +42,22 @@ export const make = Effect.fnUntraced(function* (
   let pending: Array<Pending> = []
   /** The writers that have nothing to do. */
   const idle: Array<() => void> = []
-  /** The streams of the calls that are under way: what comes for them waits, so that it goes in the order in which it came. */
+  /**
+   * The streams of the running calls. Later appends to them wait, so that they are sent in the order in which they
+   * arrived.
+   */
   const underWay = new Set<string>()
   let calls = 0
-  /** What the calls that are under way were begun with, and how many appends that is. */
+  /** The batches that the running calls began with, and how many appends they contain. */
   const batches = new Set<ReadonlyArray<Pending>>()
   let appendsUnderWay = 0
-  /** A writer is telling answers: what comes of them goes on with it. */
+  /** A writer is delivering outcomes; it will also send the appends that follow from them. */
   let isAnswering = false
   let closed = false
 
   const unavailable = () => new RecorderUnavailable({ operation: "append", reason: "the log was closed" })
 
-  /** Whether one of those who wait may go now: nothing that came before it is for one of its streams. */
+  /** Whether a waiting append may be sent now: no append that arrived before it is to one of its streams. */
   const isWorkThere = (): boolean => {
     if (underWay.size === 0) return pending.length > 0
     const streams = new Set(underWay)
@@ -66,12 +69,12 @@ export const make = Effect.fnUntraced(function* (
     })
   }
 
-  /** How many went with the last call. */
+  /** How many appends the last call contained. */
   let together = 1
 
   /**
-   * Waits for work, and a turn more: those that are ready to run now get to go along. Who was alone last time mostly is
-   * again, and need not wait.
+   * Waits for work, and then one turn more, so that fibers that are ready to run can join. An append that was alone
+   * last time is usually alone again and need not wait.
    */
   const waitForWork = Effect.callback<void>((resume) => {
     if (pending.length > 0 && isWorkThere()) return resume(Effect.void)
@@ -83,12 +86,16 @@ export const make = Effect.fnUntraced(function* (
     })
   })
 
-  /** Takes what goes into the next call. Of appends to one stream the first goes, the others wait for what comes of it. */
+  /**
+   * Takes the appends of the next call. Of several to one stream, the first is sent and the others wait for its
+   * outcome.
+   */
   const takeBatch = (): ReadonlyArray<Pending> => {
     const batch: Array<Pending> = []
     const left: Array<Pending> = []
     const streams = new Set(underWay)
-    // the other call gets as many as this one: while one is under way on the server, the answers of the other are taken here
+    // the other call gets as many as this one: while one runs on the server, the outcomes of the other are processed
+    // here
     const all = pending.length + appendsUnderWay
     const most = all >= SHARED ? Math.ceil(all / WRITERS) : MAX_APPENDS
     let events = 0
@@ -100,7 +107,7 @@ export const make = Effect.fnUntraced(function* (
       full ||=
         batch.length > 0 &&
         (batch.length >= Math.min(most, MAX_APPENDS) || events + one.events > MAX_EVENTS || size + one.size > MAX_SIZE)
-      // a tracking move has a call of its own
+      // a tracking move is only sent as the first append of its call, and ends it
       const goes =
         !full && (move === undefined || batch.length === 0) && !parts.some(({ stream }) => streams.has(stream))
       for (const { stream } of parts) streams.add(stream)
@@ -140,7 +147,7 @@ export const make = Effect.fnUntraced(function* (
     }
   }
 
-  /** Whoever came before a call began has waited for the lock for as long as the call has. */
+  /** Fails a batch. Appends queued before the call began have already waited for the lock as long as that call did. */
   const fail = (batch: ReadonlyArray<Pending>, error: RecorderError, call: number): void => {
     answerAll(batch, error)
     if (error._tag !== "RecorderUnavailable" || error.waited === undefined) return
@@ -149,7 +156,7 @@ export const make = Effect.fnUntraced(function* (
     answerAll(waited, error)
   }
 
-  /** Sends a batch. When the server refuses it, its halves are sent, down to the one append that is at fault. */
+  /** Sends a batch. If the server refuses it, its halves are sent, down to the one append that is at fault. */
   const sendBatch = (batch: ReadonlyArray<Pending>): Effect.Effect<void> => {
     const call = ++calls
     return Effect.matchCauseEffect(send(batch.map(({ request }) => request)), {
@@ -173,7 +180,7 @@ export const make = Effect.fnUntraced(function* (
         return Effect.andThen(
           sendBatch(batch.slice(0, half)),
           Effect.suspend(() => {
-            // who came back meanwhile need not wait for the other half
+            // appends that arrived in the meantime need not wait for the other half
             if (pending.length > 0) idle.pop()?.()
             return sendBatch(batch.slice(half))
           })
@@ -182,19 +189,19 @@ export const make = Effect.fnUntraced(function* (
     })
   }
 
-  /** Sends what waits until nothing does. */
+  /** Sends waiting appends until there are none. */
   const write = Effect.gen(function* () {
     while (pending.length > 0 && isWorkThere()) {
       const batch = takeBatch()
       if (batch.length === 0) break
       yield* sendBatch(batch)
       batches.delete(batch)
-      // where all who were answered have come straight back with more, nobody else is about to join them
+      // if every answered append was followed by a new one, no others are about to join them
       if (pending.length < batch.length) yield* Effect.yieldNow
     }
   })
 
-  // the layer is closed: nobody waits for ever
+  // the layer is closed: no append waits forever
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       closed = true
@@ -222,10 +229,10 @@ export const make = Effect.fnUntraced(function* (
       const one: Pending = { request, events, size, since: calls, answer: resume, state: "waiting" }
       pending.push(one)
       if (!isAnswering) idle.pop()?.()
-      // looked at and waited for in one step: an answer that comes between two is for nobody
+      // check the state and register the waiter in one synchronous step, or an answer arriving in between would be lost
       return Effect.callback<void>((settled) => {
         if (one.state === "waiting") one.state = "cancelled"
-        // what was sent is recorded or not when the interrupted fiber ends, and stays so
+        // when the interrupted fiber ends, an append that was sent is either recorded or not, and stays so
         if (one.state !== "sent") return settled(Effect.void)
         one.answer = () => settled(Effect.void)
       })
@@ -233,7 +240,7 @@ export const make = Effect.fnUntraced(function* (
   return append
 })
 
-/** What a call failed with; a defect of it is a failure of the appends that were in it. */
+/** The error of a call. A defect of the call is a failure of the appends in it. */
 const failureOf = (cause: Cause.Cause<RecorderError>): RecorderError => {
   if (Cause.hasInterruptsOnly(cause)) {
     const reason = "the client was closed before it had an answer; the append may be recorded"

@@ -12,7 +12,7 @@ export const milliseconds = <A extends Duration.Input | undefined>(
 ): Effect.Effect<A extends undefined ? number | undefined : number, RecorderFailure> =>
   Options.milliseconds(OPERATION, name, input, range)
 
-/** Checks an option that is a number of something. */
+/** Checks an option that is a count. */
 export const checkCount = (
   name: string,
   count: number | undefined,

@@ -17,9 +17,9 @@ export interface Query {
 const SIZE = "coalesce(octet_length(payload_text), octet_length(payload_bytes))"
 
 /**
- * What is read of each event of a page. Of a payload that is longer than a parameter only its length is: a page of such
- * payloads could be any size, so they are read afterwards, as far as the page goes. (The length is in the row itself, also
- * of a payload that is stored beside it.)
+ * The columns that are read of each event of a page. Of a payload that is longer than a parameter, only the length is
+ * read: a page of such payloads could have any size, so they are read afterwards, as many as the page holds. (The
+ * length is in the row itself, even if the payload is stored outside it.)
  */
 const columns = (threshold: string) =>
   `id, type, schema_version, encoding,
@@ -43,7 +43,10 @@ export const toNotification = (row: Row, payload = row[4] ?? row[5]): Notificati
 
 const positionOf = (row: Row): bigint => BigInt(row[10] as bigint)
 
-/** The rows of a page up to the one that brings them to its size, and the positions of those whose payloads are missing. */
+/**
+ * The rows of a page, up to the one with which it reaches its size, and the positions of those whose payloads are
+ * missing.
+ */
 export const cut = (
   rows: ReadonlyArray<Row>,
   { maxBytes = Number.POSITIVE_INFINITY }: Bounds
@@ -62,22 +65,22 @@ export const cut = (
 const MAX_INTEGER = 2 ** 31 - 1
 const MAX_POSITION = 2n ** 63n - 1n
 
-/** A version as the column has it: what no event can have is behind, or before, all that are there. */
+/** A version in the range of the column: one that no event can have comes before or after all that exist. */
 const bounded = (version: number): PgTypes.Parameter =>
   PgTypes.int4(Number.isNaN(version) ? -1 : Math.min(Math.max(Math.trunc(version), -1), MAX_INTEGER))
 
 const boundedPosition = (position: bigint): PgTypes.Parameter =>
   PgTypes.int8(position > MAX_POSITION ? MAX_POSITION : position < 0n ? 0n : position)
 
-/** A negative limit would be an error. */
+/** PostgreSQL refuses a negative limit. */
 export const limitOf = (limit: number): PgTypes.Parameter =>
   PgTypes.int8(limit >= Number.MAX_SAFE_INTEGER ? MAX_POSITION : BigInt(Math.max(Math.trunc(limit), 0)))
 
-/** The length from which on a payload is read afterwards: a page without such is not larger than it may be. */
+/** The length above which a payload is read separately: a page without such payloads is never larger than allowed. */
 const thresholdOf = ({ limit, maxBytes }: Bounds): PgTypes.Parameter =>
   PgTypes.int4(maxBytes === undefined ? MAX_INTEGER : Math.min(Math.floor(maxBytes / Math.max(limit, 1)), MAX_INTEGER))
 
-/** The statements of a schema's pages: their texts are made once, so that the server prepares each once. */
+/** The statements of a schema's pages. Their texts are created once, so that the server prepares each of them once. */
 export const pages = (schema: string) => {
   const table = `${quote(schema)}.stored_events`
   const streamForward = `SELECT ${columns("$5")} FROM ${table} WHERE stream = $1 AND version > $2 AND version <= $3 ORDER BY version LIMIT $4`
@@ -125,7 +128,7 @@ export const pages = (schema: string) => {
       sql: `SELECT position, payload_text, payload_bytes FROM ${table} WHERE position = ANY ($1)`,
       parameters: [bigintArray(positions)]
     }),
-    /** The first event after a position, or backward before one, up to another. */
+    /** The first event after a position (before it, if backward), up to another position. */
     next: ({ direction, after, upTo }: Pick<ReadAll, "direction" | "after" | "upTo">): Query => {
       const backward = direction === "backward"
       return {
@@ -140,7 +143,7 @@ export const pages = (schema: string) => {
   }
 }
 
-/** What is before the first "-" of a stream's name. */
+/** The part of a stream's name before the first "-". */
 const CATEGORY = "split_part(stream, '-', 1)"
 
 const filterParameters = (filter: Filter | undefined): ReadonlyArray<unknown> => [

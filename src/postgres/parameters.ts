@@ -19,7 +19,7 @@ export const bigintArray = arrayOf(PgTypes.OID.int8)
 const uuidArray = arrayOf(PgTypes.OID.uuid)
 const bytesArray = arrayOf(PgTypes.OID.bytea)
 
-/** The values of a function's parameters, each given by its name. */
+/** The values of a function's parameters in the order of the parameters, from values by name. */
 const inOrder = <Name extends string>(
   parameters: ReadonlyArray<FunctionParameter<Name>>,
   values: Readonly<Record<Name, PgTypes.Parameter>>
@@ -27,7 +27,7 @@ const inOrder = <Name extends string>(
 
 const MAX_INTEGER = 2 ** 31 - 1
 
-/** What the function calls an expected version; one that no stream can have is one that none has. */
+/** The function's form of an expected version. A version that no stream can have becomes a number that none has. */
 export const toInteger = (expected: ExpectedVersion): number => {
   if (expected === "NoStream") return -1
   return Number.isInteger(expected) && expected >= 0 && expected < MAX_INTEGER ? expected : MAX_INTEGER
@@ -35,14 +35,14 @@ export const toInteger = (expected: ExpectedVersion): number => {
 
 export const fromInteger = (version: number): ExpectedVersion => (version < 0 ? "NoStream" : version)
 
-/** A stream to append to, or only to check, where there are no events. */
+/** A stream to append to, or only to check if there are no events. */
 export interface Part {
   readonly stream: StreamName
   readonly expected: ExpectedVersion
   readonly events: ReadonlyArray<StoredEvent>
 }
 
-/** An append as `append_events` takes it: its parts, and a tracking move if it has one. */
+/** An append as `append_events` accepts it: its parts, and a tracking move if it has one. */
 export interface Request {
   readonly parts: ReadonlyArray<Part>
   readonly move?: Tracking.Move | undefined
@@ -116,7 +116,7 @@ export const ofAppends = (lockTimeout: number, requests: ReadonlyArray<Request>)
   })
 }
 
-/** The parameters of `standing`: what `append_events` would look at. */
+/** The parameters of `standing`: what `append_events` would check. */
 export const ofStanding = ({ parts, move }: Request): ReadonlyArray<PgTypes.Parameter> => {
   const stream: Array<string> = []
   const version: Array<number> = []
@@ -168,7 +168,7 @@ const isCanonicalUuid = (id: string): boolean =>
 
 const isStorableText = (text: string): boolean => text.isWellFormed() && !text.includes("\0")
 
-/** Why a text column can't have a text, if it can't; escapes within JSON are no matter. */
+/** Why a text column can't contain a text, or `undefined` if it can. Escapes within JSON do no harm. */
 export const unstorable = (what: string, text: string): string | undefined =>
   isStorableText(text)
     ? undefined
@@ -189,20 +189,23 @@ const unstorableEvent = (event: StoredEvent): string | undefined => {
   )
 }
 
-/** Why a tracking key can't be stored, if it can't: half a surrogate pair would be another key's. */
+/**
+ * Why a tracking key can't be stored, or `undefined` if it can: one with half a surrogate pair would become another
+ * key.
+ */
 export const unstorableKey = ({ projection, upstream }: Tracking.Key): string | undefined =>
   unstorable("the name of a projection", projection) ?? unstorable("the name of an upstream", upstream)
 
-/** Bytes of one call: PostgreSQL takes 1 GiB, what goes with the payloads included. */
+/** The bytes of one call: PostgreSQL accepts 1 GiB, including what is sent along with the payloads. */
 const LARGEST = 1_000_000_000
 
-/** Why one call can't have so many bytes, if it can't. */
+/** Why one call can't have this many bytes, or `undefined` if it can. */
 export const tooLarge = (what: string, size: number, advice: string): string | undefined =>
   size > LARGEST
     ? `${what} has ${size} bytes, which is larger than PostgreSQL takes in one call (${LARGEST}); ${advice}`
     : undefined
 
-/** The bytes of payloads and metadata, counted as characters where they are too few to matter. */
+/** The bytes of payloads and metadata. They are counted as characters if there are too few to matter. */
 const sizeOf = (parts: ReadonlyArray<Part>): number => {
   const sum = (count: (text: string | Uint8Array) => number) =>
     parts.reduce(
@@ -214,7 +217,10 @@ const sizeOf = (parts: ReadonlyArray<Part>): number => {
   return characters * 3 <= LARGEST ? characters : sum((text) => Buffer.byteLength(text))
 }
 
-/** Why an append can't be stored, if it can't: found here, it does not fail the appends that go along with it. */
+/**
+ * Why an append can't be stored, or `undefined` if it can. It is checked here so that it does not fail the other
+ * appends of its call.
+ */
 export const unstorableRequest = ({ parts, move }: Request): string | undefined => {
   const tracking = move === undefined ? undefined : (Tracking.refusal(move) ?? unstorableKey(move.key))
   if (tracking !== undefined) return tracking

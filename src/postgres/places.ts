@@ -1,4 +1,4 @@
-/** The schemas that views are in: how they are named, and whose each of them is. */
+/** The schemas that contain views: how they are named, and to which view each of them belongs. */
 import type { PgClient } from "@effect/sql-pg"
 import { Effect } from "effect"
 import type { SqlError } from "effect/sql"
@@ -7,9 +7,9 @@ import type * as Tracking from "../Tracking.ts"
 import { dependents, tablesOf } from "./sql/dependents.ts"
 import { literal, quote } from "./sql/identifiers.ts"
 
-/** Whose a place is, as it is recorded: in the comment of its schema, which every role can read. */
+/** The owner of a place, as it is recorded in the comment of the schema, which every role can read. */
 interface Owner {
-  /** The schema of the tracking. */
+  /** The schema of its tracking. */
   readonly schema: string
   readonly projection: string
   readonly version: number
@@ -29,18 +29,18 @@ const ownerOf = (comment: string | null | undefined): Owner | undefined => {
   }
 }
 
-/** The name that a place has, if nobody else's has it. */
+/** The default name of a place, used unless another view's place has it. */
 export const defaultPlace = (schema: string, { projection, version }: Pick<Tracking.Key, "projection" | "version">) =>
   `${schema === "public" ? "" : `${schema}_`}${projection}_v${version}`
 
 /**
- * The name that it has otherwise, which is no other's: no projection has ":" in its name, and no default place that is made,
- * since the views of a schema with ":" in its name are always placed so.
+ * The name that is used instead. No other place has it: no projection has ":" in its name, and no default place is
+ * created with it, since the views of a schema with ":" in its name always get this form.
  */
 const otherPlace = (schema: string, { projection, version }: Tracking.Key): string =>
   `${schema}:${projection}_v${version}`
 
-/** The schemas and projections, other than these, whose default place has this name too. */
+/** The schemas and projections, other than this one, whose default place has this name too. */
 const namesakes = (place: string, schema: string): ReadonlyArray<Owner> => {
   const [, base, digits] = /^(.+)_v([0-9]+)$/su.exec(place) ?? []
   if (base === undefined) return []
@@ -52,12 +52,12 @@ const namesakes = (place: string, schema: string): ReadonlyArray<Owner> => {
   return found.filter((one) => one.schema !== schema && /^[a-z][a-z0-9_]*$/.test(one.projection))
 }
 
-/** What there is under the name of a place. */
+/** What exists under the name of a place. */
 interface Schema {
   readonly comment: string | null
-  /** Whether this role may say whose it is. */
+  /** Whether this role may record the owner. */
   readonly owned: boolean
-  /** How many tables, views and the like are in it. */
+  /** How many tables, views and other objects are in it. */
   readonly objects: number
 }
 
@@ -75,8 +75,8 @@ FROM pg_catalog.pg_namespace n WHERE n.nspname = ${literal(place)}`).unprepared,
     )
 
   /**
-   * Who else may have a place that nothing says the owner of: places were made so once, and two could be given the same.
-   * A tracking that this role can't read counts as one.
+   * Who else may own a place without a recorded owner. Earlier versions created such places, and two views could be
+   * given the same one. A tracking that this role can't read counts as an owner.
    */
   const otherClaimant = Effect.fnUntraced(function* (place: string) {
     for (const owner of namesakes(place, schema)) {
@@ -86,7 +86,7 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE n.nspname = ${literal(owner.schema)} AND c.relname = 'projection_tracking'`).unprepared
       if (tracking === undefined) continue
       if (!tracking.readable) return owner
-      // a version that has another place says so, in a column that is not there before the first of them
+      // a version with another place records it, in a column that does not exist before the first of them
       const found = yield* sql.unsafe(`SELECT 1 FROM ${quote(owner.schema)}.projection_tracking t
 WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
   AND coalesce(to_jsonb(t) ->> 'place', ${literal(place)}) = ${literal(place)} LIMIT 1`).unprepared
@@ -95,7 +95,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
     return undefined
   })
 
-  /** Two that make or claim one place at once do so one after the other. */
+  /** Serializes the creation or claim of a place. */
   const lock = (place: string) =>
     run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(`effect-eventsourcing place ${place}`)}, 0))`)
   const mark = (key: Tracking.Key, place: string) =>
@@ -108,7 +108,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
   const said = ({ schema: of, projection, version }: Owner) =>
     `version ${version} of projection "${projection}" whose tracking is in schema "${of}"`
 
-  /** Whose a place is instead, as far as can be told. */
+  /** Who owns a place instead, as far as that can be determined. */
   const otherOwner = Effect.fnUntraced(function* (key: Tracking.Key, place: string, found: Schema) {
     const owner = ownerOf(found.comment)
     if (owner !== undefined) return isOurs(key, owner) ? undefined : owner
@@ -168,7 +168,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
       }
       if (!found.owned) return
       yield* lock(place)
-      // as long as it may be another's too, nothing says whose it is, and both go on as they did
+      // while another view may own it too, no owner is recorded, and both continue as before
       if ((yield* otherClaimant(place)) === undefined) yield* mark(key, place)
     }),
 
@@ -194,7 +194,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
           const { projection, version } = key
           return yield* new ProjectionHasDependents({ projection, version, dependents: others.map(({ name }) => name) })
         }
-        // what is left to go with the schema is in it
+        // everything that this still removes is in the schema
         yield* run(`DROP SCHEMA ${quote(place)} CASCADE`)
       }
       if (keep) yield* create(key, place)

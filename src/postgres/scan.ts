@@ -1,6 +1,6 @@
 /**
- * Pages of the total order with a filter, by statements that look through a bounded number of positions each: however few
- * events a filter leaves, none of them takes longer than the server lets a statement take.
+ * Pages of the total order with a filter, read by statements that each search a bounded number of positions. However
+ * few events match the filter, no statement takes longer than the server's statement timeout allows.
  */
 import { Effect } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
@@ -10,14 +10,14 @@ import { fromStorage } from "../Position.ts"
 import type { ReadAll, Scanned } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
 
-/** The positions that a statement looks through: some ten milliseconds of the server's time. */
+/** How many positions a statement searches: about ten milliseconds of the server's time. */
 const STRETCH = 10_000n
 
-/** What a scan asks of the log. */
+/** What a scan reads from the log. */
 export interface Reads {
   /** A page by one statement. */
   readonly page: (read: ReadAll) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
-  /** The position of the first event in a range, whatever it is. */
+  /** The position of the first event in a range, whether it matches or not. */
   readonly next: (
     range: Pick<ReadAll, "direction" | "after" | "upTo">
   ) => Effect.Effect<Position | undefined, RecorderError>
@@ -26,9 +26,9 @@ export interface Reads {
 
 /** Reads with a filter. */
 export interface Scan {
-  /** A page that also ends with the positions that one statement looks through. */
+  /** A page that also ends once one statement has searched its positions. */
   readonly some: (read: ReadAll) => Effect.Effect<Scanned, RecorderError>
-  /** A page, by as many statements as it takes. */
+  /** A page, read by as many statements as it takes. */
   readonly all: (read: ReadAll) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
 }
 
@@ -43,7 +43,7 @@ export const make = ({ page, next, head }: Reads): Scan => {
     if (isWhole) return { notifications: yield* page({ ...read, after }), reached: undefined }
     const notifications = yield* page({ ...read, after, upTo: edge })
     if (!isLastPage(notifications, read)) return { notifications, reached: undefined }
-    // positions that nobody has are not looked through
+    // positions without events are not searched
     const there = yield* next({ direction, after: edge, upTo })
     if (there === undefined) return { notifications, reached: undefined }
     return { notifications, reached: isBackward ? after1(there) : before(there, 1n) }

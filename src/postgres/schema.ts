@@ -1,4 +1,4 @@
-/** The SQL of a log: what makes its tables and functions, and what brings an older log up. */
+/** The SQL of a log: creates its tables and functions, and migrates an older log. */
 import { advancePositions } from "./sql/advancePositions.ts"
 import { appendEvent } from "./sql/appendEvent.ts"
 import { appendEvents } from "./sql/appendEvents.ts"
@@ -6,17 +6,17 @@ import { literal, quote } from "./sql/identifiers.ts"
 import { lockPositions } from "./sql/lockPositions.ts"
 import { tables } from "./sql/tables.ts"
 
-/** The steps that bring the tables up, one for each version; what has been released is never changed. */
+/** The migrations of the tables, one for each version. A released one is never changed. */
 const steps: ReadonlyArray<(schema: string) => ReadonlyArray<string>> = [
   tables,
-  // 2: the functions see to where the sequence is, and to what triggers and rules do
+  // 2: the functions check the sequence, and what triggers and rules have changed
   (schema) => [
     `ALTER TABLE ${quote(schema)}.stored_log ADD COLUMN IF NOT EXISTS revision integer`,
     `COMMENT ON COLUMN ${quote(schema)}.stored_log.revision IS 'the version of the schema; schema_version is the one that an application has to know at least'`
   ]
 ]
 
-/** The functions, replaced as a whole by each version: those who run on an older one call them by the same names. */
+/** The functions. Each version replaces all of them: applications of an older version call them by the same names. */
 const functions = (schema: string): ReadonlyArray<string> => [
   lockPositions(schema),
   advancePositions(schema),
@@ -24,16 +24,17 @@ const functions = (schema: string): ReadonlyArray<string> => [
   appendEvent(schema)
 ]
 
-/** The version of the schema that this version of the library makes. */
+/** The version of the schema that this version of the library creates. */
 export const SCHEMA_VERSION = steps.length
 
 /**
- * The version that an application has to know to work with what this one makes: older ones go on meanwhile, and can be started
- * again. And the oldest that this one works with, without what came later.
+ * The lowest version that an application has to know to work with the schema that this version creates: older
+ * applications continue during a migration and can be restarted. It is also the oldest schema that this version works
+ * with, without what was added later.
  */
 export const COMPATIBLE_VERSION = 1
 
-/** What the schema is, in a table of one row. */
+/** The versions and the id of the log, in a table of one row. */
 const createLog = (schema: string): string => `CREATE TABLE IF NOT EXISTS ${quote(schema)}.stored_log (
   only_row       boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (only_row),
   log_id         text    NOT NULL,
@@ -50,7 +51,7 @@ ON CONFLICT (only_row) DO UPDATE SET schema_version = excluded.schema_version, r
 export const selectVersions = (schema: string): string =>
   `SELECT schema_version, coalesce((to_jsonb(l) ->> 'revision')::integer, schema_version) FROM ${quote(schema)}.stored_log l`
 
-/** The statements that bring a schema from a version (0: there is nothing yet) to the newest. */
+/** The statements that migrate a schema from a version (0: it has no log yet) to the newest. */
 export const migrationsFrom = (schema: string, version: number): ReadonlyArray<string> =>
   version >= SCHEMA_VERSION
     ? []
@@ -61,11 +62,13 @@ export const migrationsFrom = (schema: string, version: number): ReadonlyArray<s
         setVersion(schema)
       ]
 
-/** Held while a schema is brought up, by the name that it has or will have. */
+/** Taken while a schema is migrated, by the name that the schema has or will have. */
 export const lockSchema = (schema: string): string =>
   `SELECT pg_advisory_xact_lock(hashtextextended('effect-eventsourcing migrations of ' || ${literal(schema)}, 0))`
 
-/** What a schema may be named: as PostgreSQL has it, a text of 1 to 63 bytes without NUL. */
+/**
+ * Why a schema can't have this name, or `undefined` if it can: PostgreSQL accepts a text of 1 to 63 bytes without NUL.
+ */
 export const invalidSchema = (schema: string): string | undefined => {
   if (schema.length === 0 || schema.includes("\0") || !schema.isWellFormed()) {
     return "it is empty, contains NUL, or is no well-formed Unicode"
@@ -75,12 +78,13 @@ export const invalidSchema = (schema: string): string | undefined => {
 }
 
 /**
- * The SQL that makes a log's schema, tables and functions, for those who run it themselves (with `createTables: false`).
+ * The SQL that creates a log's schema, tables and functions, if you run it yourself (with `createTables: false`).
  *
- * Run it as the role that is to own them, in one transaction: where there is a log already, it fails and changes nothing.
+ * Run it as the role that is to own them, in one transaction. If there already is a log, it fails and changes nothing.
  *
- * @param schema - Default `public`. Made if it isn't there.
- * @param fromVersion - The version that the schema has (`SELECT revision FROM stored_log`; 1 where there is no such column). Default 0: none yet. There is nothing to run from the newest ({@link SCHEMA_VERSION}).
+ * @param schema - Default `public`. Created if it does not exist.
+ * @param fromVersion - The version that the schema has (`SELECT revision FROM stored_log`; 1 if there is no such column).
+ * Default 0: there is no log yet. From the newest version ({@link SCHEMA_VERSION}) there is nothing to run.
  *
  * @example
  * ```ts

@@ -7,7 +7,7 @@ import type { PostgresDatabase } from "./PostgresDatabase.ts"
 import { tooLarge, unstorable } from "./parameters.ts"
 import { loadSnapshot, saveSnapshot } from "./sql/queries.ts"
 
-/** The snapshots beside a log. */
+/** The snapshots of a log. */
 export const snapshots = ({ inTransaction, query, schema }: PostgresDatabase): SnapshotRecorder["Service"] => {
   const save = saveSnapshot(schema)
   const load = loadSnapshot(schema)

@@ -10,20 +10,20 @@ import type { Position } from "../Position.ts"
 import { toRecorderError } from "./errors.ts"
 import type { PostgresDatabase } from "./PostgresDatabase.ts"
 
-/** What followers of a log go by. */
+/** What wakes the followers of a log. */
 export interface Wakes {
-  /** The growth to follow by; as long as it is held, other processes are listened to. */
+  /** The growth that followers wait for. As long as it is held, the process listens to others. */
   readonly growth: Effect.Effect<Growth, never, Scope.Scope>
-  /** Tells the followers of this process that the log has come to a position. */
+  /** Notifies the followers of this process that the log has reached a position. */
   readonly reached: (position: Position) => void
 }
 
-/** How long to wait before listening again, up to 5 s: the poll goes on meanwhile. */
+/** How long to wait before listening again, up to 5 s. Polling continues in the meantime. */
 const relisten = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("5 seconds")]).pipe(Schedule.jittered)
 
 /**
- * One listening connection for all followers of a process, and a poll behind it for what it does not hear: while it is
- * lost, or where a pooler stands between.
+ * One listening connection for all followers of a process, with a fallback poll for what it misses: while the
+ * connection is lost, or if there is a pooler in between.
  */
 export const make = Effect.fnUntraced(function* (
   database: PostgresDatabase,
@@ -38,16 +38,16 @@ export const make = Effect.fnUntraced(function* (
     growth.notify()
   }
 
-  // a connection of its own: one of the pool would be missing there, and a pool of one would be at its end
+  // a connection of its own: a pool would have one less, and a pool of one would be exhausted
   const listenOnce = Effect.scoped(
     Effect.gen(function* () {
       const client = yield* PgClient.makeClient(database.client.config).pipe(
         Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make)
       )
-      // LISTEN itself can't be given up while it waits for its answer
+      // LISTEN itself can't be abandoned while it waits for its answer
       yield* database.patience.limit("listen", client.unsafe("SELECT 1").unprepared)
       const heard = yield* client.listen(database.channel)
-      // what was told while nobody listened
+      // what was announced while nobody listened
       growth.notify()
       yield* Effect.logDebug("listening for appends", { channel: database.channel })
       return yield* Effect.forever(
@@ -71,13 +71,13 @@ export const make = Effect.fnUntraced(function* (
   const polling = head.pipe(
     Effect.tap((position) =>
       Effect.sync(() => {
-        // behind what was known, where the log was put back to an earlier one, or somebody told what is not so
+        // a position below the known one: the log was restored from a backup, or a notification was wrong
         if (position === known) return
         known = position
         growth.notify()
       })
     ),
-    // whoever follows comes upon it by its own read, and says so
+    // followers notice the failure in their own read, and report it
     Effect.catch(() => Effect.sync(growth.notify)),
     Effect.repeat(Schedule.spaced(options.pollInterval))
   )

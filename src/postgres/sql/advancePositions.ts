@@ -1,11 +1,11 @@
 import { positions, quote } from "./identifiers.ts"
 
 /**
- * The highest position that a reader may have seen: of an event that is there, or that was drawn for one that is gone. With
- * the position lock held, what is drawn has to be above it, wherever the sequence is.
+ * The highest position that a reader may have seen: that of an existing event, or one drawn for an event that is gone.
+ * While the position lock is held, every position that is drawn has to be above it, whatever the state of the sequence.
  *
- * The sequence alone is not enough: rows that are loaded with their positions, a restored or replicated database and
- * `setval` leave it below them, and a session's `CACHE` has values that others have gone past. Nor is the table: the newest
+ * The sequence alone is not enough: loading rows with their positions, a restored or replicated database, and `setval`
+ * leave it below them, and a session's `CACHE` holds values that others have passed. Nor is the table alone: the newest
  * events may have been removed.
  */
 export const highestPosition = (schema: string): string => `greatest(
@@ -13,12 +13,12 @@ export const highestPosition = (schema: string): string => `greatest(
       (SELECT e.position FROM ${quote(schema)}.stored_events e ORDER BY e.position DESC LIMIT 1),
       0)`
 
-/** Who may not set the sequence draws from it, this often at the most. */
+/** A role that may not set the sequence draws from it instead, at most this often. */
 const MOST_DRAWN = 1000
 
 /**
- * `advance_positions` sets the sequence so that what is drawn next is above a position, with the position lock held; or fails
- * and says which statement does it.
+ * `advance_positions` sets the sequence so that the next value drawn is above a position, while the position lock is
+ * held. If it can't, it fails with the statement that can.
  */
 export const advancePositions = (schema: string): string => {
   const sequence = `${positions(schema)}::regclass`
@@ -41,7 +41,7 @@ BEGIN
     END IF;
     FOR attempt IN 1..${MOST_DRAWN} LOOP
       drawn := nextval(${sequence});
-      -- to the end of what the session has in its cache
+      -- up to the end of the session's cache
       IF drawn >= highest AND drawn >= pg_catalog.pg_sequence_last_value(${sequence}) THEN
         RETURN;
       END IF;

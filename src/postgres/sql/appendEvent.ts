@@ -19,10 +19,11 @@ export const appendEventParameters = [
 ] as const
 
 /**
- * `append_event` records one event of one stream: what `append_events` does, in half the time for what is asked most.
+ * `append_event` records one event of one stream. It does the same as `append_events`, in half the time, for the most
+ * common call.
  *
- * Answers an array: the position of the event; or, where it was not recorded, NULL, the version of the stream (-1 where it has
- * no event), and the position of the very event if it stands in its place already.
+ * Returns an array: the position of the event. If the event was not recorded, the array has NULL, the version of the
+ * stream (-1 if it has no event), and the position of this very event if it is already in its place.
  */
 export const appendEvent = (schema: string): string => {
   const s = quote(schema)
@@ -55,7 +56,7 @@ BEGIN
       CASE WHEN expected_version < 2147483647 THEN expected_version + 1 END, new_id, new_type, new_schema_version,
       new_encoding, new_payload_text, new_payload_bytes, new_metadata, new_recorded_at
     FROM (SELECT nextval(${positions(schema)}::regclass) AS position OFFSET 0) AS drawn
-    -- one entry of the index where the version is as expected, however many the stream has
+    -- one index entry if the version is as expected, however many events the stream has
     WHERE expected_version = coalesce(
       (SELECT e.version FROM ${s}.stored_events e WHERE e.stream = new_stream AND e.version >= expected_version
         ORDER BY e.version DESC LIMIT 1),
@@ -70,7 +71,7 @@ BEGIN
       WHERE e.stream = new_stream AND e.version = expected_version::bigint + 1 AND e.id = new_id;
       RETURN ARRAY[NULL, actual, repeated];
     END IF;
-    -- what was drawn was not above the highest; where it was, the row was dropped
+    -- the drawn position was not above the highest; after advance_positions it is, so the row was dropped
     IF advanced THEN
       ${refuseAltered(schema, "new_id", "new_stream")}
     END IF;
@@ -79,7 +80,7 @@ BEGIN
   END LOOP;
   new_position := currval(${positions(schema)}::regclass);
 
-  -- two conditions: one with a query in it is planned and run as one, whatever the first half says
+  -- two conditions: a single one that contains a query is planned and run as a whole, even if its first half is false
   IF alterable THEN
     IF NOT EXISTS (
       SELECT FROM ${s}.stored_events e

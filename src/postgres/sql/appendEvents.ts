@@ -29,26 +29,29 @@ export const appendEventsParameters = [
 ] as const
 
 /**
- * `append_events` records several independent appends in one call: each of them is accepted or refused by itself.
+ * `append_events` records several independent appends in one call. Each of them is accepted or refused on its own.
  *
- * An append has parts: a stream that has to be at a version (-1: it has no event), to append to or only to be checked.
- * The events of all parts come in the order in which they are to be recorded, each with its place. No two parts of a call
- * name the same stream.
+ * An append has parts. A part is a stream that has to be at a version (-1: it has no event), to append to or only to
+ * check. The events of all parts are passed in the order in which they are to be recorded, each with its place. No two
+ * parts of a call name the same stream.
  *
- * Arrays are unnested in select lists, where they go on in step and in their order; as functions in FROM each would first be
- * written to a tuplestore of its own.
+ * Arrays are unnested in select lists, where they advance in step and in order. As functions in FROM, each would first
+ * be written to a tuplestore of its own.
  *
- * What happens under the position lock is checking and inserting, nothing else, and what is checked is read after the
- * lock was taken (a VOLATILE function sees at each statement what is committed by then).
+ * Under the position lock the function only checks and inserts, and what it checks is read after the lock was taken
+ * (each statement of a VOLATILE function sees what is committed by then).
  *
- * Answers:
- * - first_position: of the first event; the others follow it, one apart. An event of a refused append leaves a gap.
- * - actual: the versions of the parts, where they are not all as expected.
- * - refused: the appends of which a part is not at its version, and in repeated, in the same order, the position of the
- *   last event of those whose very events stand there already: sent again, and not refused at all.
- * - tracked: where the tracking is, if it is not where it was to be moved from: then nothing was done. -1 for nowhere.
+ * Returns:
+ * - first_position: the position of the first event; the others follow it one by one. An event of a refused append
+ *   leaves a gap.
+ * - actual: the versions of the parts, if they are not all as expected.
+ * - refused: the appends of which a part is not at its version.
+ * - repeated: in the order of refused, the position of the last event of an append whose very events are already
+ *   recorded: it was sent again, and is not refused at all.
+ * - tracked: the current position of the tracking, if it differs from the one to be moved from: nothing was done then.
+ *   -1 if there is none.
  *
- * A tracking move comes with the only append of its call.
+ * The only append of a call may carry a tracking move.
  */
 export const appendEvents = (schema: string): string => {
   const s = quote(schema)
@@ -66,7 +69,7 @@ ${declaration(appendEventsParameters)},
   OUT first_position bigint, OUT actual integer[], OUT refused integer[], OUT repeated bigint[], OUT tracked bigint
 )
 LANGUAGE plpgsql VOLATILE
--- planned once: that one call has more appends than another is no reason to plan it anew
+-- planned once: a call with more appends than another is no reason to plan it again
 SET plan_cache_mode = force_generic_plan
 AS $function$
 DECLARE
@@ -84,7 +87,7 @@ BEGIN
 
   actual := ARRAY(
     SELECT coalesce(
-      -- one entry of the index where the version is as expected, however many the stream has
+      -- one index entry if the version is as expected, however many events the stream has
       (SELECT e.version FROM ${s}.stored_events e WHERE e.stream = part.stream AND e.version >= part.expected
         ORDER BY e.version DESC LIMIT 1),
       CASE WHEN part.expected >= 0 THEN

@@ -1,15 +1,16 @@
 import { literal } from "./identifiers.ts"
 
-/** The tables of the library's own, of a log or of tracking: nobody's view, also if they are in its schema. */
+/** The library's own tables, of a log or of tracking: they do not belong to any view, even in its schema. */
 const OWN = ["stored_events", "stored_log", "projection_tracking"]
 
 /**
- * What a schema can't be removed without, though it is not of the schema: what PostgreSQL lists when a DROP without CASCADE
- * is refused. Besides, partitions elsewhere of its tables, which go without a word, and tables of the library's own in it.
+ * The objects outside a schema that prevent its removal: those that PostgreSQL lists when it refuses a DROP without
+ * CASCADE. In addition, the partitions elsewhere of the schema's tables, which would be dropped without a warning, and
+ * the library's own tables in the schema.
  */
 export const dependents = (schema: string): string => `WITH RECURSIVE
   place AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = ${literal(schema)}),
-  -- what is in the schema, and what is part of that: indexes, constraints, defaults, rules, triggers
+  -- what is in the schema, and the parts of it: indexes, constraints, defaults, rules, triggers
   inside (classid, objid) AS (
     SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN place ON d.refobjid = place.oid
     WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass
@@ -37,7 +38,7 @@ SELECT o.type || ' ' || o.identity AS name
 FROM outside, LATERAL pg_catalog.pg_identify_object(outside.classid, outside.objid, outside.objsubid) o
 ORDER BY name`
 
-/** The tables of a schema, quoted: they are locked, so that nothing new comes to depend on them meanwhile. */
+/** The tables of a schema, quoted: they are locked so that no new dependents appear in the meantime. */
 export const tablesOf = (schema: string): string => `SELECT format('%I.%I', n.nspname, c.relname) AS name
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = ${literal(schema)} AND c.relkind IN ('r', 'p') ORDER BY name`

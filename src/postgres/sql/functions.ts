@@ -1,7 +1,7 @@
 /** A parameter of a function of the schema. */
 export type FunctionParameter<Name extends string = string> = readonly [name: Name, type: string]
 
-/** The parameters as `CREATE FUNCTION` takes them. */
+/** The parameters in the form that `CREATE FUNCTION` requires. */
 export const declaration = (parameters: ReadonlyArray<FunctionParameter>): string =>
   parameters.map(([name, type]) => `  ${name} ${type}`).join(",\n")
 

@@ -1,6 +1,6 @@
 import { logTable, quote } from "./identifiers.ts"
 
-/** Marks the advisory locks of this library among all of a database's. */
+/** Distinguishes this library's advisory locks from all others in a database. */
 const NAMESPACE = 1702260340
 
 /** The key of the position lock: one for each log. */
@@ -8,8 +8,8 @@ export const lockKey = (schema: string): string =>
   `(${NAMESPACE}::bigint << 32) | ${logTable(schema)}::regclass::oid::bigint`
 
 /**
- * Refuses a transaction that sees the log as of its beginning: it could not tell what was appended since, neither a version
- * that was taken nor one that is only checked.
+ * Refuses a transaction that sees the log as of its beginning: it can't tell what has been appended since, neither for
+ * a version that it appends at nor for one that it only checks.
  */
 export const refuseOldSnapshots = `IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION USING
@@ -20,10 +20,11 @@ export const refuseOldSnapshots = `IF current_setting('transaction_isolation') <
   END IF;`
 
 /**
- * `lock_positions` takes the position lock, held to the end of the transaction: whoever holds it is the only one to give
- * out positions, so that they are committed in their order (G3).
+ * `lock_positions` takes the position lock and holds it to the end of the transaction. Only its holder assigns
+ * positions, so they are committed in order (G3).
  *
- * It waits at most `timeout` milliseconds, without end if that is 0, and then fails and says who holds the lock.
+ * It waits for at most `timeout` milliseconds, or without limit if that is 0, and then fails with an error that names
+ * the holder of the lock.
  */
 export const lockPositions = (
   schema: string

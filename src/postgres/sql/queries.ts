@@ -1,6 +1,6 @@
 import { quote } from "./identifiers.ts"
 
-/** Goes from one stream's name to the next in the index, without passing over the events between them. */
+/** Skips from one stream's name to the next in the index, without reading the events between them. */
 export const listStreams = (schema: string): string => {
   const events = `${quote(schema)}.stored_events`
   return `
@@ -20,11 +20,11 @@ SELECT position FROM ${quote(schema)}.stored_tracking
 WHERE projection = $1 AND projection_version = $2 AND upstream = $3 AND slice = $4`
 
 /**
- * Where an append stands before anything of it is done, as of this statement and without the position lock: the versions
- * of its parts; where they are not all as expected, the position of the last of its events if these very events are there
- * already; and the tracking.
+ * The state of an append before anything of it is done, as of this statement and without the position lock: the
+ * versions of its parts; the tracking; and, if the versions are not all as expected, the position of the last of its
+ * events if these very events are already recorded.
  *
- * No row in a transaction that sees the log as of its beginning.
+ * Returns no row in a transaction that sees the log as of its beginning.
  */
 export const standing = (schema: string): string => {
   const s = quote(schema)
@@ -45,7 +45,7 @@ SELECT now.actual,
 FROM now WHERE current_setting('transaction_isolation') = 'read committed'`
 }
 
-/** A snapshot takes the place of an older one, never of a newer. */
+/** A snapshot replaces an older one, never a newer one. */
 export const saveSnapshot = (schema: string): string => `
 INSERT INTO ${quote(schema)}.stored_snapshots AS kept
   (stream, version, schema_version, encoding, payload_text, payload_bytes, created_at, modified_at)

@@ -1,12 +1,12 @@
 import { logTable } from "./identifiers.ts"
 
 /**
- * Whether something stands between an INSERT and the table that may drop a row or change it: triggers, rules, row-level
- * security, or another kind of relation in its place. Then what was inserted is looked for.
+ * Whether something between an INSERT and the table may drop or change a row: triggers, rules, row-level security, or
+ * another kind of relation in its place. If so, the inserted rows are checked.
  */
 export const isAlterable = "c.relkind <> 'r' OR c.relhastriggers OR c.relhasrules OR c.relrowsecurity"
 
-/** Whether an event `e` is as it was sent. Its metadata and its time may be another's to add to. */
+/** Whether an event `e` is as it was sent. Others may add to its metadata and change its time. */
 export const sameEvent = (
   type: string,
   schemaVersion: string,
@@ -16,7 +16,7 @@ export const sameEvent = (
 ): string => `e.type = ${type} AND e.schema_version = ${schemaVersion} AND e.encoding = ${encoding}
         AND e.payload_text IS NOT DISTINCT FROM ${payloadText} AND e.payload_bytes IS NOT DISTINCT FROM ${payloadBytes}`
 
-/** Fails, and nothing of the call is recorded (G1). */
+/** Fails, so that nothing of the call is recorded (G1). */
 export const refuseAltered = (schema: string, id: string, stream: string): string => `RAISE EXCEPTION USING
         ERRCODE = 'integrity_constraint_violation',
         MESSAGE = format('a trigger, a rule or row-level security of %s has dropped or changed event %s of stream %s',

@@ -3,8 +3,8 @@ import { quote } from "./identifiers.ts"
 /**
  * The tables of a log.
  *
- * A payload is text where its encoding left it text (plain JSON), so that `psql` shows it, and bytes otherwise. Names are
- * compared byte by byte (`COLLATE "C"`), whatever the database's language.
+ * A payload is stored as text if its encoding kept it as text (plain JSON), so that `psql` shows it, and as bytes
+ * otherwise. Names are compared byte by byte (`COLLATE "C"`), whatever the database's language.
  */
 export const tables = (schema: string): ReadonlyArray<string> => {
   const s = quote(schema)

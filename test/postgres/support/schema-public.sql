@@ -107,7 +107,7 @@ BEGIN
     END IF;
     FOR attempt IN 1..1000 LOOP
       drawn := nextval('"public".stored_events_position'::regclass);
-      -- to the end of what the session has in its cache
+      -- up to the end of the session's cache
       IF drawn >= highest AND drawn >= pg_catalog.pg_sequence_last_value('"public".stored_events_position'::regclass) THEN
         RETURN;
       END IF;
@@ -147,7 +147,7 @@ CREATE OR REPLACE FUNCTION "public".append_events(
   OUT first_position bigint, OUT actual integer[], OUT refused integer[], OUT repeated bigint[], OUT tracked bigint
 )
 LANGUAGE plpgsql VOLATILE
--- planned once: that one call has more appends than another is no reason to plan it anew
+-- planned once: a call with more appends than another is no reason to plan it again
 SET plan_cache_mode = force_generic_plan
 AS $function$
 DECLARE
@@ -171,7 +171,7 @@ BEGIN
 
   actual := ARRAY(
     SELECT coalesce(
-      -- one entry of the index where the version is as expected, however many the stream has
+      -- one index entry if the version is as expected, however many events the stream has
       (SELECT e.version FROM "public".stored_events e WHERE e.stream = part.stream AND e.version >= part.expected
         ORDER BY e.version DESC LIMIT 1),
       CASE WHEN part.expected >= 0 THEN
@@ -333,7 +333,7 @@ BEGIN
       CASE WHEN expected_version < 2147483647 THEN expected_version + 1 END, new_id, new_type, new_schema_version,
       new_encoding, new_payload_text, new_payload_bytes, new_metadata, new_recorded_at
     FROM (SELECT nextval('"public".stored_events_position'::regclass) AS position OFFSET 0) AS drawn
-    -- one entry of the index where the version is as expected, however many the stream has
+    -- one index entry if the version is as expected, however many events the stream has
     WHERE expected_version = coalesce(
       (SELECT e.version FROM "public".stored_events e WHERE e.stream = new_stream AND e.version >= expected_version
         ORDER BY e.version DESC LIMIT 1),
@@ -348,7 +348,7 @@ BEGIN
       WHERE e.stream = new_stream AND e.version = expected_version::bigint + 1 AND e.id = new_id;
       RETURN ARRAY[NULL, actual, repeated];
     END IF;
-    -- what was drawn was not above the highest; where it was, the row was dropped
+    -- the drawn position was not above the highest; after advance_positions it is, so the row was dropped
     IF advanced THEN
       RAISE EXCEPTION USING
         ERRCODE = 'integrity_constraint_violation',
@@ -362,7 +362,7 @@ BEGIN
   END LOOP;
   new_position := currval('"public".stored_events_position'::regclass);
 
-  -- two conditions: one with a query in it is planned and run as one, whatever the first half says
+  -- two conditions: a single one that contains a query is planned and run as a whole, even if its first half is false
   IF alterable THEN
     IF NOT EXISTS (
       SELECT FROM "public".stored_events e
