@@ -1,7 +1,7 @@
 /**
- * A log in memory, as arrays and maps: the same promises as on any backend but durability (G5).
+ * A log in memory, as arrays and maps: the same guarantees as on any backend except durability (G5).
  *
- * JavaScript runs one append at a time, so each is atomic by itself.
+ * JavaScript runs one append at a time, so each is atomic on its own.
  */
 import type { Result } from "effect"
 import { Context, Effect, Layer } from "effect"
@@ -25,10 +25,10 @@ import * as StreamName from "../StreamName.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
 import type * as Tracking from "../Tracking.ts"
 
-/** What the memory recorder provides. */
+/** The services that the memory recorder provides. */
 export type Services = Recorder | MultiStreamAppend | TrackedAppend | StreamCatalog | SnapshotRecorder
 
-/** A log of its own for each build of the layer. */
+/** Each build of the layer has a log of its own. */
 export const layer: Layer.Layer<Services> = Layer.effectContext(
   Effect.gen(function* () {
     const logId = Uuid.v7(0)
@@ -78,7 +78,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
       Effect.sync(() => {
         const matches = matcher(filter)
         const page = makePage({ limit, maxBytes })
-        // positions are 1, 2, 3… here, so a position is the index of the event behind it
+        // positions are 1, 2, 3… here, so a position is the index of the event after it
         const backward = direction === "backward"
         const step = backward ? -1 : 1
         let index = after === undefined ? (backward ? log.length - 1 : 0) : Number(after) + (backward ? -2 : 0)
@@ -163,7 +163,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
   })
 )
 
-/** What was recorded must not change with the buffer that it came in. */
+/** What was recorded must not change with the caller's buffer. */
 const ownCopy = (payload: string | Uint8Array): string | Uint8Array =>
   typeof payload === "string" ? payload : new Uint8Array(payload)
 
@@ -195,7 +195,7 @@ const matcher = (filter: Filter | undefined): ((event: Notification) => boolean)
     (categories === undefined || categories.has(StreamName.category(stream)))
 }
 
-/** The order of UTF-8 bytes, which is how SQLite and PostgreSQL ("C") sort text; `<` sorts by UTF-16 units. */
+/** Orders by UTF-8 bytes, as SQLite and PostgreSQL ("C") sort text; `<` orders by UTF-16 units. */
 const compareCodePoints = (a: string, b: string): number => {
   const length = Math.min(a.length, b.length)
   for (let i = 0; i < length; i++) {

@@ -34,23 +34,23 @@ interface Entry {
   lease: { readonly holder: string; readonly until: number } | undefined
 }
 
-/** Where a move ends that is ended earlier than it was to. */
+/** The end of a move that ends earlier than planned. */
 interface End {
   readonly position: Position
   readonly seen: Seen | undefined
 }
 
-/** How long the work of a transaction goes on, in milliseconds: so that it shows how far it has come. */
+/** For how long the work of a transaction continues, in milliseconds, so that progress becomes visible. */
 const HOLD = 1000
 
-/** A place for views in memory: of each build of the layer its own, gone when the process ends. */
+/** A place for views in memory. Each build of the layer has its own, which is gone when the process ends. */
 export const MemoryViews = (): Layer.Layer<MemoryViewStore> => Layer.sync(MemoryViewStore, makeStore)
 
 const makeStore = () => {
   const entries = new Map<string, Entry>()
   const leases = new Map<string, { readonly holder: string; readonly until: number }>()
   const local = makeLocals()
-  /** One transaction at a time: what handlers do in between belongs to nobody else's. */
+  /** One transaction at a time: what handlers change in between belongs to no other transaction. */
   const semaphore = Semaphore.makeUnsafe(1)
   const exclusively = semaphore.withPermit
 
@@ -73,7 +73,7 @@ const makeStore = () => {
 
   const openedOf = (entry: Entry): Opened => ({ ...progressOf(entry), seen: entry.seen, ignored: entry.ignored })
 
-  /** Works on a copy, which takes the place of the entry's when all has succeeded. */
+  /** Works on a copy, which replaces the values of the entry once everything has succeeded. */
   const withDraft = <A, E, R>(
     entry: Entry,
     work: (view: MemoryView<unknown>, transaction: Transaction) => Effect.Effect<A, E, R>,
@@ -82,7 +82,7 @@ const makeStore = () => {
     Effect.clockWith((clock) => {
       let { state, letters } = entry
       let isOver = false
-      /** What comes after the end would be lost; whoever does it can't fail, and so dies. */
+      /** A change after the end would be lost. The calls that make one can't fail, and so they die. */
       const assertOpen = () => {
         if (isOver) throw refusal()
       }
@@ -134,10 +134,10 @@ const makeStore = () => {
       })
     })
 
-  /** Lower versions are kept up no longer; with `keep` those go on that have a runner. */
+  /** Lower versions are no longer kept up to date; with `keep`, those that have a runner still are. */
   const retireBelow = (key: Tracking.Key, keep: boolean) => {
     for (const older of versionsOf(key)) {
-      // one that is being made goes on, and is ready when it is level, too
+      // a version that is being built continues, and is also ready once it has caught up
       if (older.key.version >= key.version || (keep && older.status === "building")) continue
       older.ready = keep && (older.ready || older.status === "current")
       older.status = "retired"
@@ -195,7 +195,7 @@ const makeStore = () => {
             withDraft(made, setup, () => {
               entries.set(nameOf(key), made)
               if (beginning === undefined) return
-              // what was set aside is its business from now on
+              // from now on, this version is responsible for the dead letters
               if (current !== undefined && continues(beginning, before)) {
                 made.letters = current.letters
                 current.letters = []

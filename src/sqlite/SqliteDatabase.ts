@@ -1,9 +1,10 @@
 /**
- * One SQLite file in one process: a connection that writes, one that reads, and the queue that all writers pass through.
+ * One SQLite file in one process: a connection that writes, one that reads, and the queue through which all writers
+ * pass.
  *
- * `node:sqlite` is synchronous. A lock held by another process is therefore waited for with Effect's clock, and SQLite's
- * own `busy_timeout`, which would stop the event loop, is off. Within the process nobody ever waits for a lock: whoever
- * opens the same file shares the database, its queue included.
+ * `node:sqlite` is synchronous. A lock held by another process is therefore waited for with Effect's clock, and
+ * SQLite's own `busy_timeout`, which would block the event loop, is off. Within the process nobody ever waits for a
+ * lock: opening the same file again shares the database, including its queue.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -26,17 +27,20 @@ import * as Turns from "./turns.ts"
 
 /** How a file is opened. */
 export interface Options {
-  /** The path of the file, made if it isn't there; its directory has to be. `:memory:` is a database of its own. */
+  /**
+   * The path of the file. The file is created if it does not exist; its directory has to exist. `:memory:` is a
+   * separate database for each layer.
+   */
   readonly filename: string
   /**
-   * When a commit answers: `full` (default) once it is on the disk, so that it survives a power loss (G5); `normal` once
-   * the operating system has it: it survives the process, but a power loss can take the last commits back.
+   * When a commit returns: `full` (default) once it is on the disk, so that it survives a power loss (G5); `normal`
+   * once the operating system has it. It then survives the process, but a power loss can undo the last commits.
    */
   readonly synchronous?: "full" | "normal" | undefined
   /**
-   * How long to wait for a lock that another process holds, or for a transaction of this process that holds the queue of
-   * the file's writers, before `RecorderUnavailable`: from 1 ms on, or `Infinity`. Default 5 seconds. Of those who share a
-   * file in a process, the first one's counts.
+   * How long to wait for a lock that another process holds, or for a transaction of this process that holds the queue
+   * of the file's writers, before `RecorderUnavailable`: at least 1 ms, or `Infinity`. Default 5 seconds. If several
+   * layers of a process share a file, the value of the first one applies.
    */
   readonly lockTimeout?: Duration.Input | undefined
 }
@@ -51,33 +55,36 @@ export const config = Config.all({
 export interface SqliteDatabase {
   readonly filename: string
   readonly writer: DatabaseSync
-  /** A connection of its own, which never sees what is not committed; for `:memory:` the writer. */
+  /** A connection of its own, which sees only what is committed; for `:memory:` the writer. */
   readonly reader: DatabaseSync
-  /** Held by whoever writes. */
+  /** Held by the current writer. */
   readonly queue: Queue.Queue
-  /** Taken by what keeps views up to date, before the queue. */
+  /** Taken before the queue by transactions that keep views up to date. */
   readonly turns: Turns.Turns
   /** For how long a lock is waited for, in milliseconds. */
   readonly lockTimeout: number
-  /** The user's view of the writing connection; passes through the same queue. */
+  /** The user's client for the writing connection. It passes through the same queue. */
   readonly sql: SqlClient.SqlClient
-  /** The transaction of {@link sql} that whoever has this context is in, or was started in. */
+  /** The transaction of {@link sql} that a fiber with this context is in, or was started in. */
   readonly transactionOf: (context: Context.Context<never>) => Client.Transaction | undefined
-  /** What the recorders of this process follow by, one each: all are told of what any of them commits. */
+  /** The growths that the recorders of this process follow, one each. All are notified of what any of them commits. */
   readonly growths: Set<Growth>
-  /** The inline projections that the next append has done, for triggers that ask; see internal/inline.ts. */
+  /**
+   * The inline projections that the next append updates, for triggers that query them; see
+   * internal/projection/inline.ts.
+   */
   inlineProjections: string
   /**
-   * Throws where the file is not the one at its name any more; from then on everything fails that is tried here. Whoever
-   * writes looks before, so that nothing more gets into a file that is lost, and after the commit, so that nothing is
-   * answered that is in one (G5).
+   * Throws if the file is no longer the one at its name; from then on every operation fails. A writer checks before it
+   * writes, so that nothing more is written to a lost file, and after the commit, so that nothing that is only in a
+   * lost file is reported as recorded (G5).
    */
   readonly check: () => void
-  /** Runs something synchronous; again, if another process holds a lock that it needs, asleep in between. */
+  /** Runs something synchronous. If another process holds a lock that it needs, it sleeps and tries again. */
   readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
   /** Reads synchronously. */
   readonly read: <A>(operation: string, f: (reader: DatabaseSync) => A) => Effect.Effect<A, RecorderError>
-  /** Runs a write transaction of its own: synchronous, and so never interrupted between its begin and its end. */
+  /** Runs a write transaction of its own. It is synchronous, and so never interrupted between its begin and its end. */
   readonly write: <A>(operation: string, f: (writer: DatabaseSync) => A) => Effect.Effect<A, RecorderError>
 }
 
@@ -93,12 +100,12 @@ interface Opened {
   readonly close: () => void
 }
 
-/** Those that are open, by their files' names; one whose file is lost only until the name is opened again. */
+/** The open databases, by the names of their files. A lost file stays in here only until its name is opened again. */
 const shared = new Map<string, Shared>()
-/** One at a time opens or closes a file; other files are not held up by one that has to wait. */
+/** Serializes opening and closing a file. Other files are not held up by one that has to wait. */
 const opening = KeyedLock.make()
 
-/** The file's name whatever way it is spelt, also if it isn't there yet. */
+/** The canonical name of a file, however it is spelt, even if it does not exist yet. */
 const canonical = (filename: string, links = 0): string => {
   if (links > 40) throw new Error("its path is a loop of symbolic links")
   const absolute = Path.resolve(filename)
@@ -113,7 +120,9 @@ const canonical = (filename: string, links = 0): string => {
   }
 }
 
-/** Opens a file, or joins those in this process who have it open; closed when the last of them leaves. */
+/**
+ * Opens a file, or joins those in this process that already have it open. It is closed when the last of them leaves.
+ */
 export const open = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<SqliteDatabase, RecorderError, Scope.Scope> {
@@ -151,7 +160,7 @@ export const open = Effect.fnUntraced(function* (
         if (other === undefined || isLost(other)) {
           yield* refuseOtherName(filename, key)
           const opened = yield* connect(filename, key, synchronous, lockTimeout)
-          // another may have opened it meanwhile
+          // another may have opened it in the meantime
           yield* Effect.onError(refuseOtherName(filename, key), () => Effect.sync(opened.close))
           const made = { opened, synchronous, users: 1 }
           shared.set(key, made)
@@ -194,7 +203,7 @@ const isLost = ({ opened }: Shared): boolean => {
   }
 }
 
-/** SQLite keeps a `-wal` for each name of a file: two of them would be two logs that write over each other. */
+/** SQLite keeps a `-wal` for each name of a file: two names would be two logs that overwrite each other. */
 const refuseOtherName = (filename: string, key: string): Effect.Effect<void, RecorderFailure> =>
   Effect.suspend(() => {
     const identity = OpenFile.identify(key)
@@ -218,7 +227,7 @@ const connect = Effect.fnUntraced(function* (
   lockTimeout: number
 ): Effect.fn.Return<Opened, RecorderError> {
   const isMemory = path === ":memory:"
-  /** Why nothing can be done here any more. */
+  /** Why no operation is possible any more. */
   let lost: OpenFile.FileLost | undefined
   const attempt: SqliteDatabase["attempt"] = (name, f) =>
     waitingForLock(name, filename, lockTimeout, () => {
@@ -226,7 +235,7 @@ const connect = Effect.fnUntraced(function* (
       return f()
     })
   const connections: Array<DatabaseSync> = []
-  /** The one that writes last, since it is the one that moves the `-wal` into the file and removes it. */
+  /** Closes the writing connection last, since that moves the `-wal` into the file and removes it. */
   const closeAll = () => {
     for (const connection of connections.reverse()) if (connection.isOpen) connection.close()
   }
@@ -248,31 +257,32 @@ const connect = Effect.fnUntraced(function* (
       const mode = writer.prepare("PRAGMA journal_mode = WAL").get()?.journal_mode
       if (mode !== "wal" && mode !== "memory") throw new Error(`its file system can't do WAL (the mode stays ${mode})`)
       writer.exec(`PRAGMA synchronous = ${synchronous}`)
-      // has the -wal and the -shm made where the mode was that already
+      // creates the -wal and the -shm if the mode was WAL already
       writer.exec("SELECT 1 FROM sqlite_schema LIMIT 1")
       return inode === undefined ? undefined : OpenFile.watch(path, inode)
     })
     const reader = isMemory
       ? writer
       : yield* attempt(OPERATION, () => {
-          // one that can't write can't remove a -wal that is another's by now, when it is closed last; see `lose`
+          // a connection that can't write can't remove a -wal that belongs to others by now, if it is closed last; see
+          // `lose`
           const { DatabaseSync } = sqlite()
           const connection = new DatabaseSync(path, { readOnly: true })
           connections.push(connection)
           return connection
         })
-    // takes hold of the same -wal
+    // opens the same -wal
     yield* attempt(OPERATION, () => reader.exec("SELECT 1 FROM sqlite_schema LIMIT 1"))
 
     /**
-     * Gives up a file that is not the one at its name. Closed at once: what SQLite does with these connections from now on
-     * it could do to the files of others. The one that can write is closed while the other holds its lock, and so neither
-     * checkpoints into a file nor removes a `-wal` that others use.
+     * Abandons a file that is no longer the one at its name. The connections are closed at once: whatever SQLite does
+     * with them from now on could affect the files of others. The writing connection is closed while the other one
+     * holds its lock, so it neither checkpoints into a file nor removes a `-wal` that others use.
      */
     const lose = (found: OpenFile.FileLost) => {
       lost = found
       ignoringErrors(() => rollback(writer))
-      // what is in the -wal belongs to the file that was here before, also under its new name, and not to the next one
+      // the -wal belongs to the file that was here before, even under its new name, and not to the next one
       if (found.isDatabase) ignoringErrors(() => writer.exec("PRAGMA wal_checkpoint(TRUNCATE)"))
       for (const connection of connections) ignoringErrors(() => connection.close())
       for (const growth of database.growths) growth.notify()
@@ -343,19 +353,19 @@ const ignoringErrors = (f: () => void): void => {
   try {
     f()
   } catch {
-    // there is nothing more to be done about it
+    // nothing more can be done about it
   }
 }
 
-/** Ends a transaction that failed, where there still is one: after some failures SQLite has ended it itself. */
+/** Ends a failed transaction if there still is one: after some failures SQLite has already ended it. */
 export const rollback = (writer: DatabaseSync): void => {
   if (writer.isOpen && writer.isTransaction) writer.exec("ROLLBACK")
 }
 
-/** The pause between two looks at a lock, in milliseconds: the locks of other processes are held for about a commit. */
+/** The pause between two attempts at a lock, in milliseconds. Other processes hold their locks for about one commit. */
 const pause = (attempt: number): number => Math.min(1 + attempt / 4, 20)
 
-/** Runs something synchronous; while another process holds a lock it needs, tries again, asleep in between. */
+/** Runs something synchronous. While another process holds a lock that it needs, it sleeps and tries again. */
 const waitingForLock = <A>(
   operation: string,
   filename: string,
@@ -380,7 +390,7 @@ const waitingForLock = <A>(
               })
             )
           }
-          // also where an acquisition or a transaction is made uninterruptible: nothing is held while it sleeps
+          // interruptible even if an acquisition or a transaction is uninterruptible: nothing is held during the sleep
           const sleep = Effect.sleep(Math.min(pause(attempt), began + timeout - now))
           return Effect.andThen(Effect.interruptible(sleep), again(began, attempt + 1))
         })

@@ -33,7 +33,7 @@ import { firstArray, prepareOnce, preparePagesOnce } from "./prepare.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 import type { Transaction } from "./sqlClient.ts"
 
-/** What the SQLite recorder provides. */
+/** The services that the SQLite recorder provides. */
 export type Services =
   | Recorder
   | MultiStreamAppend
@@ -51,11 +51,11 @@ export interface Options extends SqliteDatabase.Options {
   readonly pollInterval?: Duration.Input | undefined
 }
 
-/** The log in a file, which is made or brought up to date when it is opened. */
+/** The log in a file. It is created or migrated when it is opened. */
 export const layer = (options: Options): Layer.Layer<Services, RecorderError> =>
   Layer.effectContext(Effect.flatMap(SqliteDatabase.open(options), (database) => make(database, options)))
 
-/** The log in a file that is open. */
+/** The log in an open file. */
 export const make = Effect.fnUntraced(function* (
   database: SqliteDatabase.SqliteDatabase,
   options: Options
@@ -64,7 +64,7 @@ export const make = Effect.fnUntraced(function* (
     least: 1
   })
   const now = yield* Clock.currentTimeMillis
-  // the write lock, which another process may hold for long, is needed only where something is to be done
+  // the write lock, which another process may hold for long, is only taken if there is something to do
   const found = yield* database.read("open a log", current)
   const logId = found ?? (yield* database.write("open a log", (db) => migrate(db, now)))
   const group = yield* GroupCommit.make(database)
@@ -73,8 +73,8 @@ export const make = Effect.fnUntraced(function* (
 })
 
 /**
- * The growth that this recorder's followers go by: told of what is committed in this process, and, as long as somebody
- * follows, of what other processes commit. Closed with the recorder, also if others have the file open.
+ * The growth that this recorder's followers wait for. It is notified of what is committed in this process and, while
+ * there are followers, of what other processes commit. It closes with the recorder, even if others have the file open.
  */
 const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.SqliteDatabase, interval: number) {
   const { growths, reader, writer, check } = database
@@ -94,7 +94,7 @@ const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.Sqli
   const dataVersion = reader.prepare("PRAGMA data_version")
   const read = Effect.try({
     try: () => {
-      // whoever follows a file that is lost is told of it, and would wait for ever otherwise
+      // followers of a lost file are told of the loss, and would otherwise wait forever
       check()
       return dataVersion.get()?.data_version
     },
@@ -139,7 +139,7 @@ const services = (
   }
   const writing = statements.own.one
 
-  /** The transaction of the file's SqlClient that whoever has this context is in; nobody is in one that is over. */
+  /** The transaction of the file's SqlClient that a fiber with this context is in, unless the transaction is over. */
   const currentTransaction = (context: Context.Context<never>): Transaction | undefined => {
     const transaction = transactionOf(context)
     return transaction === undefined || transaction.isOver() ? undefined : transaction
@@ -152,11 +152,11 @@ const services = (
       return f()
     })
 
-  /** Reads what is committed. */
+  /** Reads only what is committed. */
   const readCommitted = <A>(operation: string, f: (statements: Statements) => A) =>
     database.read(operation, () => f(statements.committed))
 
-  /** Reads what the caller's own transaction has written, too, where it is in one. */
+  /** Reads what is committed and, in a transaction of the caller's own, what that transaction has written. */
   const read = <A>(operation: string, f: (statements: Statements) => A): Effect.Effect<A, RecorderError> =>
     Effect.contextWith((context: Context.Context<never>) => {
       const transaction = currentTransaction(context)
@@ -190,7 +190,7 @@ const services = (
     for (const growth of database.growths) growth.notify()
   })
 
-  /** One write of the group, or of the transaction that the caller is in. */
+  /** Writes together with others, or in the transaction that the caller is in. */
   const write = <A, E>(
     operation: string,
     events: number,
@@ -210,7 +210,7 @@ const services = (
   const READ_HEAD = "read the head of the log"
   const READ_LOG = "read the log"
 
-  /** A follower sees what is committed, also one that was started inside a transaction. */
+  /** A follower sees only what is committed, even if it was started inside a transaction. */
   const committed = {
     head: readCommitted(READ_HEAD, headOf),
     readAll: (all: ReadAll) => readCommitted(READ_LOG, ({ pages }) => pages.all(all))
@@ -256,7 +256,7 @@ const services = (
         assertDistinctStreams(appends, checks)
         if (move !== undefined) yield* checkKey(move.key)
         const tracking = move === undefined ? undefined : exclusiveTracking(writing, move)
-        // nobody else writes as of now: what is refused, or was recorded before, needs no work
+        // from here on nobody else writes: an append that is refused, or was recorded before, needs no work
         const settled = yield* database.attempt("append", () => settle(log, appends, checks, tracking))
         if (settled !== undefined) return yield* Effect.fromResult(settled)
         yield* work
@@ -315,7 +315,7 @@ const eventCount = (appends: ReadonlyArray<Append>): number =>
 /** The log as the holder of the write lock sees it. */
 const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
   const last = db.prepare("SELECT version FROM stored_events WHERE stream = ? ORDER BY version DESC LIMIT 1")
-  // each append asks for it, and an array is made faster than an object
+  // each append queries it, and an array is created faster than an object
   last.setReturnArrays(true)
   const from = db.prepare(
     "SELECT id, position FROM stored_events WHERE stream = ? AND version >= ? ORDER BY version LIMIT ?"
@@ -351,20 +351,20 @@ const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
   }
 }
 
-/** Rows that are inserted by one statement where there are so many: a call costs as much as the half of a row. */
+/** From this many rows on, one statement inserts many: a call costs as much as half a row. */
 const MANY = 10
 
 /**
- * Streams of a category are a range of names: "." is the character behind "-". No category has a "-", since that ends it:
- * the range is empty then.
+ * The streams of a category are a range of names: "." is the character after "-". No category contains "-", which ends
+ * it: the range is then empty.
  */
 const categoryRange = (category: string): readonly [from: string, end: string] =>
   category.includes("-") ? ["", ""] : [`${category}-`, `${category}.`]
 
 /**
- * Goes from one stream's name to the next in the index, without passing over the events between them. Parameters: after which
- * stream, from which, then four times before which (or NULL), and the limit. (`?3`, which would be given once, is refused by the
- * node:sqlite of Node 22.)
+ * Skips from one stream's name to the next in the index, without reading the events between them. Parameters: the
+ * stream to start after, the name to start from, then four times the name to stop before (or NULL), and the limit.
+ * (`?3`, which would be passed once, is refused by the node:sqlite of Node 22.)
  */
 const LIST_STREAMS = `
   WITH RECURSIVE names (stream) AS (
@@ -397,7 +397,7 @@ const TRACKING_POSITION = `
   SELECT position FROM stored_tracking WHERE projection = ? AND projection_version = ? AND upstream = ? AND slice = ?
 `
 
-/** The positions of another backend's log can be larger than a number tells apart. */
+/** The positions of another backend's log can be larger than a number represents exactly. */
 const trackingPosition = (
   statement: Prepare,
   { projection, version, upstream, slice }: Tracking.Key
@@ -408,7 +408,7 @@ const trackingPosition = (
   return row === undefined ? undefined : fromStorage(row.position as bigint)
 }
 
-/** Refuses a key with half a surrogate pair: stored, it would be another key's. */
+/** Refuses a key with half a surrogate pair: stored, it would become another key. */
 const checkKey = ({ projection, upstream }: Tracking.Key): Effect.Effect<void, RecorderFailure> =>
   projection.isWellFormed() && upstream.isWellFormed()
     ? Effect.void

@@ -14,15 +14,15 @@ import { rootOf, toRecorderError, toViewsError } from "./errors.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 
 /**
- * A place for views in a SQLite file: the log's own, or another one.
+ * A place for views in a SQLite file: that of the log, or another one.
  *
- * The tables of each version of a projection have names that begin with `<projection>_v<version>_`. Of the library's own are
- * `projection_tracking`, `projection_leases` and `projection_dead_letters`.
+ * The tables of each version of a projection have names that begin with `<projection>_v<version>_`. The library's own
+ * tables are `projection_tracking`, `projection_leases` and `projection_dead_letters`.
  */
 export const SqliteViews = (options: SqliteDatabase.Options): Layer.Layer<SqlViewStore, RecorderError> =>
   Layer.effect(SqlViewStore, Effect.flatMap(SqliteDatabase.open(options), make))
 
-/** The views of a file that is open. */
+/** The views in an open file. */
 export const make = Effect.fnUntraced(function* (
   database: SqliteDatabase.SqliteDatabase
 ): Effect.fn.Return<SqlViewStore["Service"], RecorderError> {
@@ -46,17 +46,17 @@ export const make = Effect.fnUntraced(function* (
   }
   return SqlViews.make(sql, {
     own: "",
-    // what the names in a place begin with
+    // the prefix of the names in a place
     defaultPlace: prefixOf,
     table: (place, name) => quote(place + name),
     index: (place, name) => quote(place + name),
-    // its transactions do so themselves
+    // the client's transactions do this themselves
     guard: Effect.void,
     boundWaits: Effect.void,
     lock: () => Effect.void,
     makePlace: Effect.fnUntraced(function* (key) {
       const prefix = prefixOf(key)
-      // SQLite takes names for the same that differ in case alone
+      // SQLite treats names that differ only in case as the same
       const [taken] = yield* sql<{ readonly type: string; readonly name: string }>`
         SELECT type, name FROM sqlite_master
         WHERE lower(substr(name, 1, length(${prefix}))) = ${prefix} ORDER BY name LIMIT 1`
@@ -76,9 +76,9 @@ export const make = Effect.fnUntraced(function* (
       const ours = all.filter(({ name }) => name.startsWith(prefix))
       const dependents = dependentsOf(ours, all)
       if (dependents.length > 0) return yield* new ProjectionHasDependents({ projection, version, dependents })
-      // they may refer to each other in any order
+      // the tables may refer to each other in any order
       yield* sql.unsafe("PRAGMA defer_foreign_keys = ON")
-      // with a view go its triggers
+      // dropping a view drops its triggers
       for (const { type, name } of ours) yield* sql.unsafe(`DROP ${type} IF EXISTS ${quote(name)}`)
     }),
     release: (key) => Effect.asVoid(sql.unsafe(`DROP TRIGGER IF EXISTS ${guardOf(key)}`)),
@@ -99,8 +99,8 @@ interface Entry {
 }
 
 /**
- * What is not in a place and refers to a table or view in it, by its SQL: SQLite keeps no other record of it. Triggers of
- * a place's own tables are part of these.
+ * Everything outside a place whose SQL refers to a table or view in it: SQLite keeps no other record of this. Triggers
+ * of a place's own tables are part of these tables.
  */
 const dependentsOf = (place: ReadonlyArray<Entry>, all: ReadonlyArray<Entry>): ReadonlyArray<string> => {
   const tables = place.filter(({ type }) => type !== "trigger").map(({ name }) => name.toLowerCase())
@@ -122,7 +122,7 @@ const prefixOf = ({ projection, version }: Tracking.Key): string => `${projectio
 const guardOf = (key: Tracking.Key): string => `${prefixOf(key)}require_inline`
 const nameOf = ({ projection, version }: Tracking.Key): string => `,${projection}:${version},`
 
-/** What a file does for projections that are kept up by its log's appends. */
+/** What a file does for projections that the appends of its log update inline. */
 export const inlineDatabase = (
   database: SqliteDatabase.SqliteDatabase,
   store: SqlViewStore["Service"]
@@ -156,8 +156,9 @@ BEGIN SELECT RAISE(ABORT, '${refusal(key)}'); END`)
 }
 
 /**
- * {@link SqliteViews} from the configuration: `SQLITE_VIEWS_FILENAME`, or where it is not set `SQLITE_FILENAME`; and as for
- * `SqliteLayer` `SQLITE_SYNCHRONOUS` and `SQLITE_LOCK_TIMEOUT`. What is not set is as in `defaults`.
+ * {@link SqliteViews} from the configuration: `SQLITE_VIEWS_FILENAME`, or `SQLITE_FILENAME` if that is not set, and,
+ * like `SqliteLayer`, `SQLITE_SYNCHRONOUS` and `SQLITE_LOCK_TIMEOUT`. A variable that is not set has its value in
+ * `defaults`.
  */
 SqliteViews.config = (
   defaults: Partial<SqliteDatabase.Options> = {}

@@ -3,7 +3,7 @@ import { isRecorderUnavailable, RecorderFailure, RecorderUnavailable } from "../
 import { messageOf } from "../internal/errors/messageOf.ts"
 import { FileLost } from "./openFile.ts"
 
-/** SQLite's primary result codes (https://www.sqlite.org/rescode.html) that a person can do something about. */
+/** SQLite's primary result codes (https://www.sqlite.org/rescode.html) about which a person can do something. */
 const BUSY = 5
 const LOCKED = 6
 
@@ -22,7 +22,9 @@ const resultCode = (cause: unknown): number | undefined =>
     ? cause.errcode & 0xff
     : undefined
 
-/** Why a statement of the SqlClient failed: what SQLite said, which has the code, or that a lock was waited for in vain. */
+/**
+ * Why a statement of the SqlClient failed: SQLite's own error, which has the code, or the error of a wait for a lock.
+ */
 export const rootOf = (error: unknown): unknown => {
   let root = error
   while (typeof root === "object" && root !== null && !("errcode" in root) && !isWaited(root)) {
@@ -41,10 +43,16 @@ export const isBusy = (cause: unknown): boolean => {
   return code === BUSY || code === LOCKED
 }
 
-/** What a view's file comes back from when somebody has seen to it: no memory, a disk that fails, no room, no handle. */
+/**
+ * Failures from which a view's file recovers once somebody has acted: no memory, a failing disk, no space, no file
+ * handle.
+ */
 const outages: ReadonlySet<number> = new Set([7, 10, 13, 14])
 
-/** {@link toRecorderError} for those who wait until it passes: a full disk is an outage, not the end of a runner. */
+/**
+ * {@link toRecorderError} for operations that wait until the failure is over: a full disk is an outage and does not end
+ * a runner.
+ */
 export const toViewsError = (operation: string, filename: string, cause: unknown): RecorderError => {
   const error = toRecorderError(operation, filename, cause)
   const code = resultCode(cause)
@@ -53,7 +61,7 @@ export const toViewsError = (operation: string, filename: string, cause: unknown
     : error
 }
 
-/** Says what happened and what to do. */
+/** Describes what happened and what to do. */
 export const toRecorderError = (operation: string, filename: string, cause: unknown): RecorderError => {
   if (isWaited(cause)) {
     const { reason, waited } = cause

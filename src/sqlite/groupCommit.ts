@@ -7,29 +7,32 @@ import { toRecorderError } from "./errors.ts"
 import type { SqliteDatabase } from "./SqliteDatabase.ts"
 import { rollback } from "./SqliteDatabase.ts"
 
-/** Work for one write transaction: synchronous; a failed result is its answer, a throw is the database's. */
+/**
+ * Work for one write transaction. It is synchronous; a failed result is its own outcome, a throw is a failure of the
+ * database.
+ */
 type Work = () => Result.Result<unknown, unknown>
 
 interface Pending {
   readonly work: Work
   readonly events: number
-  /** Since when it has waited for the queue, in milliseconds; `undefined` where that is not waited for. */
+  /** Since when it has waited for the queue, in milliseconds; `undefined` if nobody has to wait for it. */
   since: number | undefined
   readonly resume: (exit: Effect.Effect<unknown, unknown>) => void
-  /** Set when its fiber was interrupted before its turn came. */
+  /** Set if its fiber was interrupted before its turn. */
   cancelled: boolean
-  /** Set when a transaction that it was part of failed: next time it has one of its own. */
+  /** Set if a transaction that contained it failed: it is then repeated in a transaction of its own. */
   alone: boolean
 }
 
-/** The most that one transaction takes: as many appends, or as many events. */
+/** The most that one transaction contains: this many appends, or this many events. */
 const MAX_APPENDS = 512
 const MAX_EVENTS = 4096
 
-/** How long transactions may follow each other without a step of the event loop between them. */
+/** For how long transactions may follow each other without a step of the event loop in between. */
 const MAX_MILLIS_AT_ONCE = 1
 
-/** Coalesces concurrent writes of this process into one transaction each time, with an answer for each of them. */
+/** Coalesces concurrent writes of this process into one transaction at a time, with an outcome for each of them. */
 export interface GroupCommit {
   readonly run: <A, E>(
     operation: string,
@@ -47,13 +50,16 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   let pending: Array<Pending> = []
   let wake: (() => void) | undefined
   let closed = false
-  /** Whether another holds the queue, as far as is known: only then it matters since when each has waited. */
+  /** Whether another is known to hold the queue: only then does it matter since when each write has waited. */
   let isWaiting = false
 
   const unavailable = (operation: string) =>
     new RecorderUnavailable({ operation, reason: `SQLite file "${filename}" was closed` })
 
-  /** Waits until there is work, and then for its turn: those that are ready to run now get to add theirs to it. */
+  /**
+   * Waits until there is work, and then for a turn of the dispatcher, so that fibers that are ready to run can add
+   * theirs.
+   */
   const turn = Effect.withFiber((fiber) =>
     Effect.callback<void>((resume) => {
       const begin = () => fiber.currentDispatcher.scheduleTask(() => resume(Effect.void), 0)
@@ -86,8 +92,8 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   }
 
   /**
-   * Runs the next batch in the transaction that is open; tells how many were in it. Never throws: each of the batch gets
-   * its answer, none before it is known that the file is still the one that was opened.
+   * Runs the next batch in the open transaction, and returns how many writes it contained. Never throws: each write of
+   * the batch gets an outcome, and none before it is certain that the file is still the one that was opened.
    */
   const runBatch = (): number => {
     const batch = takeBatch()
@@ -102,14 +108,15 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
         rollback(writer)
         check()
       } catch {
-        // the connection is beyond use: every one of them has to hear of it
+        // the connection is unusable: every write of the batch has to be notified
         fail(batch, error)
         return batch.length
       }
       if (batch.length === 1) {
         fail(batch, error)
       } else {
-        // whichever it was: each of them again, in a transaction of its own, so that one failure fails one
+        // whichever of them failed: each is repeated in a transaction of its own, so that one failure fails only one
+        // write
         for (const one of batch) one.alone = true
         pending = [...batch, ...pending]
       }
@@ -123,14 +130,15 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   }
 
   /**
-   * Runs batches for as long as all who were answered come straight back with more: then nobody else is about to join
-   * them, and a step of the event loop before each transaction would be lost. Not for long, since others need those steps.
+   * Runs batches for as long as every answered write is followed by a new one. No others are about to join then, and a
+   * step of the event loop before each transaction would be wasted. This is limited in time, since others need those
+   * steps.
    */
   const runBatches = (): void => {
     const end = performance.now() + MAX_MILLIS_AT_ONCE
     let answered: number
     do {
-      // also in between: those who are answered run before the next
+      // checked in between too: fibers that got their outcome run before the next batch
       check()
       begin.run()
       answered = runBatch()
@@ -145,7 +153,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     })
   )
 
-  /** Fails those who have waited for the queue for as long as that may be; who came later goes on waiting. */
+  /** Fails the writes that have waited for the queue as long as they may; later ones keep waiting. */
   const expire = (error: RecorderUnavailable) =>
     Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
@@ -155,7 +163,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
       for (const one of expired) fail([one], new RecorderUnavailable({ ...error, waited: waited(one) }))
     })
 
-  /** Since when the first has waited. */
+  /** Since when the first write has waited. */
   const beginsToWait = (): number | undefined => {
     isWaiting = true
     for (const one of pending) one.since ??= clock.currentTimeMillisUnsafe()
@@ -176,7 +184,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   )
   yield* turn.pipe(
     Effect.andThen(inTurn),
-    // each turn is a step of the event loop already
+    // each turn is already a step of the event loop
     Effect.forever({ disableYield: true }),
     Effect.forkScoped({ startImmediately: true })
   )

@@ -1,7 +1,7 @@
 import type { DatabaseSync } from "node:sqlite"
 import * as Uuid from "../internal/encoding/uuid.ts"
 
-/** The steps that bring a file up, one for each version of its schema; what has been released is never changed. */
+/** The migrations of a file, one for each version of its schema. A released one is never changed. */
 const migrations: ReadonlyArray<string> = [
   `
   CREATE TABLE stored_events (
@@ -39,7 +39,7 @@ const migrations: ReadonlyArray<string> = [
   `
 ]
 
-/** What the file is, in a table of one row: a user's own `user_version` stays theirs. */
+/** Describes the log, in a table of one row: `user_version` is left to the user. */
 const createLog = `
   CREATE TABLE IF NOT EXISTS stored_log (
     only_row       INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -48,7 +48,7 @@ const createLog = `
   ) STRICT;
 `
 
-/** The id of a log whose schema is the newest; `undefined` where something is to be made, brought up or refused. */
+/** The id of a log whose schema is the newest; `undefined` if something has to be created, migrated or refused. */
 export const current = (db: DatabaseSync): string | undefined => {
   if (db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'stored_log'").get() === undefined) return undefined
   const log = db.prepare("SELECT log_id AS logId, schema_version AS version FROM stored_log").get()
@@ -56,9 +56,9 @@ export const current = (db: DatabaseSync): string | undefined => {
 }
 
 /**
- * Brings a file to the newest schema, within the caller's transaction, and answers the id of its log.
+ * Migrates a file to the newest schema within the caller's transaction, and returns the id of its log.
  *
- * Throws on a file that a newer version of the library made.
+ * Throws if a newer version of the library created the file.
  */
 export const migrate = (db: DatabaseSync, now: number): string => {
   db.exec(createLog)

@@ -1,8 +1,8 @@
 import type * as Sqlite from "node:sqlite"
 
 /**
- * `node:sqlite`, fetched when a file is opened: where it is missing, the layer fails and says what is needed. An `import` would
- * fail before anything of the program runs, and only say that there is no such module.
+ * Loads `node:sqlite` when a file is opened. If the module is missing, the layer fails with a message that names the
+ * requirement. An `import` would fail before any of the program runs, and report only that there is no such module.
  */
 export const sqlite = (): typeof Sqlite => {
   const found = process.getBuiltinModule?.("node:sqlite")

@@ -1,18 +1,18 @@
 /**
- * Whether the files that SQLite has open are still those at their names.
+ * Checks whether the files that SQLite has open are still those at their names.
  *
- * SQLite opens a file by its name once. Somebody may remove it later, rename it or put another in its place (a backup, by
- * `mv`), and do the same to the `-wal` and the `-shm` beside it: also another SQLite library in this process, which knows
- * nothing of our locks (https://www.sqlite.org/howtocorrupt.html, 2.2.1), takes itself for the last to close the file and
- * removes its `-wal`. SQLite goes on writing to what it has open, and whoever opens the name finds nothing of it. So files
- * are compared by device and inode, as SQLite itself does where it has a rollback journal.
+ * SQLite opens a file by its name once. Later somebody may remove it, rename it or put another in its place (a backup,
+ * by `mv`), and do the same to its `-wal` and `-shm`. Another SQLite library in this process can do so too: it knows
+ * nothing of our locks (https://www.sqlite.org/howtocorrupt.html, 2.2.1), assumes that it is the last to close the file
+ * and removes its `-wal`. SQLite continues writing to what it has open, and a process that opens the name finds none of
+ * it. The files are therefore compared by device and inode, as SQLite itself does if it has a rollback journal.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 
 /** The files at the names are not those that are open. */
 export class FileLost extends Error {
-  /** Whether it is the database itself, and not only what is beside it. */
+  /** Whether it is the database file itself, and not only its `-wal` or `-shm`. */
   readonly isDatabase: boolean
   constructor(message: string, isDatabase: boolean) {
     super(message)
@@ -20,23 +20,29 @@ export class FileLost extends Error {
   }
 }
 
-/** Identifies a file as long as somebody has it open. */
+/** Identifies a file for as long as it is open. */
 export interface Identity {
   readonly dev: bigint
   readonly ino: bigint
 }
 
-/** Looks for changes to the files of a database. */
+/** Detects changes to the files of a database. */
 export interface OpenFile {
   /** Whether this is the database's file, under whatever name. */
   readonly is: (identity: Identity) => boolean
-  /** Another name that the file was opened by, as long as somebody has it open by that; answers how to forget it. */
+  /**
+   * Adds another name by which the file was opened, for as long as it is open by that name. Returns a function that
+   * removes it.
+   */
   readonly addName: (name: string) => () => void
-  /** Throws {@link FileLost} where a file is not the one that is open. About two microseconds: one `stat` of the directory. */
+  /**
+   * Throws {@link FileLost} if a file is not the one that is open. Takes about two microseconds: one `stat` of the
+   * directory.
+   */
   readonly check: () => void
 }
 
-/** What is at a path; nothing also where it can't be looked at. */
+/** The file at a path; `undefined` also if it can't be inspected. */
 export const identify = (path: string): Identity | undefined => statOf(path)
 
 const statOf = (path: string): Fs.BigIntStats | undefined => {
@@ -51,16 +57,16 @@ const areSame = (a: Identity | undefined, b: Identity | undefined): boolean =>
   a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev
 
 /**
- * How long a directory has to have been as it is, so that the next change gives it another time, in milliseconds. File
- * systems that keep fractions of a second take the time of the kernel's last tick; others keep times to 2 seconds at the
- * coarsest.
+ * For how long, in milliseconds, a directory must have been unchanged for the next change to get a different time. File
+ * systems that store fractions of a second use the time of the kernel's last tick; others store times with a resolution
+ * of 2 seconds at worst.
  */
 const settledAfter = ({ mtimeNs }: Fs.BigIntStats): number => (mtimeNs % 1_000_000_000n === 0n ? 5000 : 100)
 
-/** How long an unchanged directory is taken for unchanged files at the longest, in milliseconds. */
+/** For how long, in milliseconds, an unchanged directory is taken to mean unchanged files, at most. */
 const TRUSTED = 1000
 
-/** The files of a database that a connection has open at this path, which is absolute and goes through no link. */
+/** The files of a database that a connection has open at this path, which is absolute and contains no link. */
 export const watch = (path: string, database: Identity): OpenFile => {
   const beside = [`${path}-wal`, `${path}-shm`].flatMap((name) => {
     const identity = identify(name)
@@ -80,7 +86,7 @@ export const watch = (path: string, database: Identity): OpenFile => {
   const lookAtNames = () => {
     for (const { name } of names) {
       const found = identify(name)
-      // a link that is gone leads nobody astray
+      // a link that no longer exists can't lead to another file
       if (found !== undefined && !areSame(found, database)) throw new FileLost(databaseLost(name), true)
     }
   }
@@ -95,7 +101,7 @@ export const watch = (path: string, database: Identity): OpenFile => {
     check: () => {
       if (names.size > 0) lookAtNames()
       const found = statOf(directory)
-      // the time of the file system, which is no program's to set
+      // the clock of the file system, which no program sets
       const now = Date.now()
       const isUnchanged =
         trusted !== undefined &&

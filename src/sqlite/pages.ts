@@ -7,13 +7,13 @@ import type { StreamName } from "../StreamName.ts"
 import type { Prepare } from "./prepare.ts"
 import { allArrays, firstArray } from "./prepare.ts"
 
-// `?1`, which would be given once, is refused by the node:sqlite of Node 22
+// `?1`, which would be passed once, is refused by the node:sqlite of Node 22
 const isLong = "octet_length(payload) > ?"
 
 /**
- * What is read of each event of a page. Of a payload that is longer than the parameter only its length is: a page of
- * such payloads could be any size, so they are read one by one, as far as the page goes. The length stands in the row's
- * header, and nothing of the payload is read for it.
+ * The columns that are read of each event of a page. Of a payload that is longer than the parameter, only the length is
+ * read: a page of such payloads could have any size, so they are read one by one, as many as the page holds. The length
+ * is in the row's header, and reading it reads nothing of the payload.
  */
 const columns = (metadata: string, recordedAt: string) => `id, type, schema_version, encoding,
     iif(${isLong}, octet_length(payload), payload), ${metadata}, ${recordedAt}, stream, version, position`
@@ -21,7 +21,7 @@ const columns = (metadata: string, recordedAt: string) => `id, type, schema_vers
 /** For payloads that are expected to be short. */
 const SHORT = columns("metadata", "recorded_at")
 
-/** What stands after a payload in its row is not read either: SQLite would go through all pages of the payload. */
+/** The columns after a payload in its row are not read either: SQLite would go through all pages of the payload. */
 const LONG = columns(`iif(${isLong}, NULL, metadata)`, `iif(${isLong}, NULL, recorded_at)`)
 
 /** A row of {@link columns}, as an array. */
@@ -38,23 +38,23 @@ type Row = readonly [
   position: number
 ]
 
-/** What is read afterwards of an event whose payload is long. */
+/** The columns that are read afterwards of an event whose payload is long. */
 const REST = "SELECT payload, metadata, recorded_at FROM stored_events WHERE position = ?"
 
 /** A row of {@link REST}. */
 type Rest = readonly [payload: string | Uint8Array, metadata: string, recordedAt: number]
 
-/** No payload is longer. */
+/** No payload is longer than this. */
 const NONE = 2 ** 31
 
-/** The length from which on a payload is read by itself: a page without such is not larger than it may be. */
+/** The length above which a payload is read separately: a page without such payloads is never larger than allowed. */
 const threshold = ({ limit, maxBytes }: Bounds): number =>
   maxBytes === undefined ? NONE : Math.min(Math.floor(maxBytes / Math.max(limit, 1)), NONE)
 
-/** How many pages are read as if payloads were long, after one that was. */
+/** After a page with a long payload, this many pages are read as if payloads were long. */
 const CAREFUL = 1000
 
-/** The statements of a page, by what is expected of its payloads. */
+/** The statements of a page, by the expected length of its payloads. */
 const statements = (range: string) => {
   const select = (columns: string) => `SELECT ${columns} FROM stored_events WHERE ${range} LIMIT ?`
   return { short: select(SHORT), long: select(LONG) }
@@ -77,7 +77,7 @@ export interface Pages {
 
 /** Reads pages with statements whose rows are arrays. */
 export const makePages = (prepare: Prepare): Pages => {
-  // the first page may be of any size
+  // the first page may have any size
   let careful = 1
 
   const select = (
@@ -93,7 +93,9 @@ export const makePages = (prepare: Prepare): Pages => {
     return toPage(rows, bounds)
   }
 
-  /** The events of rows, up to the one that brings them to the size; `undefined` if one was removed meanwhile. */
+  /**
+   * The events of rows, up to the one with which they reach the size; `undefined` if one was removed in the meantime.
+   */
   const toPage = (
     rows: ReadonlyArray<Row>,
     { maxBytes = Number.POSITIVE_INFINITY }: Bounds
@@ -153,7 +155,7 @@ export const makePages = (prepare: Prepare): Pages => {
   return pages
 }
 
-/** What is before the first "-" of a stream's name. */
+/** The part of a stream's name before the first "-". */
 const CATEGORY = "substr(stream, 1, instr(stream, '-') - 1)"
 
 const toCondition = (
@@ -172,5 +174,5 @@ const toCondition = (
   return { condition, parameters }
 }
 
-/** A negative limit would be none to SQLite. */
+/** SQLite takes a negative limit to mean no limit. */
 export const atLeastNone = (limit: number): number => Math.max(limit, 0)

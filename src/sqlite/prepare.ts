@@ -1,6 +1,6 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
 
-/** The statement of a text, prepared when it is first needed. */
+/** Returns the statement of a text, which is prepared when it is first needed. */
 export type Prepare = (sql: string) => StatementSync
 
 const once = (prepare: Prepare): Prepare => {
@@ -17,7 +17,7 @@ const once = (prepare: Prepare): Prepare => {
 /** The statements of a connection. */
 export const prepareOnce = (db: DatabaseSync): Prepare => once((sql) => db.prepare(sql))
 
-/** Statements whose rows are arrays: in pages of ten columns they are made in two thirds of the time of objects. */
+/** Statements whose rows are arrays: in pages of ten columns, creating them takes two thirds of the time of objects. */
 export const preparePagesOnce = (db: DatabaseSync): Prepare =>
   once((sql) => {
     const statement = db.prepare(sql)
@@ -25,7 +25,10 @@ export const preparePagesOnce = (db: DatabaseSync): Prepare =>
     return statement
   })
 
-/** The rows of a statement that returns arrays: Node's types have them as objects, whatever `setReturnArrays` was told. */
+/**
+ * The rows of a statement that returns arrays: Node's types declare rows as objects, whatever `setReturnArrays` was set
+ * to.
+ */
 export const asArrays = <Row extends ReadonlyArray<unknown>>(rows: ReadonlyArray<object>): ReadonlyArray<Row> =>
   rows as ReadonlyArray<Row>
 
@@ -40,5 +43,5 @@ export const firstArray = <Row extends ReadonlyArray<unknown>>(
   statement: StatementSync,
   ...parameters: ReadonlyArray<SQLInputValue>
 ): Row | undefined =>
-  // Node's types have a row as an object, whatever `setReturnArrays` was told
+  // Node's types declare a row as an object, whatever `setReturnArrays` was set to
   statement.get(...parameters) as unknown as Row | undefined

@@ -1,10 +1,10 @@
 /**
- * The queue that all who write to a file pass through, one at a time and in the order in which they came.
+ * The queue through which all writers of a file pass, one at a time and in the order in which they arrived.
  *
- * Nobody waits in it for ever. A transaction that awaits, by a way that its context doesn't take (a promise, another
- * runtime), somebody who waits for the queue would hold it up for good: if one holds the queue for as long as
- * `lockTimeout` while somebody waits, whoever has waited for as long fails. A queue that moves on is waited for: behind a
- * thousand short transactions nobody is stuck.
+ * Nobody waits in it forever. A transaction could block it for good by awaiting something that itself waits for the
+ * queue, in a way that does not carry its context (a promise, another runtime). If one transaction holds the queue for
+ * `lockTimeout` while others wait, those that have waited for as long fail. While the queue moves on, waiting
+ * continues: a fiber that waits for a thousand short transactions is not stuck.
  */
 import type { Fiber, Scope } from "effect"
 import { Clock, Effect, Exit } from "effect"
@@ -13,8 +13,8 @@ import { RecorderUnavailable } from "../EventSourcingError.ts"
 /** Held by one at a time. */
 export interface Queue {
   /**
-   * Runs something in its turn, which it waits for; `toError` makes its error of a wait in vain. `since` is when that wait
-   * began, in milliseconds, where it was before this.
+   * Waits for a turn and runs something in it; `toError` converts the error of a wait that timed out. `since` is when
+   * that wait began, in milliseconds, if it began before this call.
    */
   readonly withTurn: <E2>(
     operation: string,
@@ -30,14 +30,17 @@ interface Waiter {
   resume: (() => void) | undefined
 }
 
-/** Whose turn it is, of the file; waits are bounded by `timeout`, in milliseconds. */
+/** The queue of a file; waits are limited by `timeout`, in milliseconds. */
 export const make = (filename: string, timeout: number): Queue => {
   const waiters = new Set<Waiter>()
   let isHeld = false
   /** When the queue last moved on while somebody waited. */
   let movedAt = Number.NEGATIVE_INFINITY
 
-  /** Gives the turn to who has waited longest; resumed in a step of their own, so that no chain of them is nested. */
+  /**
+   * Passes the turn to the fiber that has waited longest. It is resumed in a step of its own, so that long chains do
+   * not nest.
+   */
   const release = (fiber: Fiber.Fiber<unknown, unknown>): void => {
     const [next] = waiters
     if (next === undefined) {
@@ -61,7 +64,7 @@ export const make = (filename: string, timeout: number): Queue => {
       waited
     })
 
-  /** Fails once one has held the queue, and this has been waited, for as long as that may be. */
+  /** Fails once the queue has been held, and this fiber has waited, for as long as allowed. */
   const expired = Effect.fnUntraced(function* (operation: string, began: number) {
     for (;;) {
       const now = yield* Clock.currentTimeMillis
@@ -80,7 +83,7 @@ export const make = (filename: string, timeout: number): Queue => {
       waiter.resume = () => resume(Effect.void)
     })
     return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      // the queue may have been given free in between
+      // the queue may have become free in between
       if (!isHeld) {
         isHeld = true
         return Effect.void

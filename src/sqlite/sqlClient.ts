@@ -10,7 +10,7 @@ import { toValuesOf } from "./parameters.ts"
 import { asArrays } from "./prepare.ts"
 import type { Queue } from "./queue.ts"
 
-/** The result code of a transaction that holds what is needed. */
+/** The result code if another transaction holds what is needed. */
 const BUSY = 5
 
 /** `node:sqlite` has the result code in `errcode`; the classifier of `effect/sql` looks for `errno`. */
@@ -22,7 +22,7 @@ const toSqlError = (cause: unknown): SqlError.SqlError => {
   })
 }
 
-/** A lock that was waited for in vain is told with how long that was; of others what SQLite said is enough. */
+/** A wait for a lock that timed out is reported with its duration. For other errors, what SQLite reported is enough. */
 const failed = (error: RecorderError): SqlError.SqlError =>
   error._tag === "RecorderUnavailable" && error.waited !== undefined
     ? waitedInVain(error)
@@ -35,7 +35,7 @@ const waitedInVain = (error: RecorderUnavailable): SqlError.SqlError =>
     })
   })
 
-/** What surely writes nothing. */
+/** Statements that certainly write nothing. */
 const READS = /^\s*SELECT\b/i
 
 /** Whether there is nothing but space and comments. */
@@ -43,18 +43,21 @@ const isBlank = (sql: string): boolean => /^(?:[\s;]|--.*|\/\*[\s\S]*?\*\/)*$/.t
 
 type Row = Record<string, unknown>
 
-/** A transaction of the client, as whoever has it in the context finds it. */
+/** A transaction of the client, as it is found in the context. */
 export interface Transaction {
-  /** Whether it has come to its end, and all of its savepoints: whoever has it in the context is outside of any. */
+  /**
+   * Whether it has ended, with all of its savepoints: a fiber that still has it in its context is outside any
+   * transaction.
+   */
   readonly isOver: () => boolean
-  /** Throws unless it is the one that is open: SQLite ends transactions by itself after some errors. */
+  /** Throws unless it is the open transaction: SQLite ends transactions on its own after some errors. */
   readonly assertOpen: () => void
 }
 
 /** The client of a file. */
 export interface Client {
   readonly sql: SqlClient.SqlClient
-  /** The transaction that whoever has this context is in, or was started in. */
+  /** The transaction that a fiber with this context is in, or was started in. */
   readonly transactionOf: (context: Context.Context<never>) => Transaction | undefined
 }
 
@@ -63,10 +66,10 @@ const ENDED =
   "the transaction was ended by SQLite, which undoes all of it after some errors, or by a COMMIT or ROLLBACK among its statements"
 const OVER = "the transaction that this belongs to is over"
 
-/** What a fiber is told that a handler of a projection has started, and that has ended. */
+/** The error for a fiber that was started by a handler of a projection which has ended. */
 const refused = Effect.suspend(() => Effect.fail(toSqlError(refusal())))
 
-/** The transaction that it is in: none that does anything more. */
+/** The transaction that such a fiber is in: one that does nothing more. */
 const endedHandler: Transaction = {
   isOver: () => false,
   assertOpen: () => {
@@ -74,12 +77,15 @@ const endedHandler: Transaction = {
   }
 }
 
-/** The connection with the queue held, for a transaction. */
+/** The connection while the queue is held, for a transaction. */
 interface Lease extends Transaction {
   readonly isOpen: () => boolean
   readonly begin: () => void
   readonly end: () => void
-  /** How many there are. Whoever is in one when the transaction ends can't go on outside of it: half would be undone. */
+  /**
+   * How many there are. A fiber that is in one when the transaction ends can't continue outside it: half of its work
+   * would be undone.
+   */
   savepoints: number
 }
 
@@ -117,15 +123,15 @@ function* whileOpen(rows: IterableIterator<Row>, transaction: Transaction): Iter
 /**
  * The `SqlClient` of `effect/sql` over a connection of `node:sqlite`, for the user's own SQL.
  *
- * Statements and transactions pass through the queue that the recorder's appends pass through, and wait for the locks of
- * other processes with Effect's clock. In a transaction that SQLite has ended all of them fail. A fiber that outlives its
- * transaction is outside of any: no other transaction is taken for its own.
+ * Statements and transactions pass through the same queue as the recorder's appends, and wait for the locks of other
+ * processes with Effect's clock. In a transaction that SQLite has ended, every statement fails. A fiber that outlives
+ * its transaction is outside any: no other transaction is mistaken for its own.
  */
 export const make = Effect.fnUntraced(function* (options: {
   readonly db: DatabaseSync
   readonly queue: Queue
   readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
-  /** Throws where the file is lost; see `SqliteDatabase`. */
+  /** Throws if the file is lost; see `SqliteDatabase`. */
   readonly check: () => void
 }): Effect.fn.Return<Client> {
   const { db, queue, attempt, check } = options
@@ -133,7 +139,7 @@ export const make = Effect.fnUntraced(function* (options: {
   const prepared = new Map<string, StatementSync>()
   const prepareOne = (sql: string): StatementSync => {
     const statement = db.prepare(sql)
-    // SQLite takes the first statement, and nothing is said of the others
+    // SQLite takes the first statement and silently ignores the others
     const others = sql.slice(statement.sourceSQL.length)
     if (!isBlank(others)) {
       throw new Error(`a query is one statement, and this one goes on behind the first: ${others.trim().slice(0, 80)}`)
@@ -165,7 +171,7 @@ export const make = Effect.fnUntraced(function* (options: {
     return asArrays(statement.all(named, ...inOrder))
   }
 
-  /** The rows of a query, which is ended with the scope: one left open would hold its snapshot of the file for ever. */
+  /** The rows of a query, which ends with the scope: an open one would hold its snapshot of the file forever. */
   const rowsOf = (sql: string, params: ReadonlyArray<unknown>) =>
     Effect.withFiber((fiber) =>
       Effect.acquireRelease(
@@ -179,14 +185,14 @@ export const make = Effect.fnUntraced(function* (options: {
           },
           catch: toSqlError
         }),
-        // of a connection that is closed there is nothing left to end
+        // for a closed connection there is nothing left to end
         (rows) => Effect.sync(() => (db.isOpen ? rows.return?.() : undefined))
       )
     )
 
-  /** A connection for single statements, or of a lease. */
+  /** A connection for single statements, or that of a lease. */
   const makeConnection = (lease?: Transaction): SqlConnection.Connection => {
-    /** The transaction to run in. Where it is over the queue is waited for, as by anyone. */
+    /** The transaction to run in. Once it is over, the statement waits for the queue like any other. */
     const current = (): Transaction | undefined => (lease?.isOver() === true ? undefined : lease)
 
     const run = <A>(sql: string, f: (bigints: boolean) => A): Effect.Effect<A, SqlError.SqlError> =>
@@ -197,7 +203,7 @@ export const make = Effect.fnUntraced(function* (options: {
         const statement = Effect.mapError(
           attempt(RUN, () => {
             transaction?.assertOpen()
-            // where it writes by itself it is a transaction of its own
+            // a statement that writes on its own is a transaction of its own
             if (db.isTransaction || READS.test(sql)) return f(bigints)
             check()
             const result = f(bigints)
@@ -245,7 +251,7 @@ export const make = Effect.fnUntraced(function* (options: {
   }
 
   const isTransaction = () => db.isOpen && db.isTransaction
-  /** Ends a transaction whose end failed: nobody who comes after it is in it. */
+  /** Ends a transaction whose end failed, so that no later work is in it. */
   const endLeftover = Effect.suspend(() =>
     isTransaction()
       ? Effect.mapError(
@@ -261,7 +267,7 @@ export const make = Effect.fnUntraced(function* (options: {
   const acquirer: SqlConnection.Acquirer = Effect.andThen(Effect.mapError(queue.takeScoped(RUN), failed), available)
   const inTurn = queue.withTurn(RUN, failed)
   const borrower: SqlConnection.Borrower = (f) => inTurn(Effect.flatMap(available, f))
-  /** The leases, by the connections that stand for them. */
+  /** The leases, by the connections that represent them. */
   const leases = new WeakMap<SqlConnection.Connection, Lease>()
   const makeLeased = (): SqlConnection.Connection => {
     const lease = makeLease(db)
@@ -301,7 +307,7 @@ export const make = Effect.fnUntraced(function* (options: {
       attempt("control a transaction", () => {
         const lease = leases.get(connection)
         lease?.assertOpen()
-        // a transaction is begun, and committed, in a file that is there
+        // a transaction begins, and commits, only in a file that is not lost
         if (statement.startsWith("BEGIN")) check()
         prepare(statement).run()
         if (statement === "COMMIT") check()
@@ -309,7 +315,7 @@ export const make = Effect.fnUntraced(function* (options: {
       }),
       failed
     )
-  /** Undoes something where there still is something to undo. */
+  /** Undoes something if there still is something to undo. */
   const undo = (connection: SqlConnection.Connection, statement: string) =>
     Effect.suspend(() => (leases.get(connection)?.isOpen() === true ? control(connection, statement) : Effect.void))
 
@@ -345,7 +351,7 @@ export const make = Effect.fnUntraced(function* (options: {
         const outside = (inside: Context.Context<R>) => Context.omit(transactionService)(inside) as Context.Context<R>
         return Effect.updateContext(transact(self), outside)
       }
-      // a COMMIT would fail; the end of a savepoint has nothing to say where it is gone
+      // a COMMIT would fail, but the end of a savepoint does not report that its transaction is gone
       const stillOpen = Effect.try({ try: transaction.assertOpen, catch: toSqlError })
       return transact(Effect.tap(self, () => stillOpen))
     })

@@ -1,42 +1,47 @@
 /**
- * The turns of transactions that keep views up to date. They follow each other without end while a view catches up, and
- * SQLite keeps no order among processes: one that waits for the write lock looks for it every now and then, and would find
- * it taken each time. So they leave it free for a while, once they have held it for long.
+ * The turns of transactions that keep views up to date. While a view catches up, they follow each other without end.
+ * SQLite keeps no order among processes: one that waits for the write lock tries every now and then, and would find it
+ * taken each time. So these transactions leave the lock free for a while once they have held it for long.
  *
- * Within the process one of them at a time is in the queue of the file's writers, whatever there is of views: a command
- * waits for one, and not for one of each.
+ * Within the process only one of them at a time is in the queue of the file's writers, however many views there are: a
+ * command waits for one, and not for one of each view.
  */
 import { Clock, Effect, identity } from "effect"
 import type { RecorderUnavailable } from "../EventSourcingError.ts"
 import type { Queue } from "./queue.ts"
 
-/** For how long they may hold the lock, in milliseconds: one ends with the event that brings it to that. */
+/**
+ * For how long they may hold the lock, in milliseconds. A transaction ends with the event with which it reaches that.
+ */
 const HOLD = 75
 
-/** What one may do with less left than that. */
+/** What a transaction may use if less than that is left. */
 const LEAST = 25
 
 /**
- * How long the lock is left free then, in milliseconds: longer than any pause between two looks at it of those who have
- * waited for so long, with our own way of waiting as with SQLite's (https://www.sqlite.org/c3ref/busy_timeout.html).
+ * For how long the lock is then left free, in milliseconds: longer than any pause between two attempts of a process
+ * that has waited for so long, both with our own way of waiting and with SQLite's
+ * (https://www.sqlite.org/c3ref/busy_timeout.html).
  */
 const FREE = 25
 
-/** For each millisecond that it was free in between, so many count as not held. */
+/** For each millisecond in which the lock was free in between, this many count as not held. */
 const WORTH = 5
 
 /** Takes turns. */
 export interface Turns {
-  /** Runs a transaction in its turn; `begun` is to be run when it has the lock, and tells for how long it may hold it. */
+  /**
+   * Runs a transaction in its turn; `begun` is to be run once it has the lock, and returns for how long it may hold it.
+   */
   readonly take: <A, E, R>(
     operation: string,
     transaction: (begun: Effect.Effect<number>) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderUnavailable, R>
 }
 
-/** The turns of a file; `isShared` tells whether other processes may have it open. */
+/** The turns of a file; `isShared`: whether other processes may have it open. */
 export const make = (queue: Queue, isShared: boolean): Turns => {
-  /** For how long the lock was held, but for when it was free, in milliseconds. */
+  /** For how long the lock was held, less the time in which it was free, in milliseconds. */
   let held = 0
   let endedAt = Number.NEGATIVE_INFINITY
   const pause = Effect.flatMap(Clock.currentTimeMillis, (now) => {
