@@ -8,31 +8,31 @@ import type { Append, Appended, ExpectedVersion } from "../../Recorder.ts"
 import type { Tracked } from "../../TrackedAppend.ts"
 import * as Tracking from "../../Tracking.ts"
 
-/** A log that nobody else changes while these are called. */
+/** A log that nobody else changes during these calls. */
 export interface ExclusiveLog {
   readonly lastVersion: (stream: string) => ExpectedVersion
-  /** The ids and positions of up to `count` events of a stream from a version on. */
+  /** The ids and positions of up to `count` events of a stream, starting at a version. */
   readonly eventsFrom: (
     stream: string,
     version: number,
     count: number
   ) => ReadonlyArray<{ readonly id: string; readonly position: Position }>
-  /** Adds events behind the last one; answers the position of the last. */
+  /** Adds events after the last one. Returns the position of the last. */
   readonly insert: (append: Append, firstVersion: number) => Position
 }
 
 const firstVersion = (expected: ExpectedVersion): number => (expected === "NoStream" ? 0 : expected + 1)
 
-/** A tracking move that nobody else gets in between. */
+/** A tracking move made under exclusive access. */
 export interface ExclusiveTracking {
-  /** What is asked for. */
+  /** The requested move. */
   readonly requested: Tracking.Move
-  /** Whether the tracking has come to where the move goes, or further. */
+  /** Whether the tracking has already reached the target of the move, or passed it. */
   readonly isDone: () => boolean
   readonly move: () => TrackingConflict | undefined
 }
 
-/** The place of the last of the events, where all of them stand there already (G7). */
+/** The place of the last event, if all of the events are already recorded (G7). */
 const recordedBefore = (log: ExclusiveLog, { stream, expected, events }: Append): Appended | undefined => {
   const first = firstVersion(expected)
   const there = log.eventsFrom(stream, first, events.length)
@@ -42,7 +42,7 @@ const recordedBefore = (log: ExclusiveLog, { stream, expected, events }: Append)
     : undefined
 }
 
-/** Why an append can't be recorded, wherever its streams are; a part of a millisecond has no place in any database. */
+/** Why an append can't be recorded, whatever its streams contain. No database stores fractions of a millisecond. */
 const refuse = (appends: ReadonlyArray<Append>, tracking?: ExclusiveTracking): RecorderFailure | undefined => {
   const backward = tracking === undefined ? undefined : Tracking.refusal(tracking.requested)
   if (backward !== undefined) return new RecorderFailure({ operation: "append", reason: backward })
@@ -66,7 +66,7 @@ const insert = (log: ExclusiveLog, append: Append): Appended => {
   return { position: log.insert(append, first), version: first + append.events.length - 1 }
 }
 
-/** Appends to one stream, if it is where it is expected; recognises what was recorded before. */
+/** Appends to one stream, if its version is as expected. Recognises what was recorded before. */
 export const appendOne = (
   log: ExclusiveLog,
   append: Append
@@ -79,7 +79,7 @@ export const appendOne = (
   return before === undefined ? Result.fail(wrong) : Result.succeed(before)
 }
 
-/** Throws, as a defect, on an append to several streams that names one twice. */
+/** Throws a defect for an append to several streams that names one of them twice. */
 export const assertDistinctStreams = (appends: ReadonlyArray<Append>, checks: ReadonlyArray<Check>): void => {
   const streams = new Set([...appends, ...checks].map(({ stream }) => stream))
   if (streams.size < appends.length + checks.length) throw new Error("an append names a stream twice")
@@ -96,7 +96,8 @@ export const appendSome = (
 /**
  * Appends to several streams, all or nothing: everything is checked before anything is inserted.
  *
- * What was recorded before is recognised if its tracking move was, too: the same events without it are a conflict.
+ * What was recorded before is recognised only if its tracking move was made too: the same events without it are a
+ * conflict.
  */
 export const appendAll = (
   log: ExclusiveLog,
@@ -112,7 +113,7 @@ export const appendAll = (
     : Result.fail(refused)
 }
 
-/** The answer of an append that is refused, or was recorded before; `undefined` where it is still to be done. */
+/** The result of an append that is refused or was recorded before; `undefined` if it still has to be done. */
 export const settle = (
   log: ExclusiveLog,
   appends: ReadonlyArray<Append>,

@@ -1,10 +1,10 @@
 import { Duration, Effect } from "effect"
 import { RecorderFailure } from "../../EventSourcingError.ts"
 
-/** The longest that a timer of Node has: 24 days. */
+/** The longest delay of a timer in Node: 24 days. */
 const LONGEST = 2 ** 31 - 1
 
-/** The milliseconds of a duration option, `Infinity` where it may be that; not given, `undefined`. */
+/** The milliseconds of a duration option; `Infinity` if the option allows it; `undefined` if it is left out. */
 export const milliseconds = <A extends Duration.Input | undefined>(
   operation: string,
   name: string,
@@ -30,13 +30,13 @@ const toMillis = (input: Duration.Input): number | undefined => {
   }
 }
 
-/** Says what is wrong with an expected version that a program without types has given, or `undefined`. */
+/** What is wrong with an expected version that a program without types has passed, or `undefined`. */
 export const expectedProblem = (expected: unknown): string | undefined =>
   expected === "NoStream" || typeof expected === "number"
     ? undefined
     : `the expected version is 0, 1, 2… or "NoStream", not ${typeof expected === "bigint" ? expected : JSON.stringify(expected)} of type ${typeof expected}; make a number of an HTTP header's text`
 
-/** Checks an option that is a number of something. */
+/** Checks an option that is a count. */
 export const checkCount = (
   operation: string,
   name: string,

@@ -1,25 +1,30 @@
-/** The size of pages: how it is counted, and what it says about the end of a read. */
+/** The size of pages: how it is counted, and what it tells about the end of a read. */
 import { Effect } from "effect"
 import type { Notification } from "../../StoredEvent.ts"
 
-/** The bytes of a page, unless an option sets another bound: 8 MiB. */
+/** The bytes of a page, unless an option sets another limit: 8 MiB. */
 export const PAGE_BYTES = 8 * 1024 * 1024
 
-/** The size of an event, counted as cheaply as possible: of text the UTF-16 units, which are never more than its bytes. */
+/**
+ * The size of an event, counted as cheaply as possible: for text, the UTF-16 units, of which there are never more than
+ * bytes.
+ */
 export const sizeOf = ({ payload, metadata }: Pick<Notification, "payload" | "metadata">): number =>
   payload.length + metadata.length
 
-/** A page as it is asked for. */
+/** The requested bounds of a page. */
 export interface Bounds {
   readonly limit: number
   readonly maxBytes?: number | undefined
 }
 
-/** Whether nothing comes after a page: it has fewer events than were asked for, and did not end for its size. */
+/** Whether nothing follows a page: it has fewer events than requested, and did not end because of its size. */
 export const isLastPage = (page: ReadonlyArray<Notification>, { limit, maxBytes }: Bounds): boolean =>
   page.length < limit && (page.length === 0 || maxBytes === undefined || !reaches(page, maxBytes))
 
-/** Whether a page has so many bytes. The bytes of its text are counted only if three for each unit would be enough. */
+/**
+ * Whether a page has this many bytes. The bytes of its text are counted only if three for each unit would be enough.
+ */
 const reaches = (page: ReadonlyArray<Notification>, maxBytes: number): boolean => {
   let most = 0
   for (const { payload, metadata } of page) {
@@ -36,11 +41,11 @@ const utf8 = new TextEncoder()
 const byteLength = (payload: string | Uint8Array): number =>
   typeof payload === "string" ? utf8.encode(payload).length : payload.length
 
-/** A page that grows by an event at a time. */
+/** A page that grows by one event at a time. */
 export interface Page {
   readonly events: ReadonlyArray<Notification>
   readonly size: () => number
-  /** Whether it takes no more. */
+  /** Whether it accepts no more events. */
   readonly isFull: () => boolean
   readonly add: (event: Notification) => void
 }
@@ -66,7 +71,7 @@ export const checkBytes = (name: string, bytes: number): Effect.Effect<void> =>
     ? Effect.void
     : Effect.die(new Error(`the option ${name} is a number of bytes from 1 on, or Infinity, not ${bytes}`))
 
-/** The events of a page up to the one that brings them to a size. */
+/** The events of a page, up to the one with which they reach a size. */
 export const upToSize = (
   events: ReadonlyArray<Notification>,
   maxBytes: number | undefined
@@ -80,7 +85,7 @@ export const upToSize = (
   return events
 }
 
-/** Events in pages, each of which ends with the event that brings it to a size; at least one page. */
+/** Events in pages, each of which ends with the event with which it reaches a size; at least one page. */
 export const intoPages = (
   events: ReadonlyArray<Notification>,
   maxBytes: number

@@ -9,7 +9,7 @@ export const optional = <A>(config: Config.Config<A>): Config.Config<A | undefin
 export const seconds = (name: string): Config.Config<Duration.Duration | undefined> =>
   optional(Config.orElse(Config.map(Config.Finite(name), Duration.seconds), () => Config.Duration(name)))
 
-/** How long a lock is waited for; 0 is without end. */
+/** How long to wait for a lock; 0 means without limit. */
 export const lockTimeout = (name: string): Config.Config<Duration.Duration | undefined> =>
   Config.map(seconds(name), (duration) =>
     duration !== undefined && Duration.isZero(duration) ? Duration.infinity : duration
@@ -19,7 +19,7 @@ export const lockTimeout = (name: string): Config.Config<Duration.Duration | und
 export const withDefault = <A>(config: Config.Config<A>, value: A | undefined): Config.Config<A> =>
   value === undefined ? config : Config.withDefault(config, value)
 
-/** Options with what is set in the configuration; where nothing is set, the default stays. */
+/** Options with the values that are set in the configuration; the defaults apply to the others. */
 export const withDefaults = <Options extends object>(
   defaults: Options,
   configured: { readonly [K in keyof Options]?: Options[K] | undefined }
@@ -40,6 +40,6 @@ class ConfigError extends Error implements Config.ConfigError {
   }
 }
 
-/** Reads settings; what is missing or wrong is named by an error that reads well wherever it is reported. */
+/** Reads settings. A missing or wrong one is named by an error that is readable wherever it is reported. */
 export const read = <A>(config: Config.Config<A>): Effect.Effect<A, Config.ConfigError> =>
   Effect.mapError(config, (error) => new ConfigError(error))

@@ -5,10 +5,10 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 class Question<Q, A, E> extends Request.Class<{ readonly question: Q }, A, E> {}
 
 /**
- * Answers questions that are asked in one step of the event loop together, by one statement or request. The answers are in
- * the order of the questions.
+ * Combines the questions of one step of the event loop into one statement or request. The answers are in the order of
+ * the questions.
  *
- * `isAlone` tells of an asker whose question can't be answered for others, nor by them: one in a transaction of its own.
+ * `isAlone`: whether a question can't be combined with others, because its fiber is in a transaction of its own.
  */
 export const gather = <Q, A, E>(
   answer: (questions: NonEmptyReadonlyArray<Q>) => Effect.Effect<ReadonlyArray<A>, E>,

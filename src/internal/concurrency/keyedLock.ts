@@ -3,11 +3,11 @@ import { Effect } from "effect"
 /**
  * Mutual exclusion by key, first come first served. Holds nothing for keys that nobody uses.
  *
- * Released, a lock is handed to the next in line: nobody can slip in between, and each of a thousand waiters is woken
- * once. (A `Semaphore` goes over all its waiters at each release.)
+ * A released lock is handed to the next in line: nobody can overtake, and each of a thousand waiters is woken once. (A
+ * `Semaphore` goes through all its waiters at each release.)
  */
 export interface KeyedLock {
-  /** With `instead`, what it gives when the lock is to be taken is run without the lock, if anything. */
+  /** `instead` is called when the lock is about to be taken. If it returns an effect, that runs without the lock. */
   readonly withLock: (
     key: string
   ) => <A, E, R>(
@@ -16,26 +16,26 @@ export interface KeyedLock {
   ) => Effect.Effect<A, E, R>
 }
 
-/** One who wants the lock. */
+/** A caller that wants the lock. */
 interface Turn {
-  /** Set once the lock is this one's, which may be a moment before it runs. */
+  /** Set once the caller owns the lock, which may be a moment before it runs. */
   owns: boolean
-  /** Set once its fiber is asleep. */
+  /** Set once its fiber is suspended. */
   resume: ((effect: Effect.Effect<void>) => void) | undefined
 }
 
-/** `onWait`: what is done beside one who waits, for as long as it waits. */
+/** `onWait`: an effect that runs alongside a waiting caller, for as long as it waits. */
 export const make = (onWait?: (key: string) => Effect.Effect<void> | undefined): KeyedLock => {
-  /** Those who wait, for each key whose lock is held; `undefined` until somebody does. */
+  /** The waiting callers of each key whose lock is held; `undefined` until somebody waits. */
   const locks = new Map<string, Set<Turn> | undefined>()
 
-  /** Hands the lock to the next in line, or gives it up where nobody is: that needs no effect. */
+  /** Hands the lock to the next in line, or releases it if there is none, which needs no effect. */
   const release = (key: string): Effect.Effect<void> | undefined => {
     for (const next of locks.get(key) ?? []) {
       locks.get(key)?.delete(next)
       next.owns = true
       return Effect.withFiber((fiber) => {
-        // not from here: each would run inside the release of the one before
+        // not from here: each caller would run inside the release of the one before
         fiber.currentDispatcher.scheduleTask(() => next.resume?.(Effect.void), 0)
         return Effect.void
       })
@@ -44,7 +44,7 @@ export const make = (onWait?: (key: string) => Effect.Effect<void> | undefined):
     return undefined
   }
 
-  /** In line from this very step on: its fiber may give way before it is asleep. */
+  /** The caller is in line from this very step on: its fiber may yield before it is suspended. */
   const inLine = (key: string, turn: Turn): Effect.Effect<void> => {
     const waiting = locks.get(key) ?? new Set()
     locks.set(key, waiting.add(turn))
@@ -68,7 +68,7 @@ export const make = (onWait?: (key: string) => Effect.Effect<void> | undefined):
           turn.owns = true
           return self
         })
-        // the release is in place before the lock is taken: no interruption can come between the two
+        // the release is registered before the lock is taken: no interruption can come between the two
         return Effect.onExitPrimitive(inTurn, () => {
           if (turn.owns) return release(key)
           locks.get(key)?.delete(turn)

@@ -1,6 +1,6 @@
 /**
- * Resumes a fiber from the work of another. It runs there and then, and its observers too: what they throw is the process's
- * to hear of, as where they throw by themselves, and does not end the work of those who answer others.
+ * Resumes a fiber from within another fiber. It and its observers run synchronously. Anything they throw is reported to
+ * the process, as it would be if they ran on their own, and does not end the fiber that serves others.
  */
 export const resumeSafely = (resume: () => void): void => {
   try {

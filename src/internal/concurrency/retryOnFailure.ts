@@ -2,8 +2,8 @@ import type { Schedule } from "effect"
 import { Effect } from "effect"
 
 /**
- * Retries an effect by a schedule while its failures are of a kind; costs nothing where the first attempt succeeds, where
- * `Effect.retry` starts its schedule each time.
+ * Retries an effect by a schedule while its failures are of a kind. It costs nothing if the first attempt succeeds,
+ * whereas `Effect.retry` starts its schedule each time.
  */
 export const retryRarely = <A, E, R>(
   first: Effect.Effect<A, E, R>,

@@ -1,12 +1,12 @@
 import { Effect, Fiber } from "effect"
 import { resumeSafely } from "./resumeSafely.ts"
 
-/** The intervals that somebody has asked for, by what they belong to. */
+/** The intervals that have been requested, by the object to which they belong. */
 const intervals = new WeakMap<object, Map<number, Effect.Effect<void>>>()
 
 /**
- * Waits for the next tick of an interval, in milliseconds: for at most that long. All who wait for the same one are woken at
- * once, so that what they ask then can be answered together. Nothing ticks while nobody waits.
+ * Waits for the next tick of an interval, in milliseconds: for at most that long. All callers that wait for the same
+ * tick are woken at once, so that their next queries can be combined. Nothing ticks while nobody waits.
  */
 export const nextTick = (of: object, interval: number): Effect.Effect<void> => {
   const known = intervals.get(of) ?? new Map<number, Effect.Effect<void>>()

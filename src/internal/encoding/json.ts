@@ -1,8 +1,8 @@
 /**
  * `JSON.parse` that returns the keys that are in the text.
  *
- * V8 13.6 (Node 24) can take a key that has an escape (`"a\\t"`) for another such key that it has parsed before
- * (https://github.com/nodejs/node/issues/63785). A text without a backslash can't have one, and is parsed as it is.
+ * V8 13.6 (Node 24) can mistake a key with an escape (`"a\\t"`) for another such key that it has parsed before
+ * (https://github.com/nodejs/node/issues/63785). A text without a backslash has no such key, and is parsed as it is.
  */
 export const parse = (text: string): unknown => {
   if (!text.includes("\\")) return JSON.parse(text)
@@ -22,7 +22,7 @@ const escapedKeys = (text: string): ReadonlyArray<Span> => {
   for (let start = text.indexOf('"'); start !== -1; ) {
     const end = endOfString(text, start)
     if (escape < start) escape = text.indexOf("\\", start)
-    // no more escapes: what is left has no such key
+    // no more escapes: the rest has no such key
     if (escape === -1) break
     if (escape < end && isFollowedByColon(text, end)) keys.push([start, end])
     start = text.indexOf('"', end)
@@ -46,7 +46,7 @@ const isFollowedByColon = (text: string, index: number): boolean => {
   return text[next] === ":"
 }
 
-/** Parses a text with stand-ins for the keys that have escapes, and then puts the keys in their places. */
+/** Parses a text with placeholders for the keys that have escapes, and then puts the keys in their places. */
 const parseWithout = (spans: ReadonlyArray<Span>, text: string): unknown => {
   let mark = "\uE000"
   while (text.includes(mark)) mark += "\uE000"
@@ -55,7 +55,7 @@ const parseWithout = (spans: ReadonlyArray<Span>, text: string): unknown => {
   let replaced = ""
   let from = 0
   for (const [start, end] of spans) {
-    // a string on its own is parsed right
+    // a string on its own is parsed correctly
     const key = JSON.parse(text.slice(start, end)) as string
     const standIn = standIns.get(key) ?? `${mark}${standIns.size}`
     standIns.set(key, standIn)
@@ -68,7 +68,9 @@ const parseWithout = (spans: ReadonlyArray<Span>, text: string): unknown => {
   return root.value
 }
 
-/** Renames the keys of all objects within a value. Not recursive: JSON may be nested deeper than the stack is. */
+/**
+ * Renames the keys of all objects within a value. Not recursive: JSON may be nested more deeply than the stack allows.
+ */
 const rename = (root: object, keys: ReadonlyMap<string, string>): void => {
   const open: Array<object> = [root]
   for (let container = open.pop(); container !== undefined; container = open.pop()) {
@@ -89,7 +91,7 @@ const withKeys = (object: object, keys: ReadonlyMap<string, string>): object => 
   return renamed
 }
 
-/** Sets an own property, also where it is called `__proto__`. */
+/** Sets an own property, even if it is named `__proto__`. */
 const define = (object: object, name: string, value: unknown): void => {
   Object.defineProperty(object, name, { value, writable: true, enumerable: true, configurable: true })
 }

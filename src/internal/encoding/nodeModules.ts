@@ -1,9 +1,9 @@
 /**
- * Modules of Node, fetched when they are first used.
+ * Modules of Node, loaded when they are first used.
  *
- * A bundler for browsers refuses an `import` of them, also if nothing of what imports them is in the bundle. These belong
- * to what everybody imports, `effect-eventsourcing` itself, also a front end that only wants its aggregates. Backends import
- * theirs as usual.
+ * A bundler for browsers refuses an `import` of them, even if nothing that uses them is in the bundle. The modules here
+ * are used by `effect-eventsourcing` itself, which everybody imports, including a front end that only needs its
+ * aggregates. Backends import theirs as usual.
  */
 import type * as Crypto from "node:crypto"
 import type * as Zlib from "node:zlib"

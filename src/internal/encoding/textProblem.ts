@@ -1,6 +1,6 @@
 /**
- * Says why a text can't be recorded as it is, or `undefined` if it can: it is empty, has a NUL, which PostgreSQL's texts
- * can't have, or a lone surrogate, which has no UTF-8 form.
+ * Why a text can't be recorded as it is, or `undefined` if it can: it is empty, it contains a NUL, which PostgreSQL's
+ * texts can't, or it contains a lone surrogate, which has no UTF-8 form.
  */
 export const textProblem = (text: string): string | undefined => {
   if (text.length === 0) return "is empty"

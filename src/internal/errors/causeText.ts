@@ -3,8 +3,8 @@ import { SqlError } from "effect/sql"
 import { messageOf } from "./messageOf.ts"
 
 /**
- * What a cause says, to be kept: without its stack, and of what a database refused only the kind, since its own words may
- * have values of the event in them. `undefined` where there is nothing but an interruption.
+ * The text of a cause, to be stored: without its stack. For an error of a database it is only the kind, since the
+ * database's own words may contain values of the event. `undefined` if the cause is only an interruption.
  */
 export const causeText = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
@@ -12,7 +12,10 @@ export const causeText = (cause: Cause.Cause<unknown>): string | undefined => {
   return SqlError.isSqlError(error) ? kindOf(error) : keepable(messageOf(error).slice(0, 2000))
 }
 
-/** PostgreSQL has no NUL in a text, and nobody has half of a surrogate pair: their signs are kept in their places. */
+/**
+ * PostgreSQL allows no NUL in a text, and no backend allows half of a surrogate pair: each is replaced by a sign in its
+ * place.
+ */
 const keepable = (text: string): string => text.replaceAll("\0", "\u2400").toWellFormed()
 
 const kindOf = ({ reason }: SqlError.SqlError): string => {

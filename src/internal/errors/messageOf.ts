@@ -6,7 +6,7 @@ const field = (value: unknown, name: string): string | undefined => {
   return typeof found === "string" && found !== "" ? found : undefined
 }
 
-/** Not their values, which may be an event's. */
+/** The names of the fields only: their values may be those of an event. */
 const fieldsOf = (value: object): string => {
   const names = Object.keys(value).slice(0, 10)
   return names.length === 0 ? "a value that says nothing" : `a value without a message, with ${names.join(", ")}`
@@ -14,7 +14,7 @@ const fieldsOf = (value: object): string => {
 
 const TOO_DEEP = "its values are nested too deeply for the stack (Maximum call stack size exceeded)"
 
-/** What a thrown value says; of what a database refused, what the database said. */
+/** The message of a thrown value; for an error of a database, the database's own message. */
 export const messageOf = (cause: unknown): string => {
   const said = SqlError.isSqlError(cause) ? field(cause.reason.cause, "message") : undefined
   if (said !== undefined) return said

@@ -2,20 +2,25 @@ import { SqlError } from "effect/sql"
 import { messageOf } from "./messageOf.ts"
 import { isOutage, isPooler, isSqlState, POOLER } from "./sqlState.ts"
 
-/** Whether a statement took longer than the server lets it, which is its own doing: it would do so again. */
+/**
+ * Whether a statement took longer than the server's statement timeout. That is the statement's own fault, and it would
+ * happen again.
+ */
 const isOwnTimeout = (error: object): boolean =>
   "code" in error &&
   error.code === "57014" &&
   "message" in error &&
   String(error.message).includes("due to statement timeout")
 
-/** Whether a failure is none of the work's own: what it needs can't be reached, or is held by another, for now. */
+/**
+ * Whether a failure is not the work's own: something that it needs can't be reached, or is held by another, for now.
+ */
 const isPassing = (error: unknown): boolean =>
   SqlError.isSqlError(error)
     ? error.isRetryable
     : typeof error === "object" && error !== null && "_tag" in error && error._tag === "RecorderUnavailable"
 
-/** SQLite has no memory, no disk that works, no room, or no handle (https://www.sqlite.org/rescode.html). */
+/** SQLite has no memory, no working disk, no space, or no file handle (https://www.sqlite.org/rescode.html). */
 const SQLITE_OUTAGES: ReadonlySet<number> = new Set([7, 10, 13, 14])
 
 const isDatabaseOutage = (error: object): boolean => {
@@ -23,14 +28,14 @@ const isDatabaseOutage = (error: object): boolean => {
   return "code" in error && typeof error.code === "string" && isOutage(error.code)
 }
 
-/** Whether what failed passes by itself, or comes from what does: handlers wrap what their database fails with. */
+/** Whether an error, or anything in its chain of causes, is transient. (Handlers wrap database errors.) */
 export const passesByItself = (error: unknown): boolean => {
   for (const each of chainOf(error)) if (isOwnTimeout(each)) return false
   for (const each of chainOf(error)) if (isPassing(each) || isDatabaseOutage(each)) return true
   return false
 }
 
-/** What a transient failure says, and what to do about it if that is known. */
+/** The message of a transient failure, with what to do about it if that is known. */
 export const explain = (error: unknown): string => {
   const message = messageOf(error)
   for (const each of chainOf(error)) {
@@ -39,7 +44,7 @@ export const explain = (error: unknown): string => {
   return message
 }
 
-/** Whether the database has rolled a transaction back for another's sake, by a deadlock or a serialization failure. */
+/** Whether the database has rolled a transaction back in favour of another: a deadlock or a serialization failure. */
 export const wasRolledBack = (error: unknown): boolean => {
   for (const each of chainOf(error)) {
     if ("code" in each && typeof each.code === "string" && isSqlState(each.code)) return each.code.startsWith("40")
@@ -47,7 +52,7 @@ export const wasRolledBack = (error: unknown): boolean => {
   return false
 }
 
-/** An error and what it comes from. */
+/** An error and its chain of causes. */
 function* chainOf(error: unknown): Generator<object> {
   let each = error
   for (let depth = 0; depth < 10 && typeof each === "object" && each !== null; depth++) {

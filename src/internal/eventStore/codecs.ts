@@ -42,7 +42,7 @@ export const toPlain = (
 const isTagged = (found: unknown): found is { readonly _tag: string } =>
   typeof found === "object" && found !== null && "_tag" in found && typeof found._tag === "string"
 
-/** What somebody gave in the place of an event, and what to give instead. */
+/** Describes what was passed instead of an event, and what to pass. */
 const notAnEvent = (aggregate: Aggregate.Any, found: unknown): string => {
   const { name, compiled } = aggregate
   const tags = [...compiled.byTag.keys()]
@@ -56,14 +56,14 @@ const notAnEvent = (aggregate: Aggregate.Any, found: unknown): string => {
   return `${name} declares no event that is ${what}: make events with its constructors, such as ${name}.${tags[0]}(...), and return several as an array${advice}`
 }
 
-/** What to write in the place of a function that was executed or returned. */
+/** What to write instead of a function that was executed or returned. */
 const insteadOfFunction = (aggregate: Aggregate.Any, { name }: Function): string => {
   const own = [...aggregate.compiled.byTag.keys()].find((tag) => tag === name)
   if (own !== undefined) return `${aggregate.name}.${own} was not called: write ${aggregate.name}.${own}(...)`
   return `call it if it makes a decision, execute(id, ${name === "" ? "decision" : name}(...)), or wrap it if it decides, execute(id, ${aggregate.name}.decide((state) => ...))`
 }
 
-/** An event as every later reader will get it; throws where that is another event than the one that was given. */
+/** An event as every later reader will get it. Throws if it differs from the given event. */
 export const readBack = <A extends Aggregate.Any>(
   aggregate: A,
   { schemaVersion }: Plain,
@@ -77,20 +77,20 @@ export const readBack = <A extends Aggregate.Any>(
   return named(decoded, tag) as Aggregate.Event<A>
 }
 
-/** A decoded event is nobody's yet: its name is added to it. */
+/** A decoded event has no other user yet: its name is added to it in place. */
 const named = (decoded: object, tag: string): Aggregate.AnyEvent => {
   const event = decoded as { _tag: string }
   event._tag = tag
   return event
 }
 
-/** Says where a value would be another once it is read. */
+/** Describes where a value would be different once it is read. */
 export const otherValue = (path: Path): string => {
   const where = path.length === 0 ? "" : ` at ${showPath(path)}`
   return `it would be read back as another value${where}: the schema writes different values as the same JSON, or loses a part`
 }
 
-/** The event of a stored type, brought up to its newest version; throws. */
+/** The event of a stored type, upcast to its newest version. Throws if that fails. */
 export const decode = <A extends Aggregate.Any>(
   aggregate: A,
   type: string,
@@ -101,12 +101,12 @@ export const decode = <A extends Aggregate.Any>(
   return named(codec.decode(schemaVersion, json), tag) as Aggregate.Event<A>
 }
 
-/** Finds the aggregate of a stream, among those whose events were asked for. */
+/** Finds the aggregate of a stream among those whose events were requested. */
 export const aggregateFinder = <A extends Aggregate.Any>(
   aggregates: ReadonlyArray<A>
 ): ((stream: StreamName.StreamName) => A) => {
   const [only, ...others] = aggregates
-  // for most there is nothing to look up
+  // the most common case needs no lookup
   if (only !== undefined && others.length === 0) return () => only
   const byName = new Map(aggregates.map((aggregate) => [aggregate.name, aggregate]))
   return (stream) => byName.get(StreamName.category(stream)) as A

@@ -2,15 +2,15 @@ import type { Pull } from "effect"
 import { Effect, Stream } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 
-/** What was decoded, and why there is no more of it. */
+/** What was decoded, and why there is no more. */
 export interface Decoded<A, E> {
   readonly events: ReadonlyArray<A>
-  /** Fails with what the event after these fails with; `undefined` if all were decoded. */
+  /** Fails with the error of the event after these; `undefined` if all were decoded. */
   readonly failure: Effect.Effect<never, E> | undefined
 }
 
 /**
- * Decodes a page, up to the first event that can't be decoded: what comes before it is not withheld.
+ * Decodes a page up to the first event that can't be decoded: the events before it are not withheld.
  *
  * Only after a failure is a page decoded again, event by event.
  */
@@ -36,14 +36,14 @@ const oneByOne = Effect.fnUntraced(function* <N, A, E>(
   return { events, failure: undefined }
 })
 
-/** What is made of an element of a stream, and why the stream ends after it, if it does. */
+/** What an element of a stream becomes, and why the stream ends after it, if it does. */
 export interface Mapped<B, E> {
   /** Nothing is emitted if it is `undefined`. */
   readonly value: B | undefined
   readonly failure: Effect.Effect<never, E> | undefined
 }
 
-/** Maps the elements of a stream one after the other; one with a failure is emitted before the stream fails. */
+/** Maps the elements of a stream one after the other. One that has a failure is emitted before the stream fails. */
 export const mapUpToFailure = <A extends object, E, B, E2>(
   self: Stream.Stream<A, E>,
   f: (a: A) => Effect.Effect<Mapped<B, E2>>

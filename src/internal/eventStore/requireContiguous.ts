@@ -5,9 +5,10 @@ import type { Notification } from "../../StoredEvent.ts"
 import { isLastPage } from "../backend/pageSize.ts"
 
 /**
- * Passes on a page of a stream whose versions follow one another; a hole is a failure, not a shorter history (G8).
+ * Passes on a page of a stream whose versions are contiguous. A gap is a failure, not a shorter history (G8).
  *
- * `isFirst`: whether the read began with this page. Backward, its caller may have named a place behind the last event.
+ * `isFirst`: whether the read began with this page. In a backward read, its caller may have named a place after the
+ * last event.
  */
 export const refuseHoles = (
   { stream, direction, after, upTo, limit, maxBytes }: ReadStream,
@@ -25,7 +26,7 @@ export const refuseHoles = (
     if (version !== expected) return missing(expected ?? 0, `${version}`)
     expected += step
   }
-  // backward, the last page has to come down to where the read was to end
+  // backward, the last page has to reach down to where the read was to end
   const end = Math.max(upTo ?? 0, 0)
   const isLast = isLastPage(page, { limit, maxBytes })
   if (isBackward && isLast && expected !== undefined && expected >= end) return missing(expected, "the end")

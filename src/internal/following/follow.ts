@@ -6,11 +6,11 @@ import type { Follow, FollowBatch, FollowState, Recorder, Scanned } from "../../
 import { isLastPage, PAGE_BYTES } from "../backend/pageSize.ts"
 import { resumeSafely } from "../concurrency/resumeSafely.ts"
 
-/** Tells followers in this process that a log has grown, or was closed. */
+/** Notifies followers in this process that a log has grown, or was closed. */
 export interface Growth {
   /** Changes with each growth. */
   readonly current: () => number
-  /** Waits until it is no longer what it was; fails once the log is closed. */
+  /** Waits until it differs from the given value. Fails once the log is closed. */
   readonly after: (seen: number) => Effect.Effect<void, RecorderFailure>
   readonly notify: () => void
   readonly close: () => void
@@ -50,15 +50,15 @@ export const makeGrowth = (): Growth => {
   }
 }
 
-/** Events in the hand of a follower at once. */
+/** How many events a follower holds at once. */
 const PAGE = 512
 
-/** How to go on when the log can't be read for a while: without end, with pauses of up to 5 s. */
+/** How to continue if the log can't be read for a while: without end, with pauses of up to 5 s. */
 export const reconnect = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("5 seconds")]).pipe(
   Schedule.jittered
 )
 
-/** Tries again while the log can't be reached, without end, and tells of it. */
+/** Retries without end while the log can't be reached, and reports it. */
 export const waitForLog = <A, R>(
   self: Effect.Effect<A, RecorderError, R>,
   position: Position | undefined,
@@ -84,7 +84,7 @@ export const waitForLog = <A, R>(
     )
   })
 
-/** Refuses to begin after a position that the log has not come to: what comes up to it would be skipped. */
+/** Refuses to start after a position that the log has not reached: the events up to it would be skipped. */
 export const requireReached = (
   head: Effect.Effect<Position | undefined, RecorderError>,
   { after, onState }: Follow
@@ -99,16 +99,16 @@ export const requireReached = (
             : Effect.void
       )
 
-/** Follows a log as a recorder does: from where it has come to, in pages. */
+/** Follows a log as a recorder does: from a position that the log has reached, in pages. */
 export const followLog =
   (recorder: Pick<Recorder["Service"], "readAll" | "scan" | "head">, growth: Growth) =>
   (follow: Follow): Stream.Stream<FollowBatch, FollowError> =>
     Stream.unwrap(Effect.as(requireReached(recorder.head, follow), followPages(recorder, growth)(follow)))
 
 /**
- * Follows a log whose pages can be read and whose growth is told.
+ * Follows a log whose pages can be read and whose growth is notified.
  *
- * The growth is looked at before a page is read, so that what comes between the read and the wait is not slept through.
+ * The growth is read before a page is, so that events that arrive between the read and the wait are not missed.
  */
 export const followPages =
   (recorder: Pick<Recorder["Service"], "readAll" | "scan" | "head">, growth: Growth) =>
@@ -129,7 +129,7 @@ export const followPages =
     const next = Effect.fnUntraced(function* ({ position, waitFrom }: Place) {
       if (waitFrom !== undefined) yield* growth.after(waitFrom)
       const seen = growth.current()
-      // everything up to here has been looked at when a page comes back short, also what the filter leaves out
+      // everything up to here has been searched if a page is short, including what the filter leaves out
       const head = filter === undefined ? undefined : yield* recorder.head
       const { notifications, reached: scanned } = yield* read(position)
       const caughtUp = scanned === undefined && isLastPage(notifications, bounds)

@@ -1,4 +1,4 @@
-/** What a subscription asks for, and what it gets, before its events are decoded. */
+/** What a subscription requests, and what it receives, before its events are decoded. */
 import type * as Aggregate from "../../Aggregate.ts"
 import type { Position } from "../../Position.ts"
 import type { FollowBatch } from "../../Recorder.ts"
@@ -11,10 +11,10 @@ export interface Selection<out A extends Aggregate.Any> {
   readonly stream?: StreamName.StreamName | undefined
 }
 
-/** A batch that is not decoded. */
+/** A batch that is not decoded yet. */
 export interface StoredBatch extends FollowBatch {
-  /** The end of the log, as far as it is known. */
+  /** The last known end of the log. */
   readonly head: Position | undefined
-  /** How often the log could not be reached until it was read; see `tail.ts`. */
+  /** How often the log could not be reached before it was read; see `tail.ts`. */
   readonly outages: number
 }

@@ -1,4 +1,4 @@
-/** The newest events of a log, read once for all who follow it in this process. */
+/** The newest events of a log, read once for all followers in this process. */
 import type { Scope } from "effect"
 import { Cause, Effect, Queue, Stream } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
@@ -12,45 +12,45 @@ import { messageOf } from "../errors/messageOf.ts"
 import type { Growth } from "./follow.ts"
 import { makeGrowth } from "./follow.ts"
 
-/** The most events that are kept: whoever is further behind reads pages. */
+/** How many events are kept; subscribers that lag further read pages. */
 const CAPACITY = 8192
 
-/** The bytes of the events that are kept, unless an option sets another bound: 32 MiB. */
+/** The bytes of the events that are kept, unless an option sets another limit: 32 MiB. */
 export const TAIL_BYTES = 32 * 1024 * 1024
 
-/** States that are kept for one who takes long to be told. */
+/** How many states are kept for a watcher that is slow to handle them. */
 const STATES = 64
 
-/** Events that somebody follows: of a category, and those of it that are wanted. */
+/** The events that somebody follows: their categories, and which events of those. */
 export interface Interest {
   readonly categories: ReadonlyArray<string>
-  /** Which events of the categories. */
+  /** Which events of the categories are wanted. */
   readonly matches: (event: Notification) => boolean
 }
 
-/** One who follows the log. */
+/** A follower of the log. */
 export interface Member {
   /**
-   * The events after a position, those of others among them; `undefined` if the tail does not reach back to it. All that the
-   * member is interested in are there, since it has joined.
+   * The events after a position, including those of other members; `undefined` if the tail does not reach back that
+   * far. It contains every event that the member is interested in, since it has joined.
    */
   readonly behind: (after: Position | undefined) => ReadonlyArray<Notification> | undefined
 }
 
-/** What is kept of the end of a log: events in which those who have joined are interested, and no others. */
+/** The kept end of a log: only events in which a member is interested. */
 export interface Tail {
-  /** Has such events kept from now on, until the scope closes. */
+  /** Keeps such events from now on, until the scope closes. */
   readonly join: (interest: Interest) => Effect.Effect<Member, never, Scope.Scope>
   /** How far the log has been read; `undefined` in an empty log. */
   readonly position: () => Position | undefined
   readonly growth: Growth
-  /** How often the log could not be reached so far: known before anything that was read afterwards. */
+  /** How often the log could not be reached so far. An outage is counted before anything that is read after it. */
   readonly outages: () => number
-  /** Tells of what the tail does, until the scope closes. */
+  /** Reports the states of the tail, until the scope closes. */
   readonly watch: (onState: (state: FollowState) => Effect.Effect<void>) => Effect.Effect<void, never, Scope.Scope>
 }
 
-/** Follows a log from its head on, until the scope closes or it fails, of which it tells. */
+/** Follows a log from its head, until the scope closes or the log fails; a failure runs `onFailed`. */
 export const make = (
   recorder: Recorder["Service"],
   { pageBytes, tailBytes }: { readonly pageBytes: number; readonly tailBytes: number },
@@ -58,7 +58,7 @@ export const make = (
 ): Effect.Effect<Tail, RecorderError, Scope.Scope> =>
   Effect.gen(function* () {
     const start = yield* recorder.head
-    /** Everything after `from` that somebody is interested in is in here, oldest first. */
+    /** Every event after `from` in which a member is interested, oldest first. */
     let events: Array<Notification> = []
     let from = start
     let size = 0
@@ -68,7 +68,7 @@ export const make = (
       if (interested !== undefined) for (const { matches } of interested) if (matches(event)) return true
       return false
     }
-    /** Drops the oldest events down to half of the bounds, so that this is not done at each event. */
+    /** Drops the oldest events down to half of the limits, so that this does not happen at each event. */
     const forget = () => {
       let first = Math.max(events.length - CAPACITY / 2, 0)
       for (let i = 0; i < first; i++) size -= sizeOf(events[i] as Notification)
@@ -81,7 +81,7 @@ export const make = (
     let outages = 0
     const growth = makeGrowth()
     const watchers = new Set<Queue.Queue<FollowState>>()
-    /** Each of those who watch is told in its own time: one that takes long, or fails, is no matter of the others. */
+    /** Each watcher is notified in its own time: a slow or failing one does not affect the others. */
     const onState = (state: FollowState) =>
       Effect.sync(() => {
         if (state._tag === "Retrying") outages++
@@ -118,7 +118,7 @@ export const make = (
     return {
       join: (interest) => {
         const joined = Effect.sync((): Member => {
-          // what came before was kept, if at all, for others
+          // earlier events were kept, if at all, for other members
           const since = position
           for (const category of interest.categories) {
             const interested = interests.get(category)
@@ -129,7 +129,7 @@ export const make = (
             behind: (after) => {
               if (!isAfter(after, from) || !isAfter(after, since)) return undefined
               if (after === undefined) return events
-              // mostly only the last few are new
+              // usually only the last few are new
               let first = events.length
               while (first > 0 && (events[first - 1] as Notification).position > after) first--
               return events.slice(first)

@@ -1,7 +1,7 @@
-/** What the library counts and measures; docs/observability.md lists it. */
+/** The library's metrics; docs/observability.md lists them. */
 import { Context, Effect, Metric } from "effect"
 
-/** The attribute `unit` becomes the unit of what is exported. */
+/** The attribute `unit` becomes the unit of the exported metric. */
 const described = (name: string, unit: string, description: string) =>
   [`effect_eventsourcing_${name}`, { description, attributes: { unit } }] as const
 
@@ -12,7 +12,7 @@ const counter = (...described_: Parameters<typeof described>) => {
 
 const gauge = (...described_: Parameters<typeof described>) => Metric.gauge(...described(...described_))
 
-/** Events that handlers have dealt with, by `projection`. */
+/** Events that handlers have processed, by `projection`. */
 export const projected = counter("events_projected_total", "{event}", "events that a projection has handled")
 
 /** Failed attempts of a projection, by `projection`. */
@@ -22,41 +22,41 @@ export const retries = counter(
   "attempts of a projection that failed, at an event or at reaching its log or view"
 )
 
-/** Events that were set aside, by `projection`. */
+/** Events that were set aside as dead letters, by `projection`. */
 export const setAside = counter("events_set_aside_total", "{event}", "events that a projection has set aside")
 
-/** By how much a projection is behind, by `projection`. */
+/** By how many positions a projection lags, by `projection`. */
 export const lagPositions = gauge(
   "projection_lag_positions",
   "{position}",
   "positions between the end of the log and what a projection has processed"
 )
 
-/** How old the event is that was processed last, or is to be next, by `projection`. */
+/** The age of the event that was processed last, or that is next, by `projection`. */
 export const lagSeconds = gauge(
   "projection_lag_seconds",
   "s",
   "age of the event that a projection has processed last, or that it is held up before; 0 when it has come to the end"
 )
 
-/** What a runner is doing, by `projection`, `version` and `state`: 1 for that, 0 for what it did before. */
+/** The state of a runner, by `projection`, `version` and `state`: 1 for the current state, 0 for earlier ones. */
 const state = gauge(
   "projection_state",
   "1",
   "1 for the state that a projection's runner is in, 0 for those that it has left"
 )
 
-/** What is known of the runners of a registry, by their attributes. */
+/** What is known about the runners of a registry, by their attributes. */
 interface Runners {
-  /** The state that each was in last, so that one state is at 1 whoever follows. */
+  /** The last state of each, so that only one state is at 1, whichever runner reports it. */
   readonly last: Map<string, string>
-  /** The numbers that are taken, of runners that share a name. */
+  /** The numbers in use by runners that share a name. */
   readonly taken: Map<string, Set<number>>
 }
 
 const runners = new WeakMap<Metric.MetricRegistry, Runners>()
 
-/** Those of the registry and the metric attributes of this scope. */
+/** The runners of the registry and the metric attributes of this scope. */
 const runnersHere = Effect.contextWith((context: Context.Context<never>) => {
   const registry = Context.get(context, Metric.MetricRegistry)
   const found = runners.get(registry) ?? { last: new Map(), taken: new Map() }
@@ -67,7 +67,7 @@ const runnersHere = Effect.contextWith((context: Context.Context<never>) => {
 const keyIn = (outer: Metric.Metric.AttributeSet) => (attributes: Metric.Metric.AttributeSet) =>
   JSON.stringify([outer, attributes].map((set) => Object.entries(set).sort(([a], [b]) => (a < b ? -1 : 1))))
 
-/** Tells in which state a runner is. */
+/** Reports the state of a runner. */
 export const reportingState = (attributes: Metric.Metric.AttributeSet) => {
   const update = (name: string, value: number) =>
     Metric.update(Metric.withAttributes(state, { ...attributes, state: name }), value)
@@ -81,15 +81,15 @@ export const reportingState = (attributes: Metric.Metric.AttributeSet) => {
     })
 }
 
-/** What a runner is told by in metrics, while it runs. */
+/** The attributes of a runner in metrics while it runs. */
 export interface Labels {
   readonly attributes: Metric.Metric.AttributeSet
   readonly release: Effect.Effect<void>
 }
 
 /**
- * The attributes of a runner: the name and the version, and where others in this process share them, as those of several
- * tenants do, a number from 2 on as `runner`.
+ * The attributes of a runner: the name and the version. If other runners in this process share them, as those of
+ * several tenants do, `runner` is a number, starting at 2.
  */
 export const labelsOf = (projection: Parameters<typeof attributesOf>[0]): Effect.Effect<Labels> =>
   Effect.map(runnersHere, ({ taken, keyOf }) => {
@@ -108,13 +108,13 @@ export const labelsOf = (projection: Parameters<typeof attributesOf>[0]): Effect
     }
   })
 
-/** What tells the runners of projections apart. */
+/** What distinguishes the runners of projections. */
 export const attributesOf = ({ name, version }: { readonly name: string; readonly version: number }) => ({
   projection: name,
   version: `${version}`
 })
 
-/** What commands count. */
+/** The counters of commands. */
 const ofCommands = {
   appends: counter("appends_total", "{append}", "appends that were recorded, to one stream or to several at once"),
   events: counter("events_appended_total", "{event}", "events that were recorded"),
@@ -131,20 +131,20 @@ const ofCommands = {
   )
 }
 
-/** The numbers behind the metrics of commands. */
+/** The values of the metrics of commands. */
 export type Counts = { -readonly [K in keyof typeof ofCommands]: number }
 
 /** Counts that nobody reads. */
 export const uncounted = (): Counts => ({ appends: 0, events: 0, conflicts: 0, cacheHits: 0, cacheMisses: 0 })
 
-/** The counts of each registry, by the attributes that are set where they are asked for. */
+/** The counts of each registry, by the metric attributes of the scope that requests them. */
 const known = new WeakMap<Metric.MetricRegistry, Map<string, Counts>>()
 
 /**
- * The counts of the metric registry and the metric attributes of this scope, to be added to.
+ * The counts of the metric registry and the metric attributes of this scope, to be incremented.
  *
- * A command on the memory backend takes some microseconds, and `Metric.update` 0.3 µs of each metric. So these are plain
- * numbers, which the registry reads when somebody wants to know: the registry is that of whoever builds the layer.
+ * A command on the memory backend takes a few microseconds, and `Metric.update` takes 0.3 µs for each metric. Therefore
+ * these are plain numbers, which the registry reads on demand: it is the registry of the scope that builds the layer.
  */
 export const counts: Effect.Effect<Counts> = Effect.contextWith((context: Context.Context<never>) =>
   Effect.sync(() => {

@@ -1,11 +1,11 @@
 import type { Fiber } from "effect"
 import { Effect, Tracer } from "effect"
 
-/** Whether anybody would see a span: there is one already, or a tracer was installed. */
+/** Whether a span would be seen: there is one already, or a tracer is installed. */
 const isTraced = ({ cache }: Fiber.Fiber<unknown, unknown>): boolean =>
   cache.tracerEnabled && (cache.span !== undefined || cache.tracer !== undefined)
 
-/** The span of an operation, without a stack trace: that would be the library's. */
+/** The span of an operation, without a stack trace, which would be the library's own. */
 const inSpan = <A, E, R>(self: Effect.Effect<A, E, R>, name: string, options: Tracer.SpanOptionsNoTrace) =>
   Effect.withSpan(self, `effect-eventsourcing/${name}`, { ...options, captureStackTrace: false }) as Effect.Effect<
     A,
@@ -14,26 +14,26 @@ const inSpan = <A, E, R>(self: Effect.Effect<A, E, R>, name: string, options: Tr
   >
 
 /**
- * Wraps an operation in a span, where anybody would see it.
+ * Wraps an operation in a span, if it would be seen.
  *
- * A span costs about 3 µs, half of the rest of a cached command on the memory backend.
+ * A span costs about 3 µs, half as much as the rest of a cached command on the memory backend.
  */
 export const withSpan =
   (name: string, attributes: Record<string, unknown>) =>
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.withFiber((fiber) => (isTraced(fiber) ? inSpan(self, name, { attributes }) : self))
 
-/** Runs without making the spans that others make, where nobody would see them. */
+/** Runs without creating the spans of underlying clients, if they would not be seen. */
 export const withoutUnseenSpans = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => (isTraced(fiber) ? self : Effect.withTracerEnabled(self, false)))
 
-/** The most links of a span: more say nothing more, and cost those who keep them. */
+/** The most links of a span: further links add no information, and cost memory in the tracer. */
 const MAX_LINKS = 128
 
 /**
- * Wraps work on recorded events in a span that is linked to the spans that recorded them, where anybody would see it.
+ * Wraps work on recorded events in a span that is linked to the spans that recorded them, if it would be seen.
  *
- * It begins a trace: whoever works on events as they come outlives the span that it was started in.
+ * The span begins a trace: a subscriber outlives the span in which it was started.
  */
 export const linked =
   (name: string, attributes: Record<string, unknown>, events: ReadonlyArray<{ readonly metadata: string }>) =>
@@ -54,5 +54,5 @@ const linksOf = (events: ReadonlyArray<{ readonly metadata: string }>): Readonly
   return [...links.values()]
 }
 
-/** As it stands in stored metadata; see `Metadata.toStored`. */
+/** The form in stored metadata; see `Metadata.toStored`. */
 const TRACE_PARENT = /"\$traceParent":"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})"/

@@ -1,12 +1,15 @@
-/** How many events are handled in a transaction next, where that has to be known before they are. */
+/** How many events the next transaction handles, if that has to be known beforehand. */
 
-/** How many are handled first, before it is known how long they take. */
+/** How many events are handled first, before it is known how long they take. */
 export const FIRST = 4
 
-/** Sizes from one to a limit: as many as are handled in the time that there is. */
+/** Sizes from one to a limit: as many events as can be handled in the available time. */
 export interface BatchSize {
   readonly next: () => number
-  /** So many were handled, which took a time, and left another of what there was; both in milliseconds. */
+  /**
+   * Reports how many events were handled, how long that took, and how much of the available time was left, both in
+   * milliseconds.
+   */
   readonly adapt: (size: number, took: number, left: number) => void
 }
 
@@ -16,7 +19,7 @@ export const make = (limit: number): BatchSize => {
     next: () => next,
     adapt: (size, took, left) => {
       const fitting = Math.floor((size * (took + left)) / Math.max(took, 1))
-      // fewer, because there were no more, say nothing of more
+      // a batch that was small because there were no more events tells nothing about larger ones
       if (size < next && fitting >= size) return
       next = Math.max(1, Math.min(2 * size, fitting, limit))
     }

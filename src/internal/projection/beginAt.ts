@@ -1,21 +1,21 @@
 import type { Position } from "../../Position.ts"
 import type { Beginning, Opened, Seen } from "../../ViewStore.ts"
 
-/** Where a version begins, and of which log that is. */
+/** Where a version begins, and in which log. */
 export interface Begun {
   readonly position: Position | undefined
   readonly seen: Seen | undefined
   readonly logId: string
-  /** Where it is defined to begin, or was when the first of its line was; in text. */
+  /** Where it is defined to begin, or where the first version that it continues was; as text. */
   readonly begins: string | undefined
 }
 
 type Before = Opened & { readonly begins: string | undefined }
 
 /**
- * Whether a new version continues where the version is whose place it takes: a side effect does, unless it is defined to
- * begin elsewhere than that was, which is an order. One that is kept up inline has no position, and one that was reset has
- * nothing to continue.
+ * Whether a new version continues from the position of the version that it replaces. A side effect does, unless it is
+ * defined to begin elsewhere than that version was, which is an explicit order. An inline projection has no position to
+ * continue from, and a version that was reset has nothing to continue.
  */
 export const continues = (beginning: Beginning | undefined, before: Before | undefined): before is Before =>
   beginning !== undefined &&
@@ -24,7 +24,10 @@ export const continues = (beginning: Beginning | undefined, before: Before | und
   before.logId !== "" &&
   (beginning.from === undefined || beginning.from === before.begins)
 
-/** Where a new version begins: a view at the start, a side effect where the one before is, or where it is defined to. */
+/**
+ * Where a new version begins: a view at the start; a side effect at the position of the version before it, or where it
+ * is defined to begin.
+ */
 export const beginAt = (beginning: Beginning | undefined, before: Before | undefined, logId: string): Begun => {
   if (continues(beginning, before)) {
     return { position: before.position, seen: before.seen, logId: before.logId ?? logId, begins: before.begins }
@@ -33,8 +36,8 @@ export const beginAt = (beginning: Beginning | undefined, before: Before | undef
 }
 
 /**
- * Where a version begins that was reset. One that a runner has moved since, which was still at the start and did not have to
- * be opened again, has begun.
+ * Where a version that was reset begins. A version that was still at the start and did not have to be opened again, but
+ * has been moved by a runner since, has already begun.
  */
 export const beginAgain = (beginning: Beginning | undefined, there: Opened, logId: string): Omit<Begun, "begins"> =>
   beginning === undefined || there.position !== undefined

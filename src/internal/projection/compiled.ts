@@ -6,14 +6,16 @@ import type { Positioned } from "../../RecordedEvent.ts"
 /** Any event that a projection handles. */
 export type AnyRecorded = Positioned<string, Aggregate.AnyEvent>
 
-/** What the runner needs of a projection. `Setup` is what the setup of its view asks for, `R` what its handlers do. */
+/**
+ * What the runner needs of a projection. `Setup` is what the setup of its view requires, `R` what its handlers require.
+ */
 export interface Compiled<out Setup, out R> {
   readonly handles: (aggregate: string, tag: string) => boolean
-  /** Whether events are handled together, so that some of them can't be handled without the others. */
+  /** Whether events are handled together, so that none of them can be handled without the others. */
   readonly isBatched?: boolean
-  /** Handles events, all of them handled ones. */
+  /** Handles events, all of which the projection handles. */
   readonly handle: (events: ReadonlyArray<AnyRecorded>, view: unknown) => Effect.Effect<unknown, unknown, R>
   readonly setup: (view: unknown) => Effect.Effect<unknown, RecorderError, Setup>
-  /** How the definition is written, which tells two projections of one name apart. */
+  /** The source text of the definition, which tells two projections with the same name apart. */
   readonly source: () => string
 }

@@ -1,4 +1,4 @@
-/** What a projection's definition comes to: its handlers by event, its setup, and whether they can be. */
+/** Compiles the definition of a projection: its handlers by event and its setup, and the checks of both. */
 import { Cause, Effect } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
 import type { RecorderError } from "../../EventSourcingError.ts"
@@ -18,7 +18,7 @@ interface Definition<K extends View.Any> {
   readonly from?: Projection.Start
 }
 
-/** What a handler gives, which without types may be anything. */
+/** The result of a handler, which may be anything in a program without types. */
 export const effectOf = <R>(
   name: string,
   given: Effect.Effect<unknown, unknown, R>
@@ -29,7 +29,7 @@ export const effectOf = <R>(
 
 type AnyHandler<R> = (event: AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, R>
 
-/** Finds handlers by aggregate and event; throws where they are not those of the aggregates' events. */
+/** Finds handlers by aggregate and event. Throws if they are not handlers of the aggregates' events. */
 export const handlersOf = <R>(name: string, aggregates: ReadonlyArray<Aggregate.Any>, given: object) => {
   const byAggregate = new Map<string, ReadonlyMap<string, AnyHandler<R>>>()
   for (const aggregate of aggregates) {
@@ -62,21 +62,27 @@ export const handlersOf = <R>(name: string, aggregates: ReadonlyArray<Aggregate.
   }
 }
 
-/** What a definition is written like: two of one name that are written otherwise are two projections. */
+/**
+ * The source text of a definition. Two projections with the same name and different source texts are different
+ * projections.
+ */
 const sourceOf = (definition: Definition<View.Any>): string =>
   JSON.stringify(definition, (key, value: unknown) => {
     if (key === "aggregates") return definition.aggregates.map((aggregate) => aggregate.name)
     return typeof value === "function" || typeof value === "bigint" ? String(value) : value
   })
 
-/** Two of one name would keep one view up in turns, or answer from what the other's handlers made of the events. */
+/**
+ * Two projections with the same name would take turns in updating one view, or read what the handlers of the other have
+ * made of the events.
+ */
 export const definedOtherwise = (operation: string, version: number): RecorderFailure =>
   new RecorderFailure({
     operation,
     reason: `this process has a version ${version} of that name that is defined otherwise: give one of them another name, or a higher version if it is to take the other's place`
   })
 
-/** Checks a definition, and throws where it can't be. */
+/** Checks a definition, and throws if it is invalid. */
 export const build = <K extends View.Any, M extends Mode, D extends Projection.Delivery, R>(
   name: string,
   definition: Definition<K>,
@@ -112,7 +118,7 @@ export const build = <K extends View.Any, M extends Mode, D extends Projection.D
         source ??= sourceOf(definition)
         return source
       },
-      // what is thrown is a failure as any other
+      // what a handler throws is a failure like any other
       handle: (events, memoryOrSql) => Effect.suspend(() => compiled.handle(events, memoryOrSql)),
       setup: (memoryOrSql) =>
         Effect.catchCause(

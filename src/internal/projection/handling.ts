@@ -1,4 +1,4 @@
-/** A handler at work, and what it has started: that may go on when the handler has ended, but not with its transaction. */
+/** A running handler and the fibers that it has started. They may outlive the handler, but not its transaction. */
 import { Context, Effect, Stream } from "effect"
 import type { SqlClient, SqlConnection } from "effect/sql"
 import { SqlError } from "effect/sql"
@@ -7,12 +7,12 @@ interface State {
   hasEnded: boolean
 }
 
-/** The handler that a fiber is of, or was started in. One for all copies of this package. */
+/** The handler in which a fiber runs, or was started. Shared by all copies of this package. */
 export const Handling = Context.Reference<State | undefined>("effect-eventsourcing/Handling", {
   defaultValue: () => undefined
 })
 
-/** Runs a handler, or a setup: what it has started by then is refused its view from its end on. */
+/** Runs a handler or a setup. Once it has ended, the fibers that it has started can no longer use its view. */
 export const handling = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
     const around = fiber.context
@@ -26,10 +26,10 @@ export const handling = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A
     })
   })
 
-/** Whether the handler has ended that a fiber was started in. */
+/** Whether a fiber was started in a handler that has ended. */
 export const hasEnded = (context: Context.Context<never>): boolean => Context.get(context, Handling)?.hasEnded === true
 
-/** What is said to it. */
+/** The error for such a fiber. */
 export const refusal = (): Error =>
   new Error(
     "the handler of a projection that this fiber was started in has ended, and what it does would be in another event's transaction, or in none: let the handler wait for what it starts"
@@ -40,7 +40,7 @@ const sqlRefusal = (): SqlError.SqlError => {
   return new SqlError.SqlError({ reason: new SqlError.UnknownError({ cause, message: cause.message }) })
 }
 
-/** Refuses fibers whose handler has ended. */
+/** Refuses statements of fibers whose handler has ended. */
 const unlessEnded = <A>(self: Effect.Effect<A, SqlError.SqlError>): Effect.Effect<A, SqlError.SqlError> =>
   Effect.withFiber((fiber) => (hasEnded(fiber.context) ? Effect.fail(sqlRefusal()) : self))
 
@@ -54,18 +54,18 @@ const guard = (connection: SqlConnection.Connection): SqlConnection.Connection =
     executeValuesUnprepared: (...statement) => unlessEnded(connection.executeValuesUnprepared(...statement)),
     executeUnprepared: (...statement) => unlessEnded(connection.executeUnprepared(...statement))
   }
-  // whatever else a driver's has
+  // whatever else the connection of a driver has
   return Object.assign(Object.create(connection), guarded)
 }
 
 const guarded = new WeakSet<object>()
 
 /**
- * Has the transaction of a client that the calling fiber is in refuse statements of fibers whose handler has ended. For
- * clients whose connections don't do that themselves.
+ * Makes the client's transaction that the calling fiber is in refuse statements of fibers whose handler has ended. For
+ * clients whose connections do not do this themselves.
  *
- * The connection is replaced in what the client keeps of the transaction, since its callbacks are found by that: a service
- * in its place would lose `afterCommit`.
+ * The connection is replaced in the client's own record of the transaction, by which the client finds its callbacks: a
+ * service in its place would lose `afterCommit`.
  */
 export const guardTransaction = (sql: SqlClient.SqlClient): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {

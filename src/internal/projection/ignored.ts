@@ -11,7 +11,7 @@ export const ignoredBy = ({ aggregates, compiled }: Handles): ReadonlyArray<stri
     )
     .sort()
 
-/** Which of some types of events, by these or earlier names, a projection handles. */
+/** Which of some types of events, by their current or earlier names, a projection handles. */
 export const handledOf = ({ aggregates, compiled }: Handles, types: ReadonlyArray<string>): ReadonlyArray<string> =>
   types.filter((type) =>
     aggregates.some(({ compiled: { byType }, name }) => {
@@ -21,8 +21,8 @@ export const handledOf = ({ aggregates, compiled }: Handles, types: ReadonlyArra
   )
 
 /**
- * What is to be noted as ignored when a version is opened; `undefined` if that is noted. What was ignored once was missed, also
- * if it no longer is, unless the version is at the start.
+ * The types to record as ignored when a version is opened; `undefined` if they are already recorded. An event that was
+ * ignored once has been missed, even if its type is no longer ignored, unless the version is at the start.
  */
 export const ignoredFrom = (
   { ignored: before, mode, position }: Opened,

@@ -1,4 +1,4 @@
-/** Projections that are kept up in the transactions that append. */
+/** Projections that are updated in the transactions that append. */
 import { Cause, Context, Effect, Metric, Schedule } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { ReadError, RecorderError } from "../../EventSourcingError.ts"
@@ -28,40 +28,43 @@ import { keyOf } from "./trackingKey.ts"
 export interface InlineDatabase {
   readonly store: ViewStore<SqlView, SqlClient.SqlClient>
   /**
-   * Runs the switch of a projection from catching up to being kept up, in a transaction in which nobody appends. Where it
-   * answers true the database refuses, from the end of it on, every append to these categories that does not have the
-   * projection done; where it answers false another did that.
+   * Switches a projection from catching up to being updated inline, in a transaction in which nobody appends. If the
+   * effect returns true, the database refuses, once the transaction has ended, every append to these categories that
+   * does not update the projection; if it returns false, another process has already switched.
    */
   readonly switchOver: <E>(
     key: Tracking.Key,
     categories: ReadonlyArray<string>,
     self: Effect.Effect<boolean, E>
   ) => Effect.Effect<boolean, E | RecorderError>
-  /** Says, within the transaction, which projections the next append has done. */
+  /** Declares, within the transaction, which projections the next append has updated. */
   readonly declare: (keys: ReadonlyArray<Tracking.Key>) => Effect.Effect<void, RecorderError>
 }
 
-/** What a database says to an append that does not have an inline projection done; without quotes, for SQL. */
+/** The database's error for an append that does not update an inline projection; without quotes, for SQL. */
 export const refusal = ({ projection, version }: Tracking.Key): string =>
   `version ${version} of projection ${projection} is kept up inline, and whoever appends here does not do that: give the layer of the log the projection as the option inline`
 
 type AnyRecorded = Positioned<string, { readonly _tag: string }>
 type Decode = (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<AnyRecorded>, ReadError>
 
-/** One inline projection at work. */
+/** A running inline projection. */
 interface Inline {
   readonly key: Tracking.Key
   readonly categories: ReadonlySet<string>
-  /** Answers how many of the events are the projection's. */
+  /** Returns how many of the events the projection handles. */
   readonly handle: (events: ReadonlyArray<Notification>, view: SqlView) => Effect.Effect<number, RecorderError>
   /** Counts events whose transaction was committed. */
   readonly count: (events: number) => Effect.Effect<void>
 }
 
-/** When an append is tried again that was rolled back for another's sake. One that waits for a deadlock is slow already. */
+/**
+ * When to retry an append that was rolled back in favour of another. An append that has waited for a deadlock is slow
+ * already.
+ */
 const deadlocks = Schedule.exponential("20 millis", 1.5).pipe(Schedule.jittered, Schedule.upTo({ times: 20 }))
 
-/** Events in a transaction while a view catches up. */
+/** How many events a transaction handles while a view catches up. */
 const PAGE = 512
 
 const make = (projection: Projection.Inline, decode: Decode, context: Context.Context<never>): Inline => {
@@ -89,7 +92,7 @@ const make = (projection: Projection.Inline, decode: Decode, context: Context.Co
           (decoded) => compiled.handle(decoded.map(withoutPosition), view) as Effect.Effect<unknown, unknown>
         ),
         Effect.as(wanted.length),
-        // also what a handler throws
+        // including what a handler throws
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.failCause(cause as Cause.Cause<never>)
@@ -101,17 +104,17 @@ const make = (projection: Projection.Inline, decode: Decode, context: Context.Co
   }
 }
 
-/** Inline an event has no position: also while a view is made from events that have. */
+/** An inline projection's events have no position, even while the view is built from events that have one. */
 const withoutPosition = ({ position: _, ...event }: AnyRecorded): AnyRecorded => event as AnyRecorded
 
-/** The events of appends in the places that they are going to have; positions are not known yet. */
+/** The events of appends in their future places. Their positions are not known yet. */
 const notificationsOf = (appends: ReadonlyArray<Append>): ReadonlyArray<Notification> =>
   appends.flatMap(({ stream, expected, events }) => {
     const first = expected === "NoStream" ? 0 : expected + 1
     return events.map((event, i) => ({ ...event, stream, version: first + i, position: 0n as Position }))
   })
 
-/** Brings a view to the end of the log, and has it kept up from there on. */
+/** Brings a view to the end of the log, and switches it to being updated inline from there. */
 const goLive = Effect.fnUntraced(function* (
   projection: Projection.Inline,
   { key, handle, count, categories }: Inline,
@@ -128,11 +131,11 @@ const goLive = Effect.fnUntraced(function* (
     const head = yield* recorder.head
     const filter = { categories: names }
     const bounds = { limit: size.next(), maxBytes }
-    // no further than the head, which is where the tracking goes: what has come since is the next page's
+    // up to the head, to which the tracking moves: later events belong to the next page
     const events = yield* recorder.readAll({ after: position, upTo: head, filter, ...bounds })
     const isLast = isLastPage(events, bounds)
     const last = isLast ? head : events[events.length - 1]?.position
-    // the newest events may have been erased: the log ends before the position then
+    // the newest events may have been erased: the log then ends before the position
     if (last === undefined || (position !== undefined && last <= position)) return false
     const handled = yield* store.transact({ key, from: position, to: last }, (view, { left }) => {
       const before = left()
@@ -174,10 +177,10 @@ const toRecorderError =
       ? error
       : new RecorderFailure({ operation: `open inline projection "${name}"`, reason: error.message, cause: error })
 
-/** What appends to a log. */
+/** The services that append to a log. */
 export type InlineServices = Recorder | MultiStreamAppend | TrackedAppend | TransactionalAppend
 
-/** The recorders of a log, with projections that are kept up by every append. */
+/** The recorders of a log, with projections that every append updates. */
 export const withInline = Effect.fnUntraced(function* <S>(
   services: Context.Context<S | InlineServices>,
   projections: ReadonlyArray<Projection.Inline>,
@@ -188,7 +191,7 @@ export const withInline = Effect.fnUntraced(function* <S>(
   const recorder = Context.get(services, Recorder)
   const tracked = Context.get(services, TrackedAppend)
   const transactional = Context.get(services, TransactionalAppend)
-  // metrics are those of whoever builds the layer
+  // the metrics belong to the scope that builds the layer
   const context = yield* Effect.context<never>()
   const twice = projections.find(({ name }, i) => projections.findIndex((one) => one.name === name) < i)
   if (twice !== undefined) {
@@ -199,7 +202,7 @@ export const withInline = Effect.fnUntraced(function* <S>(
   for (const projection of projections) {
     const inline = make(projection, decodeOf(projection), context)
     yield* goLive(projection, inline, recorder, database, pageBytes).pipe(
-      // others who start now bring the same view up
+      // other processes that start now may be building the same view
       Effect.retry({ schedule: reconnect, while: ({ _tag }) => _tag === "TrackingConflict" }),
       Effect.mapError(toRecorderError(projection.name))
     )
@@ -209,13 +212,13 @@ export const withInline = Effect.fnUntraced(function* <S>(
   const concerned = (appends: ReadonlyArray<Append>): ReadonlyArray<Inline> =>
     inlines.filter(({ categories }) => appends.some(({ stream }) => categories.has(StreamName.category(stream))))
 
-  /** Handlers first, the append last. */
+  /** Runs the handlers first, and then the append. */
   const append: TransactionalAppend["Service"]["append"] = (request, work) =>
     Effect.suspend(() => {
       const found = concerned(request.appends)
       if (found.length === 0) return transactional.append(request, work)
       const events = notificationsOf(request.appends)
-      /** Of each projection; nothing where the append was recorded before. */
+      /** The counts of the projections; empty if the append was recorded before. */
       let counts: ReadonlyArray<number> = []
       const handled = Effect.forEach(found, ({ key, handle }) =>
         database.store.read(key, (view) => handle(events, view))
@@ -236,8 +239,8 @@ export const withInline = Effect.fnUntraced(function* <S>(
     })
 
   /**
-   * An append that is a transaction of its own, which nothing was done in besides. Handlers of concurrent ones may want the
-   * same rows in another order, so that the database ends one of them: that one begins again.
+   * An append in a transaction of its own, with no other work in it. The handlers of concurrent appends may need the
+   * same rows in a different order, and the database then aborts one of them, which is retried.
    */
   const appendAlone = (request: Parameters<typeof append>[0]) =>
     Effect.contextWith((context: Context.Context<never>) => {

@@ -3,43 +3,43 @@ import type { Growth } from "../following/follow.ts"
 import { makeGrowth } from "../following/follow.ts"
 import type { Stale } from "./stale.ts"
 
-/** What a process knows of a projection without asking its database. */
+/** What a process knows about a projection without querying its database. */
 export interface Local {
-  /** Grows with each change that is made in this process. */
+  /** Grows with each change made in this process. */
   readonly growth: Growth
-  /** Grows when a version is reset, switched or removed: what its runner would not see in the log. */
+  /** Grows when a version is reset, switched or removed: changes that its runner would not see in the log. */
   readonly upheaval: Growth
-  /** How far a version has come at least. */
+  /** The position that a version has reached at least. */
   readonly position: (version: number) => Position | undefined
   readonly reached: (version: number, position: Position) => void
   readonly forget: (version: number) => void
-  /** Grows when somebody in this process begins to wait for a position. */
+  /** Grows when a caller in this process begins to wait for a position. */
   readonly demand: Growth
-  /** Says that a position is waited for; returns what says that it is no longer. */
+  /** Registers a position that is waited for. Returns a function that removes it. */
   readonly expect: (position: Position) => () => void
-  /** Whether a position is waited for that is after one and up to another. */
+  /** Whether somebody waits for a position after one and up to another. */
   readonly isAwaited: (after: Position | undefined, upTo: Position | undefined) => boolean
-  /** Another version is the current one. */
+  /** Reports that another version has become current. */
   readonly switched: () => void
-  /** Why the runner of a version in this process has stopped; until another does something. */
+  /** Why the runner of a version in this process has stopped; removed once another runner makes progress. */
   readonly stopped: Map<number, string>
-  /** On what event of a version a handler in this process fails, and why; until it does not. */
+  /** The event of a version on which a handler in this process fails, and why; removed once it succeeds. */
   readonly blocked: Map<number, string>
   /**
-   * Adds a runner of a version, as it is defined, and answers what removes it; `undefined` where one runs that is defined
-   * otherwise.
+   * Adds a runner of a version with its definition, and returns a function that removes it; `undefined` if a runner
+   * with another definition is running.
    */
   readonly addRunner: (version: number, source: string) => (() => void) | undefined
-  /** Whether a runner of any version works, stands by or begins here. */
+  /** Whether a runner of any version is running, standing by or starting here. */
   readonly hasRunner: () => boolean
-  /** Whether a runner of a version is here that is defined otherwise. */
+  /** Whether a runner of a version with another definition is here. */
   readonly runsOtherwise: (version: number, source: string) => boolean
   /**
-   * Whether a version is defined otherwise than its runners here are; without one, than it was when it was last run or first
-   * read here.
+   * Whether a version is defined differently from its runners here, or, if there are none, from when it was last run or
+   * first read here.
    */
   readonly isDefinedOtherwise: (version: number, source: string) => boolean
-  /** Versions that are read here and are not as far as another. */
+  /** Versions that are read here and lag another version. */
   readonly stale: Map<number, Stale>
 }
 
@@ -53,7 +53,7 @@ export const makeLocals = (): ((projection: string) => Local) => {
     const stopped = new Map<number, string>()
     const blocked = new Map<number, string>()
     const runners = new Map<number, { readonly source: string; count: number }>()
-    /** How versions are defined, as far as is known. */
+    /** The definitions of versions, as far as they are known. */
     const sources = new Map<number, string>()
     const growth = makeGrowth()
     const upheaval = makeGrowth()
@@ -105,7 +105,7 @@ export const makeLocals = (): ((projection: string) => Local) => {
         running.count++
         return () => {
           if (--running.count === 0) runners.delete(version)
-          // whoever waits for it to open its view
+          // wakes readers that wait for the runner to open its view
           growth.notify()
         }
       },

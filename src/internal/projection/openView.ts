@@ -14,12 +14,12 @@ import { handledOf, ignoredBy } from "./ignored.ts"
 import { keyOf } from "./trackingKey.ts"
 import * as Upstream from "./upstream.ts"
 
-/** Where a log ended when somebody looked; `undefined` in an empty log. */
+/** Where a log ended at some moment; `undefined` in an empty log. */
 export interface End {
   readonly head: Position | undefined
 }
 
-/** Where a side effect begins that has not begun yet. */
+/** Where a side effect that has not begun yet begins. */
 const beginningOf = Effect.fnUntraced(function* (
   { aggregates, from }: Projection.Any,
   recorder: Recorder["Service"],
@@ -35,8 +35,8 @@ const beginningOf = Effect.fnUntraced(function* (
 })
 
 /**
- * Opens the view of a projection, or makes it. What was made from other aggregates, or from another log, is refused: the
- * events that the view has passed already would be missing from it in silence.
+ * Opens the view of a projection, or creates it. A view that was built from other aggregates, or from another log, is
+ * refused: it would silently lack the events that it has already passed.
  */
 export const openView = Effect.fnUntraced(function* <View, Provided>(
   store: ViewStore<View, Provided>,
@@ -46,7 +46,7 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
   options: {
     readonly existing?: boolean
     readonly beside?: boolean
-    /** The end that a side effect begins at which is defined to; where it is left out, as it is now. */
+    /** The end at which a side effect begins, if it is defined to begin at the end. Default: the current end. */
     readonly end?: End | undefined
   } = {}
 ): Effect.fn.Return<
@@ -73,7 +73,7 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
       reason: `version ${version} was made from the events of ${progress.aggregates.join(", ")}, and is defined for those of ${aggregates.join(", ")}: give it ${advice}, or another name if it is another projection`
     })
   }
-  // at the start nothing was missed; one that is kept up inline does not note how far it is
+  // at the start nothing has been missed; an inline projection does not record its position
   const hasBegun = progress.position !== undefined || progress.mode === "inline"
   const missed = hasBegun ? handledOf(projection, progress.ignored ?? []) : []
   if (missed.length > 0) {

@@ -2,8 +2,9 @@ import type * as Projection from "../../Projection.ts"
 import type { Progress } from "../../ViewStore.ts"
 
 /**
- * The version that those who are defined with a projection read: their own as soon as it has been level, and for as long as it
- * is there; the current one until then. Of a side effect, and inline, only the current one is kept up.
+ * The version that readers with a projection's definition read: their own version from when it has first caught up and
+ * for as long as it exists, and until then the current one. For a side effect or an inline projection, only the current
+ * version is kept up to date.
  */
 export const readable = (
   { delivery, version }: Pick<Projection.Any, "delivery" | "version">,

@@ -11,7 +11,10 @@ import { causeText } from "../errors/causeText.ts"
 import { passesByItself } from "../errors/transient.ts"
 import { keyOf } from "./trackingKey.ts"
 
-/** Has what was set aside handled again, the first of each stream first; what is behind one that fails waits on. */
+/**
+ * Handles dead-lettered events again, in the order of each stream. If one fails, the later ones of its stream keep
+ * waiting.
+ */
 export const replay = Effect.fnUntraced(function* <Provided, R>(
   store: ViewStore<unknown, Provided>,
   recorder: Recorder["Service"],
@@ -51,7 +54,7 @@ export const replay = Effect.fnUntraced(function* <Provided, R>(
       const cause = causeText(exit.cause)
       if (cause === undefined) return yield* Effect.interrupt
       const failure = Cause.squash(exit.cause)
-      // nothing that the event is to blame for
+      // a failure for which the event is not to blame
       if (passesByItself(failure)) {
         const operation = `replay what projection "${projection.name}" has set aside`
         return yield* new RecorderUnavailable({ operation, reason: cause, cause: failure })

@@ -3,20 +3,23 @@ import type { Position } from "../../Position.ts"
 import type { Progress } from "../../ViewStore.ts"
 import type { Local } from "./localProgress.ts"
 
-/** How long a view may stand still while others move before its readers are warned, and how often, in milliseconds. */
+/**
+ * For how long a view may stand still while others advance before its readers are warned, and how often, in
+ * milliseconds.
+ */
 const PATIENCE = 10_000
 const AGAIN = 60_000
 
-/** A view that is read and not as far as another version of it. */
+/** A view that is read and lags another version of it. */
 export interface Stale {
   readonly position: Position | undefined
-  /** Since when it is known to be at this position, in milliseconds since the epoch. */
+  /** Since when it has been known to be at this position, in milliseconds since the epoch. */
   readonly since: number
   /** When a warning was last logged. */
   warned: number | undefined
 }
 
-/** Warns whoever reads a version that stands still while another one moves on: nobody keeps it up to date. */
+/** Warns readers of a version that stands still while another one advances: nobody keeps it up to date. */
 export const warnOfStale = (
   { stale }: Local,
   name: string,

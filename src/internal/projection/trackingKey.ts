@@ -1,7 +1,7 @@
 import type * as Projection from "../../Projection.ts"
 import type * as Tracking from "../../Tracking.ts"
 
-/** What tracking calls the log: a view is made from one. */
+/** The log's name in tracking: a view is built from one log. */
 const UPSTREAM = "log"
 
 /** The key of a projection's tracking. */

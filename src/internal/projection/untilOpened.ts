@@ -9,10 +9,10 @@ import { keyOf } from "./trackingKey.ts"
 /** How long a reader waits for a runner of this process that has not opened its view yet, in milliseconds. */
 const OPENING = 5000
 
-/** How often it looks for what a runner of another process has made, in milliseconds. */
+/** How often it polls for what a runner of another process has created, in milliseconds. */
 const POLL = 50
 
-/** The version that is read, and all of them; waits for it while a runner in this process is about to make the first. */
+/** The version that is read, and all versions. Waits while a runner in this process is about to create the first. */
 export const untilOpened = Effect.fnUntraced(function* (
   store: ViewStore<unknown, unknown>,
   projection: Projection.Any

@@ -8,13 +8,13 @@ import { nextTick } from "../concurrency/ticks.ts"
 import { readable } from "./readable.ts"
 import { keyOf } from "./trackingKey.ts"
 
-/** How often a waiter looks for what another process has done, in milliseconds. */
+/** How often a waiter polls for the progress of other processes, in milliseconds. */
 const POLL = 50
 
-/** How long a waiter gives others, where the runner in its process has stopped, in milliseconds. */
+/** How long a waiter gives other processes if the runner in its own has stopped, in milliseconds. */
 const OTHERS = 1000
 
-/** An answer within some milliseconds; none also where a lock was waited for in vain. */
+/** The result if it arrives within some milliseconds; none otherwise, or if a wait for a lock timed out. */
 const within = <A>(
   self: Effect.Effect<A, RecorderError>,
   rest: number
@@ -27,8 +27,8 @@ const within = <A>(
   )
 
 /**
- * Waits until the version that is read has processed everything up to a position: told at once of what this process does, looking
- * for what others do. `timeout` is in milliseconds.
+ * Waits until the version that is read has processed everything up to a position. It is notified immediately of
+ * progress in this process, and polls for the progress of others. `timeout` is in milliseconds.
  */
 export const untilReached = Effect.fnUntraced(function* (
   store: ViewStore<unknown, unknown>,
@@ -48,9 +48,10 @@ export const untilReached = Effect.fnUntraced(function* (
     const seen = local.growth.current()
     const now = yield* Clock.currentTimeMillis
     const known = current === undefined ? undefined : local.position(current.version)
-    // asked where it is time to, and where it will be so; the version that is read may be another one by then
+    // query when the poll interval has elapsed, or when local progress says the answer will be yes (another version may
+    // be current by now)
     if (current === undefined || isTime || (known !== undefined && known >= position)) {
-      // a database that does not answer, or a queue that stands still, is waited for no longer than the rest
+      // a database that does not answer, or a queue that stands still, is waited for no longer than the remaining time
       const rest = timeout === 0 ? OTHERS : timeout - (now - began)
       const found = yield* within(store.versions(key), rest)
       isTime = false
@@ -75,7 +76,7 @@ export const untilReached = Effect.fnUntraced(function* (
         blocked: stopped === undefined ? local.blocked.get(version) : undefined
       })
     }
-    // all who wait look at the same time
+    // all waiters poll at the same time
     const tick = Effect.map(nextTick(store, POLL), () => {
       isTime = true
     })

@@ -1,4 +1,4 @@
-/** Whether a log is still the one that a view was made from, as far as the view has come. */
+/** Whether a log is still the one from which a view was built, up to the view's position. */
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import type { Position } from "../../Position.ts"
@@ -7,10 +7,10 @@ import type { Notification } from "../../StoredEvent.ts"
 import { fromStorage } from "../../StreamName.ts"
 import type { Seen, SeenEvent } from "../../ViewStore.ts"
 
-/** How many of the newest events are noted. Fewer are all that there are. */
+/** How many of the newest events are recorded. If there are fewer, they are all events that there were. */
 const NOTED = 8
 
-/** What is noted of a log when so much more of it was seen. */
+/** The record of a log after more of it was seen. */
 export const note = (
   aggregates: ReadonlyArray<string>,
   seen: Pick<Seen, "events" | "recordedAt"> | undefined,
@@ -23,24 +23,25 @@ export const note = (
   return { position, aggregates, recordedAt, events: [...(seen?.events ?? []), ...newest].slice(-NOTED) }
 }
 
-/** The log is not the same; up to which position it is, as far as is known. */
+/** The log is not the same. `agreed` is the position up to which it is, as far as that is known. */
 export interface Changed {
   readonly _tag: "Changed"
   readonly reason: string
   readonly agreed: Position | undefined
 }
 
-/** What was found out about a log. */
+/** What is known about a log after the comparison. */
 export type Verdict =
-  /** Everything that the view's aggregates have recorded up to its position was seen; what is to be noted of it. */
+  /** The view has seen everything that its aggregates have recorded up to its position. `seen` is the new record. */
   | { readonly _tag: "Same"; readonly seen: Seen }
-  /** It has not come to the view's position; what is to be held against it when it has. */
+  /** The log has not reached the view's position. `seen` is what to compare it with once it has. */
   | { readonly _tag: "Behind"; readonly head: Position | undefined; readonly seen: Seen }
   | Changed
 
 /**
- * Holds what a view has noted of its log against the log. Only events of the view's own aggregates count: if none of them
- * was put before the position unseen, and none was lost other than by erasing its whole stream, the view is right.
+ * Compares what a view has recorded of its log with the log. Only events of the view's own aggregates count. The view
+ * is right if no event was inserted unseen before its position, and none was lost other than by erasing its whole
+ * stream.
  */
 export const inspect = Effect.fnUntraced(function* (
   recorder: Pick<Recorder["Service"], "head" | "readAll" | "readStream">,
@@ -58,7 +59,7 @@ export const inspect = Effect.fnUntraced(function* (
     limit: NOTED
   })
   const at = isBehind ? [] : yield* recorder.readAll({ after: before[0]?.position, upTo: position, filter, limit: 1 })
-  /** The newest first; a log that is behind may have grown beyond the position just now. */
+  /** The newest first. A log that was behind may have grown past the position just now. */
   const there = [...at, ...before].filter((event) => event.position <= position).slice(0, NOTED)
   const found = note(aggregates, undefined, there.toReversed(), position)
   if (seen === undefined) {
@@ -69,7 +70,7 @@ export const inspect = Effect.fnUntraced(function* (
     const agreed = there.find(({ id, position }) => noted.get(position)?.id === id)?.position
     return { _tag: "Changed", reason, agreed }
   }
-  /** From here on every event was noted. */
+  /** From here on, every event was recorded. */
   const from = seen.events.length < NOTED ? undefined : seen.events[0]?.position
   for (const { id, position, stream } of there) {
     if (from !== undefined && position < from) break
@@ -97,9 +98,9 @@ export const inspect = Effect.fnUntraced(function* (
 })
 
 /**
- * Whether an event that is not there any more may have been erased: with all of its stream, and with nothing in its place. A
- * log that was restored from a backup has the beginning of the stream, or another event at the position, unless the stream
- * began after the backup and the position was never used again.
+ * Whether a missing event may have been erased: together with all of its stream, and with nothing in its place. A log
+ * that was restored from a backup still has the beginning of the stream, or another event at the position, unless the
+ * stream began after the backup and the position was never used again.
  */
 const isErased = Effect.fnUntraced(function* (
   recorder: Pick<Recorder["Service"], "readAll" | "readStream">,

@@ -1,9 +1,9 @@
 import { Predicate } from "effect"
 
-/** Marks those of every copy of this package: the store of a view may be from another than its runner. */
+/** Marks the error for every copy of this package: the store of a view may come from another copy than its runner. */
 const TypeId = "~effect-eventsourcing/WorkAborted"
 
-/** A statement of the work failed, the work went on all the same, and the database has given the transaction up. */
+/** A statement of the work failed, the work continued nevertheless, and the database has aborted the transaction. */
 export class WorkAborted extends Error {
   readonly _tag = "WorkAborted"
   override readonly name = "WorkAborted"

@@ -17,7 +17,7 @@ import { foldPrepared, ownCopy, versionOf } from "./states.ts"
 export const notFound = (aggregate: Aggregate.Any, id: string, version?: number) =>
   new AggregateNotFound({ aggregate: aggregate.name, id, version })
 
-/** Why a decision can't be taken on this state, if it can't. */
+/** Why a decision can't be taken on this state, or `undefined` if it can. */
 export const requirementError = (
   aggregate: Aggregate.Any,
   id: string,
@@ -31,12 +31,12 @@ export const requirementError = (
   return undefined
 }
 
-/** Events as they are: they create where the first of them does. */
+/** Turns plain events into a decision. It creates the aggregate if the first of them does. */
 export const toDecision = <A extends Aggregate.Any, const C extends Repository.Command<A>>(
   aggregate: A,
   command: C
 ): DecisionOn<A, Repository.CommandError<A, C>> => {
-  // a decision on aggregates of that name is one on this aggregate
+  // a decision on aggregates of that name is a decision on this aggregate
   if (Decision.isDecision(command)) return command as DecisionOn<A, Repository.CommandError<A, C>>
   const events = Decision.toEvents<unknown>(command)
   const first = events[0] as Aggregate.AnyEvent | null | undefined
@@ -52,7 +52,7 @@ type DecisionOn<A extends Aggregate.Any, E> = Decision.Decision<
   Aggregate.Event<A>
 >
 
-/** What a command fails with besides its decision. */
+/** What a command can fail with in addition to the errors of its decision. */
 export type Failure = AggregateNotFound | AggregateAlreadyExists | AppendError | ReadError
 
 /** What a command is. */
@@ -64,13 +64,13 @@ export interface Command<A extends Aggregate.Any, E> {
   readonly expected: ExpectedVersion | undefined
 }
 
-/** What a decision comes to: its events as they will be recorded, and the state with them. */
+/** The result of a decision: its events as they will be recorded, and the state after them. */
 interface Decided<A extends Aggregate.Any> {
   readonly prepared: Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>
   readonly after: Rebuilt
 }
 
-/** What a command has come to. */
+/** The result of a command. */
 export interface Attempted<A extends Aggregate.Any> {
   readonly before: Rebuilt | undefined
   readonly after: Rebuilt
@@ -79,15 +79,15 @@ export interface Attempted<A extends Aggregate.Any> {
 }
 
 /**
- * Attempts a command once: decides on what is known, and appends.
+ * Attempts a command once: decides on the known state, and appends.
  *
- * An append checks what the cache believed. A decision that fails, throws or has no event is checked by nothing, so it is
- * taken again on what is there now.
+ * An append verifies the cached state. If a decision fails, throws or has no event, nothing verifies the state, so the
+ * decision is taken again on the current one.
  *
  * Every command passes through here, so there are no generators: each costs as much as several of these steps.
  */
 export const attempt = (store: EventStore["Service"], states: States) => {
-  /** Encodes the events of a decision and folds them; `undefined` where it has none. */
+  /** Encodes the events of a decision and folds them; `undefined` if it has none. */
   const encode = <A extends Aggregate.Any, E>(
     { aggregate, id }: Command<A, E>,
     before: Rebuilt | undefined,
@@ -100,7 +100,7 @@ export const attempt = (store: EventStore["Service"], states: States) => {
         }))
       : Effect.undefined
 
-  /** Takes the decision on a state, if the state is what it requires. */
+  /** Takes the decision on a state, if the state meets its requirements. */
   const decide = <A extends Aggregate.Any, E>(
     command: Command<A, E>,
     before: Rebuilt | undefined
@@ -113,7 +113,7 @@ export const attempt = (store: EventStore["Service"], states: States) => {
       }
       const refused = requirementError(aggregate, id, decision.requires, before)
       if (refused !== undefined) return Effect.fail(refused)
-      // most decisions are plain functions: their events are there at once
+      // most decisions are plain functions, whose events are available at once
       const taken = deciding(
         store,
         [stream],
@@ -122,7 +122,7 @@ export const attempt = (store: EventStore["Service"], states: States) => {
       return Effect.flatMapEager(taken, (events) => encode(command, before, events))
     })
 
-  /** Records what was decided. */
+  /** Records the outcome of the decision. */
   const conclude = <A extends Aggregate.Any, E>(
     { aggregate, id, stream }: Command<A, E>,
     before: Rebuilt | undefined,
@@ -169,6 +169,6 @@ export const attempt = (store: EventStore["Service"], states: States) => {
     })
 }
 
-/** Whether an append will check the state that this rests on. */
+/** Whether an append will verify the state on which this is based. */
 const isToBeChecked = (decided: Exit.Exit<unknown, unknown>): boolean =>
   Exit.isSuccess(decided) ? decided.value !== undefined : Exit.hasInterrupts(decided)

@@ -2,10 +2,10 @@ import { Context, Effect, Exit, Fiber } from "effect"
 
 /** A decision that is an Effect, and so can execute other commands while it is taken. */
 interface Deciding {
-  /** What the repositories of one layer share, also within a transaction: their commands are known to each other. */
+  /** Identifies the repositories of one layer, also within a transaction: their commands know of each other. */
   readonly store: object
   readonly streams: ReadonlyArray<string>
-  /** The decision that this one is part of. */
+  /** The decision of which this one is a part. */
   readonly outer: Deciding | undefined
   isOver: boolean
 }
@@ -15,12 +15,15 @@ const Deciding: Context.Reference<Deciding | undefined> = Context.Reference("eff
   defaultValue: (): Deciding | undefined => undefined
 })
 
-/** Decisions of this process that are Effects, and under way. */
+/** How many decisions of this process are running Effects. */
 let underWay = 0
 
 const LONG = "10 seconds"
 
-/** Tells of a command that waits for long while decisions are Effects under way: one of them may wait for it in its turn. */
+/**
+ * Logs a warning for a command that waits long while decisions are running Effects: one of them may be waiting for this
+ * command.
+ */
 export const tellOfLongWait = (stream: string): Effect.Effect<void> | undefined =>
   underWay === 0
     ? undefined
@@ -31,7 +34,7 @@ export const tellOfLongWait = (stream: string): Effect.Effect<void> | undefined 
         LONG
       )
 
-/** The streams of the decisions on such aggregates that a fiber is taking; `undefined` where it is taking none. */
+/** The streams of the decisions on such aggregates that a fiber is taking; `undefined` if it is taking none. */
 const decidedOn = (fiber: Fiber.Fiber<unknown, unknown>, store: object): ReadonlyArray<string> | undefined => {
   let streams: ReadonlyArray<string> | undefined
   for (let one = fiber.getRef(Deciding); one !== undefined; one = one.outer) {
@@ -40,7 +43,7 @@ const decidedOn = (fiber: Fiber.Fiber<unknown, unknown>, store: object): Readonl
   return streams
 }
 
-/** Takes a decision on streams; one that is there at once executes nothing. */
+/** Takes a decision on streams. A decision whose result is available at once executes no commands. */
 export const deciding = <A, E, R>(
   store: object,
   streams: ReadonlyArray<string>,
@@ -60,11 +63,11 @@ export const deciding = <A, E, R>(
       })
 
 /**
- * What a command on streams does instead of waiting for its turn; `undefined` where it takes its turn as others do.
+ * What a command on streams does instead of waiting for its turn; `undefined` if it takes its turn like any other.
  *
- * A command within a decision takes no turn, since the turn of another may wait for the end of that decision; if it is on
- * what the decision is on, it could never succeed, which is a defect at once. Asked for every command: while no decision is
- * an Effect that is under way, that costs nothing.
+ * A command within a decision takes no turn, since the turn of another command may have to wait for the end of that
+ * decision. If the command is on a stream of the decision itself, it could never succeed, and it fails at once with a
+ * defect. This is checked for every command, at no cost while no decision is a running Effect.
  */
 export const insteadOfTurn = <A, E, R>(
   store: object,

@@ -1,8 +1,8 @@
-/** A bounded map that forgets what was used least recently. Synchronous, because it is asked for every command. */
+/** A bounded map that discards the least recently used entry. It is synchronous because every command uses it. */
 export class Lru<V> {
   readonly #entries = new Map<string, V>()
   readonly #capacity: number
-  /** What was used last need not be moved to the end again: the common case of one busy aggregate. */
+  /** The most recently used entry need not be moved to the end again: the common case of one busy aggregate. */
   #newest: string | undefined
 
   constructor(capacity: number) {

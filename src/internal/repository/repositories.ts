@@ -31,18 +31,18 @@ import { ownCopy } from "./states.ts"
 import type * as Transaction from "./transact.ts"
 import { transact } from "./transact.ts"
 
-/** What repositories stand on. */
+/** What repositories are built from. */
 export interface Parts {
   readonly store: EventStore["Service"]
   readonly snapshots: SnapshotStore["Service"]
   readonly states: Cache
   readonly schedule: Schedule.Schedule<unknown>
   readonly withLock: KeyedLock.KeyedLock["withLock"]
-  /** Runs what nobody waits for. */
+  /** Runs an effect in the background. */
   readonly beside: (save: Effect.Effect<void>) => Effect.Effect<unknown>
 }
 
-/** The repositories over such parts. */
+/** The repositories built from these parts. */
 export const makeRepositories = ({
   store,
   snapshots,
@@ -54,14 +54,14 @@ export const makeRepositories = ({
   const attemptCommand = attempt(store, states)
   const attemptTransaction = transact(store, states)
 
-  /** Whether it is a conflict on these streams, which the cache then learns from. */
+  /** Whether the error is a conflict on these streams. If it is, the cache learns from it. */
   const learnsFrom = (error: unknown, streams: ReadonlyArray<string>): boolean => {
     if (!isConflict(error, streams)) return false
     states.learnFrom(error)
     return true
   }
 
-  /** Attempts, and after a conflict attempts again until there is none, or the policy is at its end. */
+  /** Attempts and, after a conflict, attempts again until there is none or the policy ends. */
   const onConflictAgain = <A, E, R>(
     streams: ReadonlyArray<string>,
     attempt: (afterConflict: boolean) => Effect.Effect<A, E, R>
@@ -72,7 +72,7 @@ export const makeRepositories = ({
       while: (error) => learnsFrom(error, streams)
     })
 
-  /** Keeps the state where a multiple of the aggregate's interval was passed; nobody waits for it. */
+  /** Saves a snapshot in the background if the state has passed a multiple of the aggregate's interval. */
   const snapshotBeside = <A extends Aggregate.Any>(
     aggregate: A,
     id: Aggregate.Id<Aggregate.NameOf<A>>,
@@ -81,7 +81,7 @@ export const makeRepositories = ({
   ): Effect.Effect<unknown> => {
     const every = aggregate.snapshotEvery
     if (every === undefined || multiples(before, every) === multiples(after, every)) return Effect.void
-    // whoever gets the answer may change it
+    // the caller that gets the result may change it
     return snapshots.save(aggregate, toInstance<A>(id, ownCopy(aggregate, after)), after.eventId).pipe(
       Effect.catchCause((cause) =>
         Effect.logWarning(`no snapshot of "${StreamName.of(aggregate.name, id)}" could be kept`, cause)
@@ -137,7 +137,7 @@ export const makeRepositories = ({
         const answered = withSpan("Repository.execute", { stream })(
           withLock(stream)(accepted, () => insteadOfTurn(store, [stream], accepted))
         )
-        // it depends on what the decision requires whether a missing aggregate is a failure, or one that is there
+        // the requirement of the decision tells whether a missing aggregate is a failure, or an existing one
         return answered as Effect.Effect<Effect.Success<typeof answered>, CommandError<A, C> | AppendError | ReadError>
       },
       forget: (id) => Effect.sync(() => states.forget(streamOf(id))),
@@ -165,7 +165,7 @@ export const makeRepositories = ({
       const reason = expectedVersion === undefined ? undefined : expectedProblem(expectedVersion)
       if (reason !== undefined) return yield* new RecorderFailure({ operation: "transaction", reason })
     }
-    // one that is expected at a version will not come back to it
+    // a stream that is expected at a version will not come back to it
     const movable = streams.filter((_, i) => named[i]?.expectedVersion === undefined)
     const attempt = Effect.tapError(
       onConflictAgain(movable, () => attemptTransaction(named, decide)),
@@ -205,7 +205,7 @@ export const makeRepositories = ({
   }
 }
 
-/** Whether it is a conflict on these streams, and not one that a decision fails with of its own. */
+/** Whether the error is a conflict on these streams, and not one with which a decision itself fails. */
 const isConflict = (error: unknown, streams: ReadonlyArray<string>): error is WrongExpectedVersion =>
   isWrongExpectedVersion(error) && streams.includes(error.stream)
 
@@ -220,6 +220,6 @@ const toInstance = <A extends Aggregate.Any>(
   modifiedAt
 })
 
-/** How many times the interval has been passed at a version. */
+/** How many multiples of the interval have been passed at a version. */
 const multiples = (rebuilt: Rebuilt | undefined, every: number): number =>
   Math.floor(((rebuilt?.version ?? -1) + 1) / every)

@@ -18,40 +18,43 @@ import { Lru } from "./lru.ts"
 export interface Rebuilt {
   readonly state: unknown
   readonly version: number
-  /** The id of the event at this version; `undefined` where a snapshot of earlier releases does not know it. */
+  /** The id of the event at this version; `undefined` if a snapshot of an earlier release does not contain it. */
   readonly eventId: string | undefined
   /**
-   * When the oldest of the keys was asked for that its events were decrypted with, in milliseconds since the epoch;
-   * `Infinity` where nothing was encrypted.
+   * When the oldest of the keys with which its events were decrypted was requested, in milliseconds since the epoch;
+   * `Infinity` if nothing was encrypted.
    */
   readonly keysSince: number
   readonly createdAt: DateTime.Utc
   readonly modifiedAt: DateTime.Utc
 }
 
-/** The states of aggregates: rebuilt from snapshots and events, and remembered. */
+/** The states of aggregates: rebuilt from snapshots and events, and cached. */
 export interface States {
-  /** The remembered state, however old: nobody but this may have or change it, so others get a {@link ownCopy}. */
+  /** The cached state, however old. Only this module may keep or change it, so others get an {@link ownCopy}. */
   readonly cached: (
     aggregate: Aggregate.Any,
     stream: StreamName.StreamName,
     fiber: Fiber.Fiber<unknown, unknown>
   ) => Rebuilt | undefined
-  /** Says that a remembered state was used as it is. */
+  /** Counts that a cached state was used as it is. */
   readonly used: () => void
-  /** Remembers a copy of a state that others have, too. */
+  /** Caches a copy of a state that others have too. */
   readonly remember: (aggregate: Aggregate.Any, stream: StreamName.StreamName, rebuilt: Rebuilt) => void
-  /** Maps what something answers that may use keys, and when the oldest of them was asked for; see {@link Rebuilt}. */
+  /**
+   * Maps the result of something that may use keys, together with the time at which the oldest of them was requested;
+   * see {@link Rebuilt}.
+   */
   readonly mapWithKeyAge: <A, E, B>(
     self: Effect.Effect<A, E>,
     f: (value: A, keysSince: number) => B
   ) => Effect.Effect<B, E>
   readonly forget: (stream: StreamName.StreamName) => void
-  /** Forgets a state that is ahead of its stream: the log was put back to an earlier one. */
+  /** Discards a state that is ahead of its stream: the log was restored from a backup. */
   readonly learnFrom: (conflict: WrongExpectedVersion) => void
-  /** The state as it stands now: never older than what was recorded before the call. */
+  /** The current state: never older than what was recorded before the call. */
   readonly fresh: (aggregate: Aggregate.Any, id: Aggregate.Id<string>) => Effect.Effect<Rebuilt | undefined, ReadError>
-  /** The state as it stood at a version, or at the last one before it. */
+  /** The state at a version, or at the last one before it. */
   readonly at: (
     aggregate: Aggregate.Any,
     id: Aggregate.Id<string>,
@@ -71,7 +74,7 @@ export const make = (
   /** How often something was forgotten. */
   let forgotten = 0
 
-  /** Whether a key that a state was decrypted with was asked for so long ago that it may be gone. */
+  /** Whether a key with which a state was decrypted was requested so long ago that it may have been deleted. */
   const isExpired = ({ keysSince }: Rebuilt, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
     keysTrustedFor !== undefined && fiber.getRef(Clock.Clock).currentTimeMillisUnsafe() - keysSince >= keysTrustedFor
 
@@ -98,7 +101,7 @@ export const make = (
           return Effect.map(Effect.provideService(self, KeyAge, age), (value) => f(value, age.oldest))
         })
 
-  /** Folds a page and those behind it. */
+  /** Folds a page and the pages after it. */
   const foldPages = Effect.fnUntraced(function* (
     aggregate: Aggregate.Any,
     from: Rebuilt | undefined,
@@ -113,15 +116,15 @@ export const make = (
     return rebuilt
   })
 
-  /** Reads a stream from its first event on and folds it. */
+  /** Reads a stream from its first event and folds it. */
   const fold = (aggregate: Aggregate.Any, stream: StreamName.StreamName, upTo: number | undefined) =>
     Effect.flatMap(store.readPage(aggregate, stream, { known: undefined, upTo }), (page) =>
       foldPages(aggregate, undefined, page)
     )
 
   /**
-   * Goes on from a state of a snapshot or the cache, if the event that it ends with is there; answers with `undefined` if
-   * not: the stream was removed, or the log was restored from a backup.
+   * Continues from the state of a snapshot or the cache, if the event with which it ends still exists. Returns
+   * `undefined` if it does not: the stream was removed, or the log was restored from a backup.
    */
   const goOn = Effect.fnUntraced(function* (
     aggregate: Aggregate.Any,
@@ -131,12 +134,12 @@ export const make = (
   ): Effect.fn.Return<Rebuilt | undefined, ReadError> {
     const page = yield* store.readPage(aggregate, stream, { known: from.version, upTo })
     if (page.known === undefined || (from.eventId ?? page.known.id) !== page.known.id) return undefined
-    // a snapshot of earlier releases does not know it
+    // a snapshot of an earlier release does not contain it
     const known = from.eventId === undefined ? { ...from, eventId: page.known.id } : from
     return page.events.length === 0 ? known : yield* foldPages(aggregate, known, page)
   })
 
-  /** Rebuilds from the snapshot, if there is one that helps, and the events behind it. */
+  /** Rebuilds from the snapshot, if there is a usable one, and the events after it. */
   const load = Effect.fnUntraced(function* (
     aggregate: Aggregate.Any,
     id: Aggregate.Id<string>,
@@ -152,7 +155,7 @@ export const make = (
     return yield* fold(aggregate, stream, upTo)
   })
 
-  /** The state as it stands, from what is remembered of it if that is still so. */
+  /** The current state, based on the cached one if that is still valid. */
   const current = Effect.fnUntraced(function* (
     aggregate: Aggregate.Any,
     id: Aggregate.Id<string>,
@@ -172,7 +175,7 @@ export const make = (
     return yield* current(aggregate, id, undefined, upTo)
   })
 
-  /** Whether a state is remembered, so that only what came behind it has to be read. */
+  /** Whether a state is cached, so that only later events have to be read. */
   const count = (known: Rebuilt | undefined): boolean => {
     if (known === undefined) counts.cacheMisses++
     else counts.cacheHits++
@@ -201,7 +204,7 @@ export const make = (
         const span = withSpan("Repository.load", { stream, cached: count(known) })
         const before = forgotten
         return Effect.map(span(current(aggregate, id, known)), (rebuilt) => {
-          // what was read before something was forgotten may be what was to be forgotten
+          // what was read before something was forgotten may be what had to be forgotten
           if (rebuilt !== undefined && forgotten === before) remember(aggregate, stream, rebuilt)
           return rebuilt
         })
@@ -216,16 +219,16 @@ export const make = (
   }
 }
 
-/** A state that its holder may change: whatever becomes of it, it is not the one that is remembered. */
+/** A state that its holder may change without affecting the cached one. */
 export const ownCopy = (aggregate: Aggregate.Any, rebuilt: Rebuilt): Rebuilt => {
   const state = aggregate.compiled.copyState(rebuilt.state)
   return state === rebuilt.state ? rebuilt : { ...rebuilt, state }
 }
 
-/** Where a stream stands whose state this is. */
+/** The version of the stream with this state. */
 export const versionOf = (rebuilt: Rebuilt | undefined): ExpectedVersion => rebuilt?.version ?? "NoStream"
 
-/** Folds a page of events. One that can't stand where it stands is a failure, never a wrong state (G8). */
+/** Folds a page of events. An event that can't follow the state is a failure, never a wrong state (G8). */
 const foldPage = (
   aggregate: Aggregate.Any,
   from: Rebuilt | undefined,
@@ -233,7 +236,7 @@ const foldPage = (
 ): Effect.Effect<Rebuilt | undefined, EventNotDecodable> =>
   Effect.suspend((): Effect.Effect<Rebuilt | undefined, EventNotDecodable> => {
     let exists = from !== undefined
-    // a reducer gets a state that is nobody else's
+    // a reducer gets a state that nobody else has
     let state = events.length === 0 ? from?.state : aggregate.compiled.copyState(from?.state)
     let index = 0
     for (const event of events) {
@@ -262,13 +265,13 @@ const foldPage = (
     })
   })
 
-/** Whether milliseconds are a time that `DateTime` can hold. */
+/** Whether `DateTime` can represent these milliseconds. */
 const isTime = (epochMillis: number): boolean => Math.abs(epochMillis) <= 8.64e15
 
 const misplaced = ({ stream, version, position, type }: Notification, reason: string) =>
   Effect.fail(new EventNotDecodable({ stream, version, position, type, reason }))
 
-/** Folds events that are about to be recorded: a reducer that throws is a defect, and nothing is recorded. */
+/** Folds events that are about to be recorded. A reducer that throws is a defect, and nothing is recorded. */
 export const foldPrepared = (
   aggregate: Aggregate.Any,
   from: Rebuilt | undefined,

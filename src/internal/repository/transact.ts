@@ -23,7 +23,7 @@ type DecisionOn<E> = Decision.Decision<string, E, unknown, Aggregate.AnyEvent>
 /** What a transaction decides for a participant. */
 type Outcome<E> = Events | DecisionOn<E>
 
-/** What it decides, by participant. */
+/** The outcomes of a transaction, by participant. */
 type Outcomes<E> = Readonly<Record<string, Outcome<E>>>
 
 /** What the decision of a transaction returns. */
@@ -38,7 +38,7 @@ export interface Participant {
   readonly expectedVersion?: ExpectedVersion | undefined
 }
 
-/** What became of a participant. */
+/** The result for a participant. */
 export interface Transacted {
   readonly participant: Participant
   readonly before: Rebuilt | undefined
@@ -47,7 +47,7 @@ export interface Transacted {
   readonly position: Position | undefined
 }
 
-/** A participant on its way: what it was, and what it will be if the append is accepted. */
+/** A participant during the transaction: its state before, and its state if the append is accepted. */
 interface Underway {
   readonly participant: Participant
   readonly before: Rebuilt | undefined
@@ -57,7 +57,7 @@ interface Underway {
 
 const streamOf = ({ aggregate, id }: Participant): StreamName.StreamName => StreamName.of(aggregate.name, id)
 
-/** Attempts a transaction once: loads all, decides, appends all or nothing. */
+/** Attempts a transaction once: loads all participants, decides, and appends all or nothing. */
 export const transact = (store: EventStore["Service"], states: States) => {
   const load = (participants: ReadonlyArray<Participant>) =>
     Effect.forEach(participants, (participant) =>
@@ -67,7 +67,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
       )
     )
 
-  /** Takes a decision on a participant, if its state is what the decision requires. */
+  /** Takes a decision on a participant, if its state meets the decision's requirements. */
   const takeOn = <E>(
     { participant, before }: Underway,
     decision: DecisionOn<E>
@@ -102,7 +102,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
     )
   }
 
-  /** Decides on what was loaded, encodes the events and folds them. */
+  /** Decides on the loaded states, encodes the events and folds them. */
   const decideOn = Effect.fnUntraced(function* <E>(
     loaded: ReadonlyArray<Underway>,
     decide: (states: Readonly<Record<string, unknown>>) => Decided<E>
@@ -112,7 +112,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
     return prepared.map((one) => ({ ...one, after: foldUnderway(one) }))
   })
 
-  /** No append checks that the states belong together, so they are compared with what is there now. */
+  /** No append verifies that the states belong together, so they are compared with the current ones. */
   const verify = Effect.fnUntraced(function* (loaded: ReadonlyArray<Underway>) {
     for (const { participant, before } of loaded) {
       const [stream, expected] = [streamOf(participant), versionOf(before)]
@@ -121,7 +121,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
     }
   })
 
-  /** Records what was prepared, if all participants are where they were; answers the position of the last event. */
+  /** Records what was prepared, if no participant has changed. Returns the position of the last event. */
   const record = (underway: ReadonlyArray<Underway>) => {
     const prepared = underway.flatMap((one) => (one.prepared === undefined ? [] : [one.prepared]))
     if (!isReadonlyArrayNonEmpty(prepared)) return Effect.as(verify(underway), undefined)
@@ -162,7 +162,7 @@ const foldUnderway = ({ participant, before, prepared, keysSince }: Underway): R
 /** Why no decision is taken on participants. */
 type Refusal = AggregateNotFound | AggregateAlreadyExists | WrongExpectedVersion
 
-/** Takes the decision, if all participants are what they have to be: the outcome for each of them, by its name. */
+/** Takes the decision, if all participants meet its requirements. Returns the outcome for each of them, by its name. */
 const take = <E>(
   store: object,
   loaded: ReadonlyArray<Underway>,
@@ -187,14 +187,14 @@ const take = <E>(
       const byName = outcomesOf<E>(events)
       const stranger = Object.keys(byName).find((name) => !Object.hasOwn(states, name))
       if (stranger !== undefined) throw new Error(`the transaction has no participant "${stranger}"`)
-      // a participant may be called as a member of every object is
+      // a participant may have the name of a member that every object has
       return (name: string) => (Object.hasOwn(byName, name) ? byName[name] : undefined)
     })
   })
 
 const isDecision = <E>(outcome: Outcome<E>): outcome is DecisionOn<E> => Decision.isDecision(outcome)
 
-/** The events by participant; throws on what has none by name, where they would be lost. */
+/** The events by participant. Throws if any have a name that is not a participant's: they would be lost. */
 const outcomesOf = <E>(decided: unknown): Outcomes<E> => {
   if (decided === undefined) return {}
   if (typeof decided === "object" && decided !== null) {

@@ -1,4 +1,7 @@
-/** Tells whether a schema is the one that it was: what it is made of, as a short text that is the same in every process. */
+/**
+ * Tells whether a schema is the same as before: a short text computed from its parts, which is the same in every
+ * process.
+ */
 import { sha256 } from "@noble/hashes/sha2.js"
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
 import type { Schema } from "effect"
@@ -6,7 +9,7 @@ import { SchemaAST } from "effect"
 
 const known = new WeakMap<SchemaAST.AST, string>()
 
-/** 16 hexadecimal digits. Descriptions and the code of transformations are no part of it. */
+/** 16 hexadecimal digits. Descriptions and the code of transformations are not part of it. */
 export const fingerprint = ({ ast }: Schema.Constraint): string => {
   const found = known.get(ast)
   if (found !== undefined) return found
@@ -19,11 +22,11 @@ const MOST = 1000
 
 type Description = string | number | boolean | null | ReadonlyArray<Description>
 
-/** `seen`: the schemas that were described, in that order; a recursive one is named by its number. */
+/** `seen`: the schemas that were described, in that order. A recursive one is referred to by its number. */
 const describe = (ast: SchemaAST.AST, seen: Map<SchemaAST.AST, number>): Description => {
   const number = seen.get(ast)
   if (number !== undefined) return number
-  // one that makes itself anew at each step has no end
+  // a schema that creates a new schema at each step has no end
   if (seen.size === MOST) return "…"
   seen.set(ast, seen.size)
   const of = (part: SchemaAST.AST) => describe(part, seen)

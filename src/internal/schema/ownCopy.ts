@@ -1,9 +1,10 @@
 /**
- * Copies of states that can be changed in place, so that nobody changes what commands decide on.
+ * Copies states that can be changed in place, so that nobody changes the state on which commands decide.
  *
- * A state's schema says which parts of it can be changed without a cast: dates, bytes, what is declared mutable, and what
- * may be anything. Those are copied, and what they are in; all else is shared, and a schema without such parts costs nothing.
- * Values of classes of the user's own are shared, unless they are a `Schema.Class`: nobody else can copy them.
+ * A state's schema tells which parts of it can be changed without a cast: dates, bytes, what is declared mutable, and
+ * what may be anything. Those are copied, together with what contains them. Everything else is shared, and a schema
+ * without such parts costs nothing. Values of the user's own classes are shared, unless they are a `Schema.Class`: only
+ * the class itself could copy them.
  */
 import type { Schema } from "effect"
 import { Chunk, HashMap, HashSet, Option, Redacted, Result, SchemaAST } from "effect"
@@ -11,7 +12,7 @@ import { fieldsOfClass, reaches, representationOf } from "./schemaNodes.ts"
 
 type Copy = (state: unknown) => unknown
 
-/** How states of a schema are copied; those that nothing can change are not. */
+/** How states of a schema are copied. States that can't be changed are not copied. */
 export const copierOf = (schema: Schema.ConstraintCodec<unknown, unknown>): Copy => {
   const copy = partCopier(SchemaAST.toType(schema.ast))
   return copy === undefined
@@ -20,14 +21,14 @@ export const copierOf = (schema: Schema.ConstraintCodec<unknown, unknown>): Copy
         try {
           return copy(state)
         } catch (error) {
-          // nested deeper than the stack is
+          // nested more deeply than the stack allows
           if (error instanceof RangeError) return state
           throw error
         }
       }
 }
 
-/** Whether a value of this node itself can be changed, whatever is in it. */
+/** Whether a value of this node itself can be changed, whatever it contains. */
 const isMutableNode = (ast: SchemaAST.AST): boolean => {
   if (ast.context?.isMutable === true) return true
   switch (ast._tag) {
@@ -48,7 +49,7 @@ const isMutableNode = (ast: SchemaAST.AST): boolean => {
 
 const copiers = new WeakMap<SchemaAST.AST, Copy | null>()
 
-/** How a part is copied; `undefined` where nothing in it can be changed. */
+/** How a part is copied; `undefined` if nothing in it can be changed. */
 const partCopier = (ast: SchemaAST.AST): Copy | undefined => {
   const known = copiers.get(ast)
   if (known !== undefined) return known ?? undefined
@@ -109,7 +110,7 @@ const isPlain = (value: unknown): value is Fields => {
   return prototype === Object.prototype || prototype === null
 }
 
-/** Sets an own property, also where it is called `__proto__`. */
+/** Sets an own property, even if it is named `__proto__`. */
 const set = (object: object, name: string, value: unknown): void => {
   if (name === "__proto__") Object.defineProperty(object, name, { value, ...OWN })
   else (object as Record<string, unknown>)[name] = value
@@ -174,7 +175,7 @@ const declaredCopier = (ast: SchemaAST.Declaration): Copy | undefined => {
 
 const share: Copy = (value) => value
 
-/** A `Schema.Class` makes another of its kind itself, with whatever else it has. One that refuses to is shared. */
+/** A `Schema.Class` constructs another of its kind itself, with all its fields. A class that refuses to is shared. */
 const classCopier = (copyFields: Copy | undefined): Copy | undefined =>
   copyFields &&
   ((value) => {
@@ -191,10 +192,10 @@ const classCopier = (copyFields: Copy | undefined): Copy | undefined =>
 const isExactly = <A extends object>(value: unknown, Class: new () => A): value is A =>
   typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Class.prototype
 
-/** Copies what is made of JavaScript's own types, whatever it is; values of other classes are shared. */
+/** Copies values that consist of JavaScript's own types, whatever they are. Values of other classes are shared. */
 const copyAny: Copy = (value) => copyParts(value, new Map())
 
-/** `copies`: what was copied, so that a part which is there twice is one in the copy, too. */
+/** `copies`: what was copied already, so that a part which occurs twice is one part in the copy too. */
 const copyParts = (value: unknown, copies: Map<unknown, unknown>): unknown => {
   if (typeof value !== "object" || value === null) return value
   const known = copies.get(value)

@@ -1,9 +1,9 @@
 /**
- * Tells which JSON values a schema decodes as they are: of strings, booleans, finite numbers, `null`, literals, and structs
- * and arrays of them, with all that the schema checks.
+ * Tells which JSON values a schema decodes to themselves: values that consist of strings, booleans, finite numbers,
+ * `null`, literals, and structs and arrays of them, including every check of the schema.
  *
- * Most events and states are such values. To look at one takes a third of the time that the schema takes to copy it. What is
- * not plain, or not right, is left to the schema, which says what is wrong with it.
+ * Most events and states are such values. Checking one takes a third of the time in which the schema copies it. A value
+ * that is not plain, or not valid, is left to the schema, which reports what is wrong with it.
  */
 import { SchemaAST } from "effect"
 
@@ -11,7 +11,7 @@ type IsPlain = (value: unknown) => boolean
 
 const defaults: SchemaAST.ParseOptions = {}
 
-/** `undefined` where a schema converts values, or where that is not known. */
+/** `undefined` if a schema converts values, or if that is not known. */
 export const plainJson = (ast: SchemaAST.AST): IsPlain | undefined => {
   if (ast.encoding !== undefined) return undefined
   const isPlain = ofNode(ast)
@@ -25,7 +25,7 @@ const ofNode = (ast: SchemaAST.AST): IsPlain | undefined => {
     case "Boolean":
       return (value) => typeof value === "boolean"
     case "Number":
-      // others have names in JSON
+      // numbers that are not finite have names in JSON
       return Number.isFinite
     case "Null":
       return (value) => value === null
@@ -55,8 +55,9 @@ const filtersOf = (check: SchemaAST.Check<unknown>): ReadonlyArray<SchemaAST.Fil
   check._tag === "Filter" ? [check] : check.checks.flatMap(filtersOf)
 
 /**
- * Of two structs the first that fits is taken, less what it has no name for: only one of the members may be one. Nor may
- * one of them be what stands in JSON for a value of another: `null` for `undefined`, text for a number that is not finite.
+ * Of two structs, the schema takes the first that matches, without the properties that it does not declare. Therefore
+ * at most one member may be a struct. Nor may the value of one member be what represents a value of another in JSON:
+ * `null` for `undefined`, or a text for a number that is not finite.
  */
 const ofUnion = (union: SchemaAST.Union): IsPlain | undefined => {
   const types = membersOf(union)
@@ -72,7 +73,7 @@ const ofUnion = (union: SchemaAST.Union): IsPlain | undefined => {
 const isText = (type: SchemaAST.AST): boolean =>
   SchemaAST.isString(type) || (SchemaAST.isLiteral(type) && typeof type.literal === "string")
 
-/** The members of a union, and of those in it; `undefined` where more than one of them decides. */
+/** The members of a union and of its nested unions; `undefined` if the union decides by more than the first match. */
 const membersOf = ({ encodingChecks, options, types }: SchemaAST.Union): ReadonlyArray<SchemaAST.AST> | undefined => {
   if (encodingChecks !== undefined || options?.mode === "oneOf") return undefined
   const members: Array<SchemaAST.AST> = []
@@ -112,8 +113,8 @@ const fieldsOf = ({ indexSignatures, propertySignatures }: SchemaAST.Objects): R
 }
 
 /**
- * Encodes a struct of plain fields: those that it declares. `undefined` for a value that is left to the schema, and in place
- * of the function for a schema that converts values.
+ * Encodes a struct of plain fields: the fields that it declares. The function returns `undefined` for a value that is
+ * left to the schema; there is no function for a schema that converts values.
  */
 export const plainEncoder = (ast: SchemaAST.AST): ((value: unknown) => object | undefined) | undefined => {
   if (!SchemaAST.isObjects(ast)) return undefined

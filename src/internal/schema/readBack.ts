@@ -1,16 +1,17 @@
 /**
- * Finds where a value that was written and read back is another value than before.
+ * Finds where a value changes when it is written and read back.
  *
- * Most schemas can't have such values, which is decided once for each: looking at those costs nothing. Others can: two
- * members of a union may have the same JSON, a transformation may lose something, `undefined` in an array is `null`.
+ * Most schemas can't have such values. That is decided once for each schema, and checking the values of those costs
+ * nothing. Other schemas can: two members of a union may have the same JSON, a transformation may lose something,
+ * `undefined` in an array becomes `null`.
  */
 import { Equal, Option, Result, Schema, SchemaAST } from "effect"
 import { fieldsOfClass, isOneOf, reaches, representationOf } from "./schemaNodes.ts"
 
-/** The way to a value within another; empty for the whole. */
+/** The path to a value within another; empty for the whole. */
 export type Path = ReadonlyArray<PropertyKey>
 
-/** Finds the first difference; `undefined` where there is none. */
+/** Finds the first difference; `undefined` if there is none. */
 export type FindDifference = (value: unknown, readBack: unknown) => Path | undefined
 
 /** Compares the values of a schema with what was read back; `undefined` for a schema whose values always come back. */
@@ -22,7 +23,7 @@ export const differenceFinder = (ast: SchemaAST.AST): FindDifference | undefined
   }
   if (isSafe) return undefined
   const find = finderOf(ast, false)
-  // most values come back: that is seen without going by the schema
+  // most values come back, which is found without using the schema
   return (value, readBack) => (findDifference(value, readBack) === undefined ? undefined : find(value, readBack))
 }
 
@@ -39,7 +40,7 @@ const HERE: Path = []
 
 const comesBack = (ast: SchemaAST.AST): boolean => !reaches(ast, mayNotComeBack)
 
-/** Whether a value of this node may not come back, whatever is in it. */
+/** Whether a value of this node may not come back, whatever it contains. */
 const mayNotComeBack = (ast: SchemaAST.AST): boolean => {
   if (ast.encoding !== undefined) return fieldsOfClass(ast) === undefined
   switch (ast._tag) {
@@ -71,7 +72,7 @@ const mayNotComeBack = (ast: SchemaAST.AST): boolean => {
   }
 }
 
-/** Values of `effect/Schema` whose JSON has all of them, if it has all of what is in them. */
+/** Values of `effect/Schema` whose JSON preserves them if it preserves what they contain. */
 const isKnownToComeBack = isOneOf(() => [
   ...[Schema.Date, Schema.DateTimeUtc, Schema.DateTimeZoned, Schema.TimeZone, Schema.TimeZoneNamed],
   ...[Schema.TimeZoneOffset, Schema.Duration, Schema.BigDecimal, Schema.Uint8Array, Schema.URL],
@@ -80,7 +81,7 @@ const isKnownToComeBack = isOneOf(() => [
   ...[Schema.ReadonlyMap(Schema.String, Schema.String), Schema.ReadonlySet(Schema.String)]
 ])
 
-/** It says nothing of its values, which may be anything. */
+/** Such a schema says nothing about its values, which may be anything. */
 const hasNoFields = ({ indexSignatures, propertySignatures }: SchemaAST.Objects): boolean =>
   propertySignatures.length === 0 && indexSignatures.length === 0
 
@@ -97,7 +98,10 @@ const resolve = (ast: SchemaAST.AST, depth = 0): SchemaAST.AST =>
 
 type Kind = "null" | "boolean" | "number" | "text" | "array" | "object"
 
-/** The kinds of JSON that a schema is written as: those that are the value itself, and those that stand for another. */
+/**
+ * The kinds of JSON as which a schema is written: those that are the value itself, and those that represent another
+ * value.
+ */
 const kindsOf = (ast: SchemaAST.AST): { readonly itself: ReadonlyArray<Kind>; readonly other: ReadonlyArray<Kind> } => {
   switch (ast._tag) {
     case "String":
@@ -158,7 +162,7 @@ const areDisjoint = (one: SchemaAST.AST, other: SchemaAST.AST): boolean => {
   return !overlap || (SchemaAST.isUndefined(one) && SchemaAST.isUndefined(other)) || haveDifferentTags(one, other)
 }
 
-/** Whether two structs have a property that tells them apart, whatever else they have. */
+/** Whether two structs have a property that tells them apart, whatever else they contain. */
 const haveDifferentTags = (one: SchemaAST.AST, other: SchemaAST.AST): boolean => {
   const [a, b] = [tagsOf(one), tagsOf(other)]
   return [...a].some(([name, literal]) => b.has(name) && b.get(name) !== literal)
@@ -179,7 +183,7 @@ const tagsOf = (ast: SchemaAST.AST): ReadonlyMap<PropertyKey, unknown> => {
 
 // --- comparing -------------------------------------------------------------------------------------------------------
 
-/** By whether all of a value is compared, or only what may not come back. */
+/** Separate caches: whether all of a value is compared, or only what may not come back. */
 const finders = {
   all: new WeakMap<SchemaAST.AST, FindDifference>(),
   some: new WeakMap<SchemaAST.AST, FindDifference>()
@@ -194,7 +198,7 @@ const finderOf = (ast: SchemaAST.AST, all: boolean): FindDifference => {
   return made
 }
 
-/** Of what a schema is made of: all of it, or what may not come back. */
+/** The finder for a part of a schema: it compares all of the part, or only what may not come back. */
 const partFinder = (ast: SchemaAST.AST, all: boolean): FindDifference | undefined =>
   all ? finderOf(ast, true) : differenceFinder(ast)
 
@@ -228,7 +232,7 @@ const compareClass =
   (value, readBack) =>
     isObject(value) && isObject(readBack) && haveSamePrototype(value, readBack) ? fields(value, readBack) : HERE
 
-/** What a struct does not declare is no part of its values. */
+/** Properties that a struct does not declare are not part of its values. */
 const compareFields = (ast: SchemaAST.Objects, all: boolean): FindDifference => {
   if (hasNoFields(ast)) return findDifference
   const { indexSignatures, propertySignatures } = ast
@@ -262,12 +266,12 @@ const compareEntries = (
   return (key, value, readBack) => {
     const entry = entries.find(({ isKey }) => isKey(key) || isKey(Number(key)))
     if (entry === undefined) return undefined
-    // an entry that is undefined is another than none
+    // an entry that is undefined differs from a missing one
     return Object.hasOwn(readBack, key) ? entry.find(value[key], readBack[key]) : HERE
   }
 }
 
-/** Whether a value is of a schema; a check of the user's that throws on it says no. */
+/** Whether a value belongs to a schema. If a check of the user's throws on it, it does not. */
 const acceptor = (ast: SchemaAST.AST): ((value: unknown) => boolean) => {
   const is = Schema.is(Schema.make<Schema.ConstraintCodec<unknown, unknown>>(SchemaAST.toType(ast)))
   return (value) => {
@@ -294,7 +298,9 @@ const compareItems = ({ elements, rest }: SchemaAST.Arrays, all: boolean): FindD
   }
 }
 
-/** All members that have the value have to find it again: what one of them has no name for is another's field. */
+/**
+ * Every member that accepts the value has to find it unchanged: what one member does not declare is a field of another.
+ */
 const compareMembers = ({ types }: SchemaAST.Union, all: boolean): FindDifference => {
   const members = types.map((type) => ({ accepts: acceptor(type), find: partFinder(type, all) }))
   return (value, readBack) => {
@@ -319,7 +325,7 @@ const compareDeclared = (ast: SchemaAST.Declaration): FindDifference => {
   }
 }
 
-/** What is in them is compared by its own schema: to be equivalent, it need not be the same. */
+/** The contents are compared by their own schemas: two values may be equivalent without being the same. */
 const compareContainer = (id: string | undefined, one: FindDifference, other: FindDifference): FindDifference => {
   switch (id) {
     case "effect/schema/Option":
@@ -351,7 +357,9 @@ const comparePair = (key: FindDifference, item: FindDifference, value: unknown, 
     ? (under(0, key(value[0], readBack[0])) ?? under(1, item(value[1], readBack[1])))
     : HERE
 
-/** Items in their order; of those that have none, such as a set's that are known by their hashes, in any. */
+/**
+ * Compares items in order. Items without an order, such as those of a set that finds them by hash, may be in any order.
+ */
 const compareAll =
   (find: FindDifference): FindDifference =>
   (value, readBack) => {
@@ -368,8 +376,8 @@ const compareAll =
 const isIterable = (value: unknown): value is Iterable<unknown> => isObject(value) && Symbol.iterator in value
 
 /**
- * Finds a difference between any two values. -0 is 0, a property that is missing is `undefined`, and functions are no
- * values. Of a class it is asked what it says of itself before its members are compared.
+ * Finds a difference between any two values. -0 equals 0, a missing property equals `undefined`, and functions are not
+ * compared. A class's own equality is tried before its members are compared.
  */
 const findDifference: FindDifference = (value, readBack) => {
   if (value === readBack || (Number.isNaN(value) && Number.isNaN(readBack))) return undefined
@@ -388,7 +396,7 @@ const findDifference: FindDifference = (value, readBack) => {
 
 const isPlain = (value: object): boolean => haveSamePrototype(value, {})
 
-/** Whether two values of a class are the same by what the class has for that. */
+/** Whether two values of a class are the same according to the class itself. */
 const areTheSame = (value: Fields, readBack: Fields): boolean => {
   try {
     if (Equal.isEqual(value)) return Equal.equals(value, readBack)
@@ -400,7 +408,7 @@ const areTheSame = (value: Fields, readBack: Fields): boolean => {
   }
 }
 
-/** JSON has one kind of objects: one without a prototype is the same. */
+/** JSON has only one kind of object: one without a prototype counts as the same. */
 const haveSamePrototype = (a: object, b: object): boolean =>
   (Object.getPrototypeOf(a) ?? Object.prototype) === (Object.getPrototypeOf(b) ?? Object.prototype)
 

@@ -1,11 +1,11 @@
-/** What is asked of the nodes of a schema by several who walk over them. */
+/** Questions about the nodes of a schema that several modules ask. */
 import type { Schema } from "effect"
 import { SchemaAST } from "effect"
 
-/** More nodes than any schema has that somebody wrote: one that makes itself anew at each step has no end. */
+/** More nodes than any schema has that a person wrote: a schema that creates a new schema at each step has no end. */
 const MOST = 10_000
 
-/** Whether a node of a schema, or one within it, is such. A schema without an end is taken to have one. */
+/** Whether a node of a schema, or one within it, satisfies a predicate. A schema without an end is assumed to. */
 export const reaches = (root: SchemaAST.AST, isSuch: (ast: SchemaAST.AST) => boolean): boolean => {
   const seen = new Set<SchemaAST.AST>()
   const open = [root]
@@ -40,7 +40,7 @@ export const fieldsOfClass = (ast: SchemaAST.AST): SchemaAST.Objects | undefined
   if (!SchemaAST.isDeclaration(ast)) return undefined
   const [fields, ...others] = ast.typeParameters
   if (fields === undefined || others.length > 0 || !SchemaAST.isObjects(fields)) return undefined
-  // an encoding of its own is that of its fields; another was put on top of it
+  // the encoding of a class itself is that of its fields; anything else was added on top of it
   const isItself = ast.encoding === undefined || (ast.encoding.length === 1 && ast.encoding[0].to === fields)
   return isItself && annotationsOf(ast)["~constructor"] !== undefined ? fields : undefined
 }
@@ -48,11 +48,11 @@ export const fieldsOfClass = (ast: SchemaAST.AST): SchemaAST.Objects | undefined
 const annotationsOf = ({ annotations }: SchemaAST.Declaration): Schema.Annotations.Declaration<unknown> =>
   (annotations ?? {}) as Schema.Annotations.Declaration<unknown>
 
-/** How a declared schema is written as JSON: the function, as text, since schemas with parameters have one each. */
+/** How a declared schema is written as JSON: the function as text, since every schema with parameters has its own. */
 const codecOf = (ast: SchemaAST.Declaration): string =>
   String(annotationsOf(ast).toCodecJson ?? annotationsOf(ast).toCodec)
 
-/** Whether a declared schema is one of these of Effect, and is written as Effect writes it. */
+/** Whether a declared schema is one of these schemas of Effect, and is written as Effect writes it. */
 export const isOneOf = (schemas: () => ReadonlyArray<Schema.Constraint>): ((ast: SchemaAST.Declaration) => boolean) => {
   let known: ReadonlyMap<string | undefined, string> | undefined
   return (ast) => {
@@ -66,6 +66,6 @@ export const isOneOf = (schemas: () => ReadonlyArray<Schema.Constraint>): ((ast:
   }
 }
 
-/** By what a declared schema of Effect is known. */
+/** What identifies a declared schema of Effect. */
 export const representationOf = (ast: SchemaAST.Declaration): string | undefined =>
   annotationsOf(ast).representation?.id

@@ -1,8 +1,8 @@
 /**
  * A codec to JSON that leaves out properties whose value is `undefined`.
  *
- * `Schema.toCodecJson` writes `undefined` as `null`, which is another value wherever `null` is one, too. A property that
- * may be missing is left out instead. What was written as `null` before still decodes as it did.
+ * `Schema.toCodecJson` writes `undefined` as `null`, which is a different value wherever `null` is allowed too. A
+ * property that may be missing is left out instead. What was written as `null` before still decodes as it did.
  */
 import { Option, Schema, SchemaAST, SchemaGetter, SchemaTransformation } from "effect"
 
@@ -20,7 +20,7 @@ const rewrite = (ast: SchemaAST.AST): SchemaAST.AST => {
   return made
 }
 
-/** What is written is what the last step of an encoding gives. */
+/** Rewrites the last step of an encoding, whose result is what is written. */
 const rewriteLastLink = (ast: SchemaAST.AST, encoding: SchemaAST.Encoding): SchemaAST.AST => {
   const last = encoding[encoding.length - 1] as SchemaAST.Link
   const to = rewrite(last.to)
@@ -99,21 +99,21 @@ const leaveOut = SchemaGetter.transformOptional((value: Option.Option<unknown>) 
   Option.filter(value, (some) => !isUndefined(some))
 )
 
-/** Of a property that may be missing: one that is missing stays so. */
+/** For a property that may be missing: a missing one stays missing. */
 const optional = new SchemaTransformation.Transformation(SchemaGetter.passthrough<unknown>(), leaveOut)
 
-/** Of a property that has to be there: one that is missing in JSON is `undefined`. */
+/** For a property that must be present: one that is missing in JSON is `undefined`. */
 const required = new SchemaTransformation.Transformation(
   SchemaGetter.transformOptional((value: Option.Option<unknown>) => Option.orElseSome(value, () => undefined)),
   leaveOut
 )
 
-/** Leaves the property out where it is `undefined`, if it may be that. */
+/** Leaves the property out if it is `undefined`, provided that the type allows it. */
 const rewriteProperty = (type: SchemaAST.AST): SchemaAST.AST => {
   const made = rewrite(type)
   if (!acceptsUndefined(type)) return made
   const { isOptional = false, isMutable = false } = type.context ?? {}
-  // a property that has to be there, whose null is no other value, is written as before
+  // a property that must be present, and whose null represents no other value, is written as before
   if (!isOptional && decodesToUndefined(type, null)) return made
   const encoded = isOptional ? made : withContext(made, new SchemaAST.Context(true, isMutable))
   const link = new SchemaAST.Link(encoded, isOptional ? optional : required)
@@ -123,7 +123,7 @@ const rewriteProperty = (type: SchemaAST.AST): SchemaAST.AST => {
 const withContext = (ast: SchemaAST.AST, context: SchemaAST.Context): SchemaAST.AST =>
   Object.assign(Object.create(Object.getPrototypeOf(ast), Object.getOwnPropertyDescriptors(ast)), { context })
 
-/** A check of the user's may throw on a value that it was not made for: then it is none. */
+/** A check of the user's may throw on a value for which it was not written: the value is then not accepted. */
 const acceptsUndefined = (ast: SchemaAST.AST): boolean => {
   try {
     return Schema.is(Schema.make<Schema.ConstraintCodec<unknown, unknown>>(SchemaAST.toType(ast)))(undefined)

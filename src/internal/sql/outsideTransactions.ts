@@ -2,12 +2,15 @@ import { Context } from "effect"
 import { SqlClient } from "effect/sql"
 import { Handling } from "../projection/handling.ts"
 
-/** What the services are called by which a client of `effect/sql` finds the transaction of a fiber, but for the client's number. */
+/**
+ * The prefix of the service keys by which clients of `effect/sql` find the transaction of a fiber; the client's number
+ * follows it.
+ */
 const TRANSACTION = SqlClient.TransactionConnection(0).key.slice(0, -1)
 
 /**
- * A context without the transactions that its fiber is in, of whatever SQL clients: for what is started in one and outlives
- * it.
+ * A context without the transactions that its fiber is in, of whatever SQL clients: for work that is started in a
+ * transaction and outlives it.
  */
 export const outsideTransactions = <R>(context: Context.Context<R>): Context.Context<R> => {
   const kept = new Map(context.mapUnsafe)
