@@ -96,7 +96,7 @@ export const open = Effect.fnUntraced(function* (
   const queryBy = (toError: typeof toRecorderError): PostgresDatabase["query"] => {
     const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
       Effect.mapError(client.unsafe(sql, parameters).values, (error) => toError(operation, error, lockTimeout))
-    // the first failing statement aborts a transaction, and its connection has already been served
+    // a transaction is aborted by its first failing statement, and already has its connection
     return (operation, sql, parameters) =>
       Effect.contextWith((context: Context.Context<never>) => {
         const statement = once(operation, sql, parameters)

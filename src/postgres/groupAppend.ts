@@ -32,7 +32,7 @@ interface Pending {
   state: "waiting" | "cancelled" | "sent" | "answered"
 }
 
-/** Coalesces concurrent appends of this process into one call at a time, with an outcome for each of them. */
+/** Coalesces concurrent appends of this process into shared calls, with an outcome for each of them. */
 export type GroupAppend = (request: Request) => Effect.Effect<Sent, Failure>
 
 /** Starts the writers, which stop with the scope. */
@@ -94,8 +94,7 @@ export const make = Effect.fnUntraced(function* (
     const batch: Array<Pending> = []
     const left: Array<Pending> = []
     const streams = new Set(underWay)
-    // the other call gets as many as this one: while one runs on the server, the outcomes of the other are processed
-    // here
+    // the other call gets as many as this one: while one runs on the server, the outcomes of the other are handled here
     const all = pending.length + appendsUnderWay
     const most = all >= SHARED ? Math.ceil(all / WRITERS) : MAX_APPENDS
     let events = 0
@@ -107,7 +106,7 @@ export const make = Effect.fnUntraced(function* (
       full ||=
         batch.length > 0 &&
         (batch.length >= Math.min(most, MAX_APPENDS) || events + one.events > MAX_EVENTS || size + one.size > MAX_SIZE)
-      // a tracking move is only sent as the first append of its call, and ends it
+      // an append with a tracking move has a call of its own
       const goes =
         !full && (move === undefined || batch.length === 0) && !parts.some(({ stream }) => streams.has(stream))
       for (const { stream } of parts) streams.add(stream)
@@ -147,7 +146,10 @@ export const make = Effect.fnUntraced(function* (
     }
   }
 
-  /** Fails a batch. Appends queued before the call began have already waited for the lock as long as that call did. */
+  /**
+   * Fails a batch. If it waited for the lock in vain, appends queued before the call began fail too: they have waited
+   * as long as that call did.
+   */
   const fail = (batch: ReadonlyArray<Pending>, error: RecorderError, call: number): void => {
     answerAll(batch, error)
     if (error._tag !== "RecorderUnavailable" || error.waited === undefined) return

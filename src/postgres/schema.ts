@@ -29,8 +29,8 @@ export const SCHEMA_VERSION = steps.length
 
 /**
  * The lowest version that an application has to know to work with the schema that this version creates: older
- * applications continue during a migration and can be restarted. It is also the oldest schema that this version works
- * with, without what was added later.
+ * applications keep running with it and can be restarted. It is also the oldest schema that this version works with,
+ * without what was added later.
  */
 export const COMPATIBLE_VERSION = 1
 
@@ -83,8 +83,8 @@ export const invalidSchema = (schema: string): string | undefined => {
  * Run it as the role that is to own them, in one transaction. If there already is a log, it fails and changes nothing.
  *
  * @param schema - Default `public`. Created if it does not exist.
- * @param fromVersion - The version that the schema has (`SELECT revision FROM stored_log`; 1 if there is no such column).
- * Default 0: there is no log yet. From the newest version ({@link SCHEMA_VERSION}) there is nothing to run.
+ * @param fromVersion - The version that the schema has (`SELECT revision FROM stored_log`; 1 if there is no such
+ * column). Default 0: there is no log yet. From the newest version ({@link SCHEMA_VERSION}) there is nothing to run.
  *
  * @example
  * ```ts

@@ -29,7 +29,7 @@ import * as Turns from "./turns.ts"
 export interface Options {
   /**
    * The path of the file. The file is created if it does not exist; its directory has to exist. `:memory:` is a
-   * separate database for each layer.
+   * database of its own.
    */
   readonly filename: string
   /**

@@ -32,7 +32,7 @@ const MAX_EVENTS = 4096
 /** For how long transactions may follow each other without a step of the event loop in between. */
 const MAX_MILLIS_AT_ONCE = 1
 
-/** Coalesces concurrent writes of this process into one transaction at a time, with an outcome for each of them. */
+/** Coalesces concurrent writes of this process into shared transactions, with an outcome for each of them. */
 export interface GroupCommit {
   readonly run: <A, E>(
     operation: string,

@@ -28,7 +28,7 @@ export const withDefaults = <Options extends object>(
   return { ...defaults, ...Object.fromEntries(set) }
 }
 
-/** Effect's `ConfigError` is not an `Error`, so that a promise which rejects with it is reported as `[object Object]`. */
+/** Effect's `ConfigError` is not an `Error`, so a promise that rejects with it is reported as `[object Object]`. */
 class ConfigError extends Error implements Config.ConfigError {
   readonly _tag = "ConfigError"
   declare readonly cause: Config.ConfigError["cause"]

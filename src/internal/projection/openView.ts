@@ -36,7 +36,7 @@ const beginningOf = Effect.fnUntraced(function* (
 
 /**
  * Opens the view of a projection, or creates it. A view that was built from other aggregates, or from another log, is
- * refused: it would silently lack the events that it has already passed.
+ * refused: the events up to its position would be silently missing from it.
  */
 export const openView = Effect.fnUntraced(function* <View, Provided>(
   store: ViewStore<View, Provided>,

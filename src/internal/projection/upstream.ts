@@ -7,10 +7,10 @@ import type { Notification } from "../../StoredEvent.ts"
 import { fromStorage } from "../../StreamName.ts"
 import type { Seen, SeenEvent } from "../../ViewStore.ts"
 
-/** How many of the newest events are recorded. If there are fewer, they are all events that there were. */
+/** How many of the newest events are noted. If there are fewer, they are all events that there were. */
 const NOTED = 8
 
-/** The record of a log after more of it was seen. */
+/** What is noted of a log once more of it was seen. */
 export const note = (
   aggregates: ReadonlyArray<string>,
   seen: Pick<Seen, "events" | "recordedAt"> | undefined,
@@ -32,16 +32,17 @@ export interface Changed {
 
 /** What is known about a log after the comparison. */
 export type Verdict =
-  /** The view has seen everything that its aggregates have recorded up to its position. `seen` is the new record. */
+  /**
+   * The view has seen everything that its aggregates have recorded up to its position. `seen` is what to note of it.
+   */
   | { readonly _tag: "Same"; readonly seen: Seen }
   /** The log has not reached the view's position. `seen` is what to compare it with once it has. */
   | { readonly _tag: "Behind"; readonly head: Position | undefined; readonly seen: Seen }
   | Changed
 
 /**
- * Compares what a view has recorded of its log with the log. Only events of the view's own aggregates count. The view
- * is right if no event was inserted unseen before its position, and none was lost other than by erasing its whole
- * stream.
+ * Compares what a view has noted of its log with the log. Only events of the view's own aggregates count. The view is
+ * right if no event was inserted unseen before its position, and none was lost other than by erasing its whole stream.
  */
 export const inspect = Effect.fnUntraced(function* (
   recorder: Pick<Recorder["Service"], "head" | "readAll" | "readStream">,
@@ -70,7 +71,7 @@ export const inspect = Effect.fnUntraced(function* (
     const agreed = there.find(({ id, position }) => noted.get(position)?.id === id)?.position
     return { _tag: "Changed", reason, agreed }
   }
-  /** From here on, every event was recorded. */
+  /** From here on, every event was noted. */
   const from = seen.events.length < NOTED ? undefined : seen.events[0]?.position
   for (const { id, position, stream } of there) {
     if (from !== undefined && position < from) break

@@ -34,8 +34,8 @@ export class WrongExpectedRevision extends Schema.TaggedError<WrongExpectedRevis
 }
 
 /**
- * The server can't be reached now, did not answer in time, or is not the leader: trying again may help. A write that fails
- * with this may have been recorded or not.
+ * The server can't be reached now, did not answer in time, or is not the leader: trying again may help. A write that
+ * fails with this may have been recorded or not.
  */
 export class KurrentUnavailable extends Schema.TaggedError<KurrentUnavailable>()("KurrentUnavailable", {
   operation: Schema.String,

@@ -1,6 +1,8 @@
 /** Limits how many calls run at once; further calls wait in order. */
 export interface ConcurrencyLimit {
-  /** Begins a call now or when its turn comes; returns how to stop waiting. A call that has begun must report `done`. */
+  /**
+   * Begins a call now or when its turn comes. Returns how to stop waiting. A call that has begun must report `done`.
+   */
   readonly begin: (call: () => void) => () => void
   readonly done: () => void
 }

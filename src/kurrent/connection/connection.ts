@@ -13,8 +13,8 @@ import { KurrentFailure, KurrentUnavailable } from "./KurrentError.ts"
 export type Credentials = Parsed["credentials"]
 
 /**
- * A call of the client. It calls `alive` whenever something arrives, which restarts the deadline. `isOver` returns whether
- * nobody waits for it any more.
+ * A call of the client. It calls `alive` whenever something arrives, which restarts the deadline. `isOver` returns
+ * whether nobody waits for it any more.
  */
 export type Call<A> = (client: KurrentDBClient, alive: () => void, isOver: () => boolean) => Promise<A>
 
@@ -52,7 +52,7 @@ const INTERRUPTED = 1000
 let clients = 0
 const MOST_CLIENTS = 5000
 
-/** How many subscriptions a client has at most: a connection carries a hundred calls, unless it is configured for fewer. */
+/** How many subscriptions a client has at most: a connection carries a hundred calls, unless configured for fewer. */
 const SUBSCRIPTIONS = 64
 
 /** Clients for subscriptions: when all are full, another is made. */
@@ -142,7 +142,7 @@ export const make = ({ text, credentials }: Parsed, deadline: number, maxInFligh
     const ask: Connection["ask"] = (operation, stream, run) =>
       Effect.callback((resume) => Effect.sync(start(client, operation, stream, run, { onAlive: noop, onEnd: resume })))
 
-    /** Runs at most so many calls at once. Waiting for a turn does not count as silence while the server answers others. */
+    /** Runs at most this many calls at once. Waiting for a turn is not silence while the server answers other calls. */
     const queue = (most: number, isChange: boolean) => {
       const turns = ConcurrencyLimit.make(most)
       let answered = Number.NEGATIVE_INFINITY

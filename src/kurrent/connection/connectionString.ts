@@ -23,7 +23,7 @@ export interface Overrides {
 }
 
 const SCHEME = /^(?:kurrentdb|kurrent|kdb|esdb)(\+discover)?:\/\//i
-/** Options that the client calls otherwise. */
+/** Options that have another name in the client. */
 const OTHER_NAMES: Readonly<Record<string, string>> = { rootcertificate: "tlsCAFile" }
 
 const isBoolean = (value: string): boolean => /^(true|false)$/i.test(value)
@@ -137,9 +137,9 @@ const KEEP_ALIVE = 10_000
 const NEVER = 2_000_000_000
 
 /**
- * The connection string for a client with a connection of its own. All clients of a process that use one address with the
- * same settings share a connection, which carries a hundred calls; a pause before keep-alive that differs by milliseconds
- * is another setting.
+ * The connection string for a client with a connection of its own. All clients of a process that use one address with
+ * the same settings share a connection, which carries a hundred calls; a pause before keep-alive that differs by
+ * milliseconds is another setting.
  */
 export const apart = (text: string, n: number): string => {
   const [, given] = /[?&]keepAliveInterval=(-?\d+)/.exec(text) ?? []

@@ -47,8 +47,8 @@ const PERMISSION_DENIED = 7
 const UNAUTHENTICATED = 16
 
 /**
- * The messages of a node that is starting, is overloaded, or waits for the election of a leader. Batched appends report them
- * without a code, other calls sometimes with a meaningless one.
+ * The messages of a node that is starting, is overloaded, or waits for the election of a leader. Batched appends report
+ * them without a code, other calls sometimes with a meaningless one.
  */
 const NOT_HANDLED = /server is (?:not ready|(?:too )?busy)|no leader info available|NotHandledReason/i
 

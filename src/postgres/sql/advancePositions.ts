@@ -18,7 +18,7 @@ const MOST_DRAWN = 1000
 
 /**
  * `advance_positions` sets the sequence so that the next value drawn is above a position, while the position lock is
- * held. If it can't, it fails with the statement that can.
+ * held. If it can't, it fails, and the error names the statement that does so.
  */
 export const advancePositions = (schema: string): string => {
   const sequence = `${positions(schema)}::regclass`
