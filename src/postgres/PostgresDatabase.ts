@@ -57,6 +57,16 @@ export interface PostgresDatabase {
     sql: string,
     parameters: ReadonlyArray<unknown>
   ) => Effect.Effect<ReadonlyArray<Row>, RecorderError>
+  /**
+   * Runs a short statement as {@link query} does, but gives up the statement and its connection if there is no reply in
+   * time: within `times` times the time that connecting may take.
+   */
+  readonly brief: (
+    operation: string,
+    sql: string,
+    parameters: ReadonlyArray<unknown>,
+    times?: number
+  ) => Effect.Effect<ReadonlyArray<Row>, RecorderError>
   /** Runs a statement that appends in a READ COMMITTED transaction of its own, whatever the server's default is. */
   readonly committed: <A>(self: Effect.Effect<A, RecorderError>) => Effect.Effect<A, RecorderError>
   /** Runs outside the calling fiber's transaction, if it has one. */
@@ -109,6 +119,15 @@ export const open = Effect.fnUntraced(function* (
       })
   }
   const opening = queryBy(toOpeningError)
+  const brief: PostgresDatabase["brief"] = (operation, sql, parameters, times = 1) =>
+    Effect.contextWith((context: Context.Context<never>) => {
+      const statement = client.unsafe(sql, parameters).values
+      const inTime = inTransaction(context) ? statement : patience.brief(operation, statement, { times })
+      const told = Effect.mapError(inTime, (error) =>
+        SqlError.isSqlError(error) ? toRecorderError(operation, error, lockTimeout) : error
+      )
+      return inTransaction(context) ? told : Effect.retry(told, { schedule: again, while: mayPass })
+    })
 
   yield* checkEncoding(opening)
   const { required, version } = yield* versionsOf(opening, schema)
@@ -131,6 +150,7 @@ export const open = Effect.fnUntraced(function* (
     logId: String(row?.[0]),
     channel: `stored_events_${row?.[1]}`,
     query: queryBy(toRecorderError),
+    brief,
     committed:
       row?.[2] === "read committed"
         ? (self) => self

@@ -59,7 +59,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
     Effect.gen(function* () {
       const database = yield* PostgresDatabase.open(yield* PgClient.PgClient, options)
       const selects = pages(database.schema)
-      const head = Effect.map(database.query("read the head of the log", selects.head, []), positionIn)
+      const head = Effect.map(database.brief("read the head of the log", selects.head, []), positionIn)
       const pollInterval = yield* milliseconds("pollInterval", options.pollInterval ?? "1 second", { least: 1 })
       const wakes = yield* Wakes.make(database, database.outside(head), {
         listen: options.listen ?? true,
@@ -156,27 +156,32 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
       const pageOf = (
         operation: string,
         { sql, parameters }: Query,
-        bounds: Bounds
+        bounds: Bounds,
+        query: PostgresDatabase.PostgresDatabase["query"] = database.query
       ): Effect.Effect<ReadonlyArray<Notification>, RecorderError> =>
         Effect.flatMap(
-          database.query(operation, sql, parameters),
+          query(operation, sql, parameters),
           (rows): Effect.Effect<ReadonlyArray<Notification>, RecorderError> => {
             const { page, missing } = cut(rows, bounds)
             if (missing.length === 0) return Effect.succeed(page.map((row) => toNotification(row)))
             const { sql: payloads, parameters: positions } = selects.payloads(missing)
-            return Effect.flatMap(database.query(operation, payloads, positions), (found) => {
+            return Effect.flatMap(query(operation, payloads, positions), (found) => {
               const payloadOf = new Map(
                 found.map(([position, text, bytes]) => [BigInt(position as bigint), text ?? bytes])
               )
               // an event that was removed in the meantime is no longer in the log: the page has changed
               return missing.every((position) => payloadOf.has(position))
                 ? Effect.succeed(page.map((row) => toNotification(row, payloadOf.get(BigInt(row[10] as bigint)))))
-                : pageOf(operation, { sql, parameters }, bounds)
+                : pageOf(operation, { sql, parameters }, bounds, query)
             })
           }
         )
 
-      const pageOfAll = (read: ReadAll) => pageOf("read the log", selects.all(read), read)
+      /** A page of a bounded size is given up, too, if there is no answer for so long that it must be the connection. */
+      const inTime: PostgresDatabase.PostgresDatabase["query"] = (operation, sql, parameters) =>
+        database.brief(operation, sql, parameters, PAGE_TIMES)
+      const pageOfAll = (read: ReadAll) =>
+        pageOf("read the log", selects.all(read), read, read.maxBytes === undefined ? database.query : inTime)
       const scan = Scan.make({
         page: pageOfAll,
         next: (read) => {
@@ -286,6 +291,9 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
       )
     })
   )
+
+/** How many times as long as a short statement a page may take: it is searched for, and has some megabytes. */
+const PAGE_TIMES = 6
 
 /** The position that a statement returned as its only value. */
 const positionIn = ([row]: ReadonlyArray<PostgresDatabase.Row>): Position | undefined =>

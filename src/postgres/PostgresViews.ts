@@ -104,7 +104,8 @@ export const make = Effect.fnUntraced(function* (
     )
     .pipe(Effect.provideService(SqlClient.BeginTransaction, begin))
   const failed = Effect.mapError((error: SqlError.SqlError) => toOpeningError(operation, error))
-  if (!(yield* Unserved.make(sql).bound(operation, () => failed(areThere)))) yield* failed(makeTables)
+  const patience = Unserved.make(sql)
+  if (!(yield* patience.bound(operation, () => failed(areThere)))) yield* failed(makeTables)
 
   const places = Places.make(sql, schema)
   return SqlViews.make(sql, {
@@ -137,6 +138,8 @@ WHERE t.projection = $1 AND t.version = $2 AND t.upstream = $3 AND t.slice = $4`
       BigInt(String(row?.[0]))
     ),
     begin,
+    brief: patience.brief,
+    alive: patience.alive,
     toRecorderError
   })
 })

@@ -1,6 +1,6 @@
 /** Notices statements that wait because nobody serves their connection. */
 import { PgClient } from "@effect/sql-pg"
-import { Duration, Effect, Exit, Fiber, Redacted } from "effect"
+import { Duration, Effect, Exit, Fiber, Redacted, Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
@@ -19,6 +19,24 @@ export interface Patience {
     operation: string,
     statements: (answered: () => void) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderError, R>
+  /**
+   * Runs something short on a connection of its own. It may wait for the connection as in `bound`; from then on it fails if
+   * there is no answer in time, and the connection is given up: what the network has forgotten stays silent, however well
+   * others are served.
+   */
+  readonly brief: <A, E, R>(
+    operation: string,
+    work: Effect.Effect<A, E, R>,
+    options?: { readonly times?: number }
+  ) => Effect.Effect<A, E | RecorderError | SqlError.SqlError, R>
+  /**
+   * Runs a transaction, or other work of any length, on a connection of its own that is asked for an answer at the same time:
+   * it is given up as in `brief` if it is silent when the work begins.
+   */
+  readonly alive: <A, E, R>(
+    operation: string,
+    work: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | RecorderError | SqlError.SqlError, R>
   /** Fails where the statements have no answer in time, with no further question. */
   readonly limit: <A, E, R>(
     operation: string,
@@ -32,6 +50,9 @@ interface Waiting {
   readonly give: () => void
 }
 
+/** The level of a connection that is held and is in no transaction. */
+const OUTSIDE = -1
+
 const HELP =
   "the server is silent, or a pooler before it has no server connection left: PgBouncer in session mode needs a pool_size of at least maxConnections + 1 for each process"
 
@@ -42,11 +63,11 @@ export const make = (client: PgClient.PgClient): Patience => {
   let looks = 0
   let isLooking = false
 
-  const unavailable = (operation: string, what: string): RecorderError =>
+  const unavailable = (operation: string, what: string, times = 1): RecorderError =>
     new RecorderUnavailable({
       operation,
-      reason: `PostgreSQL: no answer for ${wait} ms, ${what}; ${HELP}`,
-      waited: wait
+      reason: `PostgreSQL: no answer for ${times * wait} ms, ${what}; ${HELP}`,
+      waited: times * wait
     })
 
   /** Not Effect's clock, whose timer would keep a process that has ended its work from ending. */
@@ -113,7 +134,43 @@ export const make = (client: PgClient.PgClient): Patience => {
         }
       })
     )
-  return { wait, bound, limit }
+  /**
+   * A connection for work that has to have an answer in time. It goes back to the pool when the scope has closed and nothing
+   * runs on it any more: what is given up is cancelled first, or the connection ends, which is nobody's wait.
+   */
+  const reserve = Effect.fnUntraced(function* (operation: string) {
+    const held = yield* Scope.make()
+    const running = new Set<Fiber.Fiber<unknown, unknown>>()
+    const release = Effect.andThen(Fiber.awaitAll(running), Scope.close(held, Exit.void))
+    yield* Effect.addFinalizer(() => (running.size === 0 ? release : Effect.asVoid(Effect.forkDetach(release))))
+    const connection = yield* bound(operation, () => Scope.provide(client.reserve, held))
+    // in no transaction: the next level is the outermost one
+    const on = Effect.provideService(client.transactionService, [connection, OUTSIDE])
+    const inTime = <A, E, R>(work: Effect.Effect<A, E, R>, times: number) =>
+      Effect.flatMap(Effect.forkDetach(on(work), { startImmediately: true }), (fiber) => {
+        running.add(fiber)
+        fiber.addObserver(() => running.delete(fiber))
+        const late = Effect.flatMap(Effect.sleep(Math.min(times * wait, MOST)), () =>
+          Effect.fail(unavailable(operation, "the connection is silent", times))
+        )
+        return Effect.onExit(Effect.raceFirst(Fiber.join(fiber), late), () =>
+          Effect.sync(() => fiber.interruptUnsafe())
+        )
+      })
+    return { on, inTime }
+  })
+
+  const brief: Patience["brief"] = (operation, work, { times = 1 } = {}) =>
+    Effect.scoped(Effect.flatMap(reserve(operation), ({ inTime }) => inTime(work, times)))
+
+  const alive: Patience["alive"] = (operation, work) =>
+    Effect.scoped(
+      Effect.flatMap(reserve(operation), ({ inTime, on }) =>
+        // a BEGIN can't be interrupted: it fails when the silent connection ends
+        Effect.raceFirst(Effect.andThen(inTime(client.unsafe("SELECT 1").unprepared, 1), Effect.never), on(work))
+      )
+    )
+  return { wait, bound, brief, alive, limit }
 }
 
 /** What the client goes by, too: the option, the URL, 5 seconds. */

@@ -58,6 +58,16 @@ export interface Dialect {
   readonly now: Effect.Effect<bigint, SqlError.SqlError>
   /** Has the transaction of the calling fiber, if it is in one, refuse fibers whose handler has ended; see `handling.ts`. */
   readonly guard: Effect.Effect<void>
+  /** Fails what is short and has no answer in time; if it is left out, there is always one. */
+  readonly brief?: <A, R>(
+    operation: string,
+    work: Effect.Effect<A, SqlError.SqlError, R>
+  ) => Effect.Effect<A, SqlError.SqlError | RecorderError, R>
+  /** Runs a transaction on a connection that has just answered; if it is left out, any does. */
+  readonly alive?: <A, E, R>(
+    operation: string,
+    transaction: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | SqlError.SqlError | RecorderError, R>
   /** The first statement of a transaction: no lock is waited for without end. */
   readonly boundWaits: Effect.Effect<void, SqlError.SqlError>
   /** Who holds a version's row for now, in words, where the database can tell. */
@@ -392,10 +402,19 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
 
   const isInTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(sql.transactionService.key)
 
-  const failed = (operation: string) =>
-    Effect.mapError((error: SqlError.SqlError) => dialect.toRecorderError(operation, error))
+  /** Something short; in a transaction it has the time that the transaction has. */
+  const brief = <A, R>(
+    operation: string,
+    work: Effect.Effect<A, SqlError.SqlError, R>
+  ): Effect.Effect<A, RecorderError, R> =>
+    Effect.mapError(
+      Effect.contextWith((context: Context.Context<R>) =>
+        dialect.brief === undefined || isInTransaction(context) ? work : dialect.brief(operation, work)
+      ),
+      (error) => (SqlError.isSqlError(error) ? dialect.toRecorderError(operation, error) : error)
+    )
   const select = (operation: string, text: string, values: ReadonlyArray<unknown>) =>
-    failed(operation)(rows(text, values))
+    brief(operation, rows(text, values))
 
   /** The user's part of a transaction, with the client of the view's database. */
   const work = <A, E, R>(self: Effect.Effect<A, E, R>) =>
@@ -406,13 +425,20 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
       Effect.provideService(SqlClient.BeginTransaction, undefined)
     )
 
+  /** Fails a transaction whose connection is silent when it begins, unless it is part of the caller's. */
+  const onAlive = <A, E, R>(operation: string, transaction: Effect.Effect<A, E, R>) =>
+    Effect.contextWith(
+      (context: Context.Context<R>): Effect.Effect<A, E | SqlError.SqlError | RecorderError, R> =>
+        dialect.alive === undefined || isInTransaction(context) ? transaction : dialect.alive(operation, transaction)
+    )
+
   /** A transaction of our own, whatever the caller is in. */
   const inTransaction = <A, E, R, Aborted = never>(
     operation: string,
     self: Effect.Effect<A, E, R>,
     toAborted?: (error: SqlError.SqlError) => Aborted | undefined
   ): Effect.Effect<A, OutOf<E> | RecorderError | Aborted, R> =>
-    sql.withTransaction(Effect.andThen(dialect.boundWaits, self)).pipe(
+    onAlive(operation, sql.withTransaction(Effect.andThen(dialect.boundWaits, self))).pipe(
       Effect.mapError((error): OutOf<E> | RecorderError | Aborted => {
         if (error instanceof WorkFailed) return error.error
         if (!SqlError.isSqlError(error)) return error as OutOf<E>
@@ -440,7 +466,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
       return Effect.tapError(self, (error): Effect.Effect<void, E> => {
         if (!isRecorderUnavailable(error) || error.waited === undefined) return Effect.void
         return Effect.flatMap(
-          Effect.orElseSucceed(holder(key), () => undefined),
+          Effect.orElseSucceed(brief("find who holds a projection", holder(key)), () => undefined),
           (by) => (by === undefined ? Effect.void : Effect.fail(heldBy(error, by) as E & RecorderUnavailable))
         )
       })
@@ -565,7 +591,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
   })
 
   const lease = gather(
-    (leases: NonEmptyReadonlyArray<Lease>) => failed("take the lease of a projection")(leaseEach(leases)),
+    (leases: NonEmptyReadonlyArray<Lease>) => brief("take the lease of a projection", leaseEach(leases)),
     isInTransaction
   )
 
@@ -626,7 +652,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
       return Effect.tap(opened, () => Effect.sync(() => (tookOver ? local(key.projection).switched() : undefined)))
     },
 
-    versions: gather((keys) => failed("read how far projections have come")(versionsOfAll(keys)), isInTransaction),
+    versions: gather((keys) => brief("read how far projections have come", versionsOfAll(keys)), isInTransaction),
 
     transact: (move, f) => {
       const { key, from, to, seen } = move
@@ -673,7 +699,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
       return Effect.suspend(() => {
         const place = places.get(nameOf(key))
         if (place !== undefined) return reading(place)
-        return Effect.flatMap(failed("find the place of a view")(find(key)), (found) =>
+        return Effect.flatMap(brief("find the place of a view", find(key)), (found) =>
           reading(found?.place ?? dialect.defaultPlace(key))
         )
       })

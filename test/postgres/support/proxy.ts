@@ -27,6 +27,8 @@ export interface Proxy {
   readonly serve: (sessions: number) => void
   /** Has nothing more come through, and nobody told: as a server whose machine is frozen. */
   readonly freeze: () => void
+  /** Has nothing more come through on the connections that there are, and nobody told, as a firewall that has forgotten them. */
+  readonly forget: () => void
   /** Lets everything through again, but for what was frozen. */
   readonly letThrough: () => void
 }
@@ -59,6 +61,7 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
     let refused = 0
     let lost = 0
     let isFrozen = false
+    let generation = 0
     let toServe = Number.POSITIVE_INFINITY
     const served = new Set<Net.Socket>()
     /** What is to be sent when there is room for a session. */
@@ -81,6 +84,8 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
       }
       const server = Net.connect(Number(target.port), target.hostname)
       sockets.add(server)
+      const mine = generation
+      const isForgotten = () => isFrozen || mine !== generation
       const close = () => {
         client.destroy()
         server.destroy()
@@ -91,7 +96,7 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
       let isReady = false
       let isLosing = false
       client.on("data", (data) => {
-        if (isFrozen) return
+        if (isForgotten()) return
         const isServed = !isReady || served.has(client) || (queued.size === 0 && served.size < toServe)
         if (!isServed) {
           queued.set(client, [...(queued.get(client) ?? []), () => server.write(data)])
@@ -108,7 +113,7 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
         server.write(data)
       })
       server.on("data", (data) => {
-        if (isFrozen) return
+        if (isForgotten()) return
         const isEnd = data.subarray(-READY.length).equals(READY)
         isReady ||= isEnd
         if (!isLosing) client.write(data)
@@ -159,6 +164,9 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
       },
       freeze: () => {
         isFrozen = true
+      },
+      forget: () => {
+        generation++
       },
       letThrough: () => {
         isFrozen = false

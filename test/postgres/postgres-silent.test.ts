@@ -1,0 +1,87 @@
+/** Connections that the network has forgotten: silent for ever, while new ones are served. */
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Layer, Redacted } from "effect"
+import { Projection, ProjectionRunner, ViewStore } from "effect-eventsourcing"
+import { MemoryViews } from "effect-eventsourcing/memory"
+import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
+import { silent } from "../projection/support/harness.ts"
+import { count, makeJournal, readJournal } from "../projection/support/journal.ts"
+import { until, untilState } from "../projection/support/states.ts"
+import { newViewsSchema } from "../support/backends.ts"
+import { newSchema, url } from "./support/database.ts"
+import { openLog } from "./support/log.ts"
+import { startProxy } from "./support/proxy.ts"
+
+const WAIT = "300 millis"
+
+const key = { projection: "journal", version: 1, upstream: "log", slice: 0 }
+
+describe.concurrent("a connection that is silent, though others are served", () => {
+  it.live("is given up by the library's short statements, which say so", () =>
+    Effect.gen(function* () {
+      const schema = yield* newViewsSchema
+      const statements: Readonly<
+        Record<string, (store: ViewStore.SqlViewStore["Service"]) => Effect.Effect<unknown, unknown>>
+      > = {
+        lease: (store) => store.lease(key, "a", 1000),
+        release: (store) => store.lease(key, "a", 0),
+        check: (store) => store.versions(key),
+        letters: (store) => store.deadLetters(key),
+        reset: (store) => store.reset(key, () => Effect.void)
+      }
+      const prove = ([name, statement]: readonly [string, (typeof statements)[string]]) =>
+        Effect.gen(function* () {
+          const proxy = yield* startProxy(url())
+          const one = { url: proxy.url, schema, connectTimeout: WAIT, maxConnections: 1 } as const
+          const place = yield* Layer.build(Layer.fresh(PostgresViews(one)))
+          const store = Context.get(place, ViewStore.SqlViewStore)
+          yield* store.versions(key)
+          proxy.forget()
+          const error = yield* Effect.flip(statement(store))
+          assert.deepInclude(error, { _tag: "RecorderUnavailable", waited: 300 }, name)
+          // the only connection of the pool is another one now
+          yield* until(Effect.isSuccess(statement(store)))
+        })
+      yield* Layer.build(Layer.fresh(PostgresViews({ url: url(), schema })))
+      yield* Effect.forEach(Object.entries(statements), prove, { concurrency: "unbounded" })
+    })
+  )
+
+  it.live("is given up by reads of the head", () =>
+    Effect.gen(function* () {
+      const proxy = yield* startProxy(url())
+      const schema = yield* newSchema
+      const client = { url: Redacted.make(proxy.url), connectTimeout: WAIT, maxConnections: 1 } as const
+      const { recorder } = yield* openLog(schema, { client })
+      yield* recorder.head
+      proxy.forget()
+      assert.deepInclude(yield* Effect.flip(recorder.head), { _tag: "RecorderUnavailable", waited: 300 })
+      yield* until(Effect.isSuccess(recorder.head))
+    })
+  )
+
+  it.live("G12 is shown by a runner, which goes on by another one", () =>
+    Effect.gen(function* () {
+      const proxy = yield* startProxy(url())
+      const [schema, views] = [yield* newSchema, yield* newViewsSchema]
+      const by = { url: proxy.url, connectTimeout: WAIT, maxConnections: 4 } as const
+      const place = Layer.merge(
+        PostgresLayer({ ...by, schema, pollInterval: "50 millis" }),
+        Layer.merge(PostgresViews({ ...by, schema: views }), MemoryViews())
+      )
+      const elsewhere = PostgresLayer({ url: url(), schema })
+      const projection = makeJournal("tables")
+      yield* Effect.gen(function* () {
+        const runner = yield* ProjectionRunner.make(projection)
+        yield* Projection.wait(projection, yield* count("a", 2))
+        yield* untilState(runner, "Live")
+        proxy.forget()
+        const last = yield* Effect.provide(count("b", 2), elsewhere)
+        yield* untilState(runner, "Retrying")
+        yield* Projection.wait(projection, last, { timeout: "Infinity" })
+        yield* untilState(runner, "Live")
+        assert.lengthOf(yield* readJournal(projection), 4)
+      }).pipe(Effect.scoped, Effect.provide(Layer.merge(place, silent)))
+    })
+  )
+})
