@@ -12,7 +12,10 @@ import { newSchema, url } from "./support/database.ts"
 import { openLog } from "./support/log.ts"
 import { startProxy } from "./support/proxy.ts"
 
-const WAIT = "300 millis"
+/** Long enough for a connection to be made, mostly; what is not in time is tried again. */
+const WAIT = "1 second"
+
+const again = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.retry(self, { times: 50 })
 
 const key = { projection: "journal", version: 1, upstream: "log", slice: 0 }
 
@@ -33,12 +36,12 @@ describe.concurrent("a connection that is silent, though others are served", () 
         Effect.gen(function* () {
           const proxy = yield* startProxy(url())
           const one = { url: proxy.url, schema, connectTimeout: WAIT, maxConnections: 1 } as const
-          const place = yield* Layer.build(Layer.fresh(PostgresViews(one)))
+          const place = yield* again(Layer.build(Layer.fresh(PostgresViews(one))))
           const store = Context.get(place, ViewStore.SqlViewStore)
-          yield* store.versions(key)
+          yield* again(store.versions(key))
           proxy.forget()
           const error = yield* Effect.flip(statement(store))
-          assert.deepInclude(error, { _tag: "RecorderUnavailable", waited: 300 }, name)
+          assert.deepInclude(error, { _tag: "RecorderUnavailable", waited: 1000 }, name)
           // the only connection of the pool is another one now
           yield* until(Effect.isSuccess(statement(store)))
         })
@@ -52,10 +55,10 @@ describe.concurrent("a connection that is silent, though others are served", () 
       const proxy = yield* startProxy(url())
       const schema = yield* newSchema
       const client = { url: Redacted.make(proxy.url), connectTimeout: WAIT, maxConnections: 1 } as const
-      const { recorder } = yield* openLog(schema, { client })
-      yield* recorder.head
+      const { recorder } = yield* again(openLog(schema, { client }))
+      yield* again(recorder.head)
       proxy.forget()
-      assert.deepInclude(yield* Effect.flip(recorder.head), { _tag: "RecorderUnavailable", waited: 300 })
+      assert.deepInclude(yield* Effect.flip(recorder.head), { _tag: "RecorderUnavailable", waited: 1000 })
       yield* until(Effect.isSuccess(recorder.head))
     })
   )
@@ -73,15 +76,16 @@ describe.concurrent("a connection that is silent, though others are served", () 
       const projection = makeJournal("tables")
       yield* Effect.gen(function* () {
         const runner = yield* ProjectionRunner.make(projection)
-        yield* Projection.wait(projection, yield* count("a", 2))
+        const first = yield* Effect.provide(count("a", 2), elsewhere)
+        yield* again(Projection.wait(projection, first))
         yield* untilState(runner, "Live")
         proxy.forget()
         const last = yield* Effect.provide(count("b", 2), elsewhere)
         yield* untilState(runner, "Retrying")
-        yield* Projection.wait(projection, last, { timeout: "Infinity" })
+        yield* again(Projection.wait(projection, last, { timeout: "Infinity" }))
         yield* untilState(runner, "Live")
-        assert.lengthOf(yield* readJournal(projection), 4)
-      }).pipe(Effect.scoped, Effect.provide(Layer.merge(place, silent)))
+        assert.lengthOf(yield* again(readJournal(projection)), 4)
+      }).pipe(Effect.scoped, Effect.provide(yield* again(Layer.build(Layer.merge(place, silent)))))
     })
   )
 })
