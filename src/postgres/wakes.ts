@@ -1,6 +1,6 @@
 import { PgClient } from "@effect/sql-pg"
-import type { Duration, Scope } from "effect"
-import { Effect, Queue, RcRef, Schedule } from "effect"
+import type { Duration } from "effect"
+import { Effect, Fiber, Queue, RcRef, Schedule, Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
@@ -20,6 +20,9 @@ export interface Wakes {
 
 /** How long to wait before listening again, up to 5 s. Polling continues in the meantime. */
 const relisten = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("5 seconds")]).pipe(Schedule.jittered)
+
+/** How long closing a log waits for the end of its listening connection, in milliseconds. */
+const CLOSING = 1000
 
 /**
  * One listening connection for all followers of a process, with a fallback poll for what it misses: while the
@@ -41,12 +44,20 @@ export const make = Effect.fnUntraced(function* (
   // a connection of its own: a pool would have one less, and a pool of one would be exhausted
   const listenOnce = Effect.scoped(
     Effect.gen(function* () {
+      const held = yield* Scope.make()
+      // nobody waits for longer for a silent connection to end
+      yield* Effect.addFinalizer((exit) =>
+        Effect.flatMap(Effect.forkDetach(Scope.close(held, exit), { startImmediately: true }), (closing) =>
+          Effect.timeoutOption(Effect.interruptible(Fiber.await(closing)), CLOSING)
+        )
+      )
       const client = yield* PgClient.makeClient(database.client.config).pipe(
-        Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make)
+        Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make),
+        Scope.provide(held)
       )
       // LISTEN itself can't be abandoned while it waits for its answer
       yield* database.patience.limit("listen", client.unsafe("SELECT 1").unprepared)
-      const heard = yield* client.listen(database.channel)
+      const heard = yield* Scope.provide(client.listen(database.channel), held)
       // what was announced while nobody listened
       growth.notify()
       yield* Effect.logDebug("listening for appends", { channel: database.channel })
