@@ -32,7 +32,7 @@ import * as Uuid from "./internal/encoding/uuid.ts"
 import { isType } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
 
-/** The id of an aggregate of that name. */
+/** The id of an aggregate with this name. */
 export type Id<Name extends string> = string & Brand.Brand<`${Name}Id`>
 
 /** An event as a plain value: its fields and its name as `_tag`. */
@@ -47,10 +47,10 @@ export interface Declarations {
 
 type Simplify<A> = { readonly [K in keyof A]: A[K] } & {}
 
-/** `Omit` forgets the fields that are beside an index signature. */
+/** Like `Omit`, which would lose the fields that are declared beside an index signature. */
 type WithoutTag<P> = { readonly [K in keyof P as K extends "_tag" ? never : K]: P[K] }
 
-/** The event of a name and its declaration. */
+/** The event with a name and a declaration. */
 export type EventOf<Tag, D> =
   DomainEvent.PayloadOf<D> extends infer P
     ? P extends unknown // each member of a union by itself
@@ -61,34 +61,34 @@ export type EventOf<Tag, D> =
 /** All events of some declarations, as a union. */
 export type EventsOf<D extends Declarations> = { readonly [K in keyof D & string]: EventOf<K, D[K]> }[keyof D & string]
 
-/** The fields of an event; of one that is a union, those of each member. */
+/** The fields of an event; for an event that is a union, the fields of each member. */
 type Payload<E extends AnyEvent> = E extends unknown ? WithoutTag<E> : never
 
 type FieldOf<E extends AnyEvent> = E extends unknown ? Exclude<keyof E, "_tag"> : never
 
-/** Makes an event: without an argument if the event has no fields, with an optional one if all of them are optional. */
+/** Makes an event: without an argument if the event has no fields, with an optional one if all fields are optional. */
 export type Constructor<E extends AnyEvent> = [FieldOf<E>] extends [never]
   ? () => E
   : {} extends Payload<E>
     ? (payload?: Payload<E>) => E
     : (payload: Payload<E>) => E
 
-/** One constructor for each event, by its name. */
+/** One constructor for each event, by the event's name. */
 export type Constructors<E extends AnyEvent> = {
   readonly [Tag in E["_tag"]]: Constructor<Extract<E, { readonly _tag: Tag }>>
 }
 
-/** What a decision's function may return: one event, several, none, or an Effect of those that may fail. */
+/** What a decision's function may return: one event, several, none, or an Effect of these, which may fail. */
 export type Outcome<Event> = Decision.Outcome<Event> | Effect.Effect<Decision.Outcome<Event>, unknown>
 
-/** What a decision to create may return: an event that creates, perhaps others behind it, or an Effect of those. */
+/** What a decision to create may return: a creation event, perhaps followed by others, or an Effect of these. */
 export type CreationOutcome<Creation, Change> =
   | CreationEvents<Creation, Change>
   | Effect.Effect<CreationEvents<Creation, Change>, unknown>
 
 type CreationEvents<Creation, Change> = Creation | readonly [Creation, ...ReadonlyArray<Change>]
 
-/** An aggregate: its name, ids, decisions and reducer. Its events are its further properties. */
+/** An aggregate: its name, ids, decisions and reducer. The constructors of its events are further properties. */
 export interface Aggregate<
   in out Name extends string,
   in out State,
@@ -98,47 +98,99 @@ export interface Aggregate<
   /** The aggregate's name, and the category of its streams. */
   readonly name: Name
   /**
-   * The schema of ids: any string that makes a valid stream name with the aggregate's.
-   * `Dog.Id.make("rex")` throws on a bad one; decoding fails with a typed error.
+   * The schema of ids: any string that forms a valid stream name together with the aggregate's name.
+   * `Dog.Id.make("rex")` throws on an invalid id; decoding fails with a typed error.
    */
   readonly Id: Schema.Codec<Id<Name>, string> & { readonly make: (id: string) => Id<Name> }
-  /** The stable id of a name (UUIDv5 of `/<Aggregate>/<name>`): the same name gives the same id, always. */
+  /** The stable id of a name (the UUIDv5 of `/<Aggregate>/<name>`): the same name always has the same id. */
   readonly id: (name: string) => Id<Name>
-  /** The stable id of a name in a namespace of your own, which is a UUID: the UUIDv5 of the name alone in it. */
+  /** The stable id of a name in a namespace of your own, which must be a UUID: the UUIDv5 of the name alone. */
   readonly idIn: (namespace: string, name: string) => Id<Name>
   /** A new random id (UUIDv7). */
   readonly randomId: Effect.Effect<Id<Name>>
   /** The name of an aggregate's stream. */
   readonly stream: (id: Id<Name>) => StreamName.StreamName
 
-  /** A decision on an aggregate that exists; fails with `AggregateNotFound` where it doesn't. */
+  /**
+   * Makes a decision on an aggregate that exists.
+   *
+   * **When to use**
+   *
+   * Use this for a command that changes an aggregate. Use `create` for a command that creates one, and `createOrDecide`
+   * for a command that does either.
+   *
+   * **Details**
+   *
+   * The function gets the state and returns one event, several, none, or an Effect of these. Its failures appear in the
+   * decision's type. The decision fails with `AggregateNotFound` if the aggregate does not exist.
+   *
+   * **Gotchas**
+   *
+   * The function must be pure: after a conflict it is called again with the newer state, and the last call counts.
+   *
+   * **Example** (A decision that may fail)
+   *
+   * ```ts
+   * import { Effect, Schema } from "effect"
+   * import { Aggregate } from "effect-eventsourcing"
+   *
+   * const Door = Aggregate.make("Door", {
+   *   state: Schema.Literals(["open", "locked"]),
+   *   creation: { Made: {} },
+   *   events: { Locked: {} },
+   *   reduce: { Made: () => "open" as const, Locked: () => "locked" as const }
+   * })
+   *
+   * const lock = Door.decide((door) => (door === "locked" ? Effect.fail("locked already" as const) : Door.Locked()))
+   * console.log(lock.requires) // prints: existing
+   * ```
+   */
   readonly decide: <const R extends Outcome<Change>>(
     decide: (state: State) => R
   ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound, State, Change>
-  /** A decision to create an aggregate; fails with `AggregateAlreadyExists` where there is one. */
+  /**
+   * Makes a decision to create an aggregate.
+   *
+   * **When to use**
+   *
+   * Use this for a command that must find no aggregate yet.
+   *
+   * **Details**
+   *
+   * The function gets no state. It returns a creation event, perhaps followed by others, or an Effect of these. The
+   * decision fails with `AggregateAlreadyExists` if the aggregate exists.
+   */
   readonly create: <const R extends CreationOutcome<Creation, Change>>(
     decide: () => R
   ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateAlreadyExists, undefined, Creation | Change>
   /**
-   * A decision either way: the state is `undefined` where the aggregate does not exist. Fails with `AggregateNotFound`
-   * if there is none afterwards either.
+   * Makes a decision on an aggregate that may or may not exist.
+   *
+   * **When to use**
+   *
+   * Use this for a command that creates the aggregate if necessary.
+   *
+   * **Details**
+   *
+   * The state is `undefined` if the aggregate does not exist. The decision fails with `AggregateNotFound` if the
+   * aggregate does not exist afterwards either.
    */
   readonly createOrDecide: <const R extends Outcome<Creation | Change>>(
     decide: (state: State | undefined) => R
   ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound, State | undefined, Creation | Change>
 
-  /** Applies events to a state, or to none; pure. Throws on events that can't follow one another. */
+  /** Applies events to a state, or to none. It is pure, and throws on events that can't follow one another. */
   readonly fold: {
     (events: Iterable<Creation | Change>, state: State): State
     (events: Iterable<Creation | Change>, state?: State | undefined): State | undefined
   }
 
-  /** A snapshot is kept whenever this many events have been recorded; `undefined`: on demand. */
+  /** A snapshot is saved whenever this many events have been recorded; if `undefined`, only on demand. */
   readonly snapshotEvery: number | undefined
 
   /** @internal */
   readonly compiled: Compiled
-  /** The types, for the compiler; no value has it. */
+  /** Carries the types for the compiler; it has no value at run time. */
   readonly "~types": {
     readonly state: State
     readonly creation: Creation
@@ -147,7 +199,7 @@ export interface Aggregate<
   }
 }
 
-/** An aggregate with a constructor for each of its events: what {@link make} returns. */
+/** An aggregate with a constructor for each of its events: the type that {@link make} returns. */
 export type Defined<Name extends string, State, Creation extends AnyEvent, Change extends AnyEvent> = Aggregate<
   Name,
   State,
@@ -184,7 +236,7 @@ export type Event<A extends Any> = A["~types"]["event"]
 /** An aggregate as it stood at a version. */
 export interface Instance<Name extends string, out State> {
   readonly id: Id<Name>
-  /** The version of the last event in the state: 0 after the first. */
+  /** The version of the last event that the state includes: 0 after the first. */
   readonly version: number
   readonly state: State
   /** When the first event was recorded. */
@@ -202,20 +254,20 @@ export interface CompiledEvent {
   readonly construct: (payload?: object) => AnyEvent
 }
 
-/** What the event store needs of an aggregate. @internal */
+/** What the event store needs from an aggregate. @internal */
 export interface Compiled {
   readonly byTag: ReadonlyMap<string, CompiledEvent>
-  /** By stored type, aliases among them. */
+  /** By stored type, including aliases. */
   readonly byType: ReadonlyMap<string, CompiledEvent>
   readonly state: Evolution.Codec<unknown>
-  /** A copy of a state that could be changed in place; the state itself where nothing can change it. */
+  /** Copies a state that could be changed in place; returns the state itself if nothing can change it. */
   readonly copyState: (state: unknown) => unknown
   readonly apply: (state: unknown, event: AnyEvent) => unknown
 }
 
 /**
- * What a name has to be besides a string. Looked up by the name, where a conditional type would stay open for a name that is
- * itself a type parameter, so that a generic function which makes aggregates would not compile.
+ * The requirements on a name besides being a string. It is an index lookup because a conditional type would stay
+ * unresolved for a name that is itself a type parameter: a generic function that makes aggregates would not compile.
  */
 interface NameCheck {
   readonly [name: string]: unknown
@@ -224,17 +276,17 @@ interface NameCheck {
   }
 }
 
-/** The properties of an aggregate, and of every object and promise: constructors can't be called so. */
+/** The properties that every aggregate, object or promise has: a constructor can't have one of these names. */
 type Reserved = keyof Aggregate<string, unknown, AnyEvent, AnyEvent> | keyof Object | "then"
 
-/** The type that an event has declared for its own `_tag`; `never` where it has declared none. */
+/** The type that an event declares for its own `_tag`; `never` if it declares none. */
 type DeclaredTag<P> = P extends unknown
   ? { readonly [K in keyof P as string extends K ? never : K extends "_tag" ? K : never]: P[K] } extends infer T
     ? T[keyof T]
     : never
   : never
 
-/** What declarations have to be besides declarations: intersected with one that is wrong, it says what is wrong. */
+/** Intersected with each declaration: for an invalid one, the resulting type names the problem. */
 type DeclarationChecks<D extends Declarations> = {
   readonly [K in keyof D]: K extends Reserved
     ? {
@@ -248,7 +300,7 @@ type DeclarationChecks<D extends Declarations> = {
 type StateSource = Evolution.Source | Evolution.Any<unknown>
 type StateType<S> = [S[keyof S]] extends [never] ? {} : S extends Evolution.Any<infer Type> ? Type : Evolution.TypeOf<S>
 
-/** A reducer for each event: of those that create, from the event alone; of those that change, from state and event. */
+/** A reducer for each event: a creation event's takes the event alone, a changing event's takes state and event. */
 export type Reducers<State, C extends Declarations, V extends Declarations> = {
   readonly [K in keyof C | keyof V]: K extends keyof C
     ? K extends keyof V
@@ -260,16 +312,41 @@ export type Reducers<State, C extends Declarations, V extends Declarations> = {
 }
 
 /**
- * Defines an aggregate.
+ * Defines an aggregate: its typed events, its state, and how each event changes the state.
  *
- * - `state`: the schema of the state, or its fields, used by snapshots; an `Evolution` once snapshots of older versions are kept.
+ * **When to use**
+ *
+ * Call this once per kind of aggregate, at the top level of a module.
+ *
+ * **Details**
+ *
+ * - `state`: the schema of the state, or its fields; snapshots use it. It becomes an `Evolution` once there are
+ *   snapshots of older versions.
  * - `creation`: the events that begin a stream. Their reducers get the event alone.
- * - `events`: the events that change an aggregate that exists. Their reducers get the state and the event.
- * - `reduce`: how each event changes the state; pure. One that is missing does not compile.
- * - `snapshotEvery`: keep a snapshot whenever this many events have been recorded (1, 2, 3…), beside the command, which
- *   neither waits for it nor fails with it. Default: on demand.
+ * - `events`: the events that change an existing aggregate. Their reducers get the state and the event.
+ * - `reduce`: how each event changes the state; pure. A missing reducer is a compile error.
+ * - `snapshotEvery`: save a snapshot whenever this many events have been recorded (1, 2, 3…). This happens in the
+ *   background: the command neither waits for it nor fails if it does. Default: on demand.
  *
- * Throws on names that can't be recorded: it is called once, when the program starts.
+ * **Gotchas**
+ *
+ * It throws on names that can't be recorded, so that the program fails when it starts.
+ *
+ * **Example** (An aggregate and its events)
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Aggregate } from "effect-eventsourcing"
+ *
+ * const Counter = Aggregate.make("Counter", {
+ *   state: Schema.Int,
+ *   creation: { Started: {} },
+ *   events: { Increased: { by: Schema.Int } },
+ *   reduce: { Started: () => 0, Increased: (count, { by }) => count + by }
+ * })
+ *
+ * console.log(Counter.fold([Counter.Started(), Counter.Increased({ by: 2 })])) // prints: 2
+ * ```
  */
 export const make = <
   const Name extends string,
@@ -288,7 +365,7 @@ export const make = <
 ): Defined<
   Name,
   StateType<S>,
-  // spelled out, so that an editor shows the events and not how they were declared
+  // written out so that an editor shows the events and not how they were declared
   { readonly [K in keyof C & string]: EventOf<K, C[K]> }[keyof C & string],
   { readonly [K in keyof V & string]: EventOf<K, V[K]> }[keyof V & string]
 > => {
@@ -327,18 +404,18 @@ export const make = <
   for (const tag of compiled.byTag.keys()) {
     if (tag in aggregate)
       throw new Error(`${plainName}: an event can't be called "${tag}", the aggregate has that itself`)
-    // whoever returns the aggregate from an async function would wait for ever
+    // an async function that returned the aggregate would never complete: it would be taken for a promise
     if (tag === "then") throw new Error(`${plainName}: an event can't be called "then", a promise has that`)
   }
   const constructors = Object.fromEntries(
-    // named after their events, for messages about one that was not called
+    // named after their events, for messages about a constructor that was not called
     [...compiled.byTag].map(([tag, { construct }]) => [tag, { [tag]: (payload?: object) => construct(payload) }[tag]])
   )
-  // the constructors are made by name, and the types are no value
+  // the constructors are created by name, and "~types" has no value: the compiler can't see either
   return Object.assign(aggregate, constructors) as unknown as Defined<Name, StateType<S>, EventsOf<C>, EventsOf<V>>
 }
 
-/** A name that an id is made of may be longer than a stream's, since only its hash is in the id. */
+/** The name that an id is derived from may be longer than a stream's name, since the id contains only its hash. */
 const checkKey = (name: string, key: string): string => {
   const found = textProblem(key)
   if (found !== undefined) throw new Error(`a name of ${name} that ${found}`)
@@ -357,7 +434,7 @@ const checkName = (name: string): void => {
   }
 }
 
-/** What a definition has to have, and what to write where it is missing. */
+/** The required parts of a definition, and what to write if one is missing. */
 const PARTS = {
   state: "the schema of the state, or its fields",
   creation: "the events that begin an aggregate, such as { Registered: { name: Schema.String } }",

@@ -1,18 +1,26 @@
-/** What a decision is: a pure function from an aggregate's state to events, or to a failure of the domain. */
+/** Decisions: pure functions from an aggregate's state to events, or to a failure of the domain. */
 import { Effect } from "effect"
 
-/** When a decision can be taken. */
+/** What must hold for a decision to be taken: the aggregate exists, is missing, or either. */
 export type Requires = "existing" | "missing" | "either"
 
-/** What the function of a decision may return: one event, several, none, or an Effect of those that may fail. */
+/** What a decision's function may return directly: one event, several, or none. */
 export type Outcome<Event> = Event | ReadonlyArray<Event> | undefined | void
 
-/** The failure of an outcome. */
+/** The error type of an outcome. */
 export type ErrorOf<R> = R extends Effect.Effect<infer _A, infer E, infer _R> ? E : never
 
 /**
- * A decision on an aggregate of that name. `E` is what it can fail with, `State` what it is taken on, `Event` the events that it
- * may decide.
+ * A decision on an aggregate with this name: a value that `Repository` executes.
+ *
+ * **When to use**
+ *
+ * Make one with `decide`, `create` or `createOrDecide` of an aggregate. Use this type in the signature of a function
+ * that returns decisions.
+ *
+ * **Details**
+ *
+ * `E` is the type of its failures, `State` the state on which it is taken, and `Event` the events that it may decide.
  */
 export interface Decision<in out Name extends string, out E, out State = unknown, out Event = unknown> {
   readonly _tag: "effect-eventsourcing/Decision"
@@ -20,7 +28,7 @@ export interface Decision<in out Name extends string, out E, out State = unknown
   readonly requires: Requires
   /** @internal */
   readonly decide: (state: unknown) => unknown
-  /** The types, for the compiler; no value has it. */
+  /** Carries the types for the compiler; it has no value at run time. */
   readonly "~types": { readonly error: E; readonly state: State; readonly event: Event }
 }
 
@@ -36,7 +44,7 @@ export const make = <Name extends string, E, State, Event>(
 ): Decision<Name, E, State, Event> =>
   ({ _tag: "effect-eventsourcing/Decision", aggregate, requires, decide }) as Decision<Name, E, State, Event>
 
-/** Takes a decision on a state, or on none: the aggregate's events, as an array. */
+/** Takes a decision on a state, or on none, and returns the aggregate's events as an array. */
 export const take = <Name extends string, E, State, Event>(
   decision: Decision<Name, E, State, Event>,
   state: NoInfer<State> | undefined

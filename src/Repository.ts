@@ -1,5 +1,5 @@
 /**
- * Aggregates in and out of the event store: load, decide, append, retry, cache.
+ * Loads aggregates from the event store, and records what decisions decide: with retries, a cache and transactions.
  *
  * @example
  * ```ts
@@ -53,18 +53,18 @@ import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
 import type { ExpectedVersion } from "./Recorder.ts"
 import { SnapshotStore } from "./SnapshotStore.ts"
 
-/** What a command answers: the aggregate as it stands afterwards, and what was recorded. */
+/** What a command returns: the aggregate as it is afterwards, and the events that were recorded. */
 export interface Executed<Name extends string, out State, out Event> extends Aggregate.Instance<Name, State> {
-  /** What was recorded; empty where the decision had no event. */
+  /** The events that were recorded; empty if the decision returned none. */
   readonly events: ReadonlyArray<RecordedEvent<Name, Event>>
   /**
-   * The position of the last event that was recorded, in a transaction over all its participants; `undefined` where none
-   * was.
+   * The position of the last event that was recorded; `undefined` if none was. In a transaction it is the last event of
+   * all participants together.
    */
   readonly position: Position | undefined
 }
 
-/** What executing a command can fail with besides its decision, on every backend. */
+/** The errors that executing a command can fail with on every backend, besides those of its decision. */
 export type ExecuteError = AppendError | ReadError
 
 /** What can be executed: a decision, or events as they are. */
@@ -74,13 +74,13 @@ export type Command<A extends Aggregate.Any> =
   | readonly [Aggregate.Event<A>, ...ReadonlyArray<Aggregate.ChangeOf<A>>]
   | NotACommand
 
-/** No value is of this type: it makes the compiler say what to write in the place of a function. */
+/** No value has this type: it makes the compiler report what to write in place of a function. */
 export interface NotACommand {
   (...args: never): never
   readonly "call it if it makes a decision or an event, execute(id, make(...)); wrap it if it decides, execute(id, Dog.decide((dog) => ...))": never
 }
 
-/** What a command fails with besides the library's errors. */
+/** The errors that a command itself can fail with, besides those of the library. */
 export type CommandError<A extends Aggregate.Any, C> =
   C extends Decision.Decision<infer _N, infer E>
     ? E
@@ -90,29 +90,48 @@ export type CommandError<A extends Aggregate.Any, C> =
         ? AggregateAlreadyExists
         : AggregateNotFound
 
-/** The aggregates of one kind. */
+/** Loads and changes the aggregates of one kind. */
 export interface AggregateRepository<A extends Aggregate.Any> {
   /**
-   * The aggregate as it stands, or with `version` as it stood then.
+   * Loads an aggregate: its current state, or with `version` the state that it had at that version.
    *
-   * Reads what is newer than the cache has. With `allowStale` it takes what the cache has, if anything, and reads nothing:
-   * other processes may have gone on.
+   * **When to use**
+   *
+   * Use this to show one aggregate whose id is known. Use a projection for queries over many aggregates.
+   *
+   * **Details**
+   *
+   * It reads any events newer than the cached state. With `allowStale` it returns the cached state if there is one,
+   * without reading. It fails with `AggregateNotFound` if the aggregate does not exist, or has not reached `version`.
+   *
+   * **Gotchas**
+   *
+   * With `allowStale` the state may be out of date, because other processes may have recorded events since.
    */
   readonly get: (
     id: Aggregate.Id<Aggregate.NameOf<A>>,
     options?: { readonly version?: number; readonly allowStale?: boolean }
   ) => Effect.Effect<Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>, AggregateNotFound | ReadError>
 
-  /** Whether the aggregate has an event. */
+  /** Whether the aggregate exists, that is, has at least one event. */
   readonly exists: (id: Aggregate.Id<Aggregate.NameOf<A>>) => Effect.Effect<boolean, RecorderError>
 
   /**
-   * Loads, decides and appends; on a conflict again, by the repository's policy.
+   * Loads the aggregate, decides and appends; on a conflict, retries according to the repository's policy.
    *
-   * With `expectedVersion` (as of an HTTP `If-Match`), an aggregate at any other version is `WrongExpectedVersion` and
-   * nothing is tried again. When an answer is lost, the same stored events are sent again, never a new decision.
+   * **When to use**
    *
-   * A decision must be pure: it may be taken several times, and the last one counts.
+   * Use this for every command on one aggregate. Use {@link transaction} for a decision about several.
+   *
+   * **Details**
+   *
+   * The command is a decision, or events as they are. With `expectedVersion` (like an HTTP `If-Match`), an aggregate at
+   * any other version fails with `WrongExpectedVersion`, and nothing is retried. If the response to an append is lost,
+   * the same stored events are sent again, and the decision is not made again.
+   *
+   * **Gotchas**
+   *
+   * A decision must be pure: it may be made several times, and the last one counts.
    */
   readonly execute: <const C extends Command<A>>(
     id: Aggregate.Id<Aggregate.NameOf<A>>,
@@ -124,18 +143,29 @@ export interface AggregateRepository<A extends Aggregate.Any> {
   >
 
   /**
-   * Forgets what the cache has of the aggregate: the next command or read rebuilds its state from what is recorded. For
-   * instance after a key was shredded or a stream was removed, where that is to take effect at once.
+   * Drops the cached state of the aggregate: the next command or read rebuilds it from the recorded events. Call this
+   * if, for instance, a shredded key or a removed stream is to take effect at once.
    */
   readonly forget: (id: Aggregate.Id<Aggregate.NameOf<A>>) => Effect.Effect<void>
 
-  /** The aggregate's events, read in pages. Empty where there is no such aggregate. */
+  /**
+   * The aggregate's events, as a stream that is read in pages.
+   *
+   * **When to use**
+   *
+   * Use this to show what happened to one aggregate. Use `Subscription.stream` to keep following it.
+   *
+   * **Details**
+   *
+   * `direction` is `forward` (the default) or `backward`. The stream starts after the version `after` (exclusive) and
+   * ends with the version `upTo` (inclusive). It is empty if the aggregate does not exist.
+   */
   readonly history: (
     id: Aggregate.Id<Aggregate.NameOf<A>>,
     options?: ReadOptions
   ) => Stream.Stream<Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>, ReadError>
 
-  /** Takes a snapshot of the aggregate as it stands. */
+  /** Saves a snapshot of the aggregate's current state. */
   readonly snapshot: (
     id: Aggregate.Id<Aggregate.NameOf<A>>
   ) => Effect.Effect<
@@ -144,38 +174,40 @@ export interface AggregateRepository<A extends Aggregate.Any> {
   >
 }
 
-/** How all aggregates are kept. */
+/** How repositories cache and retry. */
 export interface Options {
-  /** How many aggregates' states are cached; 0 caches none. Default 1000. */
+  /** The number of aggregates whose states are cached; 0 caches none. Default 1000. */
   readonly cacheCapacity?: number
   /**
-   * When to decide again after a conflict. Default: at once, then for 10 seconds with jittered pauses of 1 to 10 ms, short
-   * because whoever was first goes on without any.
+   * When to decide again after a conflict. Default: at once, then for 10 seconds with jittered pauses of 1 to 10 ms.
+   * They are short because the writer that was first continues without a pause.
    */
   readonly conflictRetry?: Schedule.Schedule<unknown>
 }
 
-/** Whether a participant of a transaction has to be there. */
+/** A participant of a transaction, and whether it has to exist. */
 export interface Participant<A extends Aggregate.Any, Requires extends Decision.Requires> {
   readonly aggregate: A
   readonly id: Aggregate.Id<Aggregate.NameOf<A>>
   readonly requires: Requires
-  /** The version that it has to be at; at any other the transaction fails with `WrongExpectedVersion`, and is not retried. */
+  /**
+   * The version that it must be at; at any other, the transaction fails with `WrongExpectedVersion`, without a retry.
+   */
   readonly expectedVersion?: ExpectedVersion | undefined
 }
 
-/** What is expected of a participant besides that it exists or not. */
+/** What is expected of a participant, besides whether it exists. */
 export interface ParticipantOptions<Expected extends ExpectedVersion> {
-  /** The version that it has to be at, like an HTTP `If-Match`. Default: any. */
+  /** The version that it must be at, like an HTTP `If-Match`. Default: any. */
   readonly expectedVersion?: Expected | undefined
 }
 
-/** The participants of a transaction by the names that its decision gives them. */
+/** The participants of a transaction, by the names that its decision uses. */
 export interface Participants {
   readonly [name: string]: Participant<Aggregate.Any, Decision.Requires>
 }
 
-/** The states that a transaction decides on. */
+/** The states on which a transaction decides. */
 export type States<P extends Participants> = {
   readonly [K in keyof P]: P[K] extends Participant<infer A, infer Requires>
     ? Requires extends "existing"
@@ -203,14 +235,14 @@ type DecidedEvents<A extends Aggregate.Any, Requires extends Decision.Requires> 
         | undefined
     : Decision.Outcome<Aggregate.Event<A>>
 
-/** What a transaction's decision fails with, and the decisions on participants that it returns. */
+/** The errors of a transaction's decision, and of the decisions on participants that it returns. */
 export type DecidedError<R> = R extends Effect.Effect<infer A, infer E, infer _R> ? E | ErrorOfEach<A> : ErrorOfEach<R>
 
 type ErrorOfEach<D> = D extends object ? { readonly [K in keyof D]: ErrorOfDecision<D[K]> }[keyof D] : never
 
 type ErrorOfDecision<D> = D extends Decision.Decision<infer _N, infer E> ? E : never
 
-/** A participant as it stands after a transaction; `undefined` where there is none. */
+/** A participant as it is after a transaction; `undefined` if it does not exist. */
 export type TransactedOne<P> =
   P extends Participant<infer A, infer Requires>
     ?
@@ -218,10 +250,10 @@ export type TransactedOne<P> =
         | (Requires extends "existing" ? never : undefined)
     : never
 
-/** What a transaction answers: each participant as it stands afterwards; `undefined` where there is none. */
+/** What a transaction returns: each participant as it is afterwards; `undefined` for one that does not exist. */
 export type Transacted<P extends Participants> = { readonly [K in keyof P]: TransactedOne<P[K]> }
 
-/** What a transaction's participants can fail with. */
+/** The errors with which participants that exist, or do not, make a transaction fail. */
 export type ParticipantError<P extends Participants> = {
   readonly [K in keyof P]: P[K]["requires"] extends "existing"
     ? AggregateNotFound
@@ -230,7 +262,7 @@ export type ParticipantError<P extends Participants> = {
       : never
 }[keyof P]
 
-/** Gives the repositories of all kinds of aggregates. */
+/** Provides the repositories of all kinds of aggregates. */
 export class Repository extends Context.Service<
   Repository,
   {
@@ -242,7 +274,7 @@ export class Repository extends Context.Service<
       participants: P,
       decide: (states: States<P>) => R
     ) => Effect.Effect<
-      // spelled out, so that an editor shows what becomes of each participant
+      // written out so that an editor shows what becomes of each participant
       { readonly [K in keyof P]: TransactedOne<P[K]> },
       DecidedError<R> | ParticipantError<P> | DuplicateParticipant | ExecuteError,
       MultiStreamAppend
@@ -250,11 +282,22 @@ export class Repository extends Context.Service<
   }
 >()("effect-eventsourcing/Repository") {}
 
-/** The repository of a kind of aggregate. */
+/**
+ * Returns the repository of one kind of aggregate.
+ *
+ * **When to use**
+ *
+ * Call this once in the Effect that needs the repository; it is cheap, and nothing is read.
+ *
+ * **Details**
+ *
+ * All repositories of a layer share one cache. The cache holds the states of up to `cacheCapacity` aggregates of all
+ * kinds.
+ */
 export const of = <A extends Aggregate.Any>(aggregate: A): Effect.Effect<AggregateRepository<A>, never, Repository> =>
   Repository.useSync((repository) => repository.of(aggregate))
 
-/** A participant that has to exist. */
+/** A participant that must exist. */
 export const existing = <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<Aggregate.NameOf<A>>,
@@ -267,7 +310,7 @@ export const missing = <A extends Aggregate.Any>(
   id: Aggregate.Id<Aggregate.NameOf<A>>
 ): Participant<A, "missing"> => ({ aggregate, id, requires: "missing" })
 
-/** A participant that may exist. */
+/** A participant that may or may not exist. */
 export const either = <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<Aggregate.NameOf<A>>,
@@ -275,12 +318,28 @@ export const either = <A extends Aggregate.Any>(
 ): Participant<A, "either"> => ({ aggregate, id, requires: "either", expectedVersion })
 
 /**
- * Decides over several aggregates at once: loads all, takes one decision over their states, records its events in one
- * append, all or none (G1); on a conflict the whole again.
+ * Decides over several aggregates at once, and records the events of all of them in one append, all or none (G1).
  *
- * Participants that get no event are checked too: the append is refused if one of them has moved on since it was read.
+ * **When to use**
  *
- * @example
+ * Use this if one rule holds across aggregates, such as a transfer between two purses. Use `execute` for a single
+ * aggregate.
+ *
+ * **Details**
+ *
+ * It loads all participants, makes one decision on their states, and appends. On a conflict, the whole transaction is
+ * retried. Participants that get no event are checked too: the append is refused if one of them has changed since it
+ * was read.
+ *
+ * The backend must support this: the requirement is the service `MultiStreamAppend` in the type.
+ *
+ * **Gotchas**
+ *
+ * The decision must be pure: it may be made several times, and the last one counts. Naming an aggregate twice fails
+ * with `DuplicateParticipant`.
+ *
+ * **Example** (A transfer)
+ *
  * ```ts
  * import { Effect, Schema } from "effect"
  * import { Aggregate, Repository } from "effect-eventsourcing"
@@ -321,15 +380,15 @@ export const transaction = <
   participants: P,
   decide: (states: States<P>) => R
 ): Effect.Effect<
-  // spelled out, so that an editor shows what becomes of each participant
+  // written out so that an editor shows what becomes of each participant
   { readonly [K in keyof P]: TransactedOne<P[K]> },
   DecidedError<R> | ParticipantError<P> | DuplicateParticipant | ExecuteError,
   Repository | MultiStreamAppend
 > => Repository.use((repository) => repository.transaction(participants, decide))
 
-/** Transactions that need nothing more, for services of a program's own. */
+/** Transactions without further requirements, for an application's own services. */
 export interface Transactions {
-  /** As {@link transaction}. */
+  /** Does the same as {@link transaction}. */
   readonly transaction: <const P extends Participants, const R extends Decided<P> | Effect.Effect<Decided<P>, unknown>>(
     participants: P,
     decide: (states: States<P>) => R
@@ -340,8 +399,8 @@ export interface Transactions {
 }
 
 /**
- * The transactions of a backend that can append to several streams at once. What `transaction` needs at each call, these take
- * once: a service of a program's own that is made with them asks its callers for nothing.
+ * The transactions of a backend that can append to several streams at once. They take here, once, the services that
+ * {@link transaction} requires at each call: an application's service that is built with them has no requirements left.
  */
 export const transactions: Effect.Effect<Transactions, never, Repository | MultiStreamAppend> = Effect.gen(
   function* () {
@@ -362,7 +421,7 @@ const defaultConflictRetry = Schedule.concat(
   )
 )
 
-/** The repositories over an event store and a snapshot store. */
+/** The repositories on an event store and a snapshot store. */
 export const layer = (options: Options = {}): Layer.Layer<Repository, never, EventStore | SnapshotStore> =>
   Layer.effect(
     Repository,
@@ -371,7 +430,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
       const snapshots = yield* SnapshotStore
       const counts = yield* Metrics.counts
       const saving = yield* FiberSet.make<void>()
-      // who closes the layer waits for the snapshots that are being saved, but not for ever
+      // closing the layer waits for the snapshots that are being saved, but not forever
       yield* Effect.addFinalizer(() => Effect.timeoutOption(FiberSet.awaitEmpty(saving), "5 seconds"))
       const schedule = options.conflictRetry ?? defaultConflictRetry
       const shared = makeRepositories({
@@ -379,15 +438,15 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         snapshots,
         schedule,
         states: makeStates(store, snapshots, options.cacheCapacity ?? 1000, counts),
-        // commands on one aggregate take turns in this process: a thousand of them would only make each other conflict
+        // commands on one aggregate take turns in this process: otherwise a thousand of them would only conflict
         withLock: KeyedLock.make(tellOfLongWait).withLock,
         beside: (save) => FiberSet.run(saving)(save)
       })
       const { inTransaction } = store
       if (inTransaction === undefined) return Repository.of(shared)
 
-      // what a transaction reads and appends is nobody else's yet: nothing is cached, no turn is waited for that only its
-      // end would bring, and no snapshot is taken beside it
+      // nobody else sees what a transaction reads and appends until it commits: nothing is cached, no turn is waited
+      // for that only the end of the transaction would bring, and no snapshot is saved in the background
       const provisional = makeRepositories({
         store,
         snapshots,
