@@ -1,5 +1,5 @@
 /**
- * Domain events to stored events and back: encodes and appends, reads and decodes.
+ * Converts between domain events and stored events: encodes and appends, reads and decodes.
  *
  * @example
  * ```ts
@@ -61,20 +61,20 @@ import { Recorder } from "./Recorder.ts"
 import type { Notification, StoredEvent } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
 
-/** Prepared events of any aggregate: what is sent to the recorder. */
+/** Prepared events of any aggregate, as they are sent to the recorder. */
 export interface AnyPrepared {
   readonly stream: StreamName.StreamName
   readonly expected: ExpectedVersion
   readonly stored: NonEmptyReadonlyArray<StoredEvent>
 }
 
-/** Events that are encoded for their place, ready to be appended; appending them twice records them once (G7). */
+/** Events that are encoded for their place and ready to be appended; appending them twice records them once (G7). */
 export interface Prepared<Name extends string, out Event> extends AnyPrepared {
-  /** The events as every later reader will get them. */
+  /** The events as every later reader will see them. */
   readonly events: ReadonlyArray<RecordedEvent<Name, Event>>
 }
 
-/** What an append answers. */
+/** What an append returns. */
 export interface Recorded<Name extends string, out Event> extends Appended {
   readonly events: ReadonlyArray<RecordedEvent<Name, Event>>
 }
@@ -82,7 +82,9 @@ export interface Recorded<Name extends string, out Event> extends Appended {
 /** Which events of a stream to read. */
 export interface ReadOptions {
   readonly direction?: Direction
-  /** Begin behind this version, in the direction of the read (exclusive). Default: the start, or backward the end. */
+  /**
+   * Start after this version, in reading direction (exclusive). Default: the stream's start, or its end if backward.
+   */
   readonly after?: number
   /** End with this version (inclusive). */
   readonly upTo?: number
@@ -91,34 +93,52 @@ export interface ReadOptions {
 /** Which events of the total order to read. */
 export interface ReadAllOptions {
   readonly direction?: Direction
-  /** Begin behind this position, in the direction of the read (exclusive). Default: the start, or backward the end. */
+  /** Start after this position, in reading direction (exclusive). Default: the log's start, or its end if backward. */
   readonly after?: Position
   /** End with this position (inclusive). */
   readonly upTo?: Position
 }
 
-/** When to send an append again whose answer was lost: at once, then within 2 s 4 times, from 20 ms on, doubling. */
+/**
+ * When to resend an append whose response was lost: at once, then up to 4 times within 2 s, from 20 ms on, doubling.
+ */
 const resend = Schedule.concat(
   Schedule.recurs(1),
   Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 4, duration: "2 seconds" }))
 )
 
-/** Events of one page, and so in memory at once, where the recorder says nothing else. */
+/** The number of events in a page, and so in memory at once, if the recorder does not set `paging`. */
 const PAGE = 512
 
-/** The recorded events of each of some aggregates: `aggregate` tells which. */
+/** The recorded events of several kinds of aggregates; their field `aggregate` distinguishes them. */
 export type PositionedOf<A extends Aggregate.Any> = A extends Aggregate.Any
   ? Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>
   : never
 
-/** Records domain events and reads them back. */
+/**
+ * Records domain events and reads them back, without deciding anything.
+ *
+ * **When to use**
+ *
+ * Use this to import events, to read a log, or to append events that no decision has to check. Use `Repository` for
+ * commands.
+ *
+ * **Details**
+ *
+ * `append` encodes and records in one step. `prepare` and `commit` are its two halves: a prepared append can be
+ * committed again safely (G7). `read` and `readAll` return streams that are read in pages.
+ *
+ * **Gotchas**
+ *
+ * An event that can't be decoded, or whose type is unknown, fails the read (G8). It is never skipped.
+ */
 export class EventStore extends Context.Service<
   EventStore,
   {
     /**
      * Appends events to an aggregate's stream: all of them or none (G1).
      *
-     * With `expected: "Any"` it goes behind whatever there is. Without events it does nothing and answers `undefined`.
+     * With `expected: "Any"`, appends after whatever is there. With no events, does nothing and returns `undefined`.
      */
     readonly append: <A extends Aggregate.Any>(
       aggregate: A,
@@ -138,12 +158,12 @@ export class EventStore extends Context.Service<
     ) => Effect.Effect<Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>, EventNotEncodable>
 
     /**
-     * Records prepared events. When the answer is lost, the same stored events are sent again, for about two seconds; after that
-     * it ends with `RecorderUnavailable`, and calling it again with the same value is safe (G7).
+     * Records prepared events. If the response is lost, the same stored events are sent again, for about two seconds.
+     * After that it fails with `RecorderUnavailable`, and committing the same value again is safe (G7).
      */
     readonly commit: (prepared: AnyPrepared) => Effect.Effect<Appended, WrongExpectedVersion | RecorderError>
 
-    /** Records prepared events of several streams, all or none (G1), if the checks hold too. */
+    /** Records prepared events of several streams, all or none (G1), provided that the checks hold too. */
     readonly commitAll: (
       prepared: NonEmptyReadonlyArray<AnyPrepared>,
       checks?: ReadonlyArray<Check>
@@ -157,9 +177,11 @@ export class EventStore extends Context.Service<
     ) => Stream.Stream<Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>, ReadError>
 
     /**
-     * Reads one page of stored events of a stream and decodes only the events: what rebuilding a state takes.
+     * Reads one page of stored events of a stream and decodes only the events, which is all that rebuilding a state
+     * needs.
      *
-     * With `known` it begins after the event at that version, which is read too, to see that it is there.
+     * With `known`, the events start after that version. The event at that version is read too, to check that it is
+     * there.
      */
     readonly readPage: (
       aggregate: Aggregate.Any,
@@ -178,36 +200,41 @@ export class EventStore extends Context.Service<
       aggregates: ReadonlyArray<A>
     ) => (notifications: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<PositionedOf<A>>, ReadError>
 
-    /** The version of an aggregate's last event; `undefined` where there is none. */
+    /** The version of the last event of a stream; `undefined` if there is none. */
     readonly version: (stream: StreamName.StreamName) => Effect.Effect<number | undefined, RecorderError>
 
     /** The position of the last event of the log. */
     readonly head: Effect.Effect<Position | undefined, RecorderError>
 
-    /** Whether whoever has this context is within a transaction of its own, if the backend has such; see {@link Recorder}. */
+    /**
+     * Whether the holder of this context is within a transaction of its own, if the backend has transactions; see
+     * {@link Recorder}.
+     */
     readonly inTransaction: ((context: Context.Context<never>) => boolean) | undefined
 
-    /** For how long what was decrypted may be kept, in milliseconds; `undefined` where nothing is encrypted. */
+    /** For how many milliseconds decrypted values may be kept; `undefined` if nothing is encrypted. */
     readonly keysTrustedFor: number | undefined
   }
 >()("effect-eventsourcing/EventStore") {}
 
-/** A page of a stream: events with what a state's version and times are made of. */
+/** A page of a stream: its events, with the notifications that a state's version and times are taken from. */
 export interface Page {
-  /** The event at the version that is known, if it is there; of the first page. */
+  /** The event at the version `known`, if it exists; only on the first page. */
   readonly known: Notification | undefined
   readonly notifications: ReadonlyArray<Notification>
   readonly events: ReadonlyArray<Aggregate.AnyEvent>
-  /** The page behind it, unless it is the last. */
+  /** The page after this one; `undefined` on the last page. */
   readonly next: Effect.Effect<Page, ReadError> | undefined
 }
 
 /** How an event store reads. */
 export interface Options {
   /**
-   * The bytes of stored events that are read at once: a page ends with the event that brings it to this size. Default 8 MiB.
+   * The bytes of stored events that are read at once: a page ends with the event that brings it to this size. Default 8
+   * MiB.
    *
-   * A page has at most 512 events (on KurrentDB 4,096) in any case. While it is decoded, its events are in memory as well.
+   * In any case a page has at most 512 events (4,096 on KurrentDB). While a page is decoded, its events are in memory
+   * too.
    */
   readonly pageBytes?: number | undefined
 }
@@ -219,7 +246,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
     const mapper = yield* Mapper
     const counts = yield* Metrics.counts
 
-    /** Within a transaction of the caller's the keys are the transaction's. */
+    /** Within a transaction of the caller's, keys are requested in that transaction, too. */
     const withKeysOf = <A, E>(context: Context.Context<never>, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       mapper.keysTrustedFor !== undefined && recorder.inTransaction?.(context) === true
         ? Effect.provideService(self, Provisional, true)
@@ -235,7 +262,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
     ): Effect.Effect<Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>, EventNotEncodable> =>
       Effect.withFiber((fiber) => {
         const first = expected === "NoStream" ? 0 : expected + 1
-        // whole milliseconds: a clock may be finer
+        // whole milliseconds: a clock may be more precise
         const now = Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
         const own = fiber.getRef(Metadata.RecordedAt)
         const recordedMillis = own === undefined ? now : Math.floor(own.epochMilliseconds)
@@ -299,7 +326,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         const prepared = yield* prepare(aggregate, id, stream, expected, events)
         return { ...(yield* commit(prepared)), events: prepared.events }
       }
-      // the same ids at each attempt: should one have been recorded after all, it is recognised at its version
+      // the same ids at each attempt: if one was recorded after all, it is recognised at its version
       const now = yield* Clock.currentTimeMillis
       const ids = events.map(() => Uuid.v7(now))
       return yield* Effect.gen(function* () {
@@ -373,7 +400,9 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
       return Effect.flatMap(recorder.readStream(whole), (page) => refuseHoles(whole, page, isFirst))
     }
 
-    /** Begins with a read, or leaves it for when it is asked for: within a transaction of the caller's there is one at a time. */
+    /**
+     * Begins a read, or defers it until it is needed: within a transaction of the caller's there is only one at a time.
+     */
     const begin = <A, E>(read: Effect.Effect<A, E>): Effect.Effect<Effect.Effect<A, E>> =>
       ahead
         ? Effect.contextWith((context: Context.Context<never>) =>
@@ -413,7 +442,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
       return decoded(streamPage({ stream, after, upTo }, true), true)
     }
 
-    /** A stream of pages: each begins after the last of the one before. What comes before a failure is delivered first. */
+    /** A stream of pages: each starts after the end of the one before. Events before a failure are delivered first. */
     const paginate = <Place, A, E, E2>(
       start: Place | undefined,
       page: (after: Place | undefined) => Effect.Effect<ReadonlyArray<Notification>, E>,
@@ -478,7 +507,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
       },
       commit: (prepared) => {
         const { stream, stored } = prepared
-        // what was prepared in no span is not committed in one either: nothing is looked up where nobody traces
+        // events that were prepared in no span are not committed in one either: nothing is looked up if nobody traces
         return stored[0].metadata === "{}"
           ? commit(prepared)
           : withSpan("EventStore.append", { stream, events: stored.length })(commit(prepared))
@@ -501,14 +530,14 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
     })
   })
 
-/** The event store of a recorder and a mapper, with options. */
+/** The event store on a recorder and a mapper, with options. */
 export const layerWith = (options: Options): Layer.Layer<EventStore, never, Recorder | Mapper> =>
   Layer.effect(EventStore, make(options))
 
-/** The event store of a recorder and a mapper. */
+/** The event store on a recorder and a mapper. */
 export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = layerWith({})
 
-/** Sends an append of so many events, again as it is where its answer was lost, and counts what it comes to. */
+/** Sends an append of this many events, resends it unchanged if the response is lost, and counts the outcome. */
 const send = <A, E extends { readonly _tag: string }, R>(
   counts: Metrics.Counts,
   events: number,
@@ -523,7 +552,7 @@ const send = <A, E extends { readonly _tag: string }, R>(
     if (error._tag === "WrongExpectedVersion") counts.conflicts++
     return Effect.fail(error)
   }
-  // every append passes through here: what fails is looked into where it has failed
+  // every append passes through here: retries are set up only after one has failed
   return Effect.matchCauseEffect(append, {
     onSuccess,
     onFailure: (cause) =>
@@ -533,6 +562,6 @@ const send = <A, E extends { readonly _tag: string }, R>(
   })
 }
 
-/** Whether an answer was lost, or nothing was sent; not where a lock was waited for as long as that may be. */
+/** Whether the response was lost, or nothing was sent; false if a lock was waited for as long as the user allows. */
 const isUnavailable = (error: { readonly _tag: string; readonly waited?: unknown }): boolean =>
   error._tag === "RecorderUnavailable" && error.waited === undefined

@@ -1,5 +1,5 @@
 /**
- * Projections: views that are made from events and kept up with them, exactly once (G6).
+ * Projections: views that are built from events and kept up to date with them, exactly once (G6).
  *
  * @example
  * ```ts
@@ -65,55 +65,68 @@ import type * as View from "./View.ts"
 import type { DeadLetter, Mode, Progress, ViewStore } from "./ViewStore.ts"
 import * as ViewStores from "./ViewStore.ts"
 
-/** Says that a projection has nothing to do with an event. */
+/** Marks an event that a projection deliberately does not handle. */
 export interface Ignore {
   readonly _tag: "Ignore"
 }
 
-/** Says that a projection has nothing to do with an event: a handler that is only left out does not compile. */
+/** Ignores an event in a projection. Omitting the handler instead is a compile error. */
 export const ignore: Ignore = { _tag: "Ignore" }
 
-/** A view that is kept in tables of a SQLite file or a PostgreSQL database; `setup` makes them, once for each version. */
+/**
+ * A view in tables of a SQLite file or a PostgreSQL database.
+ *
+ * **Details**
+ *
+ * `setup` creates the tables, once for each version of the projection. `table` and `index` of its argument name them,
+ * so that the tables of different projections and versions never collide.
+ */
 export const sql = <R>(setup: (view: View.SqlView) => Effect.Effect<unknown, unknown, R>): View.Sql<R> => ({
   _tag: "Sql",
   setup
 })
 
-/** A view that is a value in memory, and what it begins with. It is made anew by each process that keeps it up. */
+/**
+ * A view that is a value in memory.
+ *
+ * **Details**
+ *
+ * `initial` returns the value that the view starts with. Each process that runs the projection rebuilds the view.
+ */
 export const memory = <State>(initial: () => State): View.Memory<State> => ({ _tag: "Memory", initial })
 
-/** What becomes of an event with a handler: exactly once in the view, or at least once out in the world. */
+/** How often a handler takes effect: exactly once in a view, or at least once for a side effect. */
 export type Delivery = "exactly-once" | "at-least-once"
 
-/** Where a side effect begins: with the first event, with what comes next, or after a position. */
+/** Where a side effect starts: with the first event, with new events only, or after a position. */
 export type Start = "start" | "end" | Position
 
-/** What a handler of a side effect is given. */
+/** What the handler of a side effect gets besides the event. */
 export interface Attempt {
-  /** The id of the event: the same each time that the event comes again. Send it along, so that the other side can tell. */
+  /** The event's id, the same on every attempt. Send it along, so that the receiver can recognise repetitions. */
   readonly idempotencyKey: string
 }
 
-/** What a handler gets of an event: inline it has no position yet. */
+/** The event that a handler gets: inline, it has no position yet. */
 export type EventIn<M extends Mode, Name extends string, Event> = M extends "inline"
   ? RecordedEvent<Name, Event>
   : Positioned<Name, Event>
 
 type EventOf<A extends Aggregate.Any, Tag> = Extract<Aggregate.Event<A>, { readonly _tag: Tag }>
 
-/** What a handler of a view is: what it does with an event of a type. */
+/** What a view does with events of one type: a handler, or {@link ignore}. */
 export type Handler<A extends Aggregate.Any, Tag, V, M extends Mode> =
   | Ignore
   | ((event: EventIn<M, Aggregate.NameOf<A>, EventOf<A, Tag>>, view: V) => Effect.Effect<unknown, unknown, unknown>)
 
-/** A handler for each event of each of some aggregates; what is not handled is said to be ignored. */
+/** A handler, or {@link ignore}, for every event of every aggregate of the projection. */
 export type Handlers<As extends ReadonlyArray<Aggregate.Any>, V, M extends Mode> = {
   readonly [A in As[number] as Aggregate.NameOf<A>]: {
     readonly [Tag in Aggregate.Event<A>["_tag"]]: Handler<A, Tag, V, M>
   }
 }
 
-/** What a handler of a side effect is. */
+/** What a side effect does with events of one type: a handler, or {@link ignore}. */
 export type EffectHandler<A extends Aggregate.Any, Tag> =
   | Ignore
   | ((
@@ -121,14 +134,14 @@ export type EffectHandler<A extends Aggregate.Any, Tag> =
       attempt: Attempt
     ) => Effect.Effect<unknown, unknown, unknown>)
 
-/** A side effect of each event of each of some aggregates, or none. */
+/** A side effect, or {@link ignore}, for every event of every aggregate of the projection. */
 export type EffectHandlers<As extends ReadonlyArray<Aggregate.Any>> = {
   readonly [A in As[number] as Aggregate.NameOf<A>]: {
     readonly [Tag in Aggregate.Event<A>["_tag"]]: EffectHandler<A, Tag>
   }
 }
 
-/** Refuses handlers of events that there are not: a name that is misspelt. */
+/** Rejects handlers of events that do not exist, such as a misspelt name. */
 export type Exact<H, Expected> = {
   readonly [Name in keyof H]: Name extends keyof Expected
     ? { readonly [Tag in keyof H[Name]]: Tag extends keyof Expected[Name] ? H[Name][Tag] : "there is no such event" }
@@ -146,67 +159,103 @@ type EffectOf<H> = {
 type ServicesOf<F> = F extends Effect.Effect<unknown, unknown, infer R> ? R : never
 type SetupServices<K> = K extends View.Sql<infer R> ? R : never
 
-/** A projection: from which events, into which view, and how. */
+/** A projection: which events it handles, which view it builds, and how. */
 export interface Projection<out K extends View.Any, out M extends Mode, out D extends Delivery, out R> {
   readonly name: string
-  /** Views of different versions are made and kept up beside each other; the highest that has been level is the current one. */
+  /** Versions of a view are maintained beside each other; the highest that has caught up is the current one. */
   readonly version: number
   readonly aggregates: ReadonlyArray<Aggregate.Any>
   readonly view: K
   readonly mode: M
   readonly delivery: D
-  /** Where a side effect begins, if it says so; see {@link atLeastOnce}. */
+  /** Where a side effect starts, if that is defined; see {@link atLeastOnce}. */
   readonly from: Start | undefined
   /** @internal */
   readonly compiled: Compiled<SetupServices<K>, R>
-  /** The types, for the compiler; no value has it. */
+  /** Carries the types for the compiler; it has no value at run time. */
   readonly "~types": { readonly services: R }
 }
 
 /** Any projection. */
 export type Any = Projection<View.Any, Mode, Delivery, unknown>
 
-/** A projection that a runner keeps up. */
+/** A projection that a runner keeps up to date. */
 export type Followed<K extends View.Any, D extends Delivery, R> = Projection<K, "followed", D, R>
 
 /**
- * A projection that is kept up in the transactions that append: an option of `SqliteLayer` and `PostgresLayer`. Its handlers
- * ask for nothing but their view.
+ * A projection that is maintained in the transactions that append: an option of `SqliteLayer` and `PostgresLayer`. Its
+ * handlers require nothing but their view.
  */
 export type Inline = Projection<View.Sql<SqlClient.SqlClient>, "inline", "exactly-once", SqlClient.SqlClient>
 
-/** The services that a projection's handlers ask for, besides what their view provides. */
+/** The services that a projection's handlers require, besides those that their view provides. */
 export type HandlerServices<K extends View.Any, R> = Exclude<R | SetupServices<K>, ViewStores.ProvidedOf<K>>
 
 interface Definition<As, K> {
-  /** The version of handlers and tables, from 1 on: raise it with any change, and the view is made anew. Default 1. */
+  /** The version of handlers and tables, from 1 on: raise it with any change, and the view is rebuilt. Default 1. */
   readonly version?: number
   readonly aggregates: As
   readonly view: K
 }
 
-/** Inline is for views that are in the database of the log. */
+/** Inline projections are only for views in the log's own database. */
 type InlineIn<K> = K extends { readonly _tag: "Memory" } ? false : boolean
 
-/** What is around each handler: of a view in memory nothing, since a batch has a value of its own. */
+/** Wraps each handler; not for a view in memory, since each batch has a value of its own. */
 const enclosing = (view: View.Any): typeof handling => (view._tag === "Sql" ? handling : identity)
 
 type OneOrMore = readonly [Aggregate.Any, ...ReadonlyArray<Aggregate.Any>]
 
 /**
- * Defines a projection: a handler for each event of its aggregates.
+ * Defines a projection: a handler for each event of its aggregates, and the view that the handlers build.
  *
- * A handler runs in the transaction that also moves the tracking: what it writes to the view, and that it has, is recorded
- * together or not at all (G6).
+ * **When to use**
  *
- * - `name`: lower-case letters, digits and `_` (1 to 40): it names tables. Tracking is found by it.
- * - `version`: of handlers and tables, from 1 on: raise it with any change, and the view is made anew. Default 1.
- * - `aggregates`: whose events.
+ * Use this for queries across many aggregates. Use {@link batched} if a view is written faster by many events at once,
+ * and {@link atLeastOnce} for side effects such as mail.
+ *
+ * **Details**
+ *
+ * A handler runs in the transaction that also advances the tracking position: its changes to the view and the position
+ * are recorded together or not at all (G6).
+ *
+ * - `name`: lower-case letters, digits and `_` (1 to 40). It names the tables and identifies the projection's tracking.
+ * - `version`: of handlers and tables, from 1 on: raise it with any change, and the view is rebuilt. Default 1.
+ * - `aggregates`: the aggregates whose events it handles.
  * - `view`: {@link sql} tables, or a value in {@link memory}.
- * - `inline`: kept up in the transactions that append, not by a runner. The events have no position then.
- * - `handlers`: for each event a function of it and the view, or {@link ignore}.
+ * - `inline`: maintained in the transactions that append, instead of by a runner. The events have no position then.
+ * - `handlers`: for each event a function of the event and the view, or {@link ignore}.
  *
- * Throws on names and versions that can't be: it is called once, when the program starts.
+ * **Gotchas**
+ *
+ * It throws on invalid names and versions, so that the program fails when it starts. The name must be unique within the
+ * database of the view.
+ *
+ * **Example** (A count of dogs)
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Aggregate, Projection } from "effect-eventsourcing"
+ *
+ * const Dog = Aggregate.make("Dog", {
+ *   state: { name: Schema.String },
+ *   creation: { Registered: { name: Schema.String } },
+ *   events: { Renamed: { name: Schema.String } },
+ *   reduce: { Registered: ({ name }) => ({ name }), Renamed: (_dog, { name }) => ({ name }) }
+ * })
+ *
+ * const Dogs = Projection.make("dogs", {
+ *   aggregates: [Dog],
+ *   view: Projection.memory(() => 0),
+ *   handlers: {
+ *     Dog: {
+ *       Registered: (_event, view) => view.update((count) => count + 1),
+ *       Renamed: Projection.ignore
+ *     }
+ *   }
+ * })
+ * console.log(Dogs.version) // prints: 1
+ * ```
  */
 export const make = <
   const As extends OneOrMore,
@@ -234,8 +283,16 @@ export const make = <
 }
 
 /**
- * {@link make} with one handler for a batch of events: of one when it is live, when it catches up of as many as it handles in
- * the time of a transaction, up to 512. For views that are written faster by many events at once.
+ * Defines a projection with one handler for a batch of events.
+ *
+ * **When to use**
+ *
+ * Use this for views that are written faster by many events at once. Use {@link make} otherwise.
+ *
+ * **Details**
+ *
+ * While the projection is live, a batch is a single event. While it catches up, a batch has as many events as the
+ * handler processes in the time of one transaction, up to 512. Everything else is as for {@link make}.
  */
 export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
   name: string,
@@ -256,14 +313,54 @@ export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
   })
 
 /**
- * Defines side effects of events: mail, calls of other systems, whatever is no view. Each handler runs **at least once** for
- * each of its events, and again where the process died or failed before that was noted: send `idempotencyKey` along.
+ * Defines side effects of events: mail, calls of other systems, and anything else that is not a view.
  *
- * - `view` is where it is noted how far it has come: `Projection.sql(() => Effect.void)`, or {@link memory}, which forgets.
- * - `from` is where it begins: `"start"` (with the first event of the log, the default), `"end"` (with what comes next), or
- *   after a position. Give `"end"` to one that is added to a log with a past, or it is done for all of that.
- * - A higher `version` takes the place of the one before at once, and continues where that is: nothing is done again, and
- *   nothing is left out. If it has another `from` than the one before, it begins there.
+ * **When to use**
+ *
+ * Use this if an event should cause something outside of the view's database. Use {@link make} for views.
+ *
+ * **Details**
+ *
+ * - `view` is where its progress is stored: `Projection.sql(() => Effect.void)`, or {@link memory}, which forgets it.
+ * - `from` is where it starts: `"start"` (with the first event of the log, the default), `"end"` (with new events
+ *   only), or a position, after which it starts.
+ * - A higher `version` replaces the one before immediately, and continues after its position: nothing is repeated or
+ *   left out. If its `from` differs from that of the version before, it starts there.
+ *
+ * **Gotchas**
+ *
+ * Each handler runs **at least once** for each of its events. It runs again if the process died or failed before its
+ * completion was stored: send `idempotencyKey` along, so that the receiver can recognise repetitions.
+ *
+ * Set `from: "end"` if the log already has events that must not cause the side effect.
+ *
+ * **Example** (A mail for each new dog)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Aggregate, Projection } from "effect-eventsourcing"
+ *
+ * const Dog = Aggregate.make("Dog", {
+ *   state: { name: Schema.String },
+ *   creation: { Registered: { name: Schema.String } },
+ *   events: {},
+ *   reduce: { Registered: ({ name }) => ({ name }) }
+ * })
+ *
+ * const send = (mail: { readonly id: string; readonly text: string }) => Effect.log(mail)
+ *
+ * const Welcome = Projection.atLeastOnce("welcome", {
+ *   aggregates: [Dog],
+ *   view: Projection.sql(() => Effect.void),
+ *   from: "end",
+ *   handlers: {
+ *     Dog: {
+ *       Registered: ({ event }, { idempotencyKey }) => send({ id: idempotencyKey, text: `Welcome, ${event.name}` })
+ *     }
+ *   }
+ * })
+ * console.log(Welcome.delivery) // prints: at-least-once
+ * ```
  */
 export const atLeastOnce = <const As extends OneOrMore, K extends View.Any, const H extends EffectHandlers<As>>(
   name: string,
@@ -292,14 +389,26 @@ export const storeOf = <K extends View.Any>(
 }
 
 /**
- * Reads the view: that of the version that is defined here, as soon as it has been level, and for as long as it is there, also if
- * a higher one is the current one. Until it is level it is the current one's, whose tables may look otherwise (`view.version`
- * tells).
+ * Reads the view: passes it to your function and returns the function's result.
  *
- * Until there is a view it fails with `ViewNotFound`; if a runner in this process is about to make the first one, it waits for
- * that, 5 seconds at most. It is refused if the name is that of another definition in this process.
+ * **When to use**
  *
- * Inline only the current version is kept up, and so it is read. A version that no runner keeps up is read as it was left; {@link progress} says how far it had come, and a warning is logged.
+ * Use this to answer queries. Call {@link wait} first if the query must see what a command has just recorded.
+ *
+ * **Details**
+ *
+ * It reads the view of the version that is defined here, once that version has caught up, and for as long as it exists,
+ * even if a higher version is the current one. Until this version has caught up, it reads the current one, whose tables
+ * may be different (`view.version` says which it is). For an inline projection it always reads the current version,
+ * because only that one is maintained.
+ *
+ * If there is no view, it fails with `ViewNotFound`. If a runner in this process is about to create the first one, it
+ * waits for that, for at most 5 seconds. It is refused if this process has another definition under the same name.
+ *
+ * **Gotchas**
+ *
+ * A version that no runner keeps up to date is read as it was left, and a warning is logged. {@link progress} returns
+ * how far it has come.
  */
 export const read = <K extends View.Any, A, E, R>(
   projection: Projection<K, Mode, "exactly-once", unknown>,
@@ -313,7 +422,7 @@ export const read = <K extends View.Any, A, E, R>(
     return yield* store.read({ ...keyOf(projection), version: found.version }, read)
   })
 
-/** What there is of a name is the view of one definition: another one would be answered from that. */
+/** The view under a name belongs to one definition: reading it with another would return wrong results. */
 const refuseCopy = (
   store: ViewStore<unknown, unknown>,
   { compiled, name, version }: Any,
@@ -324,8 +433,8 @@ const refuseCopy = (
     : Effect.void
 
 /**
- * The version that {@link read} reads, and how far it has come; `undefined` if there is no view yet. A `position` that stays
- * where it is while that of another version moves is that of a view that nobody keeps up.
+ * The version that {@link read} reads, and how far it has come; `undefined` if there is no view yet. If its `position`
+ * stays the same while that of another version advances, no runner keeps this view up to date.
  */
 export const progress = <K extends View.Any>(
   projection: Projection<K, Mode, Delivery, unknown>
@@ -339,11 +448,20 @@ export const versions = <K extends View.Any>(
   Effect.flatMap(storeOf(projection), (store) => store.versions(keyOf(projection)))
 
 /**
- * Waits until the version that {@link read} reads has processed everything up to a position, that of a command's last event: whoever reads
- * the view then sees what the command did. `undefined` is no position to wait for.
+ * Waits until the view has processed everything up to a position.
  *
- * It is told at once of what this process does, and looks every 50 ms for what others do. After `timeout` (default 5 seconds)
- * it fails, and says how far the view got; after a second where the runner in this process has stopped, and why.
+ * **When to use**
+ *
+ * Use this for read-your-own-writes: pass the `position` that a command returned, and read the view afterwards.
+ *
+ * **Details**
+ *
+ * It waits for the version that {@link read} reads. If the position is `undefined`, because the command recorded
+ * nothing, it returns immediately. It is notified immediately of progress made in this process, and polls every 50 ms
+ * for progress made by others.
+ *
+ * After `timeout` (default 5 seconds) it fails with `ProjectionBehind`, which says how far the view has come. If the
+ * runner in this process has stopped, it fails after one second, and the error says why the runner stopped.
  */
 export const wait = <K extends View.Any>(
   projection: Projection<K, Mode, Delivery, unknown>,
@@ -360,7 +478,7 @@ export const wait = <K extends View.Any>(
     )
     const store = yield* storeOf(projection)
     yield* refuseCopy(store, projection, "wait for")
-    // what the view ignores would be noted later, with other events, if nobody waited for it
+    // otherwise the position of events that the view ignores would be stored later, together with other events
     yield* Effect.acquireUseRelease(
       Effect.sync(() => store.local(projection.name).expect(position)),
       () => untilReached(store, projection, position, timeout),
@@ -369,14 +487,25 @@ export const wait = <K extends View.Any>(
   })
 
 /**
- * Makes the view of this version anew, in its place: its tables and its tracking are emptied in one transaction, and its
- * runner, also one that is running now, goes on from the start. Readers see it grow; for a view that is whole at any moment
- * raise the version instead.
+ * Rebuilds the view of this version in place.
  *
- * Fails with `ViewNotFound` if there is no view of this version.
+ * **When to use**
  *
- * If something that is not the projection's depends on its tables, such as a view of somebody else's, it fails with
- * `ProjectionHasDependents`, which names it, and nothing is changed.
+ * Use this if a view is wrong, or its log was restored from a backup. Raise the version instead if readers must see a
+ * complete view at all times.
+ *
+ * **Details**
+ *
+ * Its tables and its tracking are emptied in one transaction. Its runner, even one that is running now, then starts
+ * again from the start of the log.
+ *
+ * It fails with `ViewNotFound` if this version has no view. If something that does not belong to the projection depends
+ * on its tables, such as a database view of somebody else's, it fails with `ProjectionHasDependents`, which names it,
+ * and nothing is changed.
+ *
+ * **Gotchas**
+ *
+ * Readers see the view while it is still being rebuilt.
  */
 export const reset = <K extends View.Any, R>(
   projection: Followed<K, Delivery, R>
@@ -395,31 +524,40 @@ export const reset = <K extends View.Any, R>(
     return yield* new ViewNotFound({ projection: name, version, mode, stopped: store.local(name).stopped.get(version) })
   })
 
-/** What can't be removed with a view, besides what any use of its place can fail with. */
+/** The errors that removing a view can fail with. */
 export type RemoveError = ProjectionHasDependents | RecorderError
 
-/** Which version is removed; without one, all of them. */
+/** The version to remove; if left out, all of them. */
 export type Removed = readonly [] | readonly [version: number, options?: RemoveOptions]
 
 /** How a version is removed. */
 export interface RemoveOptions {
   /**
-   * Whether it is removed also if it is the current one; the highest that is ready takes its place, as after the roll-back of a
-   * deployment. Default false: the current one stays.
+   * Whether to remove the version even if it is the current one; the highest that is ready takes its place, as when a
+   * deployment is rolled back. Default false: the current version stays.
    */
   readonly current?: boolean
 }
 
 /**
- * Removes a version that is no longer read, with its tables; returns whether there was one. The current one stays, unless the
- * option `current` says otherwise.
+ * Removes a version that is no longer read, together with its tables; returns whether it existed.
  *
- * Without `version` it removes the projection, all versions of it: views, tracking, and what is set aside. So does a name in
- * place of a projection, for one whose definition is gone from the program. Runners that are still there stop with
- * `ProjectionRemoved`; one that is started later makes the view anew, so remove the definition first.
+ * **When to use**
  *
- * If something that is not the projection's depends on its tables, it fails with `ProjectionHasDependents`, and nothing is
- * removed.
+ * Use this to drop old versions after a deployment, or a whole projection that is no longer needed.
+ *
+ * **Details**
+ *
+ * The current version stays, unless the option `current` is set. Without `version`, it removes all versions of the
+ * projection: views, tracking and dead letters. To remove a projection whose definition is no longer in the program,
+ * pass its name instead of the projection.
+ *
+ * Runners that are still working stop with `ProjectionRemoved`. If something that does not belong to the projection
+ * depends on its tables, it fails with `ProjectionHasDependents`, and nothing is removed.
+ *
+ * **Gotchas**
+ *
+ * A runner that is started later rebuilds the view, so remove the definition first.
  */
 export const remove: {
   (name: string, ...version: Removed): Effect.Effect<boolean, RemoveError, ViewStores.SqlViewStore>
@@ -431,7 +569,7 @@ export const remove: {
   const store = typeof projection === "string" ? ViewStores.SqlViewStore : storeOf(projection)
   const name = typeof projection === "string" ? projection : projection.name
   const [version, options] = of
-  // a version that was looked for and not found is not all of them
+  // a version that was looked up and not found must not mean all of them
   if (of.length > 0 && !Number.isInteger(version)) {
     const reason = `a version is a whole number, not ${version}; to remove all versions, leave it out`
     return Effect.fail(new RecorderFailure({ operation: `remove projection "${name}"`, reason }))
@@ -441,21 +579,30 @@ export const remove: {
   )
 }
 
-/** What was set aside, in the order of the log. */
+/** The dead letters: the events that were set aside, in the order of the log. */
 export const deadLetters = <K extends View.Any>(
   projection: Followed<K, Delivery, unknown>
 ): Effect.Effect<ReadonlyArray<DeadLetter>, RecorderError, ViewStores.Of<K>> =>
   Effect.flatMap(storeOf(projection), (store) => store.deadLetters(keyOf(projection)))
 
-/** Which of the events that are set aside: all of a stream, or one, by its id; a `DeadLetter` means that one. */
+/** Which dead letters: all of a stream, or one, by its event id. A `DeadLetter` selects itself. */
 export type Discarded = { readonly stream: string } | { readonly eventId: string }
 
 /**
- * Gives up what is set aside: the events of a stream, or one event. They do not take effect in the view, now or later; the log
- * keeps them. Returns how many there were.
+ * Discards dead letters: those of a stream, or one event. Returns how many there were.
  *
- * A stream of which nothing is set aside any more is free: what is recorded in it next is handled. If one event is discarded,
- * those after it in its stream are still set aside, and `replay` handles them.
+ * **When to use**
+ *
+ * Use this if an event should never take effect in the view. Use {@link replay} if its handler was fixed.
+ *
+ * **Details**
+ *
+ * The discarded events do not take effect in the view, now or later; the log keeps them. Once a stream has no dead
+ * letters left, its next events are handled again.
+ *
+ * **Gotchas**
+ *
+ * If one event is discarded, the events after it in its stream are still dead-lettered; {@link replay} handles them.
  */
 export const discard = <K extends View.Any>(
   projection: Followed<K, Delivery, unknown>,
@@ -463,17 +610,25 @@ export const discard = <K extends View.Any>(
 ): Effect.Effect<number, RecorderError, ViewStores.Of<K>> =>
   Effect.flatMap(storeOf(projection), (store) => store.discard(keyOf(projection), what))
 
-/** What became of the events that were set aside. */
+/** The result of replaying dead letters. */
 export interface Replayed {
-  /** How many took effect. */
+  /** How many events took effect. */
   readonly replayed: number
-  /** What is still set aside: what failed again, and what waits behind it. */
+  /** The remaining dead letters: events that failed again, and the events after them in their streams. */
   readonly left: ReadonlyArray<DeadLetter>
 }
 
 /**
- * Tries the events again that were set aside, of all streams or of one, in the order of each stream: reads them from the log,
- * and has them handled as their runner would. Of a stream whose event fails again, what comes behind waits on.
+ * Handles dead letters again, of all streams or of one, in the order of each stream.
+ *
+ * **When to use**
+ *
+ * Use this after the handler was fixed, or the cause of its failure is gone. Use {@link discard} to give up events.
+ *
+ * **Details**
+ *
+ * It reads the events from the log, and handles them as the runner would. If an event fails again, it and the events
+ * after it in its stream remain dead-lettered.
  */
 export const replay = <K extends View.Any, R>(
   projection: Followed<K, Delivery, R>,

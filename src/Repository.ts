@@ -127,11 +127,11 @@ export interface AggregateRepository<A extends Aggregate.Any> {
    *
    * The command is a decision, or events as they are. With `expectedVersion` (like an HTTP `If-Match`), an aggregate at
    * any other version fails with `WrongExpectedVersion`, and nothing is retried. If the response to an append is lost,
-   * the same stored events are sent again, and the decision is not made again.
+   * the same stored events are sent again, and the decision is not taken again.
    *
    * **Gotchas**
    *
-   * A decision must be pure: it may be made several times, and the last one counts.
+   * A decision must be pure: it may be taken several times, and the last one counts.
    */
   readonly execute: <const C extends Command<A>>(
     id: Aggregate.Id<Aggregate.NameOf<A>>,
@@ -327,7 +327,7 @@ export const either = <A extends Aggregate.Any>(
  *
  * **Details**
  *
- * It loads all participants, makes one decision on their states, and appends. On a conflict, the whole transaction is
+ * It loads all participants, takes one decision on their states, and appends. On a conflict, the whole transaction is
  * retried. Participants that get no event are checked too: the append is refused if one of them has changed since it
  * was read.
  *
@@ -335,7 +335,7 @@ export const either = <A extends Aggregate.Any>(
  *
  * **Gotchas**
  *
- * The decision must be pure: it may be made several times, and the last one counts. Naming an aggregate twice fails
+ * The decision must be pure: it may be taken several times, and the last one counts. Naming an aggregate twice fails
  * with `DuplicateParticipant`.
  *
  * **Example** (A transfer)

@@ -1,5 +1,5 @@
 /**
- * Subscriptions: the events of a log as a stream, from a place in the past into the present, and on.
+ * Subscriptions: the events of a log as a stream, first the existing ones, then new ones as they arrive.
  *
  * @example
  * ```ts
@@ -50,37 +50,39 @@ import { Recorder } from "./Recorder.ts"
 import type { Notification } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
 
-/** Where a subscription begins, and who is told what it does. */
+/** Where a subscription starts, and what is notified of its state. */
 export interface Options {
   /**
-   * After a position, with the first event (`start`), or with what comes next (`end`). Default `start`. A position that the
-   * log has not come to is refused with `PositionBeyondHead`.
+   * Where to start: after a position, with the first event (`start`), or with new events only (`end`). Default `start`.
+   * A position that the log has not reached is refused with `PositionBeyondHead`.
    */
   readonly from?: Position | "start" | "end" | undefined
-  /** Is told of each state as the subscription comes to it (G12): write it to a `SubscriptionRef`, a metric, a log. */
+  /** Called with each state that the subscription enters (G12): write it to a `SubscriptionRef`, a metric or a log. */
   readonly onState?: ((state: FollowState) => Effect.Effect<void>) | undefined
 }
 
-/** Events that came together, and how far the subscription has come with them. */
+/** Events that arrived together, and how far the subscription has come with them. */
 export interface Batch<out E> {
-  /** In the total order; empty where what came was for others. */
+  /** The events in the total order; empty if none of the new ones were selected. */
   readonly events: ReadonlyArray<E>
-  /** Everything up to here has been seen, also what was for others; begin behind it to go on. */
+  /**
+   * Everything up to this position has been read, including events that were not selected. To resume, start after it.
+   */
   readonly position: Position | undefined
-  /** Whether the end of the log was reached with this batch. */
+  /** Whether this batch reached the end of the log. */
   readonly caughtUp: boolean
 }
 
 /**
  * Follows a log for any number of subscriptions.
  *
- * What was there before is read by each in pages, filtered by the database or server. What comes is read once for all of the
- * process and kept for a while (some thousand events): a subscription that is too slow for that reads pages again. None slows
- * another, and none holds more than a page.
+ * Each subscription reads existing events in pages, filtered by the database or server. New events are read once per
+ * process and kept for a while (some thousand events): a subscription that is too slow for that reads pages again. No
+ * subscription slows another down, and none holds more than a page.
  */
 export class Subscription extends Context.Service<Subscription, Service>()("effect-eventsourcing/Subscription") {}
 
-/** What the service of subscriptions can do: all of it is for the functions of this module, and for projections. */
+/** What the service can do: only the functions of this module and projections use it. */
 export interface Service {
   /** @internal The selected events in batches. */
   readonly batches: <A extends Aggregate.Any>(
@@ -91,9 +93,12 @@ export interface Service {
   readonly follow: (selection: Selection<Aggregate.Any>, options: Options) => Stream.Stream<StoredBatch, FollowError>
 }
 
-/** What subscriptions keep in memory. */
+/** How much subscriptions keep in memory. */
 export interface LayerOptions {
-  /** The bytes of stored events that each reads at once: a page ends with the event that brings it to this size. Default 8 MiB. */
+  /**
+   * The bytes of stored events that each subscription reads at once: a page ends with the event that brings it to this
+   * size. Default 8 MiB.
+   */
   readonly pageBytes?: number | undefined
   /** The bytes of the newest events that are kept for all subscriptions of the process together. Default 32 MiB. */
   readonly tailBytes?: number | undefined
@@ -109,7 +114,7 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
       acquire: Effect.suspend(() => Tail.make(recorder, { pageBytes, tailBytes }, forgetTail)),
       idleTimeToLive: "1 second"
     })
-    /** Whoever comes after it has failed begins with another; not waited for, since it is the one who asks. */
+    /** After a failure, the next subscriber gets a new tail. Not awaited, since the failed tail itself runs this. */
     const forgetTail = Effect.suspend(() => Effect.asVoid(Effect.forkDetach(RcRef.invalidate(shared))))
 
     const follow = Effect.fnUntraced(function* (
@@ -125,7 +130,7 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
       const tail = yield* reached(RcRef.get(shared))
       if (typeof from !== "string") {
         const known = tail.position()
-        // the tail may not have read yet what has just been recorded
+        // the tail may not have read the newest events yet
         if (known === undefined || known < from) yield* requireReached(recorder.head, { after: from, onState })
       }
       const member = yield* tail.join({ categories, matches })
@@ -180,14 +185,25 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
     })
   })
 
-/** The subscriptions of a recorder, with options. */
+/** The subscriptions on a recorder, with options. */
 export const layerWith = (options: LayerOptions): Layer.Layer<Subscription, never, Recorder | EventStore> =>
   Layer.effect(Subscription, make(options))
 
-/** The subscriptions of a recorder. */
+/** The subscriptions on a recorder. */
 export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = layerWith({})
 
-/** All events of these aggregates, in batches: for throughput, and to know how far one has come. */
+/**
+ * All events of these aggregates, in batches with their positions.
+ *
+ * **When to use**
+ *
+ * Use this for throughput, or to store how far a consumer has come. Use {@link all} if single events are enough.
+ *
+ * **Details**
+ *
+ * Each batch has the position up to which the log has been read: pass it as `from` to resume after it. `caughtUp` says
+ * whether the batch reached the end of the log.
+ */
 export const batches = <const As extends ReadonlyArray<Aggregate.Any>>(
   aggregates: As,
   options: Options = {}
@@ -205,8 +221,46 @@ const events = <A extends Aggregate.Any>(
   )
 
 /**
- * All events of these aggregates in the total order (G3, G4): none is missed, none comes twice. Ends only with an error: an
- * event that can't be decoded (G8), or a log that was closed.
+ * All events of these aggregates in the total order (G3, G4): first the existing ones, then new ones as they arrive.
+ *
+ * **When to use**
+ *
+ * Use this to react to events in a stream of your own. Use `Projection` if a view or side effects should resume where
+ * they left off after a restart.
+ *
+ * **Details**
+ *
+ * No event is missed or duplicated. `from` is where to start: `"start"` (the default), `"end"`, or a position, after
+ * which it starts.
+ *
+ * **Gotchas**
+ *
+ * The stream never completes. It ends only with an error: an event that can't be decoded (G8), a log that was closed,
+ * or a start position that the log has not reached (`PositionBeyondHead`).
+ *
+ * **Example** (The first event)
+ *
+ * ```ts
+ * import { Effect, Schema, Stream } from "effect"
+ * import { Aggregate, Repository, Subscription } from "effect-eventsourcing"
+ * import { MemoryLayer } from "effect-eventsourcing/memory"
+ *
+ * const Counter = Aggregate.make("Counter", {
+ *   state: Schema.Int,
+ *   creation: { Started: {} },
+ *   events: {},
+ *   reduce: { Started: () => 0 }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const counters = yield* Repository.of(Counter)
+ *   yield* counters.execute(Counter.id("visits"), Counter.Started())
+ *   const [first] = yield* Stream.runCollect(Stream.take(Subscription.all([Counter]), 1))
+ *   console.log(first?.event._tag) // prints: Started
+ * })
+ *
+ * Effect.runPromise(program.pipe(Effect.provide(MemoryLayer())))
+ * ```
  */
 export const all = <const As extends ReadonlyArray<Aggregate.Any>>(
   aggregates: As,
@@ -214,13 +268,26 @@ export const all = <const As extends ReadonlyArray<Aggregate.Any>>(
 ): Stream.Stream<PositionedOf<As[number]>, SubscriptionError, Subscription> =>
   events<As[number]>({ aggregates }, options)
 
-/** All events of one kind of aggregate; see {@link all}. */
+/**
+ * All events of one kind of aggregate.
+ *
+ * **When to use**
+ *
+ * Use this to follow every aggregate of one kind; see {@link all} for the order, the options and the errors.
+ */
 export const category = <A extends Aggregate.Any>(
   aggregate: A,
   options: Options = {}
 ): Stream.Stream<PositionedOf<A>, SubscriptionError, Subscription> => events({ aggregates: [aggregate] }, options)
 
-/** The events of one aggregate; see {@link all}. */
+/**
+ * The events of one aggregate.
+ *
+ * **When to use**
+ *
+ * Use this to follow one aggregate whose id is known; see {@link all} for the order, the options and the errors. Use
+ * `history` of a repository to read its existing events only.
+ */
 export const stream = <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<Aggregate.NameOf<A>>,
@@ -228,7 +295,18 @@ export const stream = <A extends Aggregate.Any>(
 ): Stream.Stream<PositionedOf<A>, SubscriptionError, Subscription> =>
   events({ aggregates: [aggregate], stream: StreamName.of(aggregate.name, id) }, options)
 
-/** The events of an aggregate that are of these types; see {@link all}. */
+/**
+ * The events of one kind of aggregate that have these types.
+ *
+ * **When to use**
+ *
+ * Use this to follow a few types of events of an aggregate; see {@link all} for the order, the options and the errors.
+ *
+ * **Details**
+ *
+ * The database or server filters existing events by type. Events that were recorded under an alias of a type are
+ * included.
+ */
 export const types = <A extends Aggregate.Any, const Tag extends Aggregate.Event<A>["_tag"]>(
   aggregate: A,
   tags: NonEmptyReadonlyArray<Tag>,
@@ -240,7 +318,7 @@ export const types = <A extends Aggregate.Any, const Tag extends Aggregate.Event
 > => {
   const wanted: ReadonlySet<string> = new Set(tags)
   const stored = [...aggregate.compiled.byType].flatMap(([type, { tag }]) => (wanted.has(tag) ? [type] : []))
-  // the log is asked for the types of these tags alone
+  // the log is queried for the types of these tags alone
   return events({ aggregates: [aggregate], types: stored }, options) as never
 }
 
@@ -267,7 +345,7 @@ const pageOf = (
   return page.events
 }
 
-/** Pages of one stream by positions: read from where the last one ended, or once from the start. */
+/** Pages of one stream by positions: read from the end of the last one, or the first time from the start. */
 const streamPages = (recorder: Recorder["Service"], stream: StreamName.StreamName) => {
   let last: { readonly position: Position; readonly version: number } | undefined
   return Effect.fnUntraced(function* ({

@@ -6,7 +6,7 @@
  * `effect-eventsourcing/kurrent`.
  */
 
-// For applications: the domain, commands, and what follows events.
+// For applications: the domain, commands, and the consumers of events.
 
 export * as Aggregate from "./Aggregate.ts"
 export * as Decision from "./Decision.ts"

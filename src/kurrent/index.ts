@@ -1,4 +1,4 @@
-/** KurrentDB, by its official client: event sourcing on a server, and a client for the server itself. */
+/** The KurrentDB backend, on the official client: event sourcing on a server, and a general-purpose client. */
 
 export type { Connected } from "./client/Connected.ts"
 export { layerConnected } from "./client/Connected.ts"
