@@ -496,8 +496,8 @@ export const wait = <K extends View.Any>(
  *
  * **Details**
  *
- * Its tables and its tracking are emptied in one transaction. Its runner, even one that is running now, then starts
- * again from the start of the log.
+ * Its tables and its tracking are emptied in one transaction, and its dead letters are forgotten. Its runner, even one
+ * that is running now, then starts again from the start of the log, or where `from` of a side effect says.
  *
  * It fails with `ViewNotFound` if this version has no view. If something that does not belong to the projection depends
  * on its tables, such as a database view of somebody else's, it fails with `ProjectionHasDependents`, which names it,

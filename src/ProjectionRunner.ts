@@ -1,5 +1,5 @@
 /**
- * Keeps projections up with their log: one fiber each, which says what it does and never ends unseen (G12).
+ * Runs projections: one fiber each, which reports its state and never stops silently (G12).
  *
  * @example
  * ```ts
@@ -91,28 +91,28 @@ import type { Progress } from "./ViewStore.ts"
 
 /** What a runner is doing. */
 export type State =
-  /** It opens its view and looks where it is to go on. */
+  /** It opens its view and finds out where to resume. */
   | { readonly _tag: "Starting" }
-  /** Another runner of the same version works; this one takes over when it is gone. */
+  /** Another runner of the same version is working; this one takes over when that one is gone. */
   | { readonly _tag: "Standby" }
-  /** It takes in what was there before. */
+  /** It processes existing events. */
   | {
       readonly _tag: "CatchingUp"
       readonly position: Position | undefined
       /** The end of the log, as far as it is known. */
       readonly head: Position | undefined
       readonly eventsPerSecond: number
-      /** How long it is still going to take at this rate; `undefined` where there is none yet. */
+      /** How long it is going to take at this rate; `undefined` if there is no rate yet. */
       readonly remaining: Duration.Duration | undefined
     }
-  /** It has come to the end of the log, and takes in what comes. */
+  /** It has reached the end of the log, and processes new events as they arrive. */
   | { readonly _tag: "Live"; readonly position: Position | undefined }
   /**
-   * Its log or its view can't be reached for now, or the log ends before the view's position (`UpstreamBehind`); when it tries
-   * again (in milliseconds since the epoch).
+   * Its log or its view can't be reached at the moment, or the log ends before the view's position (`UpstreamBehind`).
+   * `nextAttempt` is when it tries again (in milliseconds since the epoch).
    */
   | { readonly _tag: "Retrying"; readonly cause: unknown; readonly attempts: number; readonly nextAttempt: number }
-  /** A handler fails on an event; when it is tried again (in milliseconds since the epoch). */
+  /** A handler fails on an event; `nextAttempt` is when it is retried (in milliseconds since the epoch). */
   | {
       readonly _tag: "Blocked"
       readonly event: BlockedOn
@@ -120,20 +120,20 @@ export type State =
       readonly attempts: number
       readonly nextAttempt: number
     }
-  /** Handlers have had these events for longer than `slowAfter`: they work on, or never come back. */
+  /** Handlers have had these events for longer than `slowAfter`: they are still working, or will never return. */
   | {
       readonly _tag: "Slow"
-      /** The first event that they have. */
+      /** The first of the events. */
       readonly event: BlockedOn
-      /** How many they have. */
+      /** How many events the handlers have. */
       readonly events: number
-      /** In milliseconds since the epoch. */
+      /** Since when they have them, in milliseconds since the epoch. */
       readonly since: number
     }
-  /** It works no more; why. */
+  /** It no longer works; `error` is why. */
   | { readonly _tag: "Stopped"; readonly error: RunnerError | "interrupted" }
 
-/** What ends a runner. What passes by itself does not: it is tried again, without end. */
+/** The errors that stop a runner. Transient failures do not: they are retried indefinitely. */
 export type RunnerError =
   | ProjectionFailed
   | ProjectionSuperseded
@@ -145,46 +145,50 @@ export type RunnerError =
 /** How a projection is run. */
 export interface Options {
   /**
-   * When an event is tried again on which a handler fails; the schedule's input is what it failed with. Default: 5 times,
-   * after 100 ms, 200 ms, 400 ms, 800 ms and 1.6 s. Side effects (`Projection.atLeastOnce`), whose other side may be away
-   * for any time, are tried again without end, after 100 ms and then twice the last pause up to a minute: the runner is
-   * `Blocked` meanwhile.
-   * It is what a database does for a while (connections, locks, deadlocks) that is tried again without end in any case.
+   * When to retry an event on which a handler fails; the input of the schedule is the handler's error. Default: 5
+   * times, after 100 ms, 200 ms, 400 ms, 800 ms and 1.6 s. Side effects (`Projection.atLeastOnce`) depend on systems
+   * that may be down for any time. They are retried indefinitely, after 100 ms and then after twice the last pause, up
+   * to a minute; the runner is `Blocked` meanwhile.
+   *
+   * Transient failures of a database (connections, locks, deadlocks) are retried indefinitely in any case.
    */
   readonly retry?: Schedule.Schedule<unknown>
   /**
-   * What becomes of an event when `retry` has come to its end: the runner stops at it (`stop`, the default), or it is set aside
-   * and the runner goes on; what comes behind it in its stream is set aside, too. See `Projection.replay`.
+   * What to do with an event when `retry` is exhausted. With `stop` (the default), the runner stops at the event. With
+   * `set-aside`, the event is dead-lettered and the runner continues; later events of its stream are dead-lettered too.
+   * See `Projection.replay`.
    *
-   * An event whose type or schema version is not known here is never set aside, since a newer program wrote it: before each
-   * new attempt the runner gives its lease up, so that one of that program takes it.
+   * An event whose type or schema version is unknown here is never dead-lettered, since a newer program wrote it.
+   * Instead, the runner releases its lease before each new attempt, so that a runner of the newer program can take
+   * over.
    */
   readonly onFailure?: "stop" | "set-aside"
   /**
-   * The most events in a transaction, from 1 to 512. Default 512. When it is live it is what comes, mostly one. A transaction
-   * also ends with the event that brings it to a second, or in a SQLite file to 75 ms, so that others are not held up.
+   * The most events in a transaction, from 1 to 512. Default 512. While live, a batch is usually a single event. A
+   * transaction also ends with the event at which it has taken a second, or 75 ms in a SQLite file, so that other
+   * writers are not held up.
    */
   readonly maxBatch?: number
   /**
-   * When handlers that have not come back are told of, by the state `Slow` and a warning in the log. Nothing is done about
-   * them: give what they call a timeout. From 1 ms, or `Infinity`; default 10 seconds.
+   * When to report handlers that have not returned, by the state `Slow` and a warning in the log. They are not
+   * interrupted: give the calls that they make a timeout. From 1 ms, or `Infinity`; default 10 seconds.
    */
   readonly slowAfter?: Duration.Input
-  /** How long the lease is taken for; when a process dies, another takes over after that. From 100 ms; default 5 seconds. */
+  /** How long the lease lasts; if a process dies, another takes over after that. From 100 ms; default 5 seconds. */
   readonly lease?: Duration.Input
-  /** Decides who of several runners works. Default: by a lease in the view's database. */
+  /** Decides which of several runners works. Default: by a lease in the view's database. */
   readonly ownership?: Ownership.Ownership
 }
 
 /** A runner that was started. */
 export interface ProjectionRunner {
-  /** What it is doing. */
+  /** What it is doing now, and every change of that. */
   readonly state: SubscriptionRef.SubscriptionRef<State>
-  /** Waits until it has stopped, and says why. */
+  /** Waits until the runner has stopped, and fails with the reason. */
   readonly join: Effect.Effect<never, RunnerError>
 }
 
-/** What a runner asks for. */
+/** The services that a runner requires. */
 export type Services<K extends View.Any, R> =
   | Recorder
   | EventStore
@@ -197,19 +201,19 @@ const defaultRetry: Readonly<Record<Projection.Delivery, Schedule.Schedule<unkno
   "at-least-once": Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 minute")])
 }
 
-/** How long tracking may stay behind events that are none of the projection's, in milliseconds. */
+/** How long the tracking position may lag events that the projection does not handle, in milliseconds. */
 const CATCH_UP = 100
 
-/** How often a runner that does not get on measures by how much it is behind, in milliseconds. */
+/** How often a runner that makes no progress measures its lag, in milliseconds. */
 const MEASURE = 1000
 
-/** How often it is tried to come past an event of a newer program, where `retry` says no more, in milliseconds. */
+/** How often an event of a newer program is tried again after `retry` is exhausted, in milliseconds. */
 const NEWER = 10_000
 
-/** How often a runner looks whether its view is still the one that it left, in milliseconds. */
+/** How often a runner checks that its view is still as it left it, in milliseconds. */
 const CHECK = 1000
 
-/** What finds the head of a log, once for all runners that ask at once. */
+/** Finds the head of each log, with one query for all runners that ask at the same time. */
 const heads = new WeakMap<Recorder["Service"], Effect.Effect<Position | undefined, RecorderError>>()
 const headOf = (recorder: Recorder["Service"]): Effect.Effect<Position | undefined, RecorderError> => {
   const known = heads.get(recorder)
@@ -252,10 +256,10 @@ const runWith = Effect.fnUntraced(function* (
   const lagSeconds = Metric.withAttributes(Metrics.lagSeconds, attributes)
   const retries = Metric.withAttributes(Metrics.retries, attributes)
 
-  /** Versions of a view can be kept up beside each other; of a side effect only one may be at work. */
+  /** Several versions of a view can be maintained beside each other; only one version of a side effect may work. */
   const keep = projection.delivery === "exactly-once"
 
-  /** Whether the view has been there: if it is gone then, somebody has removed it, and it is not to be made again. */
+  /** Whether the view has existed: if it is gone later, somebody has removed it, and it must not be created again. */
   let existing = false
   const noteExisting = Effect.ignore(
     Effect.map(store.versions(key), (versions) => {
@@ -269,10 +273,10 @@ const runWith = Effect.fnUntraced(function* (
     return tell(next)
   }
   let isStandbyTold = false
-  /** What works on the batches, while this runner is the owner. */
+  /** The processor of the batches, while this runner is the owner. */
   let working: Projecting.Processor | undefined
 
-  /** How often it was tried in vain since an attempt succeeded. */
+  /** The number of failed attempts since the last successful one. */
   let attempts = 0
   let failure: State | undefined
   const retrying = (cause: unknown, delay: Duration.Duration) =>
@@ -295,7 +299,7 @@ const runWith = Effect.fnUntraced(function* (
       delivery: projection.delivery
     })
 
-  /** Waits until the log has come to another place, or the tracking has. */
+  /** Waits until the end of the log or the tracking position has changed. */
   const awaitChange = Effect.fnUntraced(function* (head: Position | undefined, position: Position) {
     while (true) {
       const before = local.upheaval.current()
@@ -312,17 +316,17 @@ const runWith = Effect.fnUntraced(function* (
 
   let end = endAtStart
 
-  /** Opens the view, and waits until its log has come to where the view is. */
+  /** Opens the view, and waits until the log has reached the position of the view. */
   const openLevel = Effect.gen(function* () {
     let attempts = 0
-    /** What is held against a log of which nothing was noted. */
+    /** What a log of which nothing was stored is compared with. */
     let assumed: ViewStores.Seen | undefined
     while (true) {
       const progress = yield* openView(store, projection, "followed", recorder, { existing, beside: keep, end })
-      // whoever waits for the view to be there
+      // wakes the readers that wait for the view to exist
       if (!existing) local.growth.notify()
       existing = true
-      // one that is reset begins at the end that there is then
+      // a view that is reset starts at the end that the log has then
       end = undefined
       const { position } = progress
       if (position === undefined) return progress
@@ -330,11 +334,11 @@ const runWith = Effect.fnUntraced(function* (
       const verdict = yield* Upstream.inspect(recorder, seen?.aggregates ?? names, position, seen)
       if (verdict._tag === "Changed") return yield* upstreamChanged(position, verdict)
       if (verdict._tag === "Same") {
-        // a version that continues another's work may be of other aggregates
+        // a version that continues the work of another may have other aggregates
         const isOwn = isSame(verdict.seen.aggregates, names)
         const own = isOwn ? verdict : yield* Upstream.inspect(recorder, names, position, undefined)
         if (own._tag !== "Same") continue
-        // nothing was noted by an earlier version of the library
+        // an earlier version of the library stored nothing
         if (!isOwn || progress.seen === undefined) yield* store.note(key, own.seen)
         return { ...progress, seen: own.seen }
       }
@@ -348,11 +352,11 @@ const runWith = Effect.fnUntraced(function* (
     }
   })
 
-  /** One stretch of work, from where the tracking is, until something fails. */
+  /** One period of work: from the tracking position until something fails. */
   const stretch = Effect.gen(function* () {
-    /** What the projection itself does, to be told again when its log is back. */
+    /** The state of the projection itself, to be reported again when the log can be reached again. */
     let shown: State = failure ?? { _tag: "Starting" }
-    /** That its log can't be reached, while it can't. */
+    /** The state while the log can't be reached. */
     let cutOff: State | undefined
     const show = (next: State) => {
       shown = next
@@ -377,9 +381,9 @@ const runWith = Effect.fnUntraced(function* (
       progress.seen
     )
     working = processor
-    /** Whether the log was away, so that it may be another when it is back. */
+    /** Whether the log was unreachable: it may be a different one when it can be reached again. */
     let wasAway = false
-    /** States are told in their own time, and may be told after a batch that was read later. */
+    /** The outages seen so far: a state is reported asynchronously, perhaps after a batch that was read later. */
     let outages = 0
     const inspectAgain = Effect.gen(function* () {
       const seen = processor.seen()
@@ -392,11 +396,14 @@ const runWith = Effect.fnUntraced(function* (
     })
     const pace = makePace(progress.position, yield* Clock.currentTimeMillis)
 
-    /** On a log that grows faster than it is processed nobody comes to the end, and yet one is as far as the other. */
+    /**
+     * On a log that grows faster than it is processed no version reaches the end, but one can reach the other's
+     * position.
+     */
     const isLevel = Effect.map(store.versions(key), (versions) => {
       const current = versions.find(({ status }) => status === "current")
       const position = processor.position()
-      // one that is kept up inline is at the end, whatever its position
+      // an inline projection is at the end of the log, whatever its position
       if (current?.mode === "inline") return false
       return current?.position === undefined || (position !== undefined && position >= current.position)
     })
@@ -407,7 +414,7 @@ const runWith = Effect.fnUntraced(function* (
         yield* Effect.logInfo(`version ${key.version} of projection "${name}" is the current one from now on`)
         return
       }
-      // one that is below the current one is ready when it is level
+      // a version below the current one becomes ready when it has caught up
       const mine = (yield* store.versions(key)).find(({ version }) => version === key.version)
       isBuilding = mine?.status === "building"
     })
@@ -423,7 +430,7 @@ const runWith = Effect.fnUntraced(function* (
       yield* show({ _tag: "CatchingUp", position, head, ...pace(position, head, notifications.length, now) })
     })
 
-    /** The log is told of by the batches that come, but for when none can. */
+    /** Arriving batches show that the log can be reached; this reports when it can't. */
     const onState = (followed: FollowState) => {
       if (followed._tag !== "Retrying") {
         const wasCutOff = cutOff !== undefined
@@ -439,7 +446,7 @@ const runWith = Effect.fnUntraced(function* (
     }
 
     let idle = false
-    /** Whether somebody here waits for a position that is passed, and not noted. */
+    /** Whether somebody in this process waits for a position that was passed, but is not stored yet. */
     const isAwaited = () => local.isAwaited(processor.position(), processor.end())
     const following = subscription
       .follow({ aggregates: projection.aggregates }, { from: progress.position ?? "start", onState })
@@ -456,27 +463,27 @@ const runWith = Effect.fnUntraced(function* (
               yield* processor.catchUp
               yield* promote
             }
-            // an attempt has succeeded when the view could be written to
+            // an attempt has succeeded once the view could be written to
             if (failure !== undefined || isAwaited()) yield* processor.catchUp
             idle = true
             yield* report(batch)
           })
         )
       )
-    // what is none of ours costs no transaction each time
+    // events that this projection does not handle do not cost a transaction each
     const trailing = Effect.gen(function* () {
       yield* Effect.sleep(CATCH_UP)
       if (!idle) return
       idle = false
       yield* processor.catchUp
     }).pipe(Effect.forever)
-    // whoever begins to wait for it is not held up by that
+    // a new waiter is not held up by that delay
     const answering = Effect.gen(function* () {
       const before = local.demand.current()
       if (isAwaited()) yield* processor.catchUp
       yield* Effect.ignore(local.demand.after(before))
     }).pipe(Effect.forever)
-    // a fiber of its own: what is slow may be all that the others wait for
+    // a fiber of its own: the other fibers may all be waiting for the slow handlers
     const timing = Effect.gen(function* () {
       let told: Projecting.InHand | undefined
       while (true) {
@@ -493,12 +500,12 @@ const runWith = Effect.fnUntraced(function* (
         yield* show({ _tag: "Slow", ...inHand })
       }
     })
-    // a reset, or another version's switch, is nothing that the log would tell of
+    // the log does not report a reset, or that another version has become the current one
     const checking = Effect.gen(function* () {
       const seen = local.upheaval.current()
       yield* Effect.raceFirst(nextTick(store, CHECK), Effect.ignore(local.upheaval.after(seen)))
       yield* processor.check
-      // one that still can't be reached is the business of the one who follows it
+      // while the log can't be reached, following it handles that
       if (cutOff === undefined) yield* inspectAgain
     }).pipe(Effect.forever)
     return yield* Effect.raceFirst(
@@ -524,7 +531,7 @@ const runWith = Effect.fnUntraced(function* (
       if (error._tag === "None" || !isTransient(error.value)) {
         return yield* Effect.failCause(cause as Cause.Cause<RunnerError | Projecting.FromNewerProgram>)
       }
-      // it has worked in between: the pauses begin anew
+      // it has worked in between: the pauses start again with the shortest
       if (attempts === 0) step = yield* Schedule.toStep(reconnect)
       const [, delay] = yield* Effect.orDie(step(yield* Clock.currentTimeMillis, undefined))
       yield* Effect.logWarning(`projection "${name}" tries again: ${error.value.message}`)
@@ -538,7 +545,7 @@ const runWith = Effect.fnUntraced(function* (
     onStandby: Effect.andThen(
       noteExisting,
       Effect.suspend(() => {
-        // that is the other's now
+        // the other runner reports that now
         local.blocked.delete(key.version)
         working = undefined
         const told = isStandbyTold
@@ -549,7 +556,7 @@ const runWith = Effect.fnUntraced(function* (
     ),
     onUnavailable: (error) => retrying(error, Duration.seconds(1))
   }) as Effect.Effect<never, RunnerError | Projecting.FromNewerProgram>
-  /** How often it was tried in vain to come past an event of a newer program, and when it is to be tried again. */
+  /** The failed attempts at an event of a newer program: its position, their number, and when the next one is due. */
   let vain = { position: undefined as Position | undefined, times: 0, step: yield* Schedule.toStep(retry) }
   const running = Effect.gen(function* (): Effect.fn.Return<never, RunnerError> {
     while (true) {
@@ -569,7 +576,7 @@ const runWith = Effect.fnUntraced(function* (
       if (next === undefined && onFailure === "stop") {
         return yield* new ProjectionFailed({ projection: name, ...event, attempts: vain.times, cause })
       }
-      // time for those who stand by to look
+      // enough time for standby runners to look at the lease
       const delay = Math.max(next ?? NEWER, 2 * Math.min(leaseMillis / 4, 1000))
       const reason = `event ${event.version} of stream "${event.stream}" (${event.type}) is of a newer program: ${messageOf(cause)}`
       yield* Effect.logWarning(`projection "${name}" gives its lease up: ${reason}`)
@@ -579,10 +586,10 @@ const runWith = Effect.fnUntraced(function* (
     }
   })
 
-  /** Whether the batches that come tell by how much it is behind. */
+  /** Whether arriving batches already report the lag. */
   const isTold = (now: number) =>
     (current._tag === "Live" || current._tag === "CatchingUp") && now - (working?.inHand()?.since ?? now) < MEASURE
-  /** When the lag was known last, and what it was, in milliseconds. */
+  /** When the lag was last known, and what it was; both in milliseconds. */
   let known = { at: yield* Clock.currentTimeMillis, lag: 0 }
   const filter = { categories: projection.aggregates.map((aggregate) => aggregate.name) }
   const look = Effect.gen(function* () {
@@ -593,7 +600,7 @@ const runWith = Effect.fnUntraced(function* (
     const [next] = yield* recorder.readAll({ after: position, filter, limit: 1 })
     return { positions: next === undefined ? 0 : Number(head - (position ?? 0n)), next }
   })
-  /** By how much it is behind, while it does not get on; for as long as that can't be found out, it grows with time. */
+  /** Measures the lag while no progress is made; as long as it can't be measured, the reported lag grows with time. */
   const measuring = Effect.gen(function* () {
     while (true) {
       yield* nextTick(store, current._tag === "Standby" ? 5 * MEASURE : MEASURE)
@@ -620,7 +627,7 @@ const runWith = Effect.fnUntraced(function* (
 const isSame = (some: ReadonlyArray<string>, others: ReadonlyArray<string>): boolean =>
   some.toSorted().join() === others.toSorted().join()
 
-/** A defect, of a handler's or of ours, is a failure as any other to those who look. */
+/** To observers, a defect in a handler or in the library is a failure like any other. */
 const toRunnerError = (name: string, error: unknown): RunnerError =>
   error instanceof Error && "_tag" in error
     ? (error as RunnerError)
@@ -642,8 +649,24 @@ const makePace = (start: Position | undefined, began: number) => {
 }
 
 /**
- * Starts a runner, which works until the scope closes or it has to stop: look at its `state`, or wait for `join`. If it is
- * started inside a transaction of the program's, it is not part of that.
+ * Starts a runner in the current scope.
+ *
+ * **When to use**
+ *
+ * Use this to observe a runner: by its `state`, or by `join`, which waits until it stops. Use {@link layer} if logs and
+ * metrics are enough, and {@link run} to wait for its end only.
+ *
+ * **Details**
+ *
+ * The runner works until the scope closes, or until an error of `RunnerError` stops it. Transient failures are retried
+ * indefinitely. Several runners of one projection, in one or more processes, agree on one that works; the others stand
+ * by.
+ *
+ * If it is started inside a transaction of the program's, the runner is not part of that transaction.
+ *
+ * **Gotchas**
+ *
+ * A runner that stops does not fail the scope: its `state` is `Stopped`, and the error is logged.
  */
 export const make = <K extends View.Any, R>(
   projection: Projection.Followed<K, Projection.Delivery, R>,
@@ -652,7 +675,7 @@ export const make = <K extends View.Any, R>(
   Effect.gen(function* () {
     const state = yield* SubscriptionRef.make<State>({ _tag: "Starting" })
     const store = yield* storeOf(projection)
-    // what is recorded after this has returned is not left out
+    // events that are recorded after this has returned are not left out
     const end: End | undefined =
       projection.from === "end"
         ? yield* Effect.flatMap(Recorder, ({ head }) => head).pipe(
@@ -694,10 +717,20 @@ export const make = <K extends View.Any, R>(
       Effect.forkScoped({ startImmediately: true })
     )
     return { state, join: Fiber.join(fiber) }
-    // a transaction of whoever starts it ends before it does
+    // the runner outlives a transaction of the fiber that starts it
   }).pipe(Effect.updateContext(outsideTransactions))
 
-/** Runs a projection until it has to stop, which is how it fails: for those who supervise it themselves. */
+/**
+ * Runs a projection, and fails with the error that stops it.
+ *
+ * **When to use**
+ *
+ * Use this if the program supervises the runner itself, for instance to shut down or to restart it when it fails.
+ *
+ * **Details**
+ *
+ * It never succeeds. Interrupting it stops the runner.
+ */
 export const run = <K extends View.Any, R>(
   projection: Projection.Followed<K, Projection.Delivery, R>,
   options: Options = {}
@@ -705,8 +738,16 @@ export const run = <K extends View.Any, R>(
   Effect.scoped(Effect.flatMap(make(projection, options), ({ join }) => join))
 
 /**
- * Runs a projection as long as the layer is there. Where it has to stop, that is logged as an error, and the program goes on
- * without it: use {@link run} or {@link make} to do something else about it.
+ * Runs a projection for as long as the layer is open.
+ *
+ * **When to use**
+ *
+ * Use this in the main layer of a program. Use {@link run} or {@link make} if the program should react to a runner that
+ * stops.
+ *
+ * **Gotchas**
+ *
+ * If the runner has to stop, that is logged as an error, and the program continues without it.
  */
 export const layer = <K extends View.Any, R>(
   projection: Projection.Followed<K, Projection.Delivery, R>,
