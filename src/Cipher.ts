@@ -1,14 +1,16 @@
 /**
- * Encrypted payloads (G9): AES-GCM, bound to the event's place, so that a payload can't be altered or moved unnoticed.
+ * Encrypted payloads (G9): AES-GCM, bound to the event's place, so that altering or moving a payload is always
+ * detected.
  *
- * Type, stream, version and metadata stay in clear. With random nonces one key is good for 2^32 events; rotate before.
+ * Type, stream, version and metadata are not encrypted. With random nonces one key is good for 2^32 events; rotate it
+ * before that.
  */
 import { Cache, Clock, Context, Duration, Effect, Exit, Layer, Option, Redacted } from "effect"
 import * as Node from "./internal/encoding/nodeModules.ts"
 import * as KeyService from "./KeyService.ts"
 import type { StreamName } from "./StreamName.ts"
 
-/** What a ciphertext is bound to: it can be decrypted only where all of this is the same. */
+/** What a ciphertext is bound to: it can be decrypted only if all of this is the same. */
 export interface Place {
   readonly stream: StreamName
   readonly version: number
@@ -21,13 +23,13 @@ export interface Place {
 /** Why a payload could not be decrypted. */
 export type Refusal = "UnknownKey" | "NotAuthentic" | "KeyServiceFailed" | "NoCipher" | "NotEncrypted"
 
-/** Encrypts and decrypts payloads; `undefined` members stand for "no cipher". */
+/** Encrypts and decrypts payloads; without a cipher, its members are `undefined`. */
 export class Cipher extends Context.Service<
   Cipher,
   {
-    /** Recorded with each event; `undefined` where nothing is encrypted. */
+    /** Recorded with each event; `undefined` if nothing is encrypted. */
     readonly name: string | undefined
-    /** Whether payloads that are not encrypted are read too. */
+    /** Whether it also reads payloads that are not encrypted. */
     readonly readsPlaintext: boolean
     readonly encrypt: (
       plaintext: Uint8Array,
@@ -39,8 +41,8 @@ export class Cipher extends Context.Service<
       place: Place
     ) => Effect.Effect<Uint8Array, { readonly reason: Refusal; readonly cause?: unknown }>
     /**
-     * For how long after a key is gone what was decrypted with it may still be used, in milliseconds: states are not cached
-     * for longer. Default one minute.
+     * For how many milliseconds decrypted data may still be used after its key is gone: states are not cached for
+     * longer. Default one minute.
      */
     readonly keysTrustedFor?: number | undefined
   }
@@ -50,7 +52,7 @@ export class Cipher extends Context.Service<
 export const KEYS_TRUSTED_FOR = 60_000
 
 /**
- * Where a cipher notes when it asked for the oldest of the keys that it used in this scope, in milliseconds since the epoch.
+ * Where a cipher notes when it requested the oldest of the keys used in this scope, in milliseconds since the epoch.
  * @internal
  */
 export const KeyAge: Context.Reference<{ oldest: number } | undefined> = Context.Reference(
@@ -59,14 +61,20 @@ export const KeyAge: Context.Reference<{ oldest: number } | undefined> = Context
 )
 
 /**
- * Whether keys are asked for within a transaction of the user's, which may be rolled back and take a new key with it: what
- * it was given is not cached. @internal
+ * Whether keys are requested within a transaction of the user's. A rollback may remove a new key, so keys requested
+ * there are not cached. @internal
  */
 export const Provisional: Context.Reference<boolean> = Context.Reference("effect-eventsourcing/Cipher/Provisional", {
   defaultValue: () => false
 })
 
-/** Encrypts nothing. What was encrypted before can't be read: that needs the keys. */
+/**
+ * Encrypts nothing. This is the default.
+ *
+ * **Gotchas**
+ *
+ * Events that were encrypted earlier can't be read with it, because that requires their keys.
+ */
 export const layerNone: Layer.Layer<Cipher> = Layer.succeed(Cipher, {
   name: undefined,
   readsPlaintext: true,
@@ -110,7 +118,7 @@ const usable = (key: KeyService.Key): Effect.Effect<Uint8Array, KeyService.KeySe
   return found === undefined ? Effect.succeed(bytes) : Effect.fail(new KeyService.KeyServiceError({ reason: found }))
 }
 
-/** How a cipher deals with keys and with what is not encrypted. */
+/** How a cipher caches keys, and whether it reads payloads that are not encrypted. */
 export interface Options {
   readonly keysCached?: number
   readonly cacheFor?: Duration.Input
@@ -118,12 +126,24 @@ export interface Options {
 }
 
 /**
- * AES-GCM with the keys of the `KeyService`.
+ * Encrypts payloads with AES-GCM, with the keys of the `KeyService`.
  *
- * - `keysCached`: how many keys of each kind are remembered. Default 1024.
- * - `cacheFor`: for how long. Default one minute: a rotated or shredded key is noticed after that.
- * - `plaintext`: `accept` (default) reads what was recorded before there was a cipher; `refuse` does not, so that nobody
- *   who can write to the database can put plaintext in the place of an encrypted payload.
+ * **When to use**
+ *
+ * Use this if keys differ by stream, or come from a key management service; shredding a key makes its events
+ * unreadable. Use {@link layerKeys} for a fixed set of keys.
+ *
+ * **Details**
+ *
+ * - `keysCached`: how many keys of each kind are cached. Default 1024.
+ * - `cacheFor`: for how long. Default one minute.
+ * - `plaintext`: `accept` (default) also reads events that were recorded before there was a cipher. `refuse` does not,
+ *   so that nobody with write access to the database can replace an encrypted payload by plaintext.
+ *
+ * **Gotchas**
+ *
+ * A rotated or shredded key takes effect only after `cacheFor`. With random nonces one key is good for 2^32 events;
+ * rotate it before that.
  */
 export const layerAesGcm = (options: Options = {}): Layer.Layer<Cipher, never, KeyService.KeyService> =>
   Layer.effect(
@@ -163,8 +183,8 @@ export const layerAesGcm = (options: Options = {}): Layer.Layer<Cipher, never, K
   )
 
 /**
- * Asks for keys and caches what is answered, except within a transaction: a key that was made in one may be gone with it.
- * Notes how old the answer is.
+ * Requests keys and caches them, except within a transaction: a key that was created there may be rolled back. Notes
+ * when the key was requested.
  */
 const cachedBy = ({ capacity, cacheFor }: { readonly capacity: number; readonly cacheFor: Duration.Duration }) =>
   Effect.fnUntraced(function* <A, E>(ask: (of: string) => Effect.Effect<A, E>) {
@@ -187,7 +207,18 @@ const cachedBy = ({ capacity, cacheFor }: { readonly capacity: number; readonly 
       })
   })
 
-/** AES-GCM with a fixed set of keys: the one with the id `encryptWith` encrypts, by default the last; see {@link KeyService.layer}. */
+/**
+ * Encrypts payloads with AES-GCM, with a fixed set of keys.
+ *
+ * **When to use**
+ *
+ * Use this if the keys are in the configuration. Use {@link layerAesGcm} with a key service of your own otherwise.
+ *
+ * **Details**
+ *
+ * All keys decrypt. The key whose id is `encryptWith` encrypts; by default it is the last one. {@link KeyService.layer}
+ * describes how to rotate keys.
+ */
 export const layerKeys = (
   keys: readonly [KeyService.IdentifiedKey, ...ReadonlyArray<KeyService.IdentifiedKey>],
   options: Options & { readonly encryptWith?: string | undefined } = {}

@@ -1,5 +1,5 @@
 /**
- * The declaration of a domain event: its schema in all versions, its stored name, its aliases.
+ * Declares domain events: the schema of an event in all versions, its stored name, its aliases.
  *
  * Most events need none of this: in `Aggregate.make` the fields alone declare an event of version 1, stored as
  * `<Aggregate>.<Event>`.
@@ -27,14 +27,14 @@ export type Source = Evolution.Fields | ObjectSchema | Evolution.Any<object>
 
 type ObjectSchema = Evolution.AnySchema & { readonly Type: object }
 
-/** Marks the declarations of every copy of this package: `instanceof` is true for one copy's alone. */
+/** Marks the declarations of every copy of this package: `instanceof` recognises only those of its own copy. */
 const TypeId = "~effect-eventsourcing/DomainEvent"
 
 /** A declared event. */
 export class DomainEvent<out Payload> {
   readonly [TypeId] = TypeId
   declare readonly Payload: Payload
-  /** The stored name; `undefined` stands for `<Aggregate>.<Event>`. */
+  /** The stored name; `undefined` means `<Aggregate>.<Event>`. */
   readonly type: string | undefined
   readonly aliases: ReadonlyArray<string>
   readonly evolution: Evolution.Any<Payload>
@@ -47,10 +47,10 @@ export class DomainEvent<out Payload> {
   }
 }
 
-/** What an event may be declared with. */
+/** Everything that an event can be declared with. */
 export type Declaration = Source | DomainEvent<object>
 
-/** The payload of a declaration. */
+/** The payload type of a declaration. */
 export type PayloadOf<D> = [D[keyof D]] extends [never]
   ? {}
   : D extends DomainEvent<infer Payload>
@@ -62,8 +62,8 @@ export type PayloadOf<D> = [D[keyof D]] extends [never]
 /**
  * Declares an event with a stored name or aliases of its own.
  *
- * `type` is what is recorded: letters, digits and `_ . : -`, default `<Aggregate>.<Event>`. It must never change once
- * events are recorded; `aliases` are stored names that events of this type had before.
+ * `type` is the name that is recorded: letters, digits and `_ . : -`, by default `<Aggregate>.<Event>`. It must never
+ * change once events are recorded. `aliases` are stored names that events of this type had earlier.
  */
 export const make = <const S extends Source>(options: {
   readonly schema: S
@@ -84,14 +84,15 @@ const toEvolution = <S extends Source>(source: S) =>
 /** Whether a value is a declaration that `make` returned. */
 export const isDomainEvent = (u: unknown): u is DomainEvent<unknown> => Predicate.hasProperty(u, TypeId)
 
-/** Reads any form of declaration. */
+/** Converts any form of declaration to a {@link DomainEvent}. */
 export const fromDeclaration = <D extends Declaration>(declaration: D): DomainEvent<PayloadOf<D>> =>
   (isDomainEvent(declaration) ? declaration : make({ schema: declaration as Source })) as DomainEvent<PayloadOf<D>>
 
 /**
- * The codec of an event: of its fields, without the `_tag` that it has as a value, unless the schema has one itself.
+ * The codec of an event: of its fields, without the `_tag` that it has as a value, unless the schema declares `_tag`
+ * itself.
  *
- * Throws on a schema whose values can't be events: a `_tag` of its own that is another's, values that are no objects.
+ * Throws on a schema whose values can't be events, because its `_tag` is another event's or its values are not objects.
  */
 export const compile = (tag: string, evolution: Evolution.Any<object>): Evolution.Codec<object> => {
   const codec = Evolution.compile(evolution)
@@ -109,7 +110,7 @@ export const compile = (tag: string, evolution: Evolution.Any<object>): Evolutio
   }
 }
 
-/** Makes events of their fields. */
+/** Returns the constructor of an event, which makes it from its fields. */
 export const constructorOf = (
   name: string,
   tag: string,
@@ -130,7 +131,7 @@ export const constructorOf = (
 const hasAnyKeys = (ast: SchemaAST.AST): boolean =>
   SchemaAST.isUnion(ast) ? ast.types.some(hasAnyKeys) : SchemaAST.isObjects(ast) && ast.indexSignatures.length > 0
 
-/** Whether an event's schema has nothing to record: what somebody adds to such an event is no part of it. */
+/** Whether an event's schema has nothing to record: further properties of such an event are not part of it. */
 const hasNoFields = (schema: Evolution.AnySchema): boolean => {
   const { ast } = schema
   if (ast.encoding !== undefined && !isClass(schema)) return false
@@ -149,7 +150,7 @@ const isClass = (schema: Evolution.AnySchema): schema is Evolution.AnySchema & (
 
 const withoutTag = ({ _tag, ...payload }: { readonly _tag?: unknown }): object => payload
 
-/** What a schema encodes of an event: a record takes every property for its own, and a class wants itself. */
+/** What a schema encodes of an event: a record takes every property as its own, and a class requires an instance. */
 const valueOf = (tag: string, schema: Evolution.AnySchema): ((event: object) => object) => {
   const { ast } = schema
   if (isClass(schema)) return (event) => (event instanceof schema ? event : new schema(withoutTag(event)))
@@ -162,7 +163,7 @@ const valueOf = (tag: string, schema: Evolution.AnySchema): ((event: object) => 
   if (!isPlain(ast)) {
     throw new Error(`the schema of the event "${tag}" has to be a struct, a record, a class, or a union of structs`)
   }
-  // a struct passes over what it does not declare
+  // a struct ignores properties that it does not declare
   return SchemaAST.isObjects(ast) && ast.indexSignatures.length === 0 ? (event) => event : withoutTag
 }
 

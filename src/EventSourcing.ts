@@ -1,4 +1,7 @@
-/** Everything above a backend's recorders, as one layer: mapper, event store, snapshot store, repository, subscriptions. */
+/**
+ * Everything above a backend's recorders, as one layer: mapper, event store, snapshot store, repositories,
+ * subscriptions.
+ */
 import type { Scope } from "effect"
 import { Effect, Layer } from "effect"
 import type { RecorderError } from "./EventSourcingError.ts"
@@ -13,7 +16,7 @@ import type { SnapshotRecorder } from "./SnapshotRecorder.ts"
 import * as SnapshotStore from "./SnapshotStore.ts"
 import * as Subscription from "./Subscription.ts"
 
-/** What an application works with. */
+/** The services that an application works with. */
 export type EventSourcing =
   | Mapper.Mapper
   | EventStore.EventStore
@@ -26,8 +29,8 @@ export interface Options<E = never, R = never> extends Repository.Options {
   /** How payloads are encoded. Default: `Mapper.layerJson`, plain JSON. */
   readonly mapper?: Layer.Layer<Mapper.Mapper, E, R>
   /**
-   * The bytes of stored events that are read at once, by each who reads: a page ends with the event that brings it to this
-   * size, and has at most 512 events (on KurrentDB 4,096) in any case. Default 8 MiB.
+   * The bytes of stored events that each reader reads at once: a page ends with the event that brings it to this size.
+   * In any case it has at most 512 events (4,096 on KurrentDB). Default 8 MiB.
    */
   readonly pageBytes?: number | undefined
   /** The bytes of the newest events that are kept for all subscriptions of the process together. Default 32 MiB. */
@@ -35,9 +38,15 @@ export interface Options<E = never, R = never> extends Repository.Options {
 }
 
 /**
- * Everything above the recorders of a backend.
+ * Everything above the recorders of a backend: the event store, snapshots, repositories and subscriptions.
  *
- * @example
+ * **When to use**
+ *
+ * Use this with a backend of your own, or with the recorders of a backend (`layerRecorders`). The layers of the
+ * backends (such as `SqliteLayer`) include it.
+ *
+ * **Example** (On the recorders of the memory backend)
+ *
  * ```ts
  * import { Layer } from "effect"
  * import { Cipher, Compressor, EventSourcing, KeyService, Mapper, Transcoder } from "effect-eventsourcing"
@@ -54,12 +63,12 @@ export const layer = <E = never, R = never>(
   options: Options<E, R> = {}
 ): Layer.Layer<EventSourcing, E, R | Recorder | SnapshotRecorder> =>
   Layer.mergeAll(Repository.layer(options), Layer.fresh(Subscription.layerWith(options))).pipe(
-    // each log has its own: a layer that is one value for all is built once, also where a program has several logs
+    // each log has its own: a layer that is one constant would be built once, even in a program with several logs
     Layer.provideMerge(Layer.fresh(Layer.mergeAll(EventStore.layerWith(options), SnapshotStore.layer))),
     Layer.provideMerge(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
   )
 
-/** The recorders of a log whose appends keep projections up. @internal */
+/** The recorders of a log whose appends maintain inline projections. @internal */
 export const layerInline = <S, E, R, E2>(
   projections: ReadonlyArray<Projection.Inline>,
   database: Effect.Effect<InlineDatabase, E2, Scope.Scope>,
@@ -73,7 +82,7 @@ export const layerInline = <S, E, R, E2>(
       return yield* withInline<S>(services, projections, decodeOf, yield* database, options.pageBytes)
     })
   ).pipe(
-    // of these recorders, and not of the ones that are made here
+    // of these recorders, and not of those that are built here
     Layer.provide(Layer.fresh(EventStore.layerWith(options))),
     Layer.provide(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
   )

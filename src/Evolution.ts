@@ -1,8 +1,9 @@
 /**
  * The versions of a schema and the steps between them.
  *
- * What was recorded stays as it was; what reads it moves on. Each version is declared next to the one before it, with
- * the step that brings a value up, so that a chain with a hole does not compile. Serves events and states alike.
+ * Recorded events never change; the code that reads them does. Each version is declared next to the one before it,
+ * together with the step that upcasts a value, so that a gap in the chain is a compile error. An evolution serves
+ * events and states alike.
  *
  * @example
  * ```ts
@@ -55,13 +56,13 @@ type Count<N extends number, Counted extends ReadonlyArray<unknown> = []> = Coun
   ? Counted
   : Count<N, [...Counted, unknown]>
 
-/** The version after `N`. */
+/** The version number after `N`. */
 export type Next<N extends number> = [...Count<N>, unknown]["length"] & number
 
 /** One version: its schema, and the step from the version before. */
 export interface Step {
   readonly schema: AnySchema
-  /** From the version before to this one; absent for the first. */
+  /** Upcasts from the version before to this one; absent for the first. */
   readonly up: ((previous: never) => unknown) | undefined
 }
 
@@ -72,10 +73,17 @@ export interface Any<out Type> {
   readonly steps: ReadonlyArray<Step>
 }
 
-/** Marks the evolutions of every copy of this package: `instanceof` is true for one copy's alone. */
+/** Marks the evolutions of every copy of this package: `instanceof` recognises only those of its own copy. */
 const TypeId = "~effect-eventsourcing/Evolution"
 
-/** A schema with all its versions: `Type` is the newest one's. */
+/**
+ * A schema with all its versions.
+ *
+ * **Details**
+ *
+ * `Type` is the type of the newest version. New events are written with that version, and older ones are upcast to it
+ * when they are read.
+ */
 export class Evolution<out Type, in out Version extends number> implements Any<Type> {
   readonly [TypeId] = TypeId
   declare readonly Type: Type
@@ -90,9 +98,19 @@ export class Evolution<out Type, in out Version extends number> implements Any<T
   }
 
   /**
-   * Declares the next version, with the step that brings a value of the one before up to it.
+   * Declares the next version, with the step that upcasts a value of the version before.
+   *
+   * **When to use**
+   *
+   * Use this when the fields of an event, or of a state with snapshots, change.
+   *
+   * **Details**
    *
    * The step is a pure function. Its result is checked against the new schema when an old event is read.
+   *
+   * **Gotchas**
+   *
+   * Never change a version with which something was recorded, and never remove one: recorded events never change.
    */
   version<const S extends Source>(
     version: Next<Version>,
@@ -103,7 +121,33 @@ export class Evolution<out Type, in out Version extends number> implements Any<T
   }
 }
 
-/** Declares the first version. */
+/**
+ * Declares the first version of a schema.
+ *
+ * **When to use**
+ *
+ * Use this in `Aggregate.make` when the schema of an event or a state gets its second version. Fields alone declare
+ * version 1.
+ *
+ * **Details**
+ *
+ * Declare each further version with `.version(number, schema, step)` on the result. A missing version or step is a
+ * compile error.
+ *
+ * **Example** (Two versions of an event)
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Evolution } from "effect-eventsourcing"
+ *
+ * const Opened = Evolution.version(1, { owner: Schema.String }).version(
+ *   2,
+ *   { owner: Schema.String, currency: Schema.String },
+ *   (v1) => ({ ...v1, currency: "EUR" })
+ * )
+ * console.log(Opened.current) // prints: 2
+ * ```
+ */
 export const version = <const S extends Source>(_first: 1, source: S): Evolution<TypeOf<S>, 1> =>
   new Evolution<TypeOf<S>, 1>(1, [{ schema: toSchema(source), up: undefined }])
 
@@ -111,28 +155,31 @@ const toSchema = (source: Source): AnySchema => (isSchema(source) ? source : (Sc
 
 const isSchema = (source: Source): source is AnySchema => Schema.isSchema(source)
 
-/** Whether the newest version has this value. */
+/** Whether this is a value of the newest version. */
 export const accepts = (evolution: Any<unknown>, value: unknown): boolean => {
   const newest = evolution.steps[evolution.steps.length - 1]
   return newest !== undefined && Schema.is(newest.schema)(value)
 }
 
-/** How values of the newest version are copied that could be changed in place; see {@link copierOf}. */
+/**
+ * Returns a function that copies those values of the newest version that could be changed in place; see {@link
+ * copierOf}.
+ */
 export const copier = (evolution: Any<unknown>): ((value: unknown) => unknown) => {
   const { schema } = evolution.steps[evolution.steps.length - 1] as Step
   const copy = lazy(() => copierOf(schema))
   return (value) => copy()(value)
 }
 
-/** A value of any version, brought up, or why it could not be. */
+/** Encodes values of the newest version, and decodes values of every version. */
 export interface Codec<Type> {
   /** The version that is written. */
   readonly version: number
-  /** To JSON values; throws if the value does not fit its schema. */
+  /** Encodes to JSON values; throws if the value does not fit its schema. */
   readonly encode: (value: Type) => unknown
-  /** From the JSON values of a version, brought up to the newest; throws if they do not fit. */
+  /** Decodes the JSON values of a version, and upcasts them to the newest; throws if they do not fit. */
   readonly decode: (version: number, json: unknown) => Type
-  /** Finds where a value that was encoded and decoded again is another; `undefined` where the schema has no such values. */
+  /** Finds where a value differs after it was encoded and decoded; `undefined` if no value of the schema can differ. */
   readonly differenceFinder: () => FindDifference | undefined
   /** The schema of a version, if there is one. */
   readonly schemaOf: (version: number) => AnySchema | undefined
@@ -174,7 +221,7 @@ export const compile = <Type>(evolution: Any<Type>): Codec<Type> => {
   }
 }
 
-/** What a schema's own transformation throws is thrown as it is, where `effect/Schema` would hide it in another error. */
+/** Rethrows what a schema's own transformation throws unchanged; `effect/Schema` would hide it in another error. */
 const withOwnErrors =
   (parse: (value: unknown) => unknown): ((value: unknown) => unknown) =>
   (value) => {
@@ -191,14 +238,14 @@ const ownError = (defect: unknown): unknown =>
     ? new Error("a transformation of its schema does not end at once; events are encoded and decoded synchronously")
     : defect
 
-/** Encodes to JSON values. What the schema would only copy, is copied without it. */
+/** Encodes to JSON values. What the schema would only copy is copied without it. */
 const encoder = (schema: AnySchema): ((value: unknown) => unknown) => {
   const encode = withOwnErrors(Schema.encodeUnknownSync(withoutUndefined(Schema.toCodecJson(schema))))
   const encodePlain = plainEncoder(schema.ast)
   return encodePlain === undefined ? encode : (value) => encodePlain(value) ?? encode(value)
 }
 
-/** Decodes from JSON values. What the schema would copy as it is, is not copied. */
+/** Decodes from JSON values. What the schema would copy unchanged is not copied. */
 const decoder = (schema: AnySchema): ((json: unknown) => unknown) => {
   const decode = withOwnErrors(Schema.decodeUnknownSync(withoutUndefined(Schema.toCodecJson(schema))))
   const isPlain = plainJson(schema.ast)

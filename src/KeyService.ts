@@ -1,5 +1,5 @@
 /**
- * Where the cipher gets its keys: which to encrypt an event with, and which one an id names.
+ * The cipher's source of keys: which key encrypts an event, and which key belongs to an id.
  *
  * @example
  * ```ts
@@ -21,20 +21,20 @@ import type { StreamName } from "./StreamName.ts"
 /** The bytes of an AES key: 16, 24 or 32 of them. */
 export type Key = Redacted.Redacted<Uint8Array>
 
-/** A key and the id that is recorded with what it encrypts. */
+/** A key, and the id that is recorded with everything that it encrypts. */
 export interface IdentifiedKey {
-  /** Any text but an empty one. It is recorded in clear. */
+  /** Any text that is not empty. It is not encrypted. */
   readonly id: string
   readonly key: Key
 }
 
-/** What a key is asked for. */
+/** What a key is requested for. */
 export interface Subject {
   readonly stream: StreamName
   readonly type: string
 }
 
-/** A key can't be used, or the service that has it could not be asked. */
+/** A key can't be used, or the service that holds it can't be reached. */
 export class KeyServiceError extends Schema.TaggedError<KeyServiceError>()("KeyServiceError", {
   reason: Schema.String,
   cause: Schema.optionalKey(Schema.Defect())
@@ -44,22 +44,33 @@ export class KeyServiceError extends Schema.TaggedError<KeyServiceError>()("KeyS
   }
 }
 
-/** Gives keys. Its answers are cached by the cipher. */
+/**
+ * Provides keys to the cipher, which caches them.
+ *
+ * **When to use**
+ *
+ * Implement this service to take keys from a key management service, or to have one key per person, which can be
+ * shredded. Use {@link layer} for a fixed set of keys.
+ *
+ * **Gotchas**
+ *
+ * Return `undefined` from `decryptionKey` if a key no longer exists. A failure is reported as a failure of the service.
+ */
 export class KeyService extends Context.Service<
   KeyService,
   {
-    /** The key to encrypt an event of this stream and type with. */
+    /** The key that encrypts an event of this stream and type. */
     readonly encryptionKey: (subject: Subject) => Effect.Effect<IdentifiedKey, KeyServiceError>
-    /** The key of an id; `undefined` where there is none (any more). */
+    /** The key with an id; `undefined` if it does not exist, or no longer exists. */
     readonly decryptionKey: (id: string) => Effect.Effect<Key | undefined, KeyServiceError>
   }
 >()("effect-eventsourcing/KeyService") {}
 
-/** Makes a random key of 16, 24 or 32 bytes (AES-128, AES-192, AES-256). */
+/** Generates a random key of 16, 24 or 32 bytes (AES-128, AES-192, AES-256). */
 export const randomKey = (bytes: 16 | 24 | 32): Effect.Effect<Key> =>
   Effect.sync(() => Redacted.make(crypto.getRandomValues(new Uint8Array(bytes)), { label: "key" }))
 
-/** Reads a key from base64, as it is kept in a configuration; fails on text that is no base64 of 16, 24 or 32 bytes. */
+/** Reads a key from base64, as in a configuration; fails on text that is not base64 of 16, 24 or 32 bytes. */
 export const keyFromBase64 = (text: Redacted.Redacted<string>): Effect.Effect<Key, KeyServiceError> =>
   Effect.mapError(
     Effect.flatMap(Effect.fromResult(Base64.decode(Redacted.value(text))), (bytes) => {
@@ -71,29 +82,38 @@ export const keyFromBase64 = (text: Redacted.Redacted<string>): Effect.Effect<Ke
     ({ message }) => new KeyServiceError({ reason: `the base64 text is no key: ${message}` })
   )
 
-/** Writes a key as base64, to be kept in a configuration. */
+/** Writes a key as base64, for a configuration. */
 export const keyToBase64 = (key: Key): Redacted.Redacted<string> =>
   Redacted.make(Base64.encode(Redacted.value(key)), { label: "key" })
 
-/** Says what is wrong with the bytes of a key, or `undefined`. */
+/** Returns what is wrong with the bytes of a key, or `undefined`. */
 export const problem = (bytes: Uint8Array): string | undefined =>
   bytes.length === 16 || bytes.length === 24 || bytes.length === 32
     ? undefined
     : `an AES key has 16, 24 or 32 bytes, not ${bytes.length}`
 
-/** Says what is wrong with a key's id, which is recorded as text, or `undefined`. */
+/** Returns what is wrong with a key's id, which is recorded as text, or `undefined`. */
 export const idProblem = (id: string): string | undefined =>
   id.length === 0 || id.includes("\0") || !id.isWellFormed()
     ? "a key's id is text that is not empty, without NUL, and well-formed Unicode"
     : undefined
 
 /**
- * A fixed set of keys, all of which decrypt. `encryptWith` is the id of the one that encrypts; without it, the last one does.
+ * A fixed set of keys, all of which decrypt.
  *
- * To rotate while several processes run, give all of them the new key first, with `encryptWith` as it was: a process that
- * does not have the new key can't read what is encrypted with it. Then change `encryptWith`.
+ * **When to use**
  *
- * Fails on keys and ids that can't be used, on two keys with the same id, and on an `encryptWith` that is none of them.
+ * Use this if the keys are in the configuration. Implement {@link KeyService} for any other source.
+ *
+ * **Details**
+ *
+ * `encryptWith` is the id of the key that encrypts; without it, the last key does. It fails on keys and ids that can't
+ * be used, on two keys with the same id, and on an `encryptWith` that is not one of the ids.
+ *
+ * **Gotchas**
+ *
+ * To rotate while several processes run, first give all of them the new key, with `encryptWith` unchanged: a process
+ * without the new key can't read what is encrypted with it. Then change `encryptWith`.
  */
 export const layer = (
   keys: readonly [IdentifiedKey, ...ReadonlyArray<IdentifiedKey>],

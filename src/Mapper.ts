@@ -1,8 +1,8 @@
 /**
- * JSON values to the payloads that are recorded, and back: transcode, compress, encrypt.
+ * Converts JSON values to the payloads that are recorded, and back: transcodes, compresses, encrypts.
  *
- * Each payload says how it was made (`json+zstd+aes-gcm:<key id>`), so that a log written plain, then compressed, then
- * encrypted reads back as one.
+ * Each payload says how it was encoded (`json+zstd+aes-gcm:<key id>`), so a log that was written first plain, then
+ * compressed, then encrypted can be read as a whole.
  */
 import { Context, Effect, Layer } from "effect"
 import * as Cipher from "./Cipher.ts"
@@ -13,7 +13,7 @@ import type { Position } from "./Position.ts"
 import type { StreamName } from "./StreamName.ts"
 import * as Transcoder from "./Transcoder.ts"
 
-/** Where a payload stands: named in every error, and bound to it by the cipher. */
+/** The place of a payload: named in every error, and bound to the payload by the cipher. */
 export interface Place {
   readonly stream: StreamName
   readonly version: number
@@ -26,11 +26,11 @@ export interface Plain extends Place {
   readonly json: unknown
 }
 
-/** A payload and how it was made. */
+/** A payload, and how it was encoded. */
 export interface Encoded {
   readonly encoding: string
   readonly payload: string | Uint8Array
-  /** The payload as it was before it was compressed and encrypted. */
+  /** The payload before compression and encryption. */
   readonly transcoded: string | Uint8Array
 }
 
@@ -50,10 +50,10 @@ export class Mapper extends Context.Service<
   Mapper,
   {
     readonly encode: (values: ReadonlyArray<Plain>) => Effect.Effect<ReadonlyArray<Encoded>, EventNotEncodable>
-    /** The value as a reader will get it, which the format may have changed (JSON knows no -0). May throw. */
+    /** The value as readers will see it: the format may have changed it (JSON has no -0). May throw. */
     readonly readBack: (encoded: Encoded) => unknown
     readonly decode: (recorded: ReadonlyArray<Recorded>) => Effect.Effect<ReadonlyArray<unknown>, DecodeError>
-    /** For how long what was decrypted may be kept, in milliseconds; `undefined` where nothing is encrypted. */
+    /** For how many milliseconds decrypted values may be kept; `undefined` if nothing is encrypted. */
     readonly keysTrustedFor?: number | undefined
   }
 >()("effect-eventsourcing/Mapper") {}
@@ -64,7 +64,24 @@ interface Steps {
   readonly compressor: Compressor.Format | undefined
 }
 
-/** The mapper of a transcoder, a compressor and a cipher. */
+/**
+ * The mapper on a transcoder, a compressor and a cipher.
+ *
+ * **When to use**
+ *
+ * Use this to compress or encrypt events: provide the three layers, and pass the result to a backend's layer as
+ * `mapper`. Without it, backends use {@link layerJson}.
+ *
+ * **Details**
+ *
+ * Encoding transcodes, then compresses, then encrypts. The steps are recorded with each payload, so a log stays
+ * readable when they change.
+ *
+ * **Gotchas**
+ *
+ * Every process that reads the log needs the formats and keys of all of its events. When several processes run, deploy
+ * their readers before the first writer uses a new format.
+ */
 export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compressor.Compressor | Cipher.Cipher> =
   Layer.effect(
     Mapper,
@@ -82,7 +99,7 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
           cause
         })
 
-      /** Transcodes and, where that helps, compresses. */
+      /** Transcodes and, if that makes the payload smaller, compresses. */
       const pack = (value: Plain): Encoded => {
         const format = transcoder.write
         const transcoded = format.encode(value.json)
@@ -115,7 +132,7 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
 
       const known = new Map<string, Steps>()
 
-      /** Reads the names of the formats; throws on one that is not known. */
+      /** Parses the names of the formats; throws on an unknown one. */
       const parse = (formats: string): Steps => {
         const cached = known.get(formats)
         if (cached !== undefined) return cached
@@ -168,11 +185,11 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
         return yield* Effect.try({ try: () => unpack(steps, payload), catch: notDecodable(recorded) })
       })
 
-      /** Everything but decryption is synchronous: a page without encrypted events is one loop. */
+      /** Everything but decryption is synchronous: a page without encrypted events is decoded in one loop. */
       const decodePlain = (recorded: Recorded): unknown => unpack(parse(recorded.encoding), recorded.payload)
 
       return Mapper.of({
-        // encodes when it is called, so that the answer is there at once where nothing has to be encrypted
+        // encodes when it is called, so that the result is available immediately if nothing has to be encrypted
         encode: (values) => {
           const packed: Array<Encoded> = []
           for (const value of values) {
@@ -212,7 +229,13 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
     })
   )
 
-/** JSON, neither compressed nor encrypted: readable with the database's own tools. */
+/**
+ * JSON, neither compressed nor encrypted. This is the default.
+ *
+ * **When to use**
+ *
+ * Use this if the database's own tools should be able to read the events. Use {@link layer} to compress or encrypt.
+ */
 export const layerJson: Layer.Layer<Mapper> = Layer.provide(layer, [
   Transcoder.layerJson,
   Compressor.layerNone,

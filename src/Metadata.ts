@@ -1,7 +1,8 @@
 /**
- * What is known about a recorded event besides its payload: correlation, causation, trace, and the user's own.
+ * What is known about a recorded event besides its payload: correlation, causation, trace, and the user's own
+ * attributes.
  *
- * Set for a scope with `Effect.provideService`, never passed by hand:
+ * Set it for a scope with `Effect.provideService`; it is never passed as an argument:
  *
  * @example
  * ```ts
@@ -25,11 +26,11 @@ import * as Json from "./internal/encoding/json.ts"
 export interface Metadata {
   /** What the event belongs to: a request, a conversation, a process. */
   readonly correlationId: string | undefined
-  /** The id of what led to the event: an event, a command. */
+  /** The id of what caused the event: an event or a command. */
   readonly causationId: string | undefined
   /** The span that recorded the event, as a W3C `traceparent`. */
   readonly traceParent: string | undefined
-  /** The user's own. Keys that begin with `$` are the library's. */
+  /** The user's own attributes. Keys that begin with `$` are reserved for the library. */
   readonly attributes: Readonly<Record<string, string>>
 }
 
@@ -47,16 +48,19 @@ export const CausationId: Context.Reference<string | undefined> = Context.Refere
 
 const none: Readonly<Record<string, string>> = {}
 
-/** The user's own metadata of events recorded in this scope: a flat record of strings, whose keys don't begin with `$`. */
+/**
+ * The user's own metadata of events recorded in this scope: a flat record of strings, with no key that begins with `$`.
+ */
 export const Attributes: Context.Reference<Readonly<Record<string, string>>> = Context.Reference(
   "effect-eventsourcing/Metadata/Attributes",
   { defaultValue: () => none }
 )
 
 /**
- * The time that events of this scope are recorded with; none by default, which is the time of the `Clock`.
+ * The time that events of this scope are recorded with. By default there is none, and the time of the `Clock` is used.
  *
- * For imports: events keep the times at which they happened elsewhere. Order is not affected, it is that of recording.
+ * For imports: imported events keep the times at which they happened. The order is not affected: it is the order of
+ * recording.
  */
 export const RecordedAt: Context.Reference<DateTime.Utc | undefined> = Context.Reference(
   "effect-eventsourcing/Metadata/RecordedAt",
@@ -81,7 +85,7 @@ export const current = (context: Context.Context<never>): Metadata => {
 }
 
 /**
- * Writes metadata as the flat JSON object that recorders keep.
+ * Encodes metadata as the flat JSON object that recorders store.
  *
  * Throws on a correlation or causation id that is not a string, and on attributes that are not a record of strings or
  * have a key that begins with `$`.
@@ -105,13 +109,13 @@ export const toStored = (metadata: Metadata): string => {
   return JSON.stringify(stored)
 }
 
-/** What would be recorded as something else could not be read again, nor could anything after it. */
+/** A value that is not a string would be recorded as something else, and neither it nor later events could be read. */
 const text = (name: string, value: unknown): string => {
   if (typeof value !== "string") throw new Error(`the metadata's ${name} is a string, not ${kindOf(value)}`)
   return value
 }
 
-/** A plain object: of others, such as a `Map`, the entries are no properties and would be lost. */
+/** Whether it is a plain object: the entries of others, such as a `Map`, are not properties and would be lost. */
 const isRecord = (value: unknown): boolean =>
   typeof value === "object" && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value))
 
@@ -120,7 +124,7 @@ const kindOf = (value: unknown): string => {
   return value === null || value === undefined ? `${value}` : `a value of type ${typeof value}`
 }
 
-/** Reads what {@link toStored} wrote; throws on text that is no JSON object of strings. */
+/** Decodes what {@link toStored} wrote; throws on text that is not a JSON object of strings. */
 export const fromStored = (text: string): Metadata => {
   if (text === "{}") return empty
   const stored = Json.parse(text)
