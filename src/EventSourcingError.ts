@@ -3,24 +3,24 @@
  *
  * A domain's own errors are never wrapped: they stay in `E` as they are.
  *
- * Tell them apart by their `_tag`, as `Effect.catchTag` does, or with `isRecorderError` and its like: `instanceof` is false
- * for the errors of another copy of this package.
+ * Distinguish them by their `_tag`, as `Effect.catchTag` does, or with `isRecorderError` and similar functions:
+ * `instanceof` is false for the errors of another copy of this package.
  */
 import { Predicate, Schema } from "effect"
 import { messageOf } from "./internal/errors/messageOf.ts"
 import * as Position from "./Position.ts"
 
 /**
- * Marks the errors that the library itself has to recognise, whichever copy of this package they are from: `instanceof` is
- * true for one copy's alone, and the `_tag` by itself may be that of a domain's own error.
+ * Marks the errors that the library itself has to recognise, whichever copy of this package they come from.
+ * `instanceof` recognises only those of its own copy, and the `_tag` alone may be that of a domain's own error.
  */
 const TypeId = "~effect-eventsourcing/EventSourcingError"
 
-/** Not narrower than a number: an error also carries what a caller asked for by mistake. */
+/** Any number is allowed: an error also carries an invalid version that a caller passed. */
 const Version = Schema.Number
 const Expected = Schema.Union([Schema.Literal("NoStream"), Version])
 
-/** How the type of a snapshot ends, which no event's can. @internal */
+/** The end of a snapshot's type, which no event's type can have. @internal */
 export const SNAPSHOT = "(snapshot)"
 
 const place = ({
@@ -37,9 +37,9 @@ const place = ({
     : `event ${version} of stream "${stream}" (${type})`
 
 /**
- * The stream is not at the version that the append expected (G2): somebody else was first.
+ * The stream is not at the version that the append expected (G2): another writer was first.
  *
- * `actual` is the stream's last version, or `"NoStream"` where it has no event.
+ * `actual` is the stream's last version, or `"NoStream"` if it has no event.
  */
 export class WrongExpectedVersion extends Schema.TaggedError<WrongExpectedVersion>()("WrongExpectedVersion", {
   stream: Schema.String,
@@ -55,7 +55,7 @@ export class WrongExpectedVersion extends Schema.TaggedError<WrongExpectedVersio
   }
 }
 
-/** There is no such aggregate, or, where `version` is given, it has not come to that version. */
+/** The aggregate does not exist or, if `version` is given, has not reached that version. */
 export class AggregateNotFound extends Schema.TaggedError<AggregateNotFound>()("AggregateNotFound", {
   aggregate: Schema.String,
   id: Schema.String,
@@ -68,7 +68,7 @@ export class AggregateNotFound extends Schema.TaggedError<AggregateNotFound>()("
   }
 }
 
-/** The aggregate that a decision was to create is there already. */
+/** The aggregate that a decision was to create already exists. */
 export class AggregateAlreadyExists extends Schema.TaggedError<AggregateAlreadyExists>()("AggregateAlreadyExists", {
   aggregate: Schema.String,
   id: Schema.String,
@@ -79,7 +79,7 @@ export class AggregateAlreadyExists extends Schema.TaggedError<AggregateAlreadyE
   }
 }
 
-/** One transaction named the same aggregate twice, so that one decision would see its state as two. */
+/** One transaction named the same aggregate twice; its decision would see one state as two. */
 export class DuplicateParticipant extends Schema.TaggedError<DuplicateParticipant>()("DuplicateParticipant", {
   aggregate: Schema.String,
   id: Schema.String
@@ -89,7 +89,7 @@ export class DuplicateParticipant extends Schema.TaggedError<DuplicateParticipan
   }
 }
 
-/** An event to be recorded does not fit its schema, or its metadata is none. Nothing was recorded. */
+/** An event to be recorded does not fit its schema, or its metadata is invalid. Nothing was recorded. */
 export class EventNotEncodable extends Schema.TaggedError<EventNotEncodable>()("EventNotEncodable", {
   stream: Schema.String,
   version: Version,
@@ -103,13 +103,13 @@ export class EventNotEncodable extends Schema.TaggedError<EventNotEncodable>()("
 }
 
 /**
- * A recorded event can't be read (G8): its bytes are damaged, they do not fit the schema that they were written with, or
- * a newer version of the program wrote them. It is never skipped in silence.
+ * A recorded event can't be decoded (G8): its bytes are damaged, they do not fit the schema that they were written
+ * with, or a newer version of the program wrote them. It is never skipped silently.
  */
 export class EventNotDecodable extends Schema.TaggedError<EventNotDecodable>()("EventNotDecodable", {
   stream: Schema.String,
   version: Version,
-  /** Absent for a snapshot, which is in no total order. */
+  /** Absent for a snapshot, which has no place in the total order. */
   position: Schema.UndefinedOr(Position.Position),
   type: Schema.String,
   reason: Schema.String,
@@ -122,16 +122,16 @@ export class EventNotDecodable extends Schema.TaggedError<EventNotDecodable>()("
 }
 
 /**
- * An encrypted event can't be read (G9): its key is unknown or wrong, its bytes were altered, or it was moved here from
+ * An encrypted event can't be decrypted (G9): its key is unknown or wrong, its bytes were altered, or it was moved from
  * another stream, version or type.
  */
 export class EventNotDecryptable extends Schema.TaggedError<EventNotDecryptable>()("EventNotDecryptable", {
   stream: Schema.String,
   version: Version,
-  /** Absent for a snapshot, which is in no total order. */
+  /** Absent for a snapshot, which has no place in the total order. */
   position: Schema.UndefinedOr(Position.Position),
   type: Schema.String,
-  /** Empty where it has none. */
+  /** Empty if there is no key id. */
   keyId: Schema.String,
   reason: Schema.Literals(["UnknownKey", "NotAuthentic", "KeyServiceFailed", "NoCipher", "NotEncrypted"]),
   cause: Schema.optionalKey(Schema.Defect())
@@ -149,7 +149,7 @@ export class EventNotDecryptable extends Schema.TaggedError<EventNotDecryptable>
   }
 }
 
-/** A recorded event has a type that the aggregate doesn't declare, under its name or an alias (G8). */
+/** A recorded event has a type that the aggregate does not declare, neither by its name nor by an alias (G8). */
 export class UnknownEventType extends Schema.TaggedError<UnknownEventType>()("UnknownEventType", {
   stream: Schema.String,
   version: Version,
@@ -163,13 +163,13 @@ export class UnknownEventType extends Schema.TaggedError<UnknownEventType>()("Un
 }
 
 /**
- * The recorder can't be reached now, or is held by another: trying again may help. The outcome of an append that ended
- * so is unknown; sending the same stored events again is safe (G7).
+ * The recorder can't be reached at the moment, or is locked by another: a retry may help. The outcome of an append that
+ * ended with this error is unknown; sending the same stored events again is safe (G7).
  */
 export class RecorderUnavailable extends Schema.TaggedError<RecorderUnavailable>()("RecorderUnavailable", {
   operation: Schema.String,
   reason: Schema.String,
-  /** For how long a lock was waited for, in milliseconds: as long as the user lets it, so nothing waits for it anew. */
+  /** For how many milliseconds a lock was waited for: as long as the user allows, so nothing waits for it again. */
   waited: Schema.optionalKey(Schema.Number),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
@@ -181,7 +181,7 @@ export class RecorderUnavailable extends Schema.TaggedError<RecorderUnavailable>
   }
 }
 
-/** The recorder failed, and trying again does not help: somebody has to do what the message says. */
+/** The recorder failed, and a retry does not help: somebody has to act on the message. */
 export class RecorderFailure extends Schema.TaggedError<RecorderFailure>()("RecorderFailure", {
   operation: Schema.String,
   reason: Schema.String,
@@ -196,13 +196,13 @@ export class RecorderFailure extends Schema.TaggedError<RecorderFailure>()("Reco
 }
 
 /**
- * A follower was to begin after a position that the log has not come to: the log was restored from a backup or lost its
- * newest events, a replica is behind, or the position is of another log. What the log records up to that position would be
- * skipped, so nothing is followed.
+ * A follower was to start after a position that the log has not reached: the log was restored from a backup or lost its
+ * newest events, a replica lags, or the position belongs to another log. Events that the log records up to that
+ * position would be skipped, so nothing is followed.
  */
 export class PositionBeyondHead extends Schema.TaggedError<PositionBeyondHead>()("PositionBeyondHead", {
   from: Position.Position,
-  /** The position of the last event; `undefined` if the log has none. */
+  /** The position of the last event; `undefined` if the log is empty. */
   head: Schema.UndefinedOr(Position.Position)
 }) {
   override get message(): string {
@@ -211,7 +211,7 @@ export class PositionBeyondHead extends Schema.TaggedError<PositionBeyondHead>()
   }
 }
 
-/** Tracking is not at the position that the move started from: another did the work. Nothing was recorded. */
+/** The tracking is not at the position that the move started from: another has done the work. Nothing was recorded. */
 export class TrackingConflict extends Schema.TaggedError<TrackingConflict>()("TrackingConflict", {
   projection: Schema.String,
   upstream: Schema.String,
@@ -225,8 +225,8 @@ export class TrackingConflict extends Schema.TaggedError<TrackingConflict>()("Tr
 }
 
 /**
- * A view has not come to a position within the time that was waited. `reached` is how far it got. Of its runner in this
- * process `stopped` says why it has stopped, and `blocked` on what event a handler fails, where that is so.
+ * A view has not reached a position within the time that was waited. `reached` is how far it has come. If its runner in
+ * this process has stopped, `stopped` is why; if a handler of it fails, `blocked` names the event.
  */
 export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>()("ProjectionBehind", {
   projection: Schema.String,
@@ -246,8 +246,8 @@ export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>()("Pr
 }
 
 /**
- * There is no view of a projection in this place: no runner has made it yet, or it was removed. Of a runner in this process
- * `stopped` says why it has stopped, if it has.
+ * This place has no view of the projection: no runner has created it yet, or it was removed. If a runner in this
+ * process has stopped, `stopped` is why.
  */
 export class ViewNotFound extends Schema.TaggedError<ViewNotFound>()("ViewNotFound", {
   projection: Schema.String,
@@ -265,7 +265,10 @@ export class ViewNotFound extends Schema.TaggedError<ViewNotFound>()("ViewNotFou
   }
 }
 
-/** A handler failed on an event, or the event could not be decoded, as often as it was tried. The view is as before it. */
+/**
+ * A handler failed on an event, or the event could not be decoded, on every attempt. The view is as it was before the
+ * event.
+ */
 export class ProjectionFailed extends Schema.TaggedError<ProjectionFailed>()("ProjectionFailed", {
   projection: Schema.String,
   stream: Schema.String,
@@ -273,7 +276,7 @@ export class ProjectionFailed extends Schema.TaggedError<ProjectionFailed>()("Pr
   position: Position.Position,
   type: Schema.String,
   attempts: Schema.Number,
-  /** What the handler failed with, as it is. */
+  /** The handler's error, unchanged. */
   cause: Schema.Defect()
 }) {
   override get message(): string {
@@ -282,8 +285,8 @@ export class ProjectionFailed extends Schema.TaggedError<ProjectionFailed>()("Pr
 }
 
 /**
- * A higher version of the projection is the current one, and this one can't go on beside it: it was removed, or it is a side
- * effect, of which only one version may be at work.
+ * A higher version of the projection is the current one, and this one can't continue beside it: it was removed, or it
+ * is a side effect, of which only one version may work.
  */
 export class ProjectionSuperseded extends Schema.TaggedError<ProjectionSuperseded>()("ProjectionSuperseded", {
   projection: Schema.String,
@@ -295,7 +298,7 @@ export class ProjectionSuperseded extends Schema.TaggedError<ProjectionSupersede
   }
 }
 
-/** A version of a projection was removed, with its view, while a runner of it was at work, or standing by. */
+/** A version of a projection was removed, with its view, while a runner of it was working or standing by. */
 export class ProjectionRemoved extends Schema.TaggedError<ProjectionRemoved>()("ProjectionRemoved", {
   projection: Schema.String,
   version: Version
@@ -305,13 +308,13 @@ export class ProjectionRemoved extends Schema.TaggedError<ProjectionRemoved>()("
   }
 }
 
-/** What a view was made from is not the log that is there now: another log, or one that was put back to an earlier state. */
+/** The log is not the one that the view was built from: it is a different log, or one restored from an older backup. */
 export class UpstreamChanged extends Schema.TaggedError<UpstreamChanged>()("UpstreamChanged", {
   projection: Schema.String,
   upstream: Schema.String,
   position: Schema.UndefinedOr(Position.Position),
   reason: Schema.String,
-  /** What is advised depends on it: a view can be rebuilt, but effects that are done again are done twice. */
+  /** The advice depends on it: a view can be rebuilt, but repeated side effects happen twice. */
   delivery: Schema.Literals(["exactly-once", "at-least-once"]),
   /** The newest event that both the log and the view have, as far as is known. */
   agreed: Schema.UndefinedOr(Position.Position)
@@ -332,14 +335,14 @@ export class UpstreamChanged extends Schema.TaggedError<UpstreamChanged>()("Upst
 }
 
 /**
- * The log of a view has not come to the view's position (again): nothing is processed until it has, and it is known whether
- * it is the same log. A runner shows it as the cause of its state `Retrying`; nothing fails with it.
+ * The log has not reached the position of the view (again). Nothing is processed until it has, and until it is known
+ * whether it is the same log. A runner shows this as the cause of its state `Retrying`; nothing fails with it.
  */
 export class UpstreamBehind extends Schema.TaggedError<UpstreamBehind>()("UpstreamBehind", {
   projection: Schema.String,
   upstream: Schema.String,
   position: Position.Position,
-  /** The position of the last event; `undefined` if the log has none. */
+  /** The position of the last event; `undefined` if the log is empty. */
   head: Schema.UndefinedOr(Position.Position)
 }) {
   override get message(): string {
@@ -348,7 +351,10 @@ export class UpstreamBehind extends Schema.TaggedError<UpstreamBehind>()("Upstre
   }
 }
 
-/** A view is kept up inline and was to be followed, or the other way round: that is a rebuild, under another version. */
+/**
+ * A view is maintained inline and was to be followed by a runner, or vice versa: that requires a rebuild under another
+ * version.
+ */
 export class ProjectionModeChanged extends Schema.TaggedError<ProjectionModeChanged>()("ProjectionModeChanged", {
   projection: Schema.String,
   version: Version,
@@ -360,13 +366,13 @@ export class ProjectionModeChanged extends Schema.TaggedError<ProjectionModeChan
 }
 
 /**
- * A view is not reset or removed, because something that is not the projection's depends on its tables and would have to go
- * with them: views, foreign keys. Nothing was changed.
+ * A view can't be reset or removed, because something that does not belong to the projection depends on its tables and
+ * would have to be removed with them, such as views or foreign keys. Nothing was changed.
  */
 export class ProjectionHasDependents extends Schema.TaggedError<ProjectionHasDependents>()("ProjectionHasDependents", {
   projection: Schema.String,
   version: Version,
-  /** What kind each is, and its name, as the database has them. */
+  /** The kind and the name of each, as in the database. */
   dependents: Schema.Array(Schema.String)
 }) {
   override get message(): string {
@@ -374,31 +380,31 @@ export class ProjectionHasDependents extends Schema.TaggedError<ProjectionHasDep
   }
 }
 
-/** What any use of a recorder can fail with. */
+/** The errors that any use of a recorder can fail with. */
 export type RecorderError = RecorderUnavailable | RecorderFailure
 
 const isTagged = (u: unknown, tag: string): boolean => Predicate.hasProperty(u, TypeId) && Predicate.isTagged(u, tag)
 
-/** Whether a value is this error, of any copy of this package. */
+/** Whether a value is this error, from any copy of this package. */
 export const isWrongExpectedVersion = (u: unknown): u is WrongExpectedVersion => isTagged(u, "WrongExpectedVersion")
 
-/** Whether a value is this error, of any copy of this package. */
+/** Whether a value is this error, from any copy of this package. */
 export const isRecorderUnavailable = (u: unknown): u is RecorderUnavailable => isTagged(u, "RecorderUnavailable")
 
-/** Whether a value is this error, of any copy of this package. */
+/** Whether a value is this error, from any copy of this package. */
 export const isRecorderFailure = (u: unknown): u is RecorderFailure => isTagged(u, "RecorderFailure")
 
-/** Whether a value is one of these errors, of any copy of this package. */
+/** Whether a value is one of these errors, from any copy of this package. */
 export const isRecorderError = (u: unknown): u is RecorderError => isRecorderUnavailable(u) || isRecorderFailure(u)
 
-/** What reading and decoding can fail with. */
+/** The errors that reading and decoding can fail with. */
 export type ReadError = RecorderError | EventNotDecodable | EventNotDecryptable | UnknownEventType
 
-/** What following a log can fail with. */
+/** The errors that following a log can fail with. */
 export type FollowError = RecorderError | PositionBeyondHead
 
-/** What a subscription can fail with. */
+/** The errors that a subscription can fail with. */
 export type SubscriptionError = ReadError | PositionBeyondHead
 
-/** What encoding and appending can fail with. */
+/** The errors that encoding and appending can fail with. */
 export type AppendError = RecorderError | WrongExpectedVersion | EventNotEncodable

@@ -1,4 +1,4 @@
-/** A capability: appending to several streams at once. Not every backend has it, so a program asks for it in `R`. */
+/** A capability: appending to several streams at once. A backend that lacks it does not provide this service. */
 import type { Effect } from "effect"
 import { Context } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
@@ -7,13 +7,13 @@ import type { Position } from "./Position.ts"
 import type { Append, ExpectedVersion } from "./Recorder.ts"
 import type { StreamName } from "./StreamName.ts"
 
-/** A stream that has to stand at a version for the append to be accepted, without being appended to. */
+/** A stream that must be at a version for the append to be accepted, without being appended to. */
 export interface Check {
   readonly stream: StreamName
   readonly expected: ExpectedVersion
 }
 
-/** What an append to several streams answers. */
+/** What an append to several streams returns. */
 export interface AppendedToStreams {
   /** The version of the last event of each stream, in the order of the appends. */
   readonly versions: ReadonlyArray<number>
@@ -24,8 +24,8 @@ export interface AppendedToStreams {
 /**
  * Appends to several streams: all of it or nothing (G1).
  *
- * Each stream is named once, among the appends and the checks together; naming one twice is a defect. Sending the same
- * events again gives the same answer (G7).
+ * Each stream may be named only once, among the appends and the checks together; naming one twice is a defect. Sending
+ * the same events again returns the same result (G7).
  */
 export class MultiStreamAppend extends Context.Service<
   MultiStreamAppend,

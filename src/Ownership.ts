@@ -1,8 +1,8 @@
 /**
- * Who of several runners of one projection works, in one process or in several: the others stand by.
+ * Which of several runners of one projection works, in one process or in several; the others stand by.
  *
- * Ownership keeps runners out of each other's way. That each event takes effect once does not hang on it: two that both take
- * themselves for the owner meet at the tracking position, which only one of them can move (G6).
+ * Ownership only avoids duplicate work. Exactly-once processing does not depend on it: if two runners both believe that
+ * they are the owner, only one of them can advance the tracking position (G6).
  */
 import { Clock, Effect } from "effect"
 import type { RecorderError } from "./EventSourcingError.ts"
@@ -12,27 +12,27 @@ import { reconnect } from "./internal/following/follow.ts"
 import type * as Tracking from "./Tracking.ts"
 import type { ViewStore } from "./ViewStore.ts"
 
-/** Decides who owns a version of a projection. */
+/** Decides which runner owns a version of a projection. */
 export interface Ownership {
   /**
-   * Waits until it is the owner, then runs an effect for as long as it is, and from the beginning whenever it is that again.
-   * Gives the ownership back when it ends.
+   * Waits until it is the owner, then runs an effect for as long as it is. It runs the effect again, from the
+   * beginning, whenever it becomes the owner again. When the effect ends, it releases the ownership.
    */
   readonly whileOwner: <A, E, R>(
     key: Tracking.Key,
     self: Effect.Effect<A, E, R>,
     options: {
-      /** Is run where another turns out to be the owner. */
+      /** Runs when another runner turns out to be the owner. */
       readonly onStandby: Effect.Effect<void>
-      /** Is told where it can't be found out for now who is. */
+      /** Called when the current owner cannot be determined. */
       readonly onUnavailable: (error: RecorderError) => Effect.Effect<void>
     }
   ) => Effect.Effect<A, E | RecorderError, R>
 }
 
 /**
- * Ownership by a lease in the view's database: taken for `milliseconds`, renewed at a third of that. When the owner is gone
- * without giving it back, another has it after that time.
+ * Ownership by a lease in the view's database: taken for `milliseconds`, renewed after a third of that. If the owner
+ * disappears without releasing it, another takes over after that time.
  */
 export const lease = (store: Pick<ViewStore<never, never>, "lease">, milliseconds: number): Ownership => ({
   whileOwner: (key, self, { onStandby, onUnavailable }) =>
@@ -52,8 +52,8 @@ export const lease = (store: Pick<ViewStore<never, never>, "lease">, millisecond
         Effect.retry({ schedule: reconnect, while: (error) => error._tag === "RecorderUnavailable" })
       )
       /**
-       * Ends when somebody else is the owner. Not where it can't be found out: a long transaction of one's own may be what a
-       * renewal waits for.
+       * Ends when another is the owner. It does not end if the owner can't be determined: the renewal may be waiting
+       * for a long transaction of this very runner.
        */
       const lost = Effect.gen(function* () {
         let isMine = true

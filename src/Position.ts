@@ -2,7 +2,7 @@
  * A place in the total order of a recorder.
  *
  * Positions are opaque: unique and strictly increasing (G3), not dense, and different on every backend. Reads start
- * after one; nobody computes one. On SQLite a position is a row's key, on KurrentDB a commit position.
+ * after a position; never compute one. On SQLite a position is a row's key, on KurrentDB a commit position.
  */
 import { Schema } from "effect"
 
@@ -12,5 +12,5 @@ export const Position = Schema.BigInt.check(Schema.isGreaterThanOrEqualToBigInt(
 /** A recorded event's place in the total order. */
 export type Position = typeof Position.Type
 
-/** Brands a bigint that a recorder's storage gave. For authors of backends; costs nothing and checks nothing. */
+/** Brands a bigint from a recorder's storage. For authors of backends; it costs nothing and checks nothing. */
 export const fromStorage = (value: bigint): Position => value as Position

@@ -1,4 +1,4 @@
-/** A domain event together with what its recording added. */
+/** A domain event together with what was added when it was recorded. */
 import type { DateTime } from "effect"
 import type { Id } from "./Aggregate.ts"
 import type { Metadata } from "./Metadata.ts"
@@ -10,7 +10,7 @@ export interface RecordedEvent<Name extends string, out Event> {
   /** Identifies the event everywhere (a UUID). */
   readonly id: string
   readonly stream: StreamName
-  /** The name of the aggregate that the event is of. */
+  /** The name of the aggregate to which the event belongs. */
   readonly aggregate: Name
   /** The id of that aggregate. */
   readonly aggregateId: Id<Name>
@@ -18,7 +18,7 @@ export interface RecordedEvent<Name extends string, out Event> {
   readonly version: number
   readonly recordedAt: DateTime.Utc
   readonly metadata: Metadata
-  /** The event, brought up to its newest schema version. */
+  /** The event, upcast to its newest schema version. */
   readonly event: Event
 }
 
