@@ -1,8 +1,8 @@
 /**
- * The narrow waist: what a backend does, and all that the rest of the library asks of one.
+ * The narrow waist: everything that a backend does, and everything that the rest of the library requires of one.
  *
- * Everything above is written once against this port. What not every backend can do is a service of its own, asked for
- * in `R`: {@link MultiStreamAppend}, {@link TrackedAppend}, {@link StreamCatalog}.
+ * Everything above is written once against this port. Optional capabilities, which not every backend has, are services
+ * of their own in `R`: {@link MultiStreamAppend}, {@link TrackedAppend}, {@link StreamCatalog}.
  */
 import type { Effect, Stream } from "effect"
 import { Context } from "effect"
@@ -12,7 +12,7 @@ import type { Position } from "./Position.ts"
 import type { Notification, StoredEvent } from "./StoredEvent.ts"
 import type { StreamName } from "./StreamName.ts"
 
-/** Where a stream has to stand for an append to be accepted: no event yet, or exactly this last version. */
+/** What a stream must be at for an append to be accepted: without an event, or exactly at this last version. */
 export type ExpectedVersion = "NoStream" | number
 
 /** Events to append to one stream at an expected version. */
@@ -22,7 +22,7 @@ export interface Append {
   readonly events: NonEmptyReadonlyArray<StoredEvent>
 }
 
-/** What an append answers: all that every backend can say. */
+/** What an append returns on every backend. */
 export interface Appended {
   /** The version of the last event. */
   readonly version: number
@@ -30,7 +30,7 @@ export interface Appended {
   readonly position: Position
 }
 
-/** Which way a read goes. */
+/** The direction of a read. */
 export type Direction = "forward" | "backward"
 
 /** One page of a stream. */
@@ -38,21 +38,24 @@ export interface ReadStream {
   readonly stream: StreamName
   /** Default `forward`. */
   readonly direction?: Direction | undefined
-  /** Begin behind this version, in the direction of the read (exclusive). Default: the start, or backward the end. */
+  /**
+   * Start after this version, in reading direction (exclusive). Default: the start of the stream, or its end when
+   * reading backward.
+   */
   readonly after?: number | undefined
-  /** End with this version (inclusive). Default: as far as there is. */
+  /** End with this version (inclusive). Default: the last one in reading direction. */
   readonly upTo?: number | undefined
-  /** The most events of the page; 0 reads nothing. A page with fewer is the last one, unless it ended for its size. */
+  /** The most events of the page; 0 reads nothing. A page with fewer is the last one, unless its size ended it. */
   readonly limit: number
   /**
-   * The page ends with the event that brings it to this size, so that it has at least one event whatever its size.
-   * Default: no bound. The size is the bytes of payloads and metadata; of text those of UTF-8, or the UTF-16 units where
-   * these are cheaper to count.
+   * The page ends with the event that brings it to this size, so it has at least one event, however large. Default: no
+   * limit. The size is that of payloads and metadata in bytes; text counts as UTF-8, or in UTF-16 units if these are
+   * cheaper to count.
    */
   readonly maxBytes?: number | undefined
 }
 
-/** Which events of the total order; an event has to meet all that are given. */
+/** Which events of the total order; an event must meet all conditions that are given. */
 export interface Filter {
   /** Only streams of these categories (aggregate names). */
   readonly categories?: ReadonlyArray<string> | undefined
@@ -64,46 +67,52 @@ export interface Filter {
 export interface ReadAll {
   /** Default `forward`. */
   readonly direction?: Direction | undefined
-  /** Begin behind this position, in the direction of the read (exclusive). Default: the start, or backward the end. */
+  /**
+   * Start after this position, in reading direction (exclusive). Default: the start of the log, or its end when reading
+   * backward.
+   */
   readonly after?: Position | undefined
-  /** End with this position (inclusive). Default: as far as there is. */
+  /** End with this position (inclusive). Default: the last one in reading direction. */
   readonly upTo?: Position | undefined
   readonly filter?: Filter | undefined
-  /** The most events of the page; 0 reads nothing. A page with fewer is the last one, unless it ended for its size. */
+  /** The most events of the page; 0 reads nothing. A page with fewer is the last one, unless its size ended it. */
   readonly limit: number
   /**
-   * The page ends with the event that brings it to this size, so that it has at least one event whatever its size.
-   * Default: no bound. The size is the bytes of payloads and metadata; of text those of UTF-8, or the UTF-16 units where
-   * these are cheaper to count.
+   * The page ends with the event that brings it to this size, so it has at least one event, however large. Default: no
+   * limit. The size is that of payloads and metadata in bytes; text counts as UTF-8, or in UTF-16 units if these are
+   * cheaper to count.
    */
   readonly maxBytes?: number | undefined
 }
 
-/** A page that may have ended before it was full, because much was looked through for it. */
+/** A page that may have ended before it was full, because many other events had to be looked through. */
 export interface Scanned {
   readonly notifications: ReadonlyArray<Notification>
-  /** Everything up to here was looked through, and there is more after it; `undefined` if the page ended as any other. */
+  /** Everything up to here was looked through, and more follows; `undefined` if the page ended like any other. */
   readonly reached: Position | undefined
 }
 
-/** How those who read many events ask for them. */
+/** How pages are best requested by those who read many events. */
 export interface Paging {
-  /** Events of a page. Default 512. */
+  /** The events in a page. Default 512. */
   readonly size: number
   /**
-   * Whether the next page is asked for while the last one is decoded, which pays where reading is mostly waiting: two pages
-   * are in memory then. Default: it is not.
+   * Whether to request the next page while the last one is decoded. This pays if reading is mostly waiting; two pages
+   * are in memory then. Default: false.
    */
   readonly ahead: boolean
 }
 
 /** What a follower is doing. */
 export type FollowState =
-  /** It reads what is there; `position` is how far it has come. */
+  /** It reads existing events; `position` is how far it has come. */
   | { readonly _tag: "CatchingUp"; readonly position: Position | undefined }
-  /** It has come to the end and waits for more. */
+  /** It has reached the end of the log and waits for new events. */
   | { readonly _tag: "Live"; readonly position: Position | undefined }
-  /** It can't read for now, and will try again; since when (in milliseconds since the epoch), how often it has tried. */
+  /**
+   * It can't read at the moment, and will retry; since when (in milliseconds since the epoch), and how often it has
+   * tried.
+   */
   | {
       readonly _tag: "Retrying"
       readonly position: Position | undefined
@@ -114,32 +123,32 @@ export type FollowState =
 
 /** What to follow. */
 export interface Follow {
-  /** Begin after this position, which the log has to have come to. Default: the start. */
+  /** Start after this position, which the log must have reached. Default: the start of the log. */
   readonly after?: Position | undefined
   readonly filter?: Filter | undefined
-  /** Is told of each state as the follower comes to it (G12): write it to a `SubscriptionRef`, a metric, a log. */
+  /** Called with each state that the follower enters (G12): write it to a `SubscriptionRef`, a metric or a log. */
   readonly onState?: ((state: FollowState) => Effect.Effect<void>) | undefined
   /** The size at which a batch ends, as in {@link ReadAll}. Default 8 MiB. */
   readonly maxBytes?: number | undefined
 }
 
-/** What a follower gets: the next notifications, and how far it has come. */
+/** What a follower receives: the next notifications, and how far it has come. */
 export interface FollowBatch {
-  /** In order; empty where the filter left nothing. */
+  /** In order; empty if the filter left nothing. */
   readonly notifications: ReadonlyArray<Notification>
   /**
-   * Everything up to here has been seen, also what the filter left out; `undefined` in an empty log. Where logs share a
-   * server it may be after the log's last event: the position of a record of others.
+   * Everything up to here has been read, including what the filter left out; `undefined` in an empty log. If several
+   * logs share a server, it may be after this log's last event, at a record of another log.
    */
   readonly position: Position | undefined
-  /** Whether the follower had reached the end of the log with this batch. */
+  /** Whether the follower reached the end of the log with this batch. */
   readonly caughtUp: boolean
 }
 
 /**
  * The port that a backend implements.
  *
- * Guarantees, held by `effect-eventsourcing/testing/backend`: G1 to G5, G7, G8 and G10.
+ * Guarantees, which `effect-eventsourcing/testing/backend` checks: G1 to G5, G7, G8 and G10.
  */
 export class Recorder extends Context.Service<
   Recorder,
@@ -147,38 +156,39 @@ export class Recorder extends Context.Service<
     /**
      * Appends events to one stream: all of them or none (G1), if the stream is at the expected version (G2).
      *
-     * Appending the same events (by id) at the same expected version again gives the same answer and records nothing
-     * twice (G7), also after later events. When it answers, the events are durable (G5).
+     * Appending the same events (by id) at the same expected version again returns the same result and records nothing
+     * twice (G7), even after later events. When it returns, the events are durable (G5).
      */
     readonly append: (append: Append) => Effect.Effect<Appended, WrongExpectedVersion | RecorderError>
-    /** Reads a page of one stream; empty where there is no such stream. */
+    /** Reads a page of one stream; empty if the stream does not exist. */
     readonly readStream: (read: ReadStream) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
     /** Reads a page of the total order (G3, G4). */
     readonly readAll: (read: ReadAll) => Effect.Effect<ReadonlyArray<Notification>, RecorderError>
     /**
-     * Reads a page of the total order forward, as `readAll` does, but also ends it when it has looked through about as much
-     * as can be in a moment: whoever follows few events among many of others knows meanwhile how far it has come. Left out
-     * where a page of few events takes no longer than one of many.
+     * Reads a page of the total order forward, as `readAll` does, but also ends it after looking through about as much
+     * as is possible in a moment: a follower of few events among many others learns meanwhile how far it has come.
+     * Omitted if a page of few events takes no longer than one of many.
      */
     readonly scan?: ((read: Omit<ReadAll, "direction">) => Effect.Effect<Scanned, RecorderError>) | undefined
     /**
-     * Reads the total order from a position to its end and then stays: no gap, no duplicate, bounded memory.
+     * Reads the total order from a position to its end and then continues with new events: no gap, no duplicate,
+     * bounded memory.
      *
-     * Goes on by itself when the backend was unavailable for a while; fails with `RecorderFailure` when the layer of the
-     * recorder is closed, and with `PositionBeyondHead` if it is to begin after a position that the log has not come to.
+     * Resumes on its own after the backend was unavailable. Fails with `RecorderFailure` when the layer of the recorder
+     * is closed, and with `PositionBeyondHead` if it is to start after a position that the log has not reached.
      */
     readonly follow: (follow: Follow) => Stream.Stream<FollowBatch, FollowError>
-    /** The position of the last event; `undefined` where there is none. */
+    /** The position of the last event; `undefined` if the log is empty. */
     readonly head: Effect.Effect<Position | undefined, RecorderError>
     /**
-     * Whether whoever has this context reads and appends within a transaction of its own. Nobody else sees what it appends
-     * before the commit, which may never come: nothing of it is kept, or gone on with in the background. Left out where
-     * there is no such thing.
+     * Whether the holder of this context reads and appends within a transaction of its own. Nobody else sees what it
+     * appends before the commit, which may never happen: nothing of it may be kept, or continued in the background.
+     * Omitted if the backend has no such transactions.
      */
     readonly inTransaction?: ((context: Context.Context<never>) => boolean) | undefined
-    /** How pages of this log are read best; see {@link Paging}. */
+    /** How pages of this log are best read; see {@link Paging}. */
     readonly paging?: Paging | undefined
-    /** Identifies the log: given at its creation, never changed. Two copies of a log share it. */
+    /** Identifies the log: assigned when it is created, never changed. Two copies of a log share it. */
     readonly logId: string
   }
 >()("effect-eventsourcing/Recorder") {}

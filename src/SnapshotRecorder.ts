@@ -1,4 +1,4 @@
-/** The port beside {@link Recorder} for snapshots: one per stream, the newest. */
+/** The port for snapshots, beside {@link Recorder}: one per stream, the newest. */
 import type { Effect } from "effect"
 import { Context } from "effect"
 import type { RecorderError } from "./EventSourcingError.ts"
@@ -7,7 +7,7 @@ import type { StreamName } from "./StreamName.ts"
 /** The recorded form of a snapshot. */
 export interface StoredSnapshot {
   readonly stream: StreamName
-  /** The version of the last event that the state has in it. */
+  /** The version of the last event that the state includes. */
   readonly version: number
   /** The version of the state's schema. */
   readonly schemaVersion: number
@@ -24,11 +24,11 @@ export interface StoredSnapshot {
 export class SnapshotRecorder extends Context.Service<
   SnapshotRecorder,
   {
-    /** Keeps a snapshot in place of the stream's last one, unless that one is newer. */
+    /** Replaces the stream's snapshot, unless the existing one is newer. */
     readonly save: (snapshot: StoredSnapshot) => Effect.Effect<void, RecorderError>
-    /** The stream's snapshot. */
+    /** The stream's snapshot, if it has one. */
     readonly load: (stream: StreamName) => Effect.Effect<StoredSnapshot | undefined, RecorderError>
-    /** Whether whoever has this context is within a transaction of its own; see {@link Recorder}. */
+    /** Whether the holder of this context is within a transaction of its own; see {@link Recorder}. */
     readonly inTransaction?: ((context: Context.Context<never>) => boolean) | undefined
   }
 >()("effect-eventsourcing/SnapshotRecorder") {}

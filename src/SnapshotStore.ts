@@ -1,9 +1,9 @@
 /**
- * Keeps an aggregate's state, so that rebuilding it need not begin at its first event.
+ * Stores an aggregate's state, so that rebuilding it need not start at its first event.
  *
- * A snapshot of a state whose schema was another, though of the same version, is passed over: its reducer was another, too.
- * A snapshot that can't be read (another version of the state's schema without a step to it, damaged bytes, a lost key)
- * is reported and passed over: it is a copy, and the events are there.
+ * A snapshot whose state had a different schema under the same version is ignored, because its reducer was different,
+ * too. A snapshot that can't be read (another version of the state's schema without a step to it, damaged bytes, a lost
+ * key) is reported and ignored: it is only a copy, and the events still exist.
  */
 import { Context, DateTime, Effect, Layer } from "effect"
 import type * as Aggregate from "./Aggregate.ts"
@@ -17,24 +17,24 @@ import { Mapper } from "./Mapper.ts"
 import { SnapshotRecorder } from "./SnapshotRecorder.ts"
 import * as StreamName from "./StreamName.ts"
 
-/** An aggregate as a snapshot has it. */
+/** An aggregate as stored in a snapshot. */
 export interface Snapshot<Name extends string, out State> extends Aggregate.Instance<Name, State> {
-  /** The id of the event at its version; absent where it was not kept. */
+  /** The id of the event at its version; absent if it was not stored. */
   readonly eventId?: string
 }
 
-/** Keeps and finds snapshots. */
+/** Stores and finds snapshots. */
 export class SnapshotStore extends Context.Service<
   SnapshotStore,
   {
-    /** Keeps the state of an aggregate in place of an older one. */
+    /** Stores the state of an aggregate in place of an older one. */
     readonly save: <A extends Aggregate.Any>(
       aggregate: A,
       instance: Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>,
-      /** The id of the event at the instance's version, by which it is seen later whether that event is still there. */
+      /** The id of the event at the instance's version: it shows later whether that event still exists. */
       eventId?: string
     ) => Effect.Effect<void, EventNotEncodable | RecorderError>
-    /** The snapshot of an aggregate; `undefined` where there is none, or none that can be read, which is logged. */
+    /** The snapshot of an aggregate; `undefined` if there is none, or if it can't be read, which is logged. */
     readonly load: <A extends Aggregate.Any>(
       aggregate: A,
       id: Aggregate.Id<Aggregate.NameOf<A>>
@@ -43,8 +43,8 @@ export class SnapshotStore extends Context.Service<
 >()("effect-eventsourcing/SnapshotStore") {}
 
 /**
- * What a snapshot's encoding begins with: which schema its state had, and which event it ends with. It is kept there, and
- * not beside it, so that a program which knows nothing of it can't leave it as it was when it writes a state of its own.
+ * The prefix of a snapshot's encoding: the schema of its state, and the event it ends with. It is stored there and not
+ * beside it: a program that does not know about it then can't leave it unchanged when it writes a state of its own.
  */
 const withOrigin = (schema: string | undefined, eventId: string | undefined, encoding: string): string =>
   schema === undefined ? encoding : `${schema}${eventId === undefined ? "" : `@${eventId}`} ${encoding}`
@@ -54,7 +54,7 @@ const fingerprintOf = (aggregate: Aggregate.Any, version: number): string | unde
   return schema && fingerprint(schema)
 }
 
-/** Reads what {@link withOrigin} wrote; earlier snapshots have neither. */
+/** Parses what {@link withOrigin} wrote; earlier snapshots have neither. */
 const splitEncoding = (
   text: string
 ): { readonly schema: string | undefined; readonly eventId: string | undefined; readonly encoding: string } => {
@@ -62,17 +62,17 @@ const splitEncoding = (
   return { schema, eventId, encoding }
 }
 
-/** The type by which errors and ciphers know a snapshot: no event has it. */
+/** The type that stands for a snapshot in errors and ciphers; no event has it. */
 const typeOf = (aggregate: Aggregate.Any) => `${aggregate.name} ${SNAPSHOT}`
 
-/** The snapshot store of a snapshot recorder and a mapper. */
+/** The snapshot store on a snapshot recorder and a mapper. */
 export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper> = Layer.effect(
   SnapshotStore,
   Effect.gen(function* () {
     const recorder = yield* SnapshotRecorder
     const mapper = yield* Mapper
 
-    /** Within a transaction of the caller's the keys are the transaction's. */
+    /** Within a transaction of the caller's, keys are requested in that transaction, too. */
     const withKeys = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Effect.contextWith((context: Context.Context<never>) =>
         recorder.inTransaction?.(context) === true ? Effect.provideService(self, Provisional, true) : self

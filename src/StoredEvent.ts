@@ -1,4 +1,4 @@
-/** The recorded form of an event: what a recorder keeps and gives back, byte for byte. */
+/** The recorded form of an event: what a recorder stores and returns, byte for byte. */
 import type * as Position from "./Position.ts"
 import type { StreamName } from "./StreamName.ts"
 
@@ -12,7 +12,7 @@ export interface StoredEvent {
   readonly schemaVersion: number
   /** How the payload was encoded, such as `json`, `json+zstd` or `json+zlib+aes-gcm:<key id>`. */
   readonly encoding: string
-  /** Text where the encoding left it text (plain JSON), bytes otherwise. */
+  /** Text if the encoding left it text (plain JSON), otherwise bytes. */
   readonly payload: string | Uint8Array
   /** A JSON object whose values are strings; see {@link Metadata}. */
   readonly metadata: string

@@ -8,13 +8,13 @@ import type { StreamName } from "./StreamName.ts"
 export interface ListStreams {
   /** Only streams of this category (an aggregate's name). */
   readonly category?: string | undefined
-  /** Begin behind this name. */
+  /** Start after this name (exclusive). */
   readonly after?: StreamName | undefined
-  /** How many at the most; a page that has fewer is the last. */
+  /** The most streams to return; a page with fewer is the last one. */
   readonly limit: number
 }
 
-/** A stream and where it stands. */
+/** A stream and its last version. */
 export interface StreamHead {
   readonly stream: StreamName
   /** The version of its last event. */

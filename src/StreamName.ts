@@ -10,10 +10,10 @@ import { textProblem } from "./internal/encoding/textProblem.ts"
 export const MAX_BYTES = 512
 
 /**
- * Says what is wrong with a name, or `undefined` if nothing is.
+ * Returns what is wrong with a name, or `undefined` if it is valid.
  *
  * A name is not empty, at most 512 bytes of UTF-8, without NUL, and well-formed Unicode: a lone surrogate has no UTF-8
- * form, so that two names which differ only there would become one stream.
+ * form, so two names that differ only there would become one stream.
  */
 export const problem = (name: string): string | undefined => {
   const found = textProblem(name)
@@ -27,7 +27,8 @@ export const problem = (name: string): string | undefined => {
 const utf8 = new TextEncoder()
 
 /**
- * The schema of stream names. `StreamName.StreamName.make(text)` throws on a bad name, decoding fails with a typed error.
+ * The schema of stream names. `StreamName.StreamName.make(text)` throws on an invalid name; decoding one fails with a
+ * typed error.
  *
  * @example
  * ```ts
@@ -48,10 +49,10 @@ export const StreamName = Schema.String.check(
 export type StreamName = typeof StreamName.Type
 
 /**
- * The stream of an aggregate. Neither part is checked again: the ids of an aggregate are checked when they are made.
+ * The stream of an aggregate. Neither part is checked again: an aggregate's ids are checked when they are made.
  *
- * A command asks several times in a row for the same name. Given the same string again, the maps that it is a key of need
- * not hash and compare it: 0.5 µs a command.
+ * A command asks for the same name several times in a row. If it gets the same string each time, the maps in which the
+ * name is a key need not hash and compare it again: this saves 0.5 µs per command.
  */
 export const of = (aggregate: string, id: string): StreamName => {
   if (id !== lastId || aggregate !== lastAggregate) {
@@ -66,7 +67,7 @@ let lastAggregate = ""
 let lastId = ""
 let last = "-" as StreamName
 
-/** Brands a name that a recorder's storage gave. For authors of backends; checks nothing. */
+/** Brands a name from a recorder's storage. For authors of backends; it checks nothing. */
 export const fromStorage = (name: string): StreamName => name as StreamName
 
 /** The part before the first `-`: the aggregate's name. */

@@ -1,6 +1,6 @@
 /**
- * A capability: an append that carries a tracking move, both recorded or neither. What an event-driven process stands
- * on: its results and how far it has come change together.
+ * A capability: an append together with a move of the tracking, both recorded or neither. Event-driven processes are
+ * built on it: their results and their progress change together.
  */
 import type { Effect } from "effect"
 import { Context } from "effect"
@@ -9,11 +9,11 @@ import type { Position } from "./Position.ts"
 import type { Append } from "./Recorder.ts"
 import type * as Tracking from "./Tracking.ts"
 
-/** What a tracked append answers. */
+/** What a tracked append returns. */
 export interface Tracked {
   /** The version of the last event of each stream, in the order of the appends. */
   readonly versions: ReadonlyArray<number>
-  /** The position of the last event; `undefined` where nothing was appended. */
+  /** The position of the last event; `undefined` if nothing was appended. */
   readonly position: Position | undefined
 }
 
@@ -24,14 +24,14 @@ export class TrackedAppend extends Context.Service<
     /**
      * Records the events and moves the tracking, or does neither.
      *
-     * Sending the same events with the same move again gives the same answer (G7). A move without events can't be told
-     * from another's, so sending it again is a `TrackingConflict`.
+     * Sending the same events with the same move again returns the same result (G7). A move without events can't be
+     * distinguished from that of another, so sending it again is a `TrackingConflict`.
      */
     readonly append: (
       appends: ReadonlyArray<Append>,
       move: Tracking.Move
     ) => Effect.Effect<Tracked, WrongExpectedVersion | TrackingConflict | RecorderError>
-    /** How far the key has come; `undefined` where it has not begun. */
+    /** How far the key has come; `undefined` if it has not started. */
     readonly position: (key: Tracking.Key) => Effect.Effect<Position | undefined, RecorderError>
   }
 >()("effect-eventsourcing/TrackedAppend") {}

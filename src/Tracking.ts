@@ -1,4 +1,4 @@
-/** Who has processed an upstream, and up to which position. */
+/** Tracking: who has processed an upstream, and up to which position. */
 import type { Position } from "./Position.ts"
 
 /** Identifies one tracking position. */
@@ -9,26 +9,26 @@ export interface Key {
   readonly version: number
   /** What is followed: the name of a log. */
   readonly upstream: string
-  /** The slice of the upstream; 0 where it is not sliced. */
+  /** The slice of the upstream; 0 if it is not sliced. */
   readonly slice: number
 }
 
 /**
- * Moves a tracking position from where the work began to where it ended.
+ * Moves a tracking position from where the work started to where it ended.
  *
- * The move is a compare-and-swap: if the position is not `from`, it fails with `TrackingConflict` and nothing is done. It
- * goes forward: one that would stand still or go back is refused with `RecorderFailure`.
+ * The move is a compare-and-swap: if the position is not `from`, it fails with `TrackingConflict` and nothing is done.
+ * It only goes forward: a move that would stay in place or go back is refused with `RecorderFailure`.
  */
 export interface Move {
   readonly key: Key
-  /** `undefined` where nothing has been processed yet. */
+  /** `undefined` if nothing has been processed yet. */
   readonly from: Position | undefined
   readonly to: Position
 }
 
 /**
- * Why a move is refused, if it is: what was processed would be processed again. For backends, which refuse it before they do
- * anything.
+ * Why a move is refused, or `undefined`: events that were processed would be processed again. For backends, which must
+ * refuse it before they do anything.
  */
 export const refusal = ({ key, from, to }: Move): string | undefined =>
   from === undefined || to > from

@@ -1,6 +1,6 @@
 /**
- * A capability: an append with work of the caller's in its transaction, both recorded or neither. What inline projections
- * stand on.
+ * A capability: an append together with work of the caller's in one transaction, both recorded or neither. Inline
+ * projections are built on it.
  */
 import type { Effect } from "effect"
 import { Context } from "effect"
@@ -13,22 +13,24 @@ import type * as Tracking from "./Tracking.ts"
 
 /** What is appended. */
 export interface Request {
-  /** To none, one or several streams, each named once. */
+  /** Appends to none, one or several streams, each named once. */
   readonly appends: ReadonlyArray<Append>
   readonly checks?: ReadonlyArray<Check> | undefined
   readonly move?: Tracking.Move | undefined
 }
 
-/** Appends within a transaction that does other things before. */
+/** Appends within a transaction that does other work first. */
 export class TransactionalAppend extends Context.Service<
   TransactionalAppend,
   {
     /**
-     * Does the work and then appends, last of all before the commit, so that no work is done under the lock of positions.
+     * Does the work and then appends, immediately before the commit, so that no work is done while positions are
+     * locked.
      *
-     * Appending the same events again gives the same answer (G7), and nothing of the work is kept: it was done with them.
-     * What is refused by its versions, or recorded, before the work begins is answered at once, without it. Where another
-     * appends while the work is under way and the work fails, that is the answer too, and not the work's failure.
+     * Appending the same events again returns the same result (G7), and nothing of the work is kept: it was done with
+     * the events the first time. If the append is refused by its versions, or already recorded, before the work begins,
+     * the result is returned at once, without the work. If another writer appends while the work is running and the
+     * work then fails, the conflict is reported, not the failure of the work.
      */
     readonly append: <R>(
       request: Request,

@@ -1,8 +1,8 @@
 /**
- * Values to text or bytes, and back.
+ * Converts values to text or bytes, and back.
  *
- * A schema turns an event into JSON values first (with every codec of `effect/Schema`: bigint, bytes, dates, decimals,
- * options, a user's own types); a transcoder writes those. JSON is the default; another format is a function pair:
+ * A schema first turns an event into JSON values (with every codec of `effect/Schema`: bigint, bytes, dates, decimals,
+ * options, a user's own types); a transcoder writes those. JSON is the default; another format is a pair of functions:
  *
  * @example
  * ```ts
@@ -26,11 +26,11 @@ import * as Json from "./internal/encoding/json.ts"
 export interface Format {
   /** Recorded with each event: lower-case letters, digits and `-`. It must never change. */
   readonly name: string
-  /** Text where the format is text. May throw. */
+  /** Returns text if the format is text. May throw. */
   readonly encode: (json: unknown) => string | Uint8Array
   /**
-   * The reverse, a new value each time; gets text where `encode` gave text, unless the payload was compressed or encrypted on
-   * its way. May throw.
+   * The reverse; it must return a new value each time. It gets text if `encode` returned text, unless the payload was
+   * compressed or encrypted on its way. May throw.
    */
   readonly decode: (payload: string | Uint8Array) => unknown
 }

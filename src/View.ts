@@ -1,4 +1,4 @@
-/** What the handlers of a projection write to, and its readers read: tables of a database, or a value in memory. */
+/** What the handlers of a projection write to and its readers read: tables of a database, or a value in memory. */
 import type { Effect } from "effect"
 import type { SqlClient, Statement } from "effect/sql"
 
@@ -6,31 +6,31 @@ import type { SqlClient, Statement } from "effect/sql"
 export interface SqlView {
   /** The client of the view's database, in the transaction that also moves the tracking. */
   readonly sql: SqlClient.SqlClient
-  /** Names one of the view's tables; those of each projection and version are placed apart. */
+  /** The name of one of the view's tables; the tables of each projection and version are kept apart. */
   readonly table: (name: string) => Statement.Fragment
-  /** Names an index, a trigger or a constraint of one of the view's tables. */
+  /** The name of an index, a trigger or a constraint of one of the view's tables. */
   readonly index: (name: string) => Statement.Fragment
   /** The version of the projection whose tables these are. */
   readonly version: number
 }
 
-/** A value in memory, which no one sees changed before the tracking is moved. */
+/** A value in memory; nobody sees a change before the tracking has moved. */
 export interface MemoryView<in out State> {
   readonly get: Effect.Effect<State>
   readonly set: (state: State) => Effect.Effect<void>
-  /** Changes the value: to another one, never in place, so that what fails leaves the one that was there. */
+  /** Replaces the value; never change it in place, so that a failure leaves the old value unchanged. */
   readonly update: (f: (state: State) => State) => Effect.Effect<void>
   /** The version of the projection whose value this is. */
   readonly version: number
 }
 
-/** A view that is kept in tables, and how they are made. */
+/** A view in tables, and how they are created. */
 export interface Sql<out R> {
   readonly _tag: "Sql"
   readonly setup: (view: SqlView) => Effect.Effect<unknown, unknown, R>
 }
 
-/** A view that is kept in memory, and what it begins with. */
+/** A view in memory, and its initial value. */
 export interface Memory<in out State> {
   readonly _tag: "Memory"
   readonly initial: () => State
@@ -45,18 +45,18 @@ export interface AnyMemory {
   readonly initial: () => unknown
 }
 
-/** What handlers get of a kind of view. */
+/** What handlers get for a kind of view. */
 export type Of<K> = K extends { readonly _tag: "Memory"; readonly initial: () => infer State }
   ? MemoryView<State>
   : SqlView
 
-/** A value that was read, and is not to be changed. */
+/** A value for readers, who must not change it. */
 export interface MemoryReader<out State> {
   readonly get: Effect.Effect<State>
   readonly version: number
 }
 
-/** What readers get of a kind of view. */
+/** What readers get for a kind of view. */
 export type ReaderOf<K> = K extends { readonly _tag: "Memory"; readonly initial: () => infer State }
   ? MemoryReader<State>
   : SqlView
