@@ -1,4 +1,4 @@
-/** A KurrentDB server itself, for those who want more of it, or less, than event sourcing. */
+/** A general-purpose KurrentDB client, for uses beyond event sourcing. */
 import type { Stream } from "effect"
 import { Context, Effect, Layer } from "effect"
 import { withSpan } from "../../internal/observability/tracing.ts"
@@ -37,14 +37,15 @@ import type {
 import { append, appendRecords, appendToStreams, deleteStream, tombstoneStream } from "./writes.ts"
 
 /**
- * A client of a KurrentDB server, on the official one, without its traps.
+ * A client of a KurrentDB server, built on the official client, without its pitfalls.
  *
- * Every call has the deadline of the connection (`ConnectionOptions.deadline`), and every failure is one of `KurrentError`.
- * `KurrentUnavailable` is worth another attempt; reads have made some by then, for about two seconds, and subscriptions go
- * on without end. A change that is under way is waited for, for a second also where its fiber is interrupted (G10).
+ * Every call has the deadline of the connection (`ConnectionOptions.deadline`), and every failure is a `KurrentError`.
+ * `KurrentUnavailable` is worth a retry. Reads have already been retried by then, for about two seconds, and
+ * subscriptions retry indefinitely. If a fiber is interrupted during a change, it waits up to a second for the change
+ * to complete (G10).
  *
- * Revisions (places in a stream) and positions (places in the total order, `$all`) are bigints from 0 on. Revisions have no
- * holes but where events were truncated; positions do.
+ * Revisions (places in a stream) and positions (places in the total order, `$all`) are bigints from 0 on. Revisions
+ * have no gaps, except where events were truncated; positions do.
  *
  * @example
  * ```ts no-run
@@ -66,14 +67,14 @@ export class KurrentClient extends Context.Service<
   KurrentClient,
   {
     /**
-     * Appends events to a stream: all of them or none (G1), if the stream is where it is expected to be (G2).
+     * Appends events to a stream: all of them or none (G1), if the stream is at the expected revision (G2).
      *
-     * With an exact revision or `NoStream`, appending the same events (by id) again gives the same answer for ever and
-     * records nothing twice (G7). With `Any` and `StreamExists` the server remembers only recent ids, and none after it was
-     * restarted: an append that is repeated may then be recorded twice.
+     * With an exact revision or `NoStream`, appending the same events (by id) again always returns the same result and
+     * records nothing twice (G7). With `Any` and `StreamExists` the server remembers only recent ids, and none after a
+     * restart: a repeated append may then be recorded twice.
      *
-     * An event without an id gets one when this is called, so that to run the effect again (as `Effect.retry` does) repeats
-     * the same append. To append nothing is a `KurrentFailure`.
+     * An event without an id gets one when this function is called, so running the Effect again (as `Effect.retry`
+     * does) repeats the same append. Appending no events is a `KurrentFailure`.
      */
     readonly append: (
       stream: string,
@@ -81,8 +82,8 @@ export class KurrentClient extends Context.Service<
       options: { readonly expected: ExpectedRevision }
     ) => Effect.Effect<Appended, AppendError>
     /**
-     * Appends to several streams at once: to all or to none (G1), if each is where it is expected to be (G2). Repeated, it
-     * is as {@link append}. Each stream is named once; metadata are flat, with strings as values.
+     * Appends to several streams at once: to all or to none (G1), if each is at its expected revision (G2). A repeated
+     * call behaves like a repeated {@link append}. Each stream is named once; metadata is flat, with strings as values.
      *
      * Servers before 25.1 are `Unsupported`.
      */
@@ -90,8 +91,9 @@ export class KurrentClient extends Context.Service<
       appends: ReadonlyArray<StreamAppend>
     ) => Effect.Effect<AppendedToStreams, AppendError | Unsupported>
     /**
-     * Appends events to any streams, which stay in this order also among each other in `$all`: all or none, if every stream
-     * that is checked is where it is expected to be, whether it is appended to or not. What is not checked may be anywhere.
+     * Appends events to any streams, all or none; `$all` keeps them in this order, across streams too. Every stream
+     * that is checked must be at its expected revision, whether it is appended to or not. Streams that are not checked
+     * may be at any.
      *
      * Fails with the first check that does not hold. Servers before 26.1 are `Unsupported`.
      */
@@ -100,54 +102,55 @@ export class KurrentClient extends Context.Service<
       checks?: ReadonlyArray<Check>
     ) => Effect.Effect<AppendedToStreams, AppendError | Unsupported>
     /**
-     * The revision of the last event of a stream; `NoStream` where there is none, or no longer (a deleted stream goes on
-     * counting where it ended, though it may be appended to as one that is not there).
+     * The revision of the last event of a stream; `NoStream` if the stream does not exist, or no longer exists. (A
+     * deleted stream continues counting where it ended, although it can be appended to like one that does not exist.)
      *
-     * Where all events are truncated or too old it is a `KurrentFailure`: the server does not tell.
+     * If all events are truncated or expired, it fails with `KurrentFailure`: the server does not report the revision.
      */
     readonly currentRevision: (stream: string) => Effect.Effect<bigint | "NoStream", KurrentError | StreamTombstoned>
-    /** Reads a stream, in pages. Whoever stops early leaves nothing behind that goes on. */
+    /** Reads a stream, in pages. Stopping early leaves nothing running in the background. */
     readonly readStream: (stream: string, options?: ReadStreamOptions) => Stream.Stream<ReadEvent, StreamError>
     /**
-     * Reads all events, in pages. Whoever stops early leaves nothing behind that goes on.
+     * Reads all events, in pages. Stopping early leaves nothing running in the background.
      *
-     * A page that a filter leaves nearly nothing of may take long: the server looks through some hundred events in a
-     * millisecond. It is waited for as long as the server answers other calls. Whoever stops waiting does not stop the
-     * search; subscribe instead where that matters.
+     * A page of which a filter leaves almost nothing may take long: the server looks through some hundred events per
+     * millisecond. The read waits for it as long as the server responds to other calls. Stopping early does not stop
+     * the search on the server; subscribe instead if that matters.
      */
     readonly readAll: (options?: ReadAllOptions) => Stream.Stream<ReadEvent, KurrentError>
     /**
-     * The position of the last event of all (or of the last that fits a filter); `undefined` where there is none. While an
-     * append to several streams is being recorded, it may be that of an event in its middle.
+     * The position of the last event of all (or of the last that matches a filter); `undefined` if there is none. While
+     * an append to several streams is being recorded, it may be the position of an event in its middle.
      */
     readonly commitPosition: (filter?: AllFilter) => Effect.Effect<bigint | undefined, KurrentError>
     /**
-     * Subscribes to a stream, which need not be there yet: what is there and then what comes, each event once and in order.
+     * Subscribes to a stream, which need not exist yet: first the existing events, then new ones, each once and in
+     * order.
      *
-     * Goes on by itself from where it was, with pauses of up to five seconds, when the server was lost; see `onState`. Ends
-     * with `StreamTombstoned` when the stream gets a tombstone, and with `KurrentFailure` when the server refuses (the
-     * revision, for instance), or when the layer of the client is closed.
+     * If the server is lost, it resumes on its own from where it was, with pauses of up to five seconds; see `onState`.
+     * It ends with `StreamTombstoned` when the stream is tombstoned, and with `KurrentFailure` when the server refuses
+     * (the revision, for instance) or the layer of the client is closed.
      */
     readonly subscribeToStream: (
       stream: string,
       options?: SubscribeToStreamOptions
     ) => Stream.Stream<StreamItem, KurrentError | StreamTombstoned>
-    /** Subscribes to all events, as {@link subscribeToStream} does to those of one stream. */
+    /** Subscribes to all events, as {@link subscribeToStream} does to the events of one stream. */
     readonly subscribeToAll: (options?: SubscribeToAllOptions) => Stream.Stream<AllItem, KurrentError>
     /**
-     * Deletes a stream: there is none by this name then, but one that is made anew goes on counting where this one ended.
+     * Deletes a stream. It no longer exists then, but if it is created again, its revisions continue where they ended.
      * Its events stay in `$all` until the server is scavenged.
      */
     readonly deleteStream: (stream: string, options?: DeleteOptions) => Effect.Effect<Deleted, DeleteError>
-    /** Deletes a stream for ever: its name can't be used again. */
+    /** Deletes a stream permanently: its name can't be used again. */
     readonly tombstoneStream: (stream: string, options?: DeleteOptions) => Effect.Effect<Deleted, DeleteError>
-    /** How a stream is kept, and what else was noted of it; also of one that is not there. */
+    /** The settings of a stream, and its other metadata; also of a stream that does not exist. */
     readonly getStreamMetadata: (stream: string) => Effect.Effect<StreamMetadataRead, KurrentError | StreamTombstoned>
     /**
-     * Sets all metadata of a stream; what is left out is gone. `expected` is where the metadata are, not the stream: the
-     * revision that {@link getStreamMetadata} tells.
+     * Sets all metadata of a stream; fields that are left out are removed. `expected` is the revision of the metadata,
+     * not of the stream: the one that {@link getStreamMetadata} returns.
      *
-     * A deleted stream becomes one that is there, with all its events truncated.
+     * A deleted stream exists again afterwards, with all its events truncated.
      */
     readonly setStreamMetadata: (
       stream: string,
@@ -155,8 +158,8 @@ export class KurrentClient extends Context.Service<
       options: { readonly expected: ExpectedRevision }
     ) => Effect.Effect<Appended, KurrentError | WrongExpectedRevision | StreamTombstoned>
     /**
-     * Changes the metadata of a stream, with what others set meanwhile: the change is made anew on that, up to fifteen times.
-     * What the change leaves as it was (`{ ...metadata, maxCount: 10 }`) stays.
+     * Changes the metadata of a stream. If others have set them meanwhile, the change is applied again to the new
+     * metadata, up to fifteen times. Fields that the change keeps (`{ ...metadata, maxCount: 10 }`) stay as they are.
      */
     readonly updateStreamMetadata: (
       stream: string,
@@ -165,7 +168,7 @@ export class KurrentClient extends Context.Service<
     readonly persistentSubscriptions: PersistentSubscriptions
   }
 >()("effect-eventsourcing/kurrent/KurrentClient") {
-  /** On a connection that is there already, and may be shared with a recorder. */
+  /** A client on an existing connection, which may be shared with a recorder. */
   static readonly layerNoDeps: Layer.Layer<KurrentClient, never, Connected> = Layer.effect(
     KurrentClient,
     Effect.gen(function* () {
@@ -202,8 +205,8 @@ export class KurrentClient extends Context.Service<
   /**
    * A client with a connection of its own.
    *
-   * What is wrong with the options is a `KurrentFailure` when the layer is built; a server that can't be reached then is
-   * `KurrentUnavailable`.
+   * Invalid options fail with `KurrentFailure` when the layer is built; a server that can't be reached then fails it
+   * with `KurrentUnavailable`.
    */
   static layer(options: ConnectionOptions): Layer.Layer<KurrentClient, KurrentError> {
     return Layer.provide(KurrentClient.layerNoDeps, layerConnected(options))

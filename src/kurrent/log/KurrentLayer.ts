@@ -10,10 +10,10 @@ import type { ConnectionOptions } from "../client/connect.ts"
 import * as KurrentRecorder from "./KurrentRecorder.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 
-/** How a log is kept on a server that is connected to already. */
+/** How a log is stored on a server to which a connection exists. */
 export interface LogOptions<E = never, R = never> extends KurrentRecorder.Options, EventSourcing.Options<E, R> {}
 
-/** How a server is connected to, and what is kept on it. */
+/** How to connect to a server, and how the log is stored on it. */
 export interface KurrentOptions<E = never, R = never> extends ConnectionOptions, LogOptions<E, R> {}
 
 /** What the KurrentDB layer provides. */
@@ -22,11 +22,23 @@ export type KurrentServices = EventSourcing.EventSourcing | KurrentRecorder.Serv
 /**
  * The whole library on a KurrentDB server, shared by any number of processes.
  *
- * Guarantees: G1 to G5, G7 to G11. What is wrong with the configuration (the connection string, a certificate, credentials)
- * is a `RecorderFailure` when the layer is built; a server that can't be reached for about two seconds is
+ * **When to use**
+ *
+ * Use this if the events belong on a KurrentDB server. Use `KurrentLayer.multiStream` for transactions over several
+ * aggregates, and `KurrentLayer.config` to take the options from the configuration.
+ *
+ * **Details**
+ *
+ * Guarantees: G1 to G5, G7 to G11. An invalid configuration (the connection string, a certificate, credentials) fails
+ * with `RecorderFailure` when the layer is built. A server that can't be reached for about two seconds fails it with
  * `RecorderUnavailable`.
  *
- * @example
+ * **Gotchas**
+ *
+ * Inline projections are not available: the log and the views are not in one database.
+ *
+ * **Example** (The position of the last event)
+ *
  * ```ts
  * import { Config, Effect } from "effect"
  * import { EventStore } from "effect-eventsourcing"
@@ -50,9 +62,13 @@ export const KurrentLayer = <E = never, R = never>(
   Layer.provideMerge(EventSourcing.layer(options), Layer.provide(KurrentRecorder.layer(options), connected(options)))
 
 /**
- * {@link KurrentLayer} with appends to several streams at once (`Repository.transact`, `MultiStreamAppend`), which KurrentDB
- * has from 25.1 on; an older server is a `RecorderFailure` when the layer is built. To check streams that are not appended
- * to it has to be 26.1; before, such an append is a `RecorderFailure`.
+ * {@link KurrentLayer} with appends to several streams at once, for `Repository.transaction` and `MultiStreamAppend`.
+ *
+ * **Gotchas**
+ *
+ * KurrentDB supports these from 25.1 on; with an older server, building the layer fails with `RecorderFailure`.
+ * Checking streams that are not appended to requires 26.1; with an older server, such an append fails with
+ * `RecorderFailure`.
  */
 KurrentLayer.multiStream = <E = never, R = never>(
   options: KurrentOptions<E, R>
@@ -63,10 +79,14 @@ KurrentLayer.multiStream = <E = never, R = never>(
   )
 
 /**
- * {@link KurrentLayer} from the configuration: `KURRENTDB_URI` (or `EVENTSTOREDB_URI`), and where they are set
- * `KURRENTDB_ROOT_CERTIFICATES` (or `EVENTSTOREDB_ROOT_CERTIFICATES`; PEM, or a path), `KURRENTDB_USERNAME`,
- * `KURRENTDB_PASSWORD`, `KURRENTDB_PREFIX`, `KURRENTDB_DEADLINE` and `KURRENTDB_CONNECT_TIMEOUT` (durations such as
- * `5 seconds`; a plain number is seconds). What is not set is as in `defaults`, which are all options of the layer.
+ * {@link KurrentLayer} with options from the configuration.
+ *
+ * **Details**
+ *
+ * It reads `KURRENTDB_URI` (or `EVENTSTOREDB_URI`) and, if they are set, `KURRENTDB_ROOT_CERTIFICATES` (or
+ * `EVENTSTOREDB_ROOT_CERTIFICATES`; PEM, or a path), `KURRENTDB_USERNAME`, `KURRENTDB_PASSWORD`, `KURRENTDB_PREFIX`,
+ * `KURRENTDB_DEADLINE` and `KURRENTDB_CONNECT_TIMEOUT` (durations such as `5 seconds`; a plain number is seconds).
+ * Variables that are not set have the value in `defaults`, which may contain all options of the layer.
  */
 KurrentLayer.config = <E = never, R = never>(
   defaults: Partial<KurrentOptions<E, R>> = {}
@@ -89,7 +109,7 @@ const connected = (options: ConnectionOptions): Layer.Layer<Connected, RecorderE
 const kurrentConfig = ({ connectionString }: Partial<ConnectionOptions>) =>
   Config.all({
     connectionString: withDefault<Redacted.Redacted | string>(
-      // without either, the error is that of the newer name
+      // if neither is set, the error names the newer variable
       Config.Redacted("KURRENTDB_URI").pipe(
         Config.orElse(() => Config.Redacted("EVENTSTOREDB_URI")),
         Config.orElse(() => Config.Redacted("KURRENTDB_URI"))
