@@ -19,7 +19,7 @@
  *   const id = yield* Counter.randomId
  *   yield* counters.execute(id, Counter.Started())
  *   yield* counters.execute(id, Counter.Increased({ by: 2 }))
- *   // never ends by itself
+ *   // never ends on its own
  *   yield* Subscription.all([Counter]).pipe(
  *     Stream.take(2),
  *     Stream.runForEach(({ version, event }) => Effect.sync(() => console.log(version, event._tag)))

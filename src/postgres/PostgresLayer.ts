@@ -11,18 +11,18 @@ import { milliseconds } from "./options.ts"
 import * as PostgresRecorder from "./PostgresRecorder.ts"
 import * as PostgresViews from "./PostgresViews.ts"
 
-/** How a log is kept in a database that is connected to already. */
+/** How a log is stored in a database to which a connection exists. */
 export interface LogOptions<E = never, R = never> extends PostgresRecorder.Options, EventSourcing.Options<E, R> {
   /**
-   * Projections that are kept up in the transactions that append. When the layer is built, their views are brought to the end
-   * of the log; from then on whoever appends to this log without them is refused. Default: none.
+   * Projections that are maintained in the transactions that append. When the layer is built, their views catch up to
+   * the end of the log. From then on, anyone who appends to this log without them is refused. Default: none.
    */
   readonly inline?: ReadonlyArray<Projection.Inline> | undefined
-  /** Where those views are: the option `schema` of `PostgresViews`. Default `public`. */
+  /** The schema of those views: the option `schema` of `PostgresViews`. Default `public`. */
   readonly viewsSchema?: string | undefined
 }
 
-/** How a database is connected to, and what is kept in it. */
+/** How to connect to a database, and how the log is stored in it. */
 export interface PostgresOptions<E = never, R = never> extends ConnectionOptions, LogOptions<E, R> {}
 
 /** What the PostgreSQL layer provides. */
@@ -31,10 +31,20 @@ export type PostgresServices = EventSourcing.EventSourcing | PostgresRecorder.Se
 /**
  * The whole library on a PostgreSQL database, shared by any number of processes.
  *
- * Guarantees: G1 to G5, G7 to G11. What is wrong with the configuration (password, database, rights, tables) is a
- * `RecorderFailure` when the layer is built; a server that can't be reached for about two seconds is `RecorderUnavailable`.
+ * **When to use**
  *
- * @example
+ * Use this if several machines share the log, or if views and events should be in one database. Use
+ * `PostgresLayer.fromClient` if the program already has a client, and `PostgresLayer.config` to take the options from
+ * the configuration.
+ *
+ * **Details**
+ *
+ * Guarantees: G1 to G5, G7 to G11. An invalid configuration (password, database, privileges, tables) fails with
+ * `RecorderFailure` when the layer is built. A server that can't be reached for about two seconds fails it with
+ * `RecorderUnavailable`.
+ *
+ * **Example** (The position of the last event)
+ *
  * ```ts
  * import { Config, Effect, Redacted } from "effect"
  * import { EventStore } from "effect-eventsourcing"
@@ -58,8 +68,12 @@ export const PostgresLayer = <E = never, R = never>(
   Layer.provide(PostgresLayer.fromClient(options), layerClient(options))
 
 /**
- * {@link PostgresLayer} on a client that the program has already (`PgClient.layer` of `@effect/sql-pg`), for its own tables
- * too. An append inside `withTransaction` of that client is part of the transaction.
+ * {@link PostgresLayer} on a client that the program already has (`PgClient.layer` of `@effect/sql-pg`).
+ *
+ * **When to use**
+ *
+ * Use this if the program has tables of its own in the database. An append inside `withTransaction` of that client is
+ * part of the transaction.
  */
 PostgresLayer.fromClient = <E = never, R = never>(
   options: LogOptions<E, R> = {}
@@ -89,11 +103,17 @@ const layerRecorders = <E, R>(
 }
 
 /**
- * {@link PostgresLayer} from the configuration: `POSTGRES_URL`, or `POSTGRES_HOST`, `POSTGRES_PORT`, `POSTGRES_DBNAME`,
- * `POSTGRES_USER`, `POSTGRES_PASSWORD`; and where they are set `POSTGRES_SCHEMA`, `POSTGRES_CREATE_TABLE` (a boolean),
- * `POSTGRES_LOCK_TIMEOUT`, `POSTGRES_CONNECT_TIMEOUT`, `POSTGRES_CONN_MAX_AGE`, `POSTGRES_POLL_INTERVAL` (durations such as
- * `5 seconds`; a plain number is seconds), `POSTGRES_POOL_SIZE`, `POSTGRES_LISTEN` (a boolean). A lock timeout of 0 waits
- * without end. What is not set is as in `defaults`, which are all options of the layer, `inline` too.
+ * {@link PostgresLayer} with options from the configuration.
+ *
+ * **Details**
+ *
+ * It reads `POSTGRES_URL`, or `POSTGRES_HOST`, `POSTGRES_PORT`, `POSTGRES_DBNAME`, `POSTGRES_USER` and
+ * `POSTGRES_PASSWORD`. It also reads these, if they are set: `POSTGRES_SCHEMA`, `POSTGRES_CREATE_TABLE` (a boolean),
+ * `POSTGRES_LOCK_TIMEOUT`, `POSTGRES_CONNECT_TIMEOUT`, `POSTGRES_CONN_MAX_AGE`, `POSTGRES_POLL_INTERVAL` (durations
+ * such as `5 seconds`; a plain number is seconds), `POSTGRES_POOL_SIZE` and `POSTGRES_LISTEN` (a boolean).
+ *
+ * A lock timeout of 0 waits indefinitely. Variables that are not set have the value in `defaults`, which may contain
+ * all options of the layer, including `inline`.
  */
 PostgresLayer.config = <E = never, R = never>(
   defaults: PostgresOptions<E, R> = {}

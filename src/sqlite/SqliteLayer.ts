@@ -10,13 +10,13 @@ import * as SqliteDatabase from "./SqliteDatabase.ts"
 import * as SqliteRecorder from "./SqliteRecorder.ts"
 import * as SqliteViews from "./SqliteViews.ts"
 
-/** How a SQLite file is opened and what is kept in it. */
+/** How a SQLite file is opened, and how the log is stored in it. */
 export interface SqliteOptions<E = never, R = never> extends SqliteRecorder.Options, EventSourcing.Options<E, R> {
   /**
-   * Projections that are kept up in the transactions that append. When the layer is built, their views are brought to the end
-   * of the log; from then on whoever appends to this file without them is refused. Default: none.
+   * Projections that are maintained in the transactions that append. When the layer is built, their views catch up to
+   * the end of the log. From then on, anyone who appends to this file without them is refused. Default: none.
    *
-   * With `:memory:` the layer provides the place of their views, too: nothing else can open it.
+   * With `:memory:` the layer also provides the store of their views, because nothing else can open it.
    */
   readonly inline?: ReadonlyArray<Projection.Inline> | undefined
 }
@@ -25,11 +25,20 @@ export interface SqliteOptions<E = never, R = never> extends SqliteRecorder.Opti
 export type SqliteServices = EventSourcing.EventSourcing | SqliteRecorder.Services
 
 /**
- * The whole library on a SQLite file (`node:sqlite`, nothing to install), shared with other processes if need be.
+ * The whole library on a SQLite file.
  *
- * Guarantees: G1 to G5, G7 to G11. Fails when it is built if the file can't be used, and says why.
+ * **When to use**
  *
- * @example
+ * Use this for programs on one machine. It uses `node:sqlite`, so there is nothing to install. Use `SqliteLayer.config`
+ * to take the options from the configuration.
+ *
+ * **Details**
+ *
+ * Guarantees: G1 to G5, G7 to G11. Several processes can share the file. If the file can't be used, building the layer
+ * fails and the error says why.
+ *
+ * **Example** (The position of the last event)
+ *
  * ```ts
  * import { Effect } from "effect"
  * import { EventStore } from "effect-eventsourcing"
@@ -74,9 +83,14 @@ const layerRecorders = <E, R>(
 }
 
 /**
- * {@link SqliteLayer} from the configuration: `SQLITE_FILENAME`, and where they are set `SQLITE_SYNCHRONOUS` (`full`,
- * `normal`), `SQLITE_LOCK_TIMEOUT` and `SQLITE_POLL_INTERVAL` (durations such as `5 seconds`; a plain number is seconds). A
- * lock timeout of 0 waits without end. What is not set is as in `defaults`, which are all options of the layer, `inline` too.
+ * {@link SqliteLayer} with options from the configuration.
+ *
+ * **Details**
+ *
+ * It reads `SQLITE_FILENAME` and, if they are set, `SQLITE_SYNCHRONOUS` (`full`, `normal`), `SQLITE_LOCK_TIMEOUT` and
+ * `SQLITE_POLL_INTERVAL` (durations such as `5 seconds`; a plain number is seconds). A lock timeout of 0 waits
+ * indefinitely. Variables that are not set have the value in `defaults`, which may contain all options of the layer,
+ * including `inline`.
  */
 SqliteLayer.config = <E = never, R = never>(
   defaults: Partial<SqliteOptions<E, R>> = {}
@@ -97,8 +111,8 @@ const sqliteConfig = ({ filename }: { readonly filename?: string }) =>
 /**
  * The `SqlClient` of `effect/sql` on a SQLite file, for the user's own tables.
  *
- * In one process it shares connection and queue with whatever else has the file open, {@link SqliteLayer} included, so
- * that a transaction which waits holds up the others' writes but never locks them out.
+ * Within one process it shares its connection and queue with everything else that has the file open, {@link
+ * SqliteLayer} included. A transaction that waits therefore delays the writes of others, but never locks them out.
  */
 export const layerSqlClient = (options: SqliteDatabase.Options): Layer.Layer<SqlClient.SqlClient, RecorderError> =>
   Layer.effect(

@@ -1,13 +1,13 @@
 /**
- * A result differs from the expected one. The message says what was given, what was expected and what came out, with a
- * difference line by line; every test runner shows it as it is.
+ * A result differs from the expected one. The message contains what was given, what was expected and what resulted,
+ * with a line-by-line difference; every test runner shows it unchanged.
  *
  * `expected` and `actual` are the values that were compared; `cause` is the unexpected failure, if there was one.
  */
 export class ExpectationFailed extends Error {
   readonly expected: unknown
   readonly actual: unknown
-  /** The difference is in the message already: runners need not print another. */
+  /** The message already contains the difference: runners need not print another. */
   readonly showDiff = false
 
   constructor(
@@ -19,7 +19,7 @@ export class ExpectationFailed extends Error {
     this.actual = details.actual
   }
 
-  // not properties of each error, which some runners would print below the message
+  // not properties of each error, because some runners would print them below the message
   get _tag(): "ExpectationFailed" {
     return "ExpectationFailed"
   }

@@ -45,16 +45,17 @@ import type { EventsIn, FieldsOf, History, TagOf } from "./types.ts"
 /** An aggregate with a history. */
 export interface Given<A extends Aggregate.Any> {
   /**
-   * Takes a decision, or records events, like `execute` of a repository, but without one.
+   * Takes a decision or records events, like `execute` of a repository, but without a repository.
    *
-   * The decision must complete synchronously. Use {@link Given.whenEffect} for one that waits, for a promise for instance.
+   * The decision must complete synchronously. Use {@link Given.whenEffect} for one that waits, for instance for a
+   * promise.
    */
   readonly when: <const C extends Repository.Command<A>>(command: C) => Decided<A, Repository.CommandError<A, C>>
   /** {@link Given.when} as an Effect: for decisions that wait. */
   readonly whenEffect: <const C extends Repository.Command<A>>(
     command: C
   ) => Effect.Effect<Decided<A, Repository.CommandError<A, C>>>
-  /** Expects this state after the history; `undefined` if there are no events. */
+  /** Expects this state after the history; `undefined` if the history is empty. */
   readonly thenState: (state: NoInfer<Aggregate.StateOf<A>> | undefined) => void
   /** Builds the view of a projection from the history; see {@link Projected}. */
   readonly project: <K extends View.Any, R>(
@@ -72,7 +73,8 @@ export interface Decided<A extends Aggregate.Any, E> {
   /** Expects the decision to succeed without recording an event. */
   readonly thenNothing: () => void
   /**
-   * Expects the decision to fail with this failure, or with one that has this tag, and these fields if some are given.
+   * Expects the decision to fail with this failure. If a tag is given, it expects a failure with that tag and, if
+   * fields are given, with those fields.
    */
   readonly thenFails: <const F extends E | TagOf<E>>(
     failure: F,
@@ -83,10 +85,40 @@ export interface Decided<A extends Aggregate.Any, E> {
 }
 
 /**
- * Starts a test with the history of an aggregate. The first event creates it; without events it does not exist. No backend is
- * involved.
+ * Starts a test with the history of one aggregate.
  *
- * The events are encoded and decoded, as recorded events are. Throws if one of them could not be recorded.
+ * **When to use**
+ *
+ * Use this to test decisions and states of one aggregate. Use `givenAll` for transactions and programs over several. No
+ * backend is involved.
+ *
+ * **Details**
+ *
+ * The first event creates the aggregate; without events it does not exist. The events are encoded and decoded, as
+ * recorded events are. It works with any test runner: an expectation that is not met throws `ExpectationFailed`.
+ *
+ * **Gotchas**
+ *
+ * It throws if one of the events could not be recorded.
+ *
+ * **Example** (A decision that fails the second time)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Aggregate } from "effect-eventsourcing"
+ * import { given } from "effect-eventsourcing/testing"
+ *
+ * const Door = Aggregate.make("Door", {
+ *   state: Schema.Literals(["open", "locked"]),
+ *   creation: { Made: {} },
+ *   events: { Locked: {} },
+ *   reduce: { Made: () => "open" as const, Locked: () => "locked" as const }
+ * })
+ * const lock = Door.decide((door) => (door === "locked" ? Effect.fail("locked already" as const) : Door.Locked()))
+ *
+ * given(Door, Door.Made()).when(lock).thenEvents(Door.Locked())
+ * given(Door, Door.Made(), Door.Locked()).when(lock).thenFails("locked already")
+ * ```
  */
 export const given = <A extends Aggregate.Any, const Es extends ReadonlyArray<Aggregate.AnyEvent>>(
   aggregate: A,
@@ -189,7 +221,7 @@ export const given = <A extends Aggregate.Any, const Es extends ReadonlyArray<Ag
 const notFound = ({ name }: Aggregate.Any) =>
   new AggregateNotFound({ aggregate: name, id: "given", version: undefined })
 
-/** The error with which a repository refuses to take a decision; `undefined` if it takes it. */
+/** The error with which a repository would refuse to take a decision; `undefined` if it would take it. */
 const refusal = (
   aggregate: Aggregate.Any,
   requires: Decision.Requires,

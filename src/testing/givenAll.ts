@@ -58,20 +58,23 @@ import { projected } from "./projected.ts"
 import type { StreamEvents } from "./stream.ts"
 import type { FieldsOf, TagOf } from "./types.ts"
 
-/** The services that a program may use: repositories, transactions, and everything else that a log in memory provides. */
+/**
+ * The services that a program may use: repositories, transactions, and everything else that a log in memory provides.
+ */
 export type Services = EventSourcing | MemoryServices
 
 /** Aggregates with their histories. */
 export interface GivenAll {
   /**
-   * Runs a transaction, or any program that uses repositories, on a new log in memory that has the given events.
+   * Runs a transaction, or any program that uses repositories, on a new log in memory that contains the given events.
    *
-   * The program must complete synchronously. Use {@link GivenAll.whenEffect} for one that waits or needs other services.
+   * The program must complete synchronously. Use {@link GivenAll.whenEffect} for one that waits or needs other
+   * services.
    */
   readonly when: <A, E>(program: Effect.Effect<A, E, Services>) => Ran<E>
   /** {@link GivenAll.when} as an Effect: for programs that wait or need other services. */
   readonly whenEffect: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<Ran<E>, never, Exclude<R, Services>>
-  /** Builds the view of a projection from the events, in the order in which they are given; see {@link Projected}. */
+  /** Builds the view of a projection from the events, in the given order; see {@link Projected}. */
   readonly project: <K extends View.Any, R>(
     projection: Projection.Projection<K, "followed" | "inline", "exactly-once", R>,
     ...views: Views<K>
@@ -85,7 +88,8 @@ export interface Ran<E> {
   /** Expects the program to succeed without recording an event. */
   readonly thenNothing: () => void
   /**
-   * Expects the program to fail with this failure, or with one that has this tag, and these fields if some are given.
+   * Expects the program to fail with this failure. If a tag is given, it expects a failure with that tag and, if fields
+   * are given, with those fields.
    */
   readonly thenFails: <const F extends E | TagOf<E>>(
     failure: F,
@@ -98,19 +102,30 @@ interface Placed extends Recordable {
   readonly stream: string
 }
 
-/** More than any program of a test records. */
+/** More events than any program of a test records. */
 const ALL = 100_000
 
 /**
- * Starts a test with the events of several aggregates, each a `stream`. Several streams of one aggregate continue its history.
+ * Starts a test with the events of several aggregates, each a `stream`.
  *
- * The events are encoded and decoded, as recorded events are. Throws if one of them could not be recorded.
+ * **When to use**
+ *
+ * Use this to test transactions, programs and projections over several aggregates. Use `given` for one aggregate.
+ *
+ * **Details**
+ *
+ * The program runs on a new log in memory. Several streams of the same aggregate continue its history. The events are
+ * encoded and decoded, as recorded events are.
+ *
+ * **Gotchas**
+ *
+ * It throws if one of the events could not be recorded.
  */
 export const givenAll = (...streams: ReadonlyArray<StreamEvents>): GivenAll => {
   const log = logOf(streams)
   const given = listed("given", log.map(placedOf).map(showPlaced))
 
-  /** Runs a program on a new log, and returns what it has recorded. */
+  /** Runs a program on a new log, and returns the events that it has recorded. */
   const run = <A, E, R>(
     program: Effect.Effect<A, E, R>
   ): Effect.Effect<Outcome<ReadonlyArray<Notification>>, never, Exclude<R, Services>> =>
@@ -173,7 +188,7 @@ const placedOf = ({ recorded: { event, stream }, stored: { payload, schemaVersio
   return { stream, event, type, schemaVersion, json: JSON.parse(text) as unknown, payload: text }
 }
 
-/** Events of an aggregate that nobody has named are shown as they are stored. */
+/** Shows events of an aggregate that the test does not mention as they are stored. */
 const decodeIfKnown = (aggregates: ReadonlyArray<Aggregate.Any>, notification: Notification): Placed => {
   const { payload, schemaVersion, stream, type } = notification
   const known = fromNotification(aggregates, notification)

@@ -1,8 +1,9 @@
 /**
- * Tests of a domain: given events, when a decision is taken, then events, nothing or a typed failure; for transactions
- * and projections too. They need no backend and work with any test runner: an expectation that is not met throws.
+ * Tests of a domain: given events, when a decision is taken, then events, nothing or a typed failure. Transactions and
+ * projections are tested in the same way. The tests need no backend and work with any test runner: an expectation that
+ * is not met throws.
  *
- * Property tests of an aggregate are in `effect-eventsourcing/testing/vitest`, the contract suite for authors of
+ * Property tests of an aggregate are in `effect-eventsourcing/testing/vitest`. The contract suite for authors of
  * backends is in `effect-eventsourcing/testing/backend`.
  */
 export { ExpectationFailed } from "./ExpectationFailed.ts"

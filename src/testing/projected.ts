@@ -1,4 +1,4 @@
-/** Given events, then the rows or the value of a projection's view. */
+/** Expects the rows or the value of a projection's view after given events. */
 import { Cause, Context, Effect, Exit, Layer } from "effect"
 import { messageOf } from "../internal/errors/messageOf.ts"
 import { keyOf } from "../internal/projection/trackingKey.ts"
@@ -16,19 +16,19 @@ import type { From } from "./internal/report.ts"
 import { compared, failed, listed, withoutFrames } from "./internal/report.ts"
 
 /**
- * Where the view is built: tables need a layer such as `SqliteViews({ filename: ":memory:" })`, which each expectation builds
- * anew; a value in memory needs none.
+ * Where the view is built. Tables need a layer such as `SqliteViews({ filename: ":memory:" })`, which is built anew for
+ * each expectation; a value in memory needs none.
  */
 export type Views<K extends View.Any> = K extends View.AnyMemory
   ? readonly [views?: Layer.Layer<ViewStores.MemoryViewStore, unknown>]
   : readonly [views: Layer.Layer<ViewStores.SqlViewStore, unknown>]
 
 /**
- * The view that a projection builds from events. Each expectation throws an `ExpectationFailed` if it is not met, or if a handler
- * fails.
+ * The view that a projection builds from events. Each expectation throws an `ExpectationFailed` if it is not met, or if
+ * a handler fails.
  *
- * The view is built twice: with one event at a time, like a runner that is live, and with all events in one batch, like a
- * runner that catches up. Both must match.
+ * The view is built twice: with one event at a time, like a runner that is live, and with all events in one batch, like
+ * a runner that catches up. Both results must match.
  */
 export type Projected<K extends View.Any, R> = K extends {
   readonly _tag: "Memory"
@@ -37,12 +37,12 @@ export type Projected<K extends View.Any, R> = K extends {
   ? ProjectedValue<State, Projection.HandlerServices<K, R>>
   : ProjectedRows<Projection.HandlerServices<K, R>>
 
-/** Services that handlers need can only be provided to an Effect. */
+/** If handlers require services, only the variant that returns an Effect can be used, because it can be given them. */
 type IfNone<R, F, Instead extends string> = [R] extends [never]
   ? F
   : `the handlers of the projection ask for services: use ${Instead}, and provide them`
 
-/** A view that is kept in tables. */
+/** A view in tables. */
 export interface ProjectedRows<R> {
   /** Expects a query of the view to return these rows. The handlers and the query must complete synchronously. */
   readonly thenRows: IfNone<
@@ -105,7 +105,7 @@ export function projected(
   const key = keyOf(projection)
   const layer = (views[0] ?? MemoryViews()) as Layer.Layer<never, unknown>
 
-  /** What a handler gets: inline an event has no position yet. */
+  /** The event that a handler gets: inline, it has no position yet. */
   const given = ({ position, ...event }: Recorded): Recorded =>
     mode === "inline" ? (event as Recorded) : { ...event, position }
 
@@ -130,7 +130,7 @@ export function projected(
     return yield* during(store.read(key, read), "the query of the view")
   }, Effect.scoped)
 
-  /** Builds the view in each of the ways in which a runner does, and compares what is read with what is expected. */
+  /** Builds the view in both ways in which a runner does, and compares what is read with what is expected. */
   const expect = <A, E, R2>(
     expected: unknown,
     read: (view: unknown) => Effect.Effect<A, E, R2>,

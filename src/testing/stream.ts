@@ -4,12 +4,12 @@ import * as Metadata from "../Metadata.ts"
 import type { Section } from "./internal/recording.ts"
 import type { EventsIn } from "./types.ts"
 
-/** Events of one aggregate instance, in their order, as they are given or expected. */
+/** Events of one aggregate instance, in order, that are given or expected. */
 export class StreamEvents implements Section {
   readonly aggregate: Aggregate.Any
   readonly id: string
   readonly events: ReadonlyArray<Aggregate.AnyEvent>
-  /** In milliseconds since the epoch; `undefined` is a second after the event before. */
+  /** In milliseconds since the epoch; `undefined` is one second after the event before. */
   readonly recordedAt: number | undefined
   readonly metadata: Metadata.Metadata
 
@@ -23,14 +23,14 @@ export class StreamEvents implements Section {
   }
 
   /**
-   * The same events, recorded at this time. By default the first of all given events is recorded at the start of the year 2000
-   * (UTC), and each further one a second after the one before.
+   * The same events, recorded at this time. By default, the first of all given events is recorded at the start of the
+   * year 2000 (UTC), and each further one a second after the one before.
    */
   at(time: DateTime.DateTime.Input): StreamEvents {
     return new StreamEvents({ ...this, recordedAt: DateTime.toEpochMillis(DateTime.makeUnsafe(time)) })
   }
 
-  /** The same events, recorded with this metadata; what is left out is empty. */
+  /** The same events, recorded with this metadata; fields that are left out are empty. */
   with(metadata: Partial<Metadata.Metadata>): StreamEvents {
     return new StreamEvents({ ...this, metadata: { ...this.metadata, ...metadata } })
   }

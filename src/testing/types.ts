@@ -1,7 +1,7 @@
-/** How the test kit checks events at compile time: a wrong one is compared with a text that says what is wrong. */
+/** Checks the events of tests at compile time: the type of a wrong event is a text that names what is wrong. */
 import type * as Aggregate from "../Aggregate.ts"
 
-/** An event of the aggregate. If only its fields are wrong, the event that is meant; otherwise a text. */
+/** An event of the aggregate. If only its fields are wrong, the type of the intended event; otherwise a text. */
 export type EventIn<A extends Aggregate.Any, E extends Aggregate.AnyEvent> =
   E extends Aggregate.Event<A>
     ? E
@@ -25,14 +25,14 @@ export type LaterEventIn<A extends Aggregate.Any, E extends Aggregate.AnyEvent> 
       ? `"${E["_tag"]}" creates the ${Aggregate.NameOf<A>}: only the first event can`
       : EventIn<A, E>
 
-/** Events of the aggregate, or for each wrong one what is wrong with it. */
+/** Events of the aggregate, or for each wrong event what is wrong with it. */
 export type EventsIn<A extends Aggregate.Any, Es extends ReadonlyArray<Aggregate.AnyEvent>> = {
   readonly [I in keyof Es]: EventIn<A, Es[I]>
 }
 
 /**
- * The history of an aggregate instance: the first event creates it, the others change it. If the length of an array is not
- * known to the compiler, the order is checked at run time.
+ * The history of an aggregate instance: the first event creates it, the others change it. If the compiler does not know
+ * the length of an array, the order is checked at run time.
  */
 export type History<A extends Aggregate.Any, Es extends ReadonlyArray<Aggregate.AnyEvent>> = number extends Es["length"]
   ? EventsIn<A, Es>
