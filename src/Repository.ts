@@ -1,5 +1,6 @@
 /**
- * Loads aggregates from the event store, and records what decisions decide: with retries, a cache and transactions.
+ * Loads aggregates from the event store, and records the events that decisions return, with retries, a cache and
+ * transactions.
  *
  * @example
  * ```ts
@@ -253,7 +254,7 @@ export type TransactedOne<P> =
 /** What a transaction returns: each participant as it is afterwards; `undefined` for one that does not exist. */
 export type Transacted<P extends Participants> = { readonly [K in keyof P]: TransactedOne<P[K]> }
 
-/** The errors with which participants that exist, or do not, make a transaction fail. */
+/** The errors of participants that must exist and do not, or that must not exist and do. */
 export type ParticipantError<P extends Participants> = {
   readonly [K in keyof P]: P[K]["requires"] extends "existing"
     ? AggregateNotFound

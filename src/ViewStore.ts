@@ -63,7 +63,9 @@ export interface Seen {
   readonly position: Position
   /** The names of the aggregates whose events these are. */
   readonly aggregates: ReadonlyArray<string>
-  /** The newest events of those aggregates up to that position, the oldest first; see `internal/upstream.ts`. */
+  /**
+   * The newest events of those aggregates up to that position, the oldest first; see `internal/projection/upstream.ts`.
+   */
   readonly events: ReadonlyArray<SeenEvent>
   /** When the newest of all events up to that position was recorded, in milliseconds since the epoch. */
   readonly recordedAt: number
