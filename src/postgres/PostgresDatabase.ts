@@ -55,15 +55,6 @@ export interface PostgresDatabase {
   readonly query: (
     operation: string,
     sql: string,
-    parameters: ReadonlyArray<unknown>
-  ) => Effect.Effect<ReadonlyArray<Row>, RecorderError>
-  /**
-   * Runs a short statement as {@link query} does, but gives up the statement and its connection if there is no reply in
-   * time: within `times` times the time that connecting may take.
-   */
-  readonly brief: (
-    operation: string,
-    sql: string,
     parameters: ReadonlyArray<unknown>,
     times?: number
   ) => Effect.Effect<ReadonlyArray<Row>, RecorderError>
@@ -107,11 +98,11 @@ export const open = Effect.fnUntraced(function* (
     const once: PostgresDatabase["query"] = (operation, sql, parameters) =>
       Effect.mapError(client.unsafe(sql, parameters).values, (error) => toError(operation, error, lockTimeout))
     // a transaction is aborted by its first failing statement, and already has its connection
-    return (operation, sql, parameters) =>
+    return (operation, sql, parameters, times) =>
       Effect.contextWith((context: Context.Context<never>) => {
         const statement = once(operation, sql, parameters)
         if (inTransaction(context)) return statement
-        const bounded = patience.bound(operation, () => statement)
+        const bounded = patience.bound(operation, () => statement, times)
         return Effect.catchTag(bounded, "RecorderUnavailable", (error) =>
           // a wait that was limited must not start over
           error.waited !== undefined ? Effect.fail(error) : Effect.retry(bounded, { schedule: again, while: mayPass })
@@ -119,15 +110,6 @@ export const open = Effect.fnUntraced(function* (
       })
   }
   const opening = queryBy(toOpeningError)
-  const brief: PostgresDatabase["brief"] = (operation, sql, parameters, times = 1) =>
-    Effect.contextWith((context: Context.Context<never>) => {
-      const statement = client.unsafe(sql, parameters).values
-      const inTime = inTransaction(context) ? statement : patience.brief(operation, statement, { times })
-      const told = Effect.mapError(inTime, (error) =>
-        SqlError.isSqlError(error) ? toRecorderError(operation, error, lockTimeout) : error
-      )
-      return inTransaction(context) ? told : Effect.retry(told, { schedule: again, while: mayPass })
-    })
 
   yield* checkEncoding(opening)
   const { required, version } = yield* versionsOf(opening, schema)
@@ -150,7 +132,6 @@ export const open = Effect.fnUntraced(function* (
     logId: String(row?.[0]),
     channel: `stored_events_${row?.[1]}`,
     query: queryBy(toRecorderError),
-    brief,
     committed:
       row?.[2] === "read committed"
         ? (self) => self

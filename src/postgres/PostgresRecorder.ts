@@ -59,7 +59,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
     Effect.gen(function* () {
       const database = yield* PostgresDatabase.open(yield* PgClient.PgClient, options)
       const selects = pages(database.schema)
-      const head = Effect.map(database.brief("read the head of the log", selects.head, []), positionIn)
+      const head = Effect.map(database.query("read the head of the log", selects.head, [], HEAD_TIMES), positionIn)
       const pollInterval = yield* milliseconds("pollInterval", options.pollInterval ?? "1 second", { least: 1 })
       const wakes = yield* Wakes.make(database, database.outside(head), {
         listen: options.listen ?? true,
@@ -179,7 +179,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
 
       /** A page of a bounded size is given up, too, if there is no answer for so long that it must be the connection. */
       const inTime: PostgresDatabase.PostgresDatabase["query"] = (operation, sql, parameters) =>
-        database.brief(operation, sql, parameters, PAGE_TIMES)
+        database.query(operation, sql, parameters, PAGE_TIMES)
       const pageOfAll = (read: ReadAll) =>
         pageOf("read the log", selects.all(read), read, read.maxBytes === undefined ? database.query : inTime)
       const scan = Scan.make({
@@ -292,7 +292,11 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
     })
   )
 
-/** How many times as long as a short statement a page may take: it is searched for, and has some megabytes. */
+/**
+ * How many times the time that connecting may take a statement may have no answer, though others are served: the head of the
+ * log is short, but may wait for a connection; a page is searched for, and has some megabytes.
+ */
+const HEAD_TIMES = 2
 const PAGE_TIMES = 6
 
 /** The position that a statement returned as its only value. */

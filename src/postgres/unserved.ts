@@ -13,11 +13,13 @@ export interface Patience {
   /**
    * Runs statements, up to the moment when `answered` is called or to their end. Where there is no answer in time, and a new
    * connection is not served either, they are interrupted and fail; where one is, the statement itself takes its time (it
-   * waits for a lock, it reads much), and goes on.
+   * waits for a lock, it reads much), and continues; but not for longer than `times` the time that connecting may take, if
+   * that is given: then the connection itself is taken for silent, and closed.
    */
   readonly bound: <A, E, R>(
     operation: string,
-    statements: (answered: () => void) => Effect.Effect<A, E, R>
+    statements: (answered: () => void) => Effect.Effect<A, E, R>,
+    times?: number
   ) => Effect.Effect<A, E | RecorderError, R>
   /**
    * Runs something short on a connection of its own. It may wait for the connection as in `bound`; from then on it fails if
@@ -26,8 +28,7 @@ export interface Patience {
    */
   readonly brief: <A, E, R>(
     operation: string,
-    work: Effect.Effect<A, E, R>,
-    options?: { readonly times?: number }
+    work: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderError | SqlError.SqlError, R>
   /**
    * Runs a transaction, or other work of any length, on a connection of its own that is asked for an answer at the same time:
@@ -47,8 +48,12 @@ export interface Patience {
 interface Waiting {
   /** How often it was looked before it began. */
   readonly since: number
-  readonly give: () => void
+  /** After how many looks it is given up even if others are served. */
+  readonly times: number
+  readonly give: (what: string, times: number) => void
 }
+
+const UNSERVED = "and a new connection has none either"
 
 /** The level of a connection that is held and is in no transaction. */
 const OUTSIDE = -1
@@ -78,6 +83,7 @@ export const make = (client: PgClient.PgClient): Patience => {
   const look = (): void => {
     isLooking = false
     looks++
+    for (const { since, times, give } of waiting) if (looks - since > times) give("the connection is silent", times)
     if (waiting.size === 0) return
     // those that were there at the last look already
     const late = [...waiting].filter(({ since }) => since < looks - 1)
@@ -87,13 +93,13 @@ export const make = (client: PgClient.PgClient): Patience => {
     }
     isLooking = true
     Effect.runFork(isServed(client, wait)).addObserver((exit) => {
-      if (!(Exit.isSuccess(exit) && exit.value)) for (const { give } of late) give()
+      if (!(Exit.isSuccess(exit) && exit.value)) for (const { give } of late) give(UNSERVED, 1)
       if (waiting.size === 0) isLooking = false
       else lookLater()
     })
   }
 
-  const bound: Patience["bound"] = (operation, statements) =>
+  const bound: Patience["bound"] = (operation, statements, times = Number.POSITIVE_INFINITY) =>
     Effect.suspend(() => {
       let one: Waiting | undefined
       const answered = () => {
@@ -103,9 +109,10 @@ export const make = (client: PgClient.PgClient): Patience => {
         Effect.callback((resume) => {
           one = {
             since: looks,
-            give: () => {
+            times,
+            give: (what, times) => {
               answered()
-              resume(Effect.fail(unavailable(operation, "and a new connection has none either")))
+              resume(Effect.fail(unavailable(operation, what, times)))
               // what it takes to cancel the statement is nobody's wait
               fiber.interruptUnsafe()
             }
@@ -146,12 +153,12 @@ export const make = (client: PgClient.PgClient): Patience => {
     const connection = yield* bound(operation, () => Scope.provide(client.reserve, held))
     // in no transaction: the next level is the outermost one
     const on = Effect.provideService(client.transactionService, [connection, OUTSIDE])
-    const inTime = <A, E, R>(work: Effect.Effect<A, E, R>, times: number) =>
+    const inTime = <A, E, R>(work: Effect.Effect<A, E, R>) =>
       Effect.flatMap(Effect.forkDetach(on(work), { startImmediately: true }), (fiber) => {
         running.add(fiber)
         fiber.addObserver(() => running.delete(fiber))
-        const late = Effect.flatMap(Effect.sleep(Math.min(times * wait, MOST)), () =>
-          Effect.fail(unavailable(operation, "the connection is silent", times))
+        const late = Effect.flatMap(Effect.sleep(wait), () =>
+          Effect.fail(unavailable(operation, "the connection is silent"))
         )
         return Effect.onExit(Effect.raceFirst(Fiber.join(fiber), late), () =>
           Effect.sync(() => fiber.interruptUnsafe())
@@ -160,14 +167,14 @@ export const make = (client: PgClient.PgClient): Patience => {
     return { on, inTime }
   })
 
-  const brief: Patience["brief"] = (operation, work, { times = 1 } = {}) =>
-    Effect.scoped(Effect.flatMap(reserve(operation), ({ inTime }) => inTime(work, times)))
+  const brief: Patience["brief"] = (operation, work) =>
+    Effect.scoped(Effect.flatMap(reserve(operation), ({ inTime }) => inTime(work)))
 
   const alive: Patience["alive"] = (operation, work) =>
     Effect.scoped(
       Effect.flatMap(reserve(operation), ({ inTime, on }) =>
         // a BEGIN can't be interrupted: it fails when the silent connection ends
-        Effect.raceFirst(Effect.andThen(inTime(client.unsafe("SELECT 1").unprepared, 1), Effect.never), on(work))
+        Effect.raceFirst(Effect.andThen(inTime(client.unsafe("SELECT 1").unprepared), Effect.never), on(work))
       )
     )
   return { wait, bound, brief, alive, limit }
