@@ -179,7 +179,7 @@ describe("Aggregate.fold", () => {
     assert.strictEqual(Dog.fold([]), undefined)
   })
 
-  it.prop("G11: gives the same from the start and from any state on the way", [Tricks], ([tricks]) => {
+  it.prop("G11 gives the same from the start and from any state on the way", [Tricks], ([tricks]) => {
     const events = [Dog.Registered({ name: "Fido" }), ...tricks.map((trick) => Dog.TrickAdded({ trick }))]
     const whole = Dog.fold(events)
     for (let n = 0; n <= events.length; n++) {

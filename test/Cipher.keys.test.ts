@@ -150,7 +150,7 @@ describe("the key service", () => {
     })
   )
 
-  it.effect("G10: answers those who go on waiting when the first who asked is interrupted", () =>
+  it.effect("G10 answers those who go on waiting when the first who asked is interrupted", () =>
     Effect.gen(function* () {
       const answer = yield* Deferred.make<void>()
       const { service } = recording({

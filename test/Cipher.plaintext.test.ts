@@ -10,7 +10,7 @@ const mapper = Effect.map(KeyService.randomKey(32), (key) => (plaintext: "accept
   )
 }))
 
-describe("G9: plaintext in a log with a cipher", () => {
+describe("G9 plaintext in a log with a cipher", () => {
   it.effect("is read by default, so that a log can begin to be encrypted", () =>
     Effect.gen(function* () {
       const log = yield* makeLog

@@ -86,7 +86,7 @@ describe("AES-GCM", () => {
     ["type", { type: "Dog.Renamed" }],
     ["schema version", { schemaVersion: 3 }],
     ["encoding", { encoding: "json" }]
-  ])("G9: refuses a ciphertext at another %s", ([_what, other]) =>
+  ])("G9 refuses a ciphertext at another %s", ([_what, other]) =>
     withCipher((cipher) =>
       Effect.gen(function* () {
         const { ciphertext, keyId } = yield* cipher.encrypt(Buffer.from(secret), place)
@@ -96,7 +96,7 @@ describe("AES-GCM", () => {
     )
   )
 
-  it.effect("G9: refuses a ciphertext under another key's id", () =>
+  it.effect("G9 refuses a ciphertext under another key's id", () =>
     withCipher((cipher) =>
       Effect.gen(function* () {
         const { ciphertext, keyId } = yield* cipher.encrypt(Buffer.from(secret), place)
@@ -131,7 +131,7 @@ describe("an encrypted event", () => {
 
   const named = { _tag: "EventNotDecryptable", stream: "Note-1", version: 1, type: "Note.Rewritten" } as const
 
-  it.effect("G9: is refused by name with every one of its bits flipped", () =>
+  it.effect("G9 is refused by name with every one of its bits flipped", () =>
     Effect.gen(function* () {
       const { event, log } = yield* encrypted
       const payload = bytesOf(event)
@@ -146,7 +146,7 @@ describe("an encrypted event", () => {
     })
   )
 
-  it.effect("G9: is refused by name cut off anywhere, or with something added", () =>
+  it.effect("G9 is refused by name cut off anywhere, or with something added", () =>
     Effect.gen(function* () {
       const { event, log } = yield* encrypted
       const payload = bytesOf(event)
@@ -159,7 +159,7 @@ describe("an encrypted event", () => {
     })
   )
 
-  it.effect("G9: is refused by name in the place of another event", () =>
+  it.effect("G9 is refused by name in the place of another event", () =>
     Effect.gen(function* () {
       const { log } = yield* encrypted
       const [first] = yield* stored(log)
@@ -178,7 +178,7 @@ describe("an encrypted event", () => {
     })
   )
 
-  it.effect("G9: is refused by name in another stream, at the same version", () =>
+  it.effect("G9 is refused by name in another stream, at the same version", () =>
     Effect.gen(function* () {
       const { log } = yield* encrypted
       const other = Note.Id.make("2")

@@ -24,7 +24,7 @@ const started = Effect.gen(function* () {
   return log
 })
 
-describe("G8: a hole in a stream", () => {
+describe("G8 a hole in a stream", () => {
   // the first, one within a page, and the last and first of pages of 512, from either end
   it.effect.each([0, 1, 511, 512, LENGTH - 512, LENGTH - 513, LENGTH - 2])(
     "is not passed over, forward or backward: event %i is missing",

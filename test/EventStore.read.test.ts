@@ -185,7 +185,7 @@ describe("EventStore.readAll", () => {
   )
 })
 
-describe("G8: what can't be read is never skipped", () => {
+describe("G8 what can't be read is never skipped", () => {
   const Older = Aggregate.make("Dog", {
     state: Schema.Struct({}),
     creation: { Registered: {} },

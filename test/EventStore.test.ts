@@ -68,7 +68,7 @@ describe("EventStore.append", () => {
     })
   )
 
-  it.effect("G2: is refused at any other version, with the expected and the actual one, and records nothing", () =>
+  it.effect("G2 is refused at any other version, with the expected and the actual one, and records nothing", () =>
     Effect.gen(function* () {
       const process = yield* open(yield* makeLog)
       const append = (expected: number | "NoStream") =>
@@ -116,7 +116,7 @@ describe("EventStore.append", () => {
   )
 })
 
-it.effect('G7: "Any" sends the same ids again after a conflict, should one have been recorded after all', () =>
+it.effect('G7 "Any" sends the same ids again after a conflict, should one have been recorded after all', () =>
   Effect.gen(function* () {
     const base = yield* makeLog
     const other = yield* open(base)
@@ -267,7 +267,7 @@ describe("the clock of the writer", () => {
   )
 })
 
-describe("G7: prepared events", () => {
+describe("G7 prepared events", () => {
   it.effect("are recorded once, however often they are committed, with the same answer", () =>
     Effect.gen(function* () {
       const log = yield* makeLog

@@ -118,7 +118,7 @@ describe("a lost answer", () => {
   )
 })
 
-describe("G10: an interrupted command", () => {
+describe("G10 an interrupted command", () => {
   it.effect.each(["before", "after"] as const)(
     "that is interrupted %s its events are recorded leaves the cache right and the aggregate free",
     (moment) =>

@@ -52,7 +52,7 @@ describe("get", () => {
   const Step = Schema.Struct({ trick: Schema.NonEmptyString, rests: Schema.Boolean })
 
   it.effect.prop(
-    "G11: gives the same at every version from the start, from a snapshot, and from the cache: the fold of what came before",
+    "G11 gives the same at every version from the start, from a snapshot, and from the cache: the fold of what came before",
     [Schema.Array(Step), Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 100 }))],
     Effect.fnUntraced(function* ([steps, seed]) {
       const events: [DogEvent, ...Array<DogEvent>] = [
@@ -104,7 +104,7 @@ describe("get", () => {
     })
   )
 
-  it.effect("G8: fails where an event is missing in the middle, instead of giving a wrong state", () =>
+  it.effect("G8 fails where an event is missing in the middle, instead of giving a wrong state", () =>
     Effect.gen(function* () {
       const base = yield* makeLog
       const dogs = (yield* open(base)).repository.of(Dog)

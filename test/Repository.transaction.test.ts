@@ -174,7 +174,7 @@ describe("a transaction", () => {
       })
   )
 
-  it.effect("G1: records nothing where one of its events does not fit its schema", () =>
+  it.effect("G1 records nothing where one of its events does not fit its schema", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const head = yield* headOf(log)
@@ -204,7 +204,7 @@ describe("a transaction", () => {
   )
 })
 
-describe("G10: an interrupted transaction", () => {
+describe("G10 an interrupted transaction", () => {
   it.effect("records nothing, and lets its participants go", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()

@@ -98,7 +98,7 @@ describe("KeyedLock", () => {
     })
   )
 
-  it.effect("G10: is never held by nobody and forgets no waiter, wherever two of four are interrupted", () =>
+  it.effect("G10 is never held by nobody and forgets no waiter, wherever two of four are interrupted", () =>
     Effect.gen(function* () {
       const times = (count: number) => Array.from({ length: count }, (_, i) => i)
       // with a budget of less than three steps no fiber would ever come forward

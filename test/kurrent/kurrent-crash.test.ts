@@ -78,7 +78,7 @@ const writer = (log: Log, name: string, isOver: () => boolean, acknowledged: Arr
 
 describe("a server that is killed", () => {
   onFake(
-    "G5, G7 with several writers at work: all that was acknowledged is there once, and followers have seen each once",
+    "G5 G7 with several writers at work: all that was acknowledged is there once, and followers have seen each once",
     () =>
       Effect.gen(function* () {
         const seed = Number(process.env.CRASH_SEED ?? 1)

@@ -89,7 +89,7 @@ describe("connections that are lost", () => {
     })
   )
 
-  onFake("G2, G7 200 commands on one aggregate count to 200, though connections are lost in the middle", () =>
+  onFake("G2 G7 200 commands on one aggregate count to 200, though connections are lost in the middle", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own()
       const counters = log.repository.of(Counter)

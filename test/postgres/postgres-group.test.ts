@@ -243,7 +243,7 @@ describe("appends of all kinds at once", () => {
     return all
   }
 
-  it.live("G1, G2, G7 what is wrong with one of them fails that one alone, wherever it stands among the others", () =>
+  it.live("G1 G2 G7 what is wrong with one of them fails that one alone, wherever it stands among the others", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)

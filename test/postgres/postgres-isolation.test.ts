@@ -55,7 +55,7 @@ const moveTo = (from: bigint | undefined, to: bigint): Tracking.Move => ({
 for (const level of LEVELS) {
   describe(`a ${level} transaction of the user's`, () => {
     for (const count of [1, 3]) {
-      it.live(`G2, G3 an append of ${count} to a stream that has grown since it began records nothing`, () =>
+      it.live(`G2 G3 an append of ${count} to a stream that has grown since it began records nothing`, () =>
         Effect.gen(function* () {
           const logs = yield* twoLogs
           const seen = yield* watch(logs.others.recorder)

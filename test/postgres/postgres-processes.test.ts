@@ -27,7 +27,7 @@ const summary = ({ line }: Pick<Child.Child, "line">): Effect.Effect<unknown> =>
 
 describe("several processes on one log", () => {
   it.live(
-    "G2, G3, G4: thousands of appends by two processes: followers in a third see each of them once and in order",
+    "G2 G3 G4 thousands of appends by two processes: followers in a third see each of them once and in order",
     () =>
       Effect.gen(function* () {
         const schema = yield* newSchema
@@ -63,7 +63,7 @@ describe("several processes on one log", () => {
   )
 
   it.live(
-    "G2, G3, G4: two processes that are killed and started again, in turn: a follower in a third sees each event once",
+    "G2 G3 G4 two processes that are killed and started again, in turn: a follower in a third sees each event once",
     () =>
       Effect.gen(function* () {
         const schema = yield* newSchema

@@ -175,7 +175,7 @@ describe("events and the user's own rows", () => {
 })
 
 describe("a savepoint with an append in it that is rolled back", () => {
-  it.live("G1, G3, G4 takes the append along, and what is appended before and after it stays", () =>
+  it.live("G1 G3 G4 takes the append along, and what is appended before and after it stays", () =>
     Effect.gen(function* () {
       const { assertEvents, insert, log, names } = yield* logAndTable
       yield* log.sql.withTransaction(

@@ -121,7 +121,7 @@ const goesOn = Effect.fnUntraced(function* <R>(options: {
 
 describe.each(Object.entries(places))("a projection whose process is killed: %s", (name, makePlace) => {
   it.live(
-    `G6: in the middle of a batch, beside another: each event takes effect once (${kills} kills)`,
+    `G6 in the middle of a batch, beside another: each event takes effect once (${kills} kills)`,
     on(makePlace, (place) =>
       Effect.gen(function* () {
         console.log(`CRASH_SEED=${seed}`)
@@ -199,7 +199,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
   )
 
   it.live(
-    "G6: another process takes over when the lease has expired, and not before",
+    "G6 another process takes over when the lease has expired, and not before",
     on(makePlace, (place) =>
       Effect.gen(function* () {
         const { check } = yield* makeChecks(place)
@@ -230,7 +230,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
   )
 
   it.live(
-    "G6: paused for longer than its lease before a batch, it can't commit what another has taken over",
+    "G6 paused for longer than its lease before a batch, it can't commit what another has taken over",
     on(makePlace, (place) =>
       Effect.gen(function* () {
         const { check } = yield* makeChecks(place)
@@ -261,7 +261,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
   )
 
   it.live(
-    "G6: paused for longer than its lease within a transaction, it commits that as a whole or not at all",
+    "G6 paused for longer than its lease within a transaction, it commits that as a whole or not at all",
     on(makePlace, (place) =>
       Effect.gen(function* () {
         const { check } = yield* makeChecks(place)

@@ -150,7 +150,7 @@ const damages: Readonly<Record<string, Damage>> = {
   }
 }
 
-describe("G8: a damaged row", () => {
+describe("G8 a damaged row", () => {
   for (const [what, { sql, tag, message, ways: affected = everyWay }] of Object.entries(damages)) {
     for (const way of affected) {
       it.effect(`${what}: ${way}`, () =>

@@ -55,7 +55,7 @@ describe("group commit", () => {
     })
   )
 
-  it.effect("G2: a conflict fails alone", () =>
+  it.effect("G2 a conflict fails alone", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -93,7 +93,7 @@ describe("group commit", () => {
   )
 
   for (const raise of ["ABORT", "FAIL", "ROLLBACK"]) {
-    it.effect(`G1: a value that the database refuses fails its append alone, and all of it: RAISE(${raise})`, () =>
+    it.effect(`G1 a value that the database refuses fails its append alone, and all of it: RAISE(${raise})`, () =>
       Effect.gen(function* () {
         const filename = yield* Temporary.file
         yield* Effect.gen(function* () {
@@ -164,7 +164,7 @@ describe("group commit", () => {
     })
   )
 
-  it.effect("G10: those that are interrupted before their turn leave nothing, the others are recorded", () =>
+  it.effect("G10 those that are interrupted before their turn leave nothing, the others are recorded", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {

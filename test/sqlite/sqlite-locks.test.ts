@@ -338,7 +338,7 @@ describe("a transaction of this process that holds the queue", () => {
     })
   )
 
-  it.effect("G10: who is interrupted while it waits leaves the queue to the others, whenever that is", () =>
+  it.effect("G10 who is interrupted while it waits leaves the queue to the others, whenever that is", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -415,7 +415,7 @@ describe("a lock that another process holds", () => {
     })
   )
 
-  it.effect("G10: an append that is interrupted while it waits leaves nothing", () =>
+  it.effect("G10 an append that is interrupted while it waits leaves nothing", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -471,7 +471,7 @@ describe("a lock that another process holds", () => {
     })
   )
 
-  it.effect("G10: opening a file that waits for it can be interrupted", () =>
+  it.effect("G10 opening a file that waits for it can be interrupted", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const unlock = yield* lockOut(filename)

@@ -177,7 +177,7 @@ describe("G5 a file that is lost while it is open takes no more appends", () => 
     })
   )
 
-  it.effect("a follower is told, and so is whoever reads from then on (G12)", () =>
+  it.effect("G12 a follower is told, and so is whoever reads from then on", () =>
     Effect.gen(function* () {
       const { filename, recorder } = yield* openWithBackup
       const following = yield* Effect.forkChild(Effect.flip(Stream.runDrain(recorder.follow({}))))

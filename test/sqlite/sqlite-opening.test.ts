@@ -107,7 +107,7 @@ describe("the id of a log", () => {
 })
 
 describe("closing", () => {
-  it.effect("G10: releases the file: one that can be copied, moved or locked by others", () =>
+  it.effect("G10 releases the file: one that can be copied, moved or locked by others", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const directory = Path.dirname(filename)
@@ -175,7 +175,7 @@ describe("closing", () => {
     assert.isTrue(atOnce)
   })
 
-  it.effect("G10: ends appends that wait for another process, instead of waiting with them", () =>
+  it.effect("G10 ends appends that wait for another process, instead of waiting with them", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const log = yield* openUntilClosed(filename)
@@ -189,7 +189,7 @@ describe("closing", () => {
     })
   )
 
-  it.effect("G10: ends appends that wait for a transaction of the user's, which goes on", () =>
+  it.effect("G10 ends appends that wait for a transaction of the user's, which goes on", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {

@@ -26,7 +26,7 @@ const workerOn = (filename: string) => Effect.tap(connect, (worker) => worker.ca
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n)
 
 describe("several processes on one file", () => {
-  it.live("G2, G3: lose and double nothing, and followers see all of it in order", () =>
+  it.live("G2 G3 lose and double nothing, and followers see all of it in order", () =>
     Effect.gen(function* () {
       const times = 50
       const filename = yield* Temporary.file
@@ -170,7 +170,7 @@ describe("several processes on one file", () => {
   )
 })
 
-describe("G11: a cache that another process has made stale", () => {
+describe("G11 a cache that another process has made stale", () => {
   const ada = Account.id("ada")
 
   /** Runs with an account of 10 in the cache and another process on the file. */
