@@ -4,6 +4,7 @@ import { Cause, Effect, Exit, Fiber, Schema, SchemaGetter } from "effect"
 import { TestClock } from "effect/testing"
 import { Aggregate, Evolution } from "effect-eventsourcing"
 import { ExpectationFailed, given } from "effect-eventsourcing/testing"
+import { reportsOf } from "./fixtures/reports.ts"
 
 const Account = Aggregate.make("Account", {
   state: Schema.Struct({ balance: Schema.BigInt }),
@@ -33,18 +34,7 @@ const withdraw = (amount: bigint) =>
     balance < amount ? Effect.fail(new Overdraft({ missing: amount - balance })) : Account.Withdrawn({ amount })
   )
 
-/** What an expectation throws, whose stack begins in this file. */
-const reportOf = (expectation: () => void): string => {
-  try {
-    expectation()
-  } catch (error) {
-    assert.instanceOf(error, ExpectationFailed)
-    const [frame = ""] = (error.stack ?? "").slice(`${error.name}: ${error.message}`.length + 1).split("\n")
-    assert.include(frame, "given.test.ts")
-    return error.message
-  }
-  return assert.fail("the expectation was met")
-}
+const reportOf = reportsOf("given.test.ts")
 
 const GIVEN = `given
   Opened {"balance":10n}

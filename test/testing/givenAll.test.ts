@@ -3,7 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, DateTime, Effect, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Aggregate, EventStore, Metadata, Repository, StreamName } from "effect-eventsourcing"
-import { ExpectationFailed, givenAll, stream } from "effect-eventsourcing/testing"
+import { givenAll, stream } from "effect-eventsourcing/testing"
+import { reportsOf } from "./fixtures/reports.ts"
 
 const Account = Aggregate.make("Account", {
   state: Schema.Struct({ balance: Schema.BigInt }),
@@ -44,17 +45,7 @@ const accounts = givenAll(
   stream(Account, bob, Account.Opened({ balance: 0n }), Account.Deposited({ amount: 1n }))
 )
 
-const reportOf = (expectation: () => void): string => {
-  try {
-    expectation()
-  } catch (error) {
-    assert.instanceOf(error, ExpectationFailed)
-    const [frame = ""] = (error.stack ?? "").slice(`${error.name}: ${error.message}`.length + 1).split("\n")
-    assert.include(frame, "givenAll.test.ts")
-    return error.message
-  }
-  return assert.fail("the expectation was met")
-}
+const reportOf = reportsOf("givenAll.test.ts")
 
 const GIVEN = `given
   Account-ada: Opened {"balance":10n}

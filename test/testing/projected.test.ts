@@ -6,6 +6,7 @@ import type { View } from "effect-eventsourcing"
 import { Aggregate, Projection } from "effect-eventsourcing"
 import { SqliteViews } from "effect-eventsourcing/sqlite"
 import { ExpectationFailed, given, givenAll, stream } from "effect-eventsourcing/testing"
+import { reportsOf } from "./fixtures/reports.ts"
 
 const Dog = Aggregate.make("Dog", {
   state: Schema.Struct({ tricks: Schema.Int }),
@@ -67,17 +68,7 @@ const Days = Projection.make("days", {
   }
 })
 
-const reportOf = (expectation: () => void): string => {
-  try {
-    expectation()
-  } catch (error) {
-    assert.instanceOf(error, ExpectationFailed)
-    const [frame = ""] = (error.stack ?? "").slice(`${error.name}: ${error.message}`.length + 1).split("\n")
-    assert.include(frame, "projected.test.ts")
-    return error.message
-  }
-  return assert.fail("the expectation was met")
-}
+const reportOf = reportsOf("projected.test.ts")
 
 const GIVEN = `given
   Dog-rex: Registered {"name":"Rex"}
