@@ -1,7 +1,11 @@
-import type * as Projection from "../../Projection.ts"
+import type * as Aggregate from "../../Aggregate.ts"
 import type { Opened } from "../../ViewStore.ts"
+import type { Compiled } from "./compiled.ts"
 
-type Handles = Pick<Projection.Any, "aggregates" | "compiled">
+interface Handles {
+  readonly aggregates: ReadonlyArray<Aggregate.Any>
+  readonly compiled: Pick<Compiled<unknown, unknown>, "handles">
+}
 
 /** The types of events that a projection ignores. */
 export const ignoredBy = ({ aggregates, compiled }: Handles): ReadonlyArray<string> =>
