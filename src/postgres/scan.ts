@@ -41,12 +41,14 @@ export const make = ({ page, next, head }: Reads): Scan => {
     const edge = isBackward ? before(after, STRETCH) : fromStorage(after + STRETCH)
     const isWhole = isBackward ? edge <= (upTo ?? NONE) : upTo !== undefined && upTo <= edge
     if (isWhole) return { notifications: yield* page({ ...read, after }), reached: undefined }
+    // Looked for first: once there is an event beyond the range, none can be appended within it (G3). If the range were read
+    // first, an event that is appended in it between the two statements would be skipped. Positions without events are not
+    // searched.
+    const beyond = yield* next({ direction, after: edge, upTo })
+    if (beyond === undefined) return { notifications: yield* page({ ...read, after }), reached: undefined }
     const notifications = yield* page({ ...read, after, upTo: edge })
     if (!isLastPage(notifications, read)) return { notifications, reached: undefined }
-    // positions without events are not searched
-    const there = yield* next({ direction, after: edge, upTo })
-    if (there === undefined) return { notifications, reached: undefined }
-    return { notifications, reached: isBackward ? after1(there) : before(there, 1n) }
+    return { notifications, reached: isBackward ? after1(beyond) : before(beyond, 1n) }
   })
   const all = Effect.fnUntraced(function* (
     read: ReadAll
