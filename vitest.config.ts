@@ -12,25 +12,25 @@ process.env.NODE_COMPILE_CACHE ??= path.join(import.meta.dirname, "node_modules/
 /** The files that take longest, longest first: begun last, one of them would run alone while the other cores wait. */
 const longest = [
   "kurrent/contract.test.ts",
-  "projection/projection-crash.test.ts",
-  "kurrent/kurrent-following.test.ts",
+  "projection/crash.test.ts",
+  "kurrent/log/following.test.ts",
   "examples/git-history.test.ts",
-  "documentation.test.ts",
-  "kurrent/kurrent-faults.test.ts",
+  "docs/codeBlocks.test.ts",
+  "kurrent/log/faults.test.ts",
   "postgres/contract.test.ts",
-  "kurrent/contract-multi-stream.test.ts",
+  "kurrent/contractMultiStream.test.ts",
   "examples/school-counts.test.ts",
-  "postgres/postgres-processes.test.ts",
-  "postgres/postgres-crash.test.ts",
-  "sqlite/sqlite-crash.test.ts",
-  "postgres/postgres-server-crash.test.ts",
+  "postgres/processes.test.ts",
+  "postgres/crash.test.ts",
+  "sqlite/crash.test.ts",
+  "postgres/serverCrash.test.ts",
   "sqlite/contract.test.ts",
-  "postgres/postgres-position-lock.test.ts",
-  "sqlite/sqlite-processes.test.ts",
-  "kurrent/kurrent-sparse.test.ts",
-  "kurrent/kurrent-crash.test.ts",
-  "postgres/postgres-plans.test.ts",
-  "projection/projection-deployment.test.ts"
+  "postgres/positionLock.test.ts",
+  "sqlite/processes.test.ts",
+  "kurrent/log/sparse.test.ts",
+  "kurrent/log/crash.test.ts",
+  "postgres/plans.test.ts",
+  "projection/deployment.test.ts"
 ]
 
 const rank = ({ moduleId }: TestSpecification): number => {
@@ -49,7 +49,7 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
-    globalSetup: ["test/support/postgres-setup.ts", "test/support/kurrent-setup.ts"],
+    globalSetup: ["test/support/postgresSetup.ts", "test/support/kurrentSetup.ts"],
     pool: "forks",
     // much of a test is waiting for a disk or a server: a core that Vitest would leave free has work
     maxWorkers: "100%",

@@ -11,8 +11,8 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { bundle, call, importingOneByOne } from "../test/browser/bundle.ts"
-import { spawnFake } from "../test/support/kurrent-fake.ts"
-import { startServer } from "../test/support/postgres-server.ts"
+import { spawnFake } from "../test/support/kurrentFake.ts"
+import { startServer } from "../test/support/postgresServer.ts"
 import { commandOf, runtimesIn, specsOf } from "./runtimes.ts"
 
 const root = path.resolve(import.meta.dirname, "..")

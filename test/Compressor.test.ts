@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Layer, Schema } from "effect"
 import { Cipher, Compressor, KeyService, Mapper, Transcoder } from "effect-eventsourcing"
-import { makeLog, open, withRecorder } from "./support/log.ts"
+import { makeLog, open, withRecorder } from "./support/memoryLog.ts"
 import { stored, texts, write } from "./support/note.ts"
 
 const mapper = (compressor: Layer.Layer<Compressor.Compressor>) =>

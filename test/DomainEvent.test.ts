@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
 import { Aggregate, DomainEvent, Evolution } from "effect-eventsourcing"
-import { makeLog, open } from "./support/log.ts"
+import { makeLog, open } from "./support/memoryLog.ts"
 
 const state = Schema.Struct({ name: Schema.String })
 

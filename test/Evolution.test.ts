@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Schema, Stream } from "effect"
 import { Aggregate, Evolution, SnapshotRecorder } from "effect-eventsourcing"
-import { capturingLogs, makeLog, open } from "./support/log.ts"
+import { capturingLogs, makeLog, open } from "./support/memoryLog.ts"
 
 // one aggregate as three programs declare it, each newer than the one before
 const openedV1 = Evolution.version(1, { owner: Schema.String })

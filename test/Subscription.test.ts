@@ -14,7 +14,7 @@ import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import { newPrefix, uri } from "./kurrent/support/server.ts"
 import { newSchema, url } from "./postgres/support/database.ts"
 import { Counter, Dog, increase } from "./support/dog.ts"
-import { makeLog, withRecorder } from "./support/log.ts"
+import { makeLog, withRecorder } from "./support/memoryLog.ts"
 
 type Services = EventSourcing.EventSourcing | Recorder.Recorder
 

@@ -3,7 +3,7 @@ import { decode, encode } from "@msgpack/msgpack"
 import { Arbitrary, Context, DateTime, Effect, Equal, Layer, Schema, SchemaTransformation, Stream } from "effect"
 import type { Evolution } from "effect-eventsourcing"
 import { Aggregate, Cipher, Compressor, Mapper, Recorder, Transcoder } from "effect-eventsourcing"
-import { makeLog, open } from "./support/log.ts"
+import { makeLog, open } from "./support/memoryLog.ts"
 
 const msgpack: Transcoder.Format = {
   name: "msgpack",

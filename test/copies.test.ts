@@ -5,8 +5,8 @@ import * as Library from "effect-eventsourcing"
 import * as Memory from "effect-eventsourcing/memory"
 import * as OurWorkAborted from "../src/internal/projection/workAborted.ts"
 import { silent } from "./projection/support/harness.ts"
-import { loadCopy } from "./support/copy.ts"
-import { open, withRecorder } from "./support/log.ts"
+import { open, withRecorder } from "./support/memoryLog.ts"
+import { loadCopy } from "./support/secondCopy.ts"
 
 const copy = await loadCopy()
 const ours = { library: Library, memory: Memory, workAborted: OurWorkAborted }

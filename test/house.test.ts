@@ -1,4 +1,4 @@
-/** What holds for the sources as texts: how they import, where they overrule the compiler, what they decide by. */
+/** What holds for the sources as texts: how they import, where they overrule the compiler, what they decide by; and where their tests are. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -159,5 +159,52 @@ describe("decisions by the text of an error", () => {
       return literal === undefined || all.split(literal).length > 2
     })
     assert.deepStrictEqual(own, [])
+  })
+})
+
+describe("tests", () => {
+  /** Folders that are about no single module or room. */
+  const subjects = [
+    "browser",
+    "docs",
+    "examples",
+    "kurrent/fake",
+    "large",
+    "observability",
+    "runtimes",
+    "support",
+    "types"
+  ]
+
+  /** What the files and folders of `src` are called here: a module's folder begins with a small letter. */
+  const places = new Set<string>()
+  for (const file of sources.keys()) {
+    const module = file.replace(/\.ts$/, "")
+    places.add(module).add(module.replace(/[^/]+$/, (name) => `${name.charAt(0).toLowerCase()}${name.slice(1)}`))
+    for (let room = roomOf(file); room !== "" && room !== "."; room = Path.posix.dirname(room)) places.add(room)
+  }
+
+  const files = Fs.readdirSync(import.meta.dirname, { recursive: true, encoding: "utf8" })
+    .map((file) => file.replaceAll("\\", "/"))
+    .filter((file) => file.endsWith(".test.ts") && !subjects.some((subject) => file.startsWith(`${subject}/`)))
+
+  it("are found", () => assert.isAbove(files.length, 100))
+
+  it("are in a folder of the name of a room or module, or have such a name", () => {
+    const elsewhere = files.filter((file) => {
+      const folder = Path.posix.dirname(file)
+      const name = Path.posix.basename(file, ".test.ts")
+      // what is in lower case is about all of the sources, such as this file
+      return folder === "." ? /^[A-Z]/.test(name) && !places.has(name) : !places.has(folder)
+    })
+    assert.deepStrictEqual(elsewhere, [])
+  })
+
+  it("do not repeat the name of their folder", () => {
+    const repeating = files.filter((file) => {
+      const [name, folder] = file.split("/").reverse()
+      return folder !== undefined && new RegExp(`^${folder}[.-]`, "i").test(name ?? "")
+    })
+    assert.deepStrictEqual(repeating, [])
   })
 })

@@ -4,7 +4,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { jsonEvent, KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect } from "effect"
-import { spawnFake } from "../../test/support/kurrent-fake.ts"
+import { spawnFake } from "../../test/support/kurrentFake.ts"
 import { inspect } from "../disk.ts"
 
 export interface Server {

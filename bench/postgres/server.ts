@@ -2,7 +2,7 @@
 import * as Path from "node:path"
 import { Effect } from "effect"
 import Pg from "pg"
-import { startServer } from "../../test/support/postgres-server.ts"
+import { startServer } from "../../test/support/postgresServer.ts"
 import { inspect } from "../disk.ts"
 import { median } from "../timing.ts"
 

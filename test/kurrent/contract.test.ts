@@ -4,7 +4,7 @@ import { layerRecorders } from "effect-eventsourcing/kurrent"
 import type { Backend } from "effect-eventsourcing/testing/backend"
 import { recorderContract, snapshotRecorderContract } from "effect-eventsourcing/testing/backend"
 import { layerConnected } from "../../src/kurrent/client/Connected.ts"
-import { programs } from "../support/programs.ts"
+import { programs } from "../support/programCount.ts"
 import { isFake, newPrefix, uri } from "./support/server.ts"
 
 const kurrent: Backend<Services> = {

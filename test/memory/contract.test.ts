@@ -9,7 +9,7 @@ import {
   streamCatalogContract,
   trackedAppendContract
 } from "effect-eventsourcing/testing/backend"
-import { programs } from "../support/programs.ts"
+import { programs } from "../support/programCount.ts"
 
 const memory: Backend<Services> = {
   name: "memory",

@@ -10,7 +10,7 @@ import { happened, newStream } from "../kurrent/support/client.ts"
 import { uri } from "../kurrent/support/server.ts"
 import { connect, url } from "../postgres/support/database.ts"
 import { sqlViews } from "../support/backends.ts"
-import { readSqlCounts, sqlCounts } from "../support/counts.ts"
+import { readSqlCounts, sqlCounts } from "../support/countsView.ts"
 import { addTrick, Counter, Dog } from "../support/dog.ts"
 import { recordingTracer } from "./support/spans.ts"
 

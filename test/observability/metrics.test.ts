@@ -13,10 +13,10 @@ import {
 } from "effect-eventsourcing"
 import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
 import { layerSqlClient, SqliteLayer } from "effect-eventsourcing/sqlite"
-import { untilState } from "../projection/support/states.ts"
+import { untilState } from "../projection/support/runnerStates.ts"
 import { temporaryDirectory } from "../support/backends.ts"
 import { addTrick, Counter, Dog, increase } from "../support/dog.ts"
-import { losingAnswers, makeLog } from "../support/log.ts"
+import { losingAnswers, makeLog } from "../support/memoryLog.ts"
 import { untilProcessed } from "../support/untilProcessed.ts"
 import { ownRegistry, snapshots, values } from "./support/metrics.ts"
 

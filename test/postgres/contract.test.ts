@@ -9,7 +9,7 @@ import {
   trackedAppendContract,
   transactionalAppendContract
 } from "effect-eventsourcing/testing/backend"
-import { programs } from "../support/programs.ts"
+import { programs } from "../support/programCount.ts"
 import { layerLog, newSchema } from "./support/database.ts"
 
 const postgres: Backend<Services> = {

@@ -13,7 +13,7 @@ import {
   trackedAppendContract,
   transactionalAppendContract
 } from "effect-eventsourcing/testing/backend"
-import { programs } from "../support/programs.ts"
+import { programs } from "../support/programCount.ts"
 
 const temporaryDirectory = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "contract-"))),

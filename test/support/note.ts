@@ -1,7 +1,7 @@
 /** An aggregate whose events carry text of any length: what payloads are made of shows in it. */
 import { Context, Effect, Schema, Stream } from "effect"
 import { Aggregate, Evolution, Recorder } from "effect-eventsourcing"
-import type { Log, Process } from "./log.ts"
+import type { Log, Process } from "./memoryLog.ts"
 
 export const Note = Aggregate.make("Note", {
   // the second version, so that snapshots are not of the first

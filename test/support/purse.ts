@@ -1,8 +1,8 @@
 /** Purses of coins, and transfers between them: what a transaction is for. */
 import { Context, Effect, Schedule, Schema } from "effect"
 import { Aggregate, Recorder, Repository } from "effect-eventsourcing"
-import type { Log } from "./log.ts"
-import { makeLog, open } from "./log.ts"
+import type { Log } from "./memoryLog.ts"
+import { makeLog, open } from "./memoryLog.ts"
 
 export class Overdraft extends Schema.TaggedError<Overdraft>()("Overdraft", { short: Schema.Int }) {}
 

@@ -48,13 +48,13 @@ describe("the test kit", () => {
 
   it.live("needs no vitest: node:test runs it", () =>
     Effect.gen(function* () {
-      const { code, output } = yield* run(condition, "--test", path.join(fixtures, "node-test.ts"))
+      const { code, output } = yield* run(condition, "--test", path.join(fixtures, "nodeTest.ts"))
       assert.strictEqual(code, 1, output)
       assert.match(output, /pass 1\n/)
       assert.match(output, /fail 1\n/)
       assert.include(output, "Door: the recorded events differ from the expected ones")
       assert.match(output, /- Painted \{"color":"red"\}\n\s*\+ Locked/)
-      assert.match(output, /node-test\.ts:\d+/)
+      assert.match(output, /nodeTest\.ts:\d+/)
     })
   )
 

@@ -6,7 +6,7 @@ import { Reactivity } from "effect/reactivity"
 import type { RecorderOptions, Services } from "effect-eventsourcing/postgres"
 import { layerRecorders } from "effect-eventsourcing/postgres"
 
-/** The server that the tests run on: see test/support/postgres-setup.ts. */
+/** The server that the tests run on: see test/support/postgresSetup.ts. */
 export const url = (): string => {
   const value = process.env.POSTGRES_URL
   if (value === undefined) throw new Error("POSTGRES_URL is not set: run the tests with vitest.config.ts")

@@ -11,7 +11,7 @@ import { Effect, Layer, Redacted } from "effect"
 import { Recorder, StreamName } from "effect-eventsourcing"
 import { layerRecorders } from "effect-eventsourcing/postgres"
 import { storedEvents } from "effect-eventsourcing/testing/backend"
-import type { Acknowledged } from "../../support/acknowledged.ts"
+import type { Acknowledged } from "../../support/acknowledgements.ts"
 
 const [applicationName, url, schema, transactions] = process.argv.slice(2)
 if (url === undefined || schema === undefined) throw new Error("holder.ts NAME URL SCHEMA TRANSACTIONS")

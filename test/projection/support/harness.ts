@@ -3,7 +3,7 @@ import type { Scope } from "effect"
 import { Effect, Layer, Logger } from "effect"
 import type { EventSourcing, Recorder } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
-import type { Kind, Views } from "./views.ts"
+import type { Kind, Views } from "./viewKinds.ts"
 
 export type Services = EventSourcing.EventSourcing | Recorder.Recorder | Views
 

@@ -2,8 +2,8 @@
 import { assert } from "@effect/vitest"
 import type { Cause, Scope } from "effect"
 import { Deferred, Effect, Fiber } from "effect"
-import * as Child from "../../support/child.ts"
-import type { Line, Options } from "./runner.ts"
+import * as Child from "../../support/childProcess.ts"
+import type { Line, Options } from "./sumsRunner.ts"
 
 /** What a runner has said so far. */
 export interface Said {
@@ -34,7 +34,7 @@ export interface Runner {
 /** Starts a runner in a process of its own. */
 export const startRunner = (options: Options): Effect.Effect<Runner, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const child = yield* Child.start("projection/support/runner.ts", JSON.stringify(options))
+    const child = yield* Child.start("projection/support/sumsRunner.ts", JSON.stringify(options))
     const said: Said = { states: [], inHand: [], conflicts: 0, isPausing: false, outcome: undefined }
     let pid: number | undefined
     let heard = Deferred.makeUnsafe<void>()

@@ -3,7 +3,7 @@ import { Context, Effect, Exit, Layer, Scope } from "effect"
 import { Recorder, Repository } from "effect-eventsourcing"
 import type { SqliteServices } from "effect-eventsourcing/sqlite"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
-import * as Protocol from "../../support/protocol.ts"
+import * as Protocol from "../../support/remoteCalls.ts"
 import * as Domain from "./account.ts"
 import { Account } from "./account.ts"
 

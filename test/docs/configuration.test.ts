@@ -1,0 +1,31 @@
+/** docs/configuration.md has a row for each environment variable that the sources read, and for no other. */
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { assert, describe, it } from "vitest"
+
+const project = path.resolve(import.meta.dirname, "../..")
+const sources = path.join(project, "src")
+
+/** Names of variables in the code of the files that read the configuration; comments left out. */
+const read = fs
+  .readdirSync(sources, { recursive: true, encoding: "utf8" })
+  .filter((file) => file.endsWith(".ts") && !file.startsWith("testing"))
+  .map((file) => fs.readFileSync(path.join(sources, file), "utf8").replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, ""))
+  .filter((code) => /\bConfig\b/.test(code))
+  .flatMap((code) => [...code.matchAll(/"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"/g)].map(([, name]) => name))
+
+const page = fs.readFileSync(path.join(project, "docs/configuration.md"), "utf8")
+const documented = [...page.matchAll(/^\| `([A-Z0-9_]+)` \|/gm)].map(([, name]) => name)
+
+const sorted = (names: ReadonlyArray<string | undefined>) => [...new Set(names)].sort()
+
+describe("docs/configuration.md", () => {
+  it("has a row for each variable that the sources read", () => {
+    assert.include(read, "SQLITE_FILENAME")
+    assert.deepStrictEqual(sorted(documented), sorted(read))
+  })
+
+  it("has no variable twice", () => {
+    assert.strictEqual(documented.length, new Set(documented).size)
+  })
+})

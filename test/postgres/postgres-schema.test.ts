@@ -1,6 +1,0 @@
-import { expect, it } from "@effect/vitest"
-import { schemaSql } from "effect-eventsourcing/postgres"
-
-// what a database becomes, for whoever reviews a change of it: `npx vitest run postgres-schema --update` writes it
-it("the whole schema is as committed", () =>
-  expect(`${schemaSql("public")}\n`).toMatchFileSnapshot("./support/schema-public.sql"))
