@@ -8,9 +8,10 @@ import type { RecorderError } from "./EventSourcingError.ts"
 import * as EventStore from "./EventStore.ts"
 import type { InlineDatabase, InlineServices } from "./internal/projection/inline.ts"
 import { withInline } from "./internal/projection/inline.ts"
+import { LogReader } from "./LogReader.ts"
 import * as Mapper from "./Mapper.ts"
 import type * as Projection from "./Projection.ts"
-import type { Recorder } from "./Recorder.ts"
+import { Recorder } from "./Recorder.ts"
 import * as Repository from "./Repository.ts"
 import type { SnapshotRecorder } from "./SnapshotRecorder.ts"
 import * as SnapshotStore from "./SnapshotStore.ts"
@@ -23,9 +24,13 @@ export type EventSourcing =
   | SnapshotStore.SnapshotStore
   | Repository.Repository
   | Subscription.Subscription
+  | LogReader
 
-/** The options that all backend layers have. */
-export interface Options<E = never, R = never> extends Repository.Options {
+/** The services that a program works with that only reads a log. */
+export type Reader = Mapper.Mapper | Subscription.Subscription
+
+/** How a log is read. */
+export interface ReaderOptions<E = never, R = never> {
   /** How payloads are encoded. Default: `Mapper.layerJson`, plain JSON. */
   readonly mapper?: Layer.Layer<Mapper.Mapper, E, R>
   /**
@@ -36,6 +41,9 @@ export interface Options<E = never, R = never> extends Repository.Options {
   /** The bytes of the newest events that are kept for all subscriptions of the process together. Default 32 MiB. */
   readonly tailBytes?: number | undefined
 }
+
+/** The options that all backend layers have. */
+export interface Options<E = never, R = never> extends Repository.Options, ReaderOptions<E, R> {}
 
 /**
  * Everything above the recorders of a backend: the event store, snapshots, repositories and subscriptions.
@@ -64,7 +72,41 @@ export const layer = <E = never, R = never>(
 ): Layer.Layer<EventSourcing, E, R | Recorder | SnapshotRecorder> =>
   Layer.mergeAll(Repository.layer(options), Layer.fresh(Subscription.layerWith(options))).pipe(
     // each log has its own: a layer that is one constant would be built once, even in a program with several logs
-    Layer.provideMerge(Layer.fresh(Layer.mergeAll(EventStore.layerWith(options), SnapshotStore.layer))),
+    Layer.provideMerge(
+      Layer.fresh(Layer.mergeAll(EventStore.layerWith(options), SnapshotStore.layer, Layer.effect(LogReader, Recorder)))
+    ),
+    Layer.provideMerge(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
+  )
+
+/**
+ * Everything that follows a log without appending to it: subscriptions, on which projections run.
+ *
+ * **When to use**
+ *
+ * Use this to follow a log of which the program has only the `LogReader`. The layers of the backends, and {@link layer},
+ * include it.
+ *
+ * **Example** (The read half of a log in memory)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { EventSourcing, LogReader, Recorder } from "effect-eventsourcing"
+ * import * as Memory from "effect-eventsourcing/memory"
+ *
+ * const reader = Layer.effect(LogReader.LogReader, Recorder.Recorder).pipe(Layer.provide(Memory.layerRecorders))
+ * const program = LogReader.LogReader.use(({ head }) => head)
+ *
+ * Effect.runPromise(
+ *   program.pipe(Effect.provide(EventSourcing.layerReader().pipe(Layer.provideMerge(reader))))
+ * ).then((head) => {
+ *   console.log(head) // prints: undefined
+ * })
+ * ```
+ */
+export const layerReader = <E = never, R = never>(
+  options: ReaderOptions<E, R> = {}
+): Layer.Layer<Reader, E, R | LogReader> =>
+  Layer.fresh(Subscription.layerWith(options)).pipe(
     Layer.provideMerge(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
   )
 

@@ -29,7 +29,6 @@ import { Clock, Context, Effect, Fiber, Layer, Option, Result, Schedule, Stream 
 import type { NonEmptyArray, NonEmptyReadonlyArray } from "effect/Array"
 import { isReadonlyArrayNonEmpty, map } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
-import { Provisional } from "./Cipher.ts"
 import type {
   AppendError,
   EventNotEncodable,
@@ -37,14 +36,14 @@ import type {
   RecorderError,
   WrongExpectedVersion
 } from "./EventSourcingError.ts"
-import { EventNotDecodable, RecorderFailure, UnknownEventType } from "./EventSourcingError.ts"
+import { RecorderFailure } from "./EventSourcingError.ts"
 import { expectedProblem } from "./internal/backend/options.ts"
 import { checkBytes, isLastPage, PAGE_BYTES } from "./internal/backend/pageSize.ts"
 import { retryRarely } from "./internal/concurrency/retryOnFailure.ts"
 import * as Uuid from "./internal/encoding/uuid.ts"
-import { messageOf } from "./internal/errors/messageOf.ts"
 import { moment } from "./internal/eventStore/cachedDateTime.ts"
-import { aggregateFinder, decode, notEncodable, readBack, toPlain } from "./internal/eventStore/codecs.ts"
+import { notEncodable, readBack, toPlain } from "./internal/eventStore/codecs.ts"
+import { makeDecoder, withKeysOf } from "./internal/eventStore/decodeEvents.ts"
 import { decodeUpToFailure } from "./internal/eventStore/decodeUpToFailure.ts"
 import { refuseHoles } from "./internal/eventStore/requireContiguous.ts"
 import * as Metrics from "./internal/observability/metrics.ts"
@@ -246,11 +245,7 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
     const mapper = yield* Mapper
     const counts = yield* Metrics.counts
 
-    /** Within a transaction of the caller's, keys are requested in that transaction, too. */
-    const withKeysOf = <A, E>(context: Context.Context<never>, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-      mapper.keysTrustedFor !== undefined && recorder.inTransaction?.(context) === true
-        ? Effect.provideService(self, Provisional, true)
-        : self
+    const { decodePage, withEnvelope, decodeOf } = makeDecoder(mapper, recorder)
 
     const prepare = <A extends Aggregate.Any>(
       aggregate: A,
@@ -269,41 +264,52 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         const metadata = Metadata.current(fiber.context)
         const plain = toPlain(aggregate, stream, first, events)
         if (Result.isFailure(plain)) return Effect.fail(plain.failure)
-        return Effect.flatMapEager(withKeysOf(fiber.context, mapper.encode(plain.success)), (encoded) => {
-          const stored: Array<StoredEvent> = []
-          const recorded: Array<RecordedEvent<Aggregate.NameOf<A>, Aggregate.Event<A>>> = []
-          let version = first
-          try {
-            const recordedAt = moment(recordedMillis)
-            const storedMetadata = Metadata.toStored(metadata)
-            for (const place of plain.success) {
-              const { type, schemaVersion } = place
-              const one = encoded[version - first] as Encoded
-              const { encoding, payload } = one
-              const id = ids?.[version - first] ?? Uuid.v7(now)
-              const given = events[version - first] as Aggregate.Event<A>
-              const event = readBack(aggregate, place, given, mapper.readBack(one))
-              stored.push({
-                ...{ id, type, schemaVersion, encoding, payload, metadata: storedMetadata, recordedAt: recordedMillis }
-              })
-              recorded.push({
-                id,
-                stream,
-                aggregate: aggregate.name,
-                aggregateId,
-                version,
-                recordedAt,
-                metadata,
-                event
-              })
-              version++
+        return Effect.flatMapEager(
+          withKeysOf(recorder, mapper, fiber.context, mapper.encode(plain.success)),
+          (encoded) => {
+            const stored: Array<StoredEvent> = []
+            const recorded: Array<RecordedEvent<Aggregate.NameOf<A>, Aggregate.Event<A>>> = []
+            let version = first
+            try {
+              const recordedAt = moment(recordedMillis)
+              const storedMetadata = Metadata.toStored(metadata)
+              for (const place of plain.success) {
+                const { type, schemaVersion } = place
+                const one = encoded[version - first] as Encoded
+                const { encoding, payload } = one
+                const id = ids?.[version - first] ?? Uuid.v7(now)
+                const given = events[version - first] as Aggregate.Event<A>
+                const event = readBack(aggregate, place, given, mapper.readBack(one))
+                stored.push({
+                  ...{
+                    id,
+                    type,
+                    schemaVersion,
+                    encoding,
+                    payload,
+                    metadata: storedMetadata,
+                    recordedAt: recordedMillis
+                  }
+                })
+                recorded.push({
+                  id,
+                  stream,
+                  aggregate: aggregate.name,
+                  aggregateId,
+                  version,
+                  recordedAt,
+                  metadata,
+                  event
+                })
+                version++
+              }
+            } catch (cause) {
+              const type = plain.success[version - first]?.type ?? ""
+              return Effect.fail(notEncodable(stream, version, type, cause))
             }
-          } catch (cause) {
-            const type = plain.success[version - first]?.type ?? ""
-            return Effect.fail(notEncodable(stream, version, type, cause))
+            return Effect.succeed({ stream, expected, stored: stored as NonEmptyArray<StoredEvent>, events: recorded })
           }
-          return Effect.succeed({ stream, expected, stored: stored as NonEmptyArray<StoredEvent>, events: recorded })
-        })
+        )
       })
 
     const commit = ({ stream, expected, stored }: AnyPrepared) =>
@@ -334,63 +340,6 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         return { ...(yield* commit(prepared)), events: prepared.events }
       }).pipe(Effect.retry({ while: (error) => error._tag === "WrongExpectedVersion" }))
     })
-
-    const decodePage = Effect.fnUntraced(function* <A extends Aggregate.Any>(
-      aggregateOf: (stream: StreamName.StreamName) => A,
-      notifications: ReadonlyArray<Notification>
-    ): Effect.fn.Return<ReadonlyArray<Aggregate.Event<A>>, ReadError> {
-      const json = yield* Effect.contextWith((context: Context.Context<never>) =>
-        withKeysOf(context, mapper.decode(notifications))
-      )
-      return yield* Effect.suspend((): Effect.Effect<ReadonlyArray<Aggregate.Event<A>>, ReadError> => {
-        const events: Array<Aggregate.Event<A>> = []
-        for (const notification of notifications) {
-          const { type, schemaVersion, stream, version, position } = notification
-          const aggregate = aggregateOf(stream)
-          if (!aggregate.compiled.byType.has(type)) {
-            return Effect.fail(new UnknownEventType({ stream, version, position, type, aggregate: aggregate.name }))
-          }
-          try {
-            events.push(decode(aggregate, type, schemaVersion, json[events.length]))
-          } catch (cause) {
-            return Effect.fail(
-              new EventNotDecodable({ stream, version, position, type, reason: messageOf(cause), cause })
-            )
-          }
-        }
-        return Effect.succeed(events)
-      })
-    })
-
-    const withEnvelope = <A extends Aggregate.Any>(
-      aggregateOf: (stream: StreamName.StreamName) => A,
-      notifications: ReadonlyArray<Notification>
-    ): Effect.Effect<ReadonlyArray<Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>>, ReadError> =>
-      Effect.flatMap(decodePage(aggregateOf, notifications), (events) =>
-        Effect.suspend(() => {
-          const recorded: Array<Positioned<Aggregate.NameOf<A>, Aggregate.Event<A>>> = []
-          for (const notification of notifications) {
-            const { id, stream, version, position, type } = notification
-            try {
-              recorded.push({
-                id,
-                stream,
-                aggregate: aggregateOf(stream).name,
-                aggregateId: StreamName.id(stream) as Aggregate.Id<Aggregate.NameOf<A>>,
-                version,
-                position,
-                recordedAt: moment(notification.recordedAt),
-                metadata: Metadata.fromStored(notification.metadata),
-                event: events[recorded.length] as Aggregate.Event<A>
-              })
-            } catch (cause) {
-              const reason = `its metadata: ${messageOf(cause)}`
-              return Effect.fail(new EventNotDecodable({ stream, version, position, type, reason, cause }))
-            }
-          }
-          return Effect.succeed(recorded)
-        })
-      )
 
     const { size, ahead } = recorder.paging ?? { size: PAGE, ahead: false }
     const bounds = { limit: size, maxBytes }
@@ -474,12 +423,6 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         (last) => last.version,
         (page) => withEnvelope(() => aggregate, page)
       )
-
-    const decodeOf = <A extends Aggregate.Any>(aggregates: ReadonlyArray<A>) => {
-      const aggregateOf = aggregateFinder(aggregates)
-      return (page: ReadonlyArray<Notification>) =>
-        withEnvelope(aggregateOf, page) as Effect.Effect<ReadonlyArray<PositionedOf<A>>, ReadError>
-    }
 
     const readAll = <A extends Aggregate.Any>(aggregates: ReadonlyArray<A>, options: ReadAllOptions) => {
       const filter = { categories: aggregates.map(({ name }) => name) }

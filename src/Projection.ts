@@ -47,7 +47,6 @@ import type * as Aggregate from "./Aggregate.ts"
 import type { ProjectionBehind, ProjectionHasDependents, RecorderError } from "./EventSourcingError.ts"
 import { RecorderFailure, ViewNotFound } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
-import { EventStore } from "./EventStore.ts"
 import { milliseconds } from "./internal/backend/options.ts"
 import type { AnyRecorded, Compiled } from "./internal/projection/compiled.ts"
 import { build, definedOtherwise, effectOf, handlersOf } from "./internal/projection/defineProjection.ts"
@@ -58,9 +57,10 @@ import { warnOfStale } from "./internal/projection/stale.ts"
 import { keyOf } from "./internal/projection/trackingKey.ts"
 import { untilOpened } from "./internal/projection/untilOpened.ts"
 import { untilReached } from "./internal/projection/untilReached.ts"
+import { LogReader } from "./LogReader.ts"
+import { Mapper } from "./Mapper.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
-import { Recorder } from "./Recorder.ts"
 import type * as View from "./View.ts"
 import type { DeadLetter, Mode, Progress, ViewStore } from "./ViewStore.ts"
 import * as ViewStores from "./ViewStore.ts"
@@ -633,12 +633,12 @@ export interface Replayed {
 export const replay = <K extends View.Any, R>(
   projection: Followed<K, Delivery, R>,
   options: { readonly stream?: string } = {}
-): Effect.Effect<Replayed, RecorderError, ViewStores.Of<K> | HandlerServices<K, R> | Recorder | EventStore> =>
+): Effect.Effect<Replayed, RecorderError, ViewStores.Of<K> | HandlerServices<K, R> | LogReader | Mapper> =>
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
     const { compiled, name, version } = projection
     if (store.local(name).runsOtherwise(version, compiled.source())) {
       return yield* definedOtherwise(`replay what projection "${name}" has set aside`, version)
     }
-    return yield* again(store, yield* Recorder, yield* EventStore, projection, options.stream)
+    return yield* again(store, yield* LogReader, yield* Mapper, projection, options.stream)
   })

@@ -62,11 +62,11 @@ import {
   UpstreamBehind,
   UpstreamChanged
 } from "./EventSourcingError.ts"
-import { EventStore } from "./EventStore.ts"
 import { checkCount, milliseconds } from "./internal/backend/options.ts"
 import { gather } from "./internal/concurrency/gather.ts"
 import { nextTick } from "./internal/concurrency/ticks.ts"
 import { messageOf } from "./internal/errors/messageOf.ts"
+import { makeDecoder } from "./internal/eventStore/decodeEvents.ts"
 import { reconnect } from "./internal/following/follow.ts"
 import type { StoredBatch } from "./internal/following/selection.ts"
 import * as Metrics from "./internal/observability/metrics.ts"
@@ -78,12 +78,13 @@ import * as Projecting from "./internal/projection/projectionProcessor.ts"
 import { keyOf } from "./internal/projection/trackingKey.ts"
 import * as Upstream from "./internal/projection/upstream.ts"
 import { outsideTransactions } from "./internal/sql/outsideTransactions.ts"
+import type { FollowState } from "./LogReader.ts"
+import { LogReader } from "./LogReader.ts"
+import { Mapper } from "./Mapper.ts"
 import * as Ownership from "./Ownership.ts"
 import type { Position } from "./Position.ts"
 import type * as Projection from "./Projection.ts"
 import { storeOf } from "./Projection.ts"
-import type { FollowState } from "./Recorder.ts"
-import { Recorder } from "./Recorder.ts"
 import { Subscription } from "./Subscription.ts"
 import type * as View from "./View.ts"
 import type * as ViewStores from "./ViewStore.ts"
@@ -190,8 +191,8 @@ export interface ProjectionRunner {
 
 /** The services that a runner requires. */
 export type Services<K extends View.Any, R> =
-  | Recorder
-  | EventStore
+  | LogReader
+  | Mapper
   | Subscription
   | ViewStores.Of<K>
   | Projection.HandlerServices<K, R>
@@ -214,8 +215,8 @@ const NEWER = 10_000
 const CHECK = 1000
 
 /** Finds the head of each log, with one query for all runners that ask at the same time. */
-const heads = new WeakMap<Recorder["Service"], Effect.Effect<Position | undefined, RecorderError>>()
-const headOf = (recorder: Recorder["Service"]): Effect.Effect<Position | undefined, RecorderError> => {
+const heads = new WeakMap<LogReader["Service"], Effect.Effect<Position | undefined, RecorderError>>()
+const headOf = (recorder: LogReader["Service"]): Effect.Effect<Position | undefined, RecorderError> => {
   const known = heads.get(recorder)
   if (known !== undefined) return known
   const ask = gather(
@@ -233,7 +234,7 @@ const runWith = Effect.fnUntraced(function* (
   attributes: Metric.Metric.AttributeSet,
   tell: (next: State) => Effect.Effect<void>,
   endAtStart: End | undefined
-): Effect.fn.Return<never, RunnerError, Recorder | EventStore | Subscription> {
+): Effect.fn.Return<never, RunnerError, LogReader | Mapper | Subscription> {
   const { name } = projection
   const operation = `run projection "${name}"`
   const { maxBatch = 512, onFailure = "stop", retry = defaultRetry[projection.delivery] } = options
@@ -243,9 +244,9 @@ const runWith = Effect.fnUntraced(function* (
     least: 1,
     endless: true
   })
-  const recorder = yield* Recorder
+  const recorder = yield* LogReader
   const subscription = yield* Subscription
-  const decode = (yield* EventStore).decode(projection.aggregates)
+  const decode = makeDecoder(yield* Mapper, recorder).decodeOf(projection.aggregates)
   const store = yield* storeOf(projection) as Effect.Effect<ViewStores.ViewStore<unknown, never>>
   const key = keyOf(projection)
   const local = store.local(name)
@@ -678,7 +679,7 @@ export const make = <K extends View.Any, R>(
     // events that are recorded after this has returned are not left out
     const end: End | undefined =
       projection.from === "end"
-        ? yield* Effect.flatMap(Recorder, ({ head }) => head).pipe(
+        ? yield* Effect.flatMap(LogReader, ({ head }) => head).pipe(
             Effect.map((head) => ({ head })),
             Effect.timeout("5 seconds"),
             Effect.orElseSucceed(() => undefined)

@@ -36,17 +36,18 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
 import type { FollowError, RecorderError, SubscriptionError } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
-import { EventStore } from "./EventStore.ts"
 import type { Bounds } from "./internal/backend/pageSize.ts"
 import { checkBytes, isLastPage, makePage, PAGE_BYTES } from "./internal/backend/pageSize.ts"
+import { makeDecoder } from "./internal/eventStore/decodeEvents.ts"
 import { decodeUpToFailure, mapUpToFailure } from "./internal/eventStore/decodeUpToFailure.ts"
 import { followPages, furthest, requireReached, waitForLog } from "./internal/following/follow.ts"
 import type { Selection, StoredBatch } from "./internal/following/selection.ts"
 import * as Tail from "./internal/following/tail.ts"
+import type { FollowBatch, FollowState, ReadAll } from "./LogReader.ts"
+import { LogReader } from "./LogReader.ts"
+import { Mapper } from "./Mapper.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned } from "./RecordedEvent.ts"
-import type { FollowBatch, FollowState, ReadAll } from "./Recorder.ts"
-import { Recorder } from "./Recorder.ts"
 import type { Notification } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
 
@@ -108,10 +109,10 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
   Effect.gen(function* () {
     yield* checkBytes("pageBytes", pageBytes)
     yield* checkBytes("tailBytes", tailBytes)
-    const recorder = yield* Recorder
-    const store = yield* EventStore
+    const reader = yield* LogReader
+    const { decodeOf } = makeDecoder(yield* Mapper, reader)
     const shared: RcRef.RcRef<Tail.Tail, RecorderError> = yield* RcRef.make({
-      acquire: Effect.suspend(() => Tail.make(recorder, { pageBytes, tailBytes }, forgetTail)),
+      acquire: Effect.suspend(() => Tail.make(reader, { pageBytes, tailBytes }, forgetTail)),
       idleTimeToLive: "1 second"
     })
     /** After a failure, the next subscriber gets a new tail. Not awaited, since the failed tail itself runs this. */
@@ -131,10 +132,10 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
       if (typeof from !== "string") {
         const known = tail.position()
         // the tail may not have read the newest events yet
-        if (known === undefined || known < from) yield* requireReached(recorder.head, { after: from, onState })
+        if (known === undefined || known < from) yield* requireReached(reader.head, { after: from, onState })
       }
       const member = yield* tail.join({ categories, matches })
-      const after = from === "end" ? yield* reached(recorder.head) : from === "start" ? undefined : from
+      const after = from === "end" ? yield* reached(reader.head) : from === "start" ? undefined : from
       if (onState !== undefined) {
         let isRetrying = false
         yield* tail.watch((state) => {
@@ -143,12 +144,12 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
           return isRetrying || wasRetrying ? onState(state) : Effect.void
         })
       }
-      const pages = stream === undefined ? recorder.readAll : streamPages(recorder, stream)
+      const pages = stream === undefined ? reader.readAll : streamPages(reader, stream)
       const readAll = (read: ReadAll) => {
         const there = member.behind(read.after)
         return there === undefined ? pages(read) : Effect.succeed(pageOf(there, matches, read))
       }
-      const { scan } = recorder
+      const { scan } = reader
       const scanning = (read: ReadAll) => {
         const there = member.behind(read.after)
         return there === undefined && scan !== undefined
@@ -170,7 +171,7 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
     return Subscription.of({
       follow: (selection, options) => Stream.unwrap(follow(selection, options)),
       batches: (selection, options) => {
-        const decode = decodeUpToFailure(store.decode(selection.aggregates))
+        const decode = decodeUpToFailure(decodeOf(selection.aggregates))
         return mapUpToFailure(
           Stream.unwrap(follow(selection, options)),
           ({ notifications, position, caughtUp }: StoredBatch) =>
@@ -185,12 +186,12 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
     })
   })
 
-/** The subscriptions on a recorder, with options. */
-export const layerWith = (options: LayerOptions): Layer.Layer<Subscription, never, Recorder | EventStore> =>
+/** The subscriptions on a log, with options. */
+export const layerWith = (options: LayerOptions): Layer.Layer<Subscription, never, LogReader | Mapper> =>
   Layer.effect(Subscription, make(options))
 
-/** The subscriptions on a recorder. */
-export const layer: Layer.Layer<Subscription, never, Recorder | EventStore> = layerWith({})
+/** The subscriptions on a log. */
+export const layer: Layer.Layer<Subscription, never, LogReader | Mapper> = layerWith({})
 
 /**
  * All events of these aggregates, in batches with their positions.
@@ -346,7 +347,7 @@ const pageOf = (
 }
 
 /** Pages of one stream by positions: read from the end of the last one, or the first time from the start. */
-const streamPages = (recorder: Recorder["Service"], stream: StreamName.StreamName) => {
+const streamPages = (reader: LogReader["Service"], stream: StreamName.StreamName) => {
   let last: { readonly position: Position; readonly version: number } | undefined
   return Effect.fnUntraced(function* ({
     after,
@@ -357,7 +358,7 @@ const streamPages = (recorder: Recorder["Service"], stream: StreamName.StreamNam
     const found = makePage(bounds)
     let version = last !== undefined && after !== undefined && last.position <= after ? last.version : undefined
     while (true) {
-      const page = yield* recorder.readStream({ stream, after: version, ...bounds })
+      const page = yield* reader.readStream({ stream, after: version, ...bounds })
       for (const event of page) {
         version = event.version
         last = { position: event.position, version }

@@ -5,6 +5,7 @@
 import type { Effect } from "effect"
 import { Context } from "effect"
 import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "./EventSourcingError.ts"
+import type { Check } from "./MultiStreamAppend.ts"
 import type { Position } from "./Position.ts"
 import type { Append } from "./Recorder.ts"
 import type * as Tracking from "./Tracking.ts"
@@ -22,14 +23,18 @@ export class TrackedAppend extends Context.Service<
   TrackedAppend,
   {
     /**
-     * Records the events and moves the tracking, or does neither.
+     * Records the events and moves the tracking, or does neither: if a stream that is appended to or only checked is
+     * not at its expected version, and if the tracking is not where the move starts.
+     *
+     * Each stream may be named only once, among the appends and the checks together; naming one twice is a defect.
      *
      * Sending the same events with the same move again returns the same result (G7). A move without events can't be
      * distinguished from that of another, so sending it again is a `TrackingConflict`.
      */
     readonly append: (
       appends: ReadonlyArray<Append>,
-      move: Tracking.Move
+      move: Tracking.Move,
+      checks?: ReadonlyArray<Check>
     ) => Effect.Effect<Tracked, WrongExpectedVersion | TrackingConflict | RecorderError>
     /** How far the key has come; `undefined` if it has not started. */
     readonly position: (key: Tracking.Key) => Effect.Effect<Position | undefined, RecorderError>

@@ -38,6 +38,7 @@ export * as Transcoder from "./Transcoder.ts"
 
 // For authors of backends: the ports, and what passes through them.
 
+export * as LogReader from "./LogReader.ts"
 export * as MultiStreamAppend from "./MultiStreamAppend.ts"
 export * as Recorder from "./Recorder.ts"
 export * as SnapshotRecorder from "./SnapshotRecorder.ts"

@@ -54,6 +54,8 @@ const foundations = new Set([
   "Cipher.ts",
   "Decision.ts",
   "EventSourcingError.ts",
+  "LogReader.ts",
+  "Metadata.ts",
   "MultiStreamAppend.ts",
   "Position.ts",
   "Recorder.ts",

@@ -120,10 +120,10 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     })
 
     const trackedAppend = TrackedAppend.of({
-      append: (appends, move) =>
+      append: (appends, move, checks = []) =>
         answer(() => {
-          assertDistinctStreams(appends, [])
-          return appendAll(exclusive, appends, [], exclusiveTracking(tracked, move))
+          assertDistinctStreams(appends, checks)
+          return appendAll(exclusive, appends, checks, exclusiveTracking(tracked, move))
         }),
       position: (key) => Effect.sync(() => tracked.get(keyOf(key)))
     })

@@ -8,6 +8,7 @@ import { RecorderFailure } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/backend/exclusiveAppend.ts"
 import type { Bounds } from "../internal/backend/pageSize.ts"
 import { followLog } from "../internal/following/follow.ts"
+import type { Check } from "../MultiStreamAppend.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
@@ -221,19 +222,21 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         append: (appends, checks = []) =>
           Effect.suspend(() => {
             assertDistinctStreams(appends, checks)
-            const parts: ReadonlyArray<Part> = [...appends, ...checks.map((check) => ({ ...check, events: [] }))]
             return Effect.map(
-              record({ parts }) as Effect.Effect<Position, WrongExpectedVersion | RecorderError>,
+              record({ parts: partsOf(appends, checks) }) as Effect.Effect<
+                Position,
+                WrongExpectedVersion | RecorderError
+              >,
               (position) => ({ versions: appends.map(lastVersion), position })
             )
           })
       })
 
       const trackedAppend = TrackedAppend.of({
-        append: (appends, move) =>
+        append: (appends, move, checks = []) =>
           Effect.suspend(() => {
-            assertDistinctStreams(appends, [])
-            return Effect.map(record({ parts: appends, move }), (position) => ({
+            assertDistinctStreams(appends, checks)
+            return Effect.map(record({ parts: partsOf(appends, checks), move }), (position) => ({
               versions: appends.map(lastVersion),
               position
             }))
@@ -259,8 +262,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         append: ({ appends, checks = [], move }, work) =>
           Effect.suspend(() => {
             assertDistinctStreams(appends, checks)
-            const parts: ReadonlyArray<Part> = [...appends, ...checks.map((check) => ({ ...check, events: [] }))]
-            return Effect.map(recordBehind({ parts, move }, work), (position) => ({
+            return Effect.map(recordBehind({ parts: partsOf(appends, checks), move }, work), (position) => ({
               versions: appends.map(lastVersion),
               position
             }))
@@ -311,6 +313,11 @@ class Repeated {
     this.position = position
   }
 }
+
+const partsOf = (appends: ReadonlyArray<Append>, checks: ReadonlyArray<Check>): ReadonlyArray<Part> => [
+  ...appends,
+  ...checks.map((check) => ({ ...check, events: [] }))
+]
 
 const lastVersion = ({ expected, events }: Append): number => (expected === "NoStream" ? -1 : expected) + events.length
 

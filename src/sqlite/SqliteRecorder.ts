@@ -235,12 +235,12 @@ const services = (
   })
 
   const trackedAppend = TrackedAppend.of({
-    append: (appends, move) =>
+    append: (appends, move, checks = []) =>
       Effect.suspend(() => {
-        assertDistinctStreams(appends, [])
+        assertDistinctStreams(appends, checks)
         return Effect.andThen(
           checkKey(move.key),
-          write("append", eventCount(appends), () => appendAll(log, appends, [], exclusiveTracking(writing, move)))
+          write("append", eventCount(appends), () => appendAll(log, appends, checks, exclusiveTracking(writing, move)))
         )
       }),
     position: (key) =>

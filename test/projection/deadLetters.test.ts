@@ -4,7 +4,15 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect, Exit, Fiber, Schedule, Schema, Scope as Scopes } from "effect"
 import type { ProjectionRunner as Runner } from "effect-eventsourcing"
-import { Aggregate, EventSourcingError, EventStore, Projection, ProjectionRunner, Recorder } from "effect-eventsourcing"
+import {
+  Aggregate,
+  EventSourcingError,
+  EventStore,
+  LogReader,
+  Projection,
+  ProjectionRunner,
+  Recorder
+} from "effect-eventsourcing"
 import { SqliteLayer } from "effect-eventsourcing/sqlite"
 import { temporaryDirectory } from "../support/backends.ts"
 import { Counter } from "../support/dog.ts"
@@ -277,7 +285,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       outage = Effect.void
       const recorder = yield* Recorder.Recorder
       const cutOff = { ...recorder, readStream: () => Effect.fail(unavailable) }
-      const replay = Effect.provideService(Projection.replay(projection), Recorder.Recorder, cutOff)
+      const replay = Effect.provideService(Projection.replay(projection), LogReader.LogReader, cutOff)
       assert.include(yield* Effect.flip(replay), { _tag: "RecorderUnavailable" })
       assert.deepStrictEqual(yield* letters(projection), ["Counter-a 0, tried 2"])
       assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: 1, left: [] })

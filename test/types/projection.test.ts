@@ -2,7 +2,7 @@
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import type { EventStore, Position, Recorder, Subscription, View, ViewStore } from "effect-eventsourcing"
+import type { LogReader, Mapper, Position, Subscription, View, ViewStore } from "effect-eventsourcing"
 import { Projection, ProjectionRunner } from "effect-eventsourcing"
 import { KurrentLayer } from "effect-eventsourcing/kurrent"
 import { MemoryLayer } from "effect-eventsourcing/memory"
@@ -186,7 +186,7 @@ describe("Projection.make", () => {
 describe("a runner", () => {
   it("asks for the log, the place of the view, and what handlers ask for, but not for the view's client", () => {
     type ServicesOf<F> = F extends Effect.Effect<unknown, unknown, infer R> ? R : never
-    type Log = Recorder.Recorder | EventStore.EventStore | Subscription.Subscription
+    type Log = LogReader.LogReader | Mapper.Mapper | Subscription.Subscription
     const run = () => ProjectionRunner.run(inTables)
     expectTypeOf<ServicesOf<ReturnType<typeof run>>>().toEqualTypeOf<Log | ViewStore.SqlViewStore | Rates>()
     const runInMemory = () => ProjectionRunner.run(inMemory)

@@ -1,8 +1,8 @@
 import { Clock, Effect, Option, Schedule, Stream } from "effect"
 import type { FollowError, RecorderError } from "../../EventSourcingError.ts"
 import { PositionBeyondHead, RecorderFailure } from "../../EventSourcingError.ts"
+import type { Follow, FollowBatch, FollowState, LogReader, Scanned } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
-import type { Follow, FollowBatch, FollowState, Recorder, Scanned } from "../../Recorder.ts"
 import { isLastPage, PAGE_BYTES } from "../backend/pageSize.ts"
 import { resumeSafely } from "../concurrency/resumeSafely.ts"
 
@@ -101,7 +101,7 @@ export const requireReached = (
 
 /** Follows a log as a recorder does: from a position that the log has reached, in pages. */
 export const followLog =
-  (recorder: Pick<Recorder["Service"], "readAll" | "scan" | "head">, growth: Growth) =>
+  (recorder: Pick<LogReader["Service"], "readAll" | "scan" | "head">, growth: Growth) =>
   (follow: Follow): Stream.Stream<FollowBatch, FollowError> =>
     Stream.unwrap(Effect.as(requireReached(recorder.head, follow), followPages(recorder, growth)(follow)))
 
@@ -111,7 +111,7 @@ export const followLog =
  * The growth is read before a page is, so that events that arrive between the read and the wait are not missed.
  */
 export const followPages =
-  (recorder: Pick<Recorder["Service"], "readAll" | "scan" | "head">, growth: Growth) =>
+  (recorder: Pick<LogReader["Service"], "readAll" | "scan" | "head">, growth: Growth) =>
   ({ after, filter, onState, maxBytes = PAGE_BYTES }: Follow): Stream.Stream<FollowBatch, RecorderError> => {
     interface Place {
       readonly position: Position | undefined

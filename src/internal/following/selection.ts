@@ -1,7 +1,7 @@
 /** What a subscription requests, and what it receives, before its events are decoded. */
 import type * as Aggregate from "../../Aggregate.ts"
+import type { FollowBatch } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
-import type { FollowBatch } from "../../Recorder.ts"
 import type * as StreamName from "../../StreamName.ts"
 
 /** Which events. */

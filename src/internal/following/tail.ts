@@ -3,8 +3,8 @@ import type { Scope } from "effect"
 import { Cause, Effect, Queue, Stream } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { isRecorderFailure, RecorderFailure } from "../../EventSourcingError.ts"
+import type { FollowState, LogReader } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
-import type { FollowState, Recorder } from "../../Recorder.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import * as StreamName from "../../StreamName.ts"
 import { sizeOf } from "../backend/pageSize.ts"
@@ -52,7 +52,7 @@ export interface Tail {
 
 /** Follows a log from its head, until the scope closes or the log fails; a failure runs `onFailed`. */
 export const make = (
-  recorder: Recorder["Service"],
+  recorder: LogReader["Service"],
   { pageBytes, tailBytes }: { readonly pageBytes: number; readonly tailBytes: number },
   onFailed: Effect.Effect<void>
 ): Effect.Effect<Tail, RecorderError, Scope.Scope> =>

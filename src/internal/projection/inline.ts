@@ -278,10 +278,10 @@ export const withInline = Effect.fnUntraced(function* <S>(
       TrackedAppend,
       TrackedAppend.of({
         ...tracked,
-        append: (appends, move) =>
+        append: (appends, move, checks) =>
           concerned(appends).length === 0
-            ? tracked.append(appends, move)
-            : (appendAlone({ appends, move }) as ReturnType<TrackedAppend["Service"]["append"]>)
+            ? tracked.append(appends, move, checks)
+            : (appendAlone({ appends, checks, move }) as ReturnType<TrackedAppend["Service"]["append"]>)
       })
     ),
     Context.make(TransactionalAppend, TransactionalAppend.of({ append }))

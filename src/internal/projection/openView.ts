@@ -6,9 +6,9 @@ import type {
   ProjectionSuperseded
 } from "../../EventSourcingError.ts"
 import { PositionBeyondHead, RecorderFailure, UpstreamChanged } from "../../EventSourcingError.ts"
+import type { LogReader } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
 import type * as Projection from "../../Projection.ts"
-import type { Recorder } from "../../Recorder.ts"
 import type { Beginning, Mode, Opened, ViewStore } from "../../ViewStore.ts"
 import { handledOf, ignoredBy } from "./ignored.ts"
 import { keyOf } from "./trackingKey.ts"
@@ -22,7 +22,7 @@ export interface End {
 /** Where a side effect that has not begun yet begins. */
 const beginningOf = Effect.fnUntraced(function* (
   { aggregates, from }: Projection.Any,
-  recorder: Recorder["Service"],
+  recorder: LogReader["Service"],
   end: End | undefined
 ): Effect.fn.Return<Beginning, FollowError> {
   const text = from === undefined ? undefined : `${from}`
@@ -42,7 +42,7 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
   store: ViewStore<View, Provided>,
   projection: Projection.Any,
   mode: Mode,
-  recorder: Recorder["Service"],
+  recorder: LogReader["Service"],
   options: {
     readonly existing?: boolean
     readonly beside?: boolean

@@ -1,14 +1,15 @@
 import { Cause, Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { RecorderUnavailable } from "../../EventSourcingError.ts"
-import type { EventStore } from "../../EventStore.ts"
+import type { LogReader } from "../../LogReader.ts"
+import type { Mapper } from "../../Mapper.ts"
 import type * as Projection from "../../Projection.ts"
-import type { Recorder } from "../../Recorder.ts"
 import { fromStorage } from "../../StreamName.ts"
 import type * as View from "../../View.ts"
 import type { DeadLetter, Mode, ViewStore } from "../../ViewStore.ts"
 import { causeText } from "../errors/causeText.ts"
 import { passesByItself } from "../errors/transient.ts"
+import { makeDecoder } from "../eventStore/decodeEvents.ts"
 import { keyOf } from "./trackingKey.ts"
 
 /**
@@ -17,12 +18,12 @@ import { keyOf } from "./trackingKey.ts"
  */
 export const replay = Effect.fnUntraced(function* <Provided, R>(
   store: ViewStore<unknown, Provided>,
-  recorder: Recorder["Service"],
-  eventStore: EventStore["Service"],
+  recorder: LogReader["Service"],
+  mapper: Mapper["Service"],
   projection: Projection.Projection<View.Any, Mode, Projection.Delivery, R>,
   stream: string | undefined
 ): Effect.fn.Return<Projection.Replayed, RecorderError, Exclude<R, Provided>> {
-  const decode = eventStore.decode(projection.aggregates)
+  const decode = makeDecoder(mapper, recorder).decodeOf(projection.aggregates)
   const key = keyOf(projection)
   let replayed = 0
   const handle = Effect.fnUntraced(function* (letter: DeadLetter) {

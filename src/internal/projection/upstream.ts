@@ -1,8 +1,8 @@
 /** Whether a log is still the one from which a view was built, up to the view's position. */
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
+import type { LogReader } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
-import type { Recorder } from "../../Recorder.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import { fromStorage } from "../../StreamName.ts"
 import type { Seen, SeenEvent } from "../../ViewStore.ts"
@@ -45,7 +45,7 @@ export type Verdict =
  * right if no event was inserted unseen before its position, and none was lost other than by erasing its whole stream.
  */
 export const inspect = Effect.fnUntraced(function* (
-  recorder: Pick<Recorder["Service"], "head" | "readAll" | "readStream">,
+  recorder: Pick<LogReader["Service"], "head" | "readAll" | "readStream">,
   aggregates: ReadonlyArray<string>,
   position: Position,
   seen: Seen | undefined
@@ -104,7 +104,7 @@ export const inspect = Effect.fnUntraced(function* (
  * stream began after the backup and the position was never used again.
  */
 const isErased = Effect.fnUntraced(function* (
-  recorder: Pick<Recorder["Service"], "readAll" | "readStream">,
+  recorder: Pick<LogReader["Service"], "readAll" | "readStream">,
   event: SeenEvent
 ): Effect.fn.Return<boolean, RecorderError> {
   const [first] = yield* recorder.readStream({ stream: fromStorage(event.stream), limit: 1 })

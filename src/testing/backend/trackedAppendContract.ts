@@ -2,6 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Array as Arr, Cause, Context, Effect, Exit } from "effect"
 import { TrackingConflict } from "../../EventSourcingError.ts"
+import type { Check } from "../../MultiStreamAppend.ts"
 import * as Position from "../../Position.ts"
 import type { Append, ExpectedVersion } from "../../Recorder.ts"
 import { Recorder } from "../../Recorder.ts"
@@ -23,7 +24,7 @@ import { reopeningTestsOn, testsOn } from "./internal/register.ts"
 
 type Services = Recorder | TrackedAppend
 
-const [rex, fido] = [stream("Dog-rex"), stream("Dog-fido")]
+const [rex, fido, tom] = [stream("Dog-rex"), stream("Dog-fido"), stream("Cat-tom")]
 
 const key: Tracking.Key = { projection: "emails", version: 1, upstream: "accounts", slice: 0 }
 
@@ -55,6 +56,7 @@ export const trackedAppendContract = (backend: Backend<Services>): void => {
   describe(`TrackedAppend contract on ${backend.name}`, () => {
     movingTests(backend)
     atomicityTests(backend)
+    checkingTests(backend)
     repeatingTests(backend)
     concurrencyTests(backend)
   })
@@ -182,9 +184,16 @@ const movingTests = (backend: Backend<Services>): void => {
   test("naming a stream twice is a defect, and does nothing", () =>
     Effect.gen(function* () {
       const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
-      const twice = append([appendOf(rex, "NoStream"), appendOf(rex, 0)], move(undefined, 1))
-      const exit = yield* Effect.exit(twice)
-      assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause), `${exit}`)
+      const check: Check = { stream: rex, expected: "NoStream" }
+      const twice = [
+        append([appendOf(rex, "NoStream"), appendOf(rex, 0)], move(undefined, 1)),
+        append([appendOf(rex, "NoStream")], move(undefined, 1), [check]),
+        append([], move(undefined, 1), [check, check])
+      ]
+      for (const attempt of twice) {
+        const exit = yield* Effect.exit(attempt)
+        assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause), `${exit}`)
+      }
       assert.deepStrictEqual([yield* readOrderlyLog(recorder), yield* position(key)], [[], undefined])
     }))
 }
@@ -254,6 +263,95 @@ const atomicityTests = (backend: Backend<Services>): void => {
         assert.strictEqual(recorded.length, moved === undefined ? 0 : Number(moved) * 2)
       }
       yield* readOrderlyLog(recorder)
+    }))
+}
+
+const checkingTests = (backend: Backend<Services>): void => {
+  const test = testsOn(backend)
+
+  test("G2 streams that are only checked have to be at their versions, or nothing is recorded and nothing moves", () =>
+    Effect.gen(function* () {
+      const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
+      yield* recorder.append(appendOf(rex, "NoStream", 3))
+      const holding: ReadonlyArray<Check> = [
+        { stream: rex, expected: 2 },
+        { stream: tom, expected: "NoStream" }
+      ]
+      const { versions } = yield* append([appendOf(fido, "NoStream", 2)], move(undefined, 1), holding)
+      assert.deepStrictEqual([...versions], [1])
+      assert.deepStrictEqual(yield* append([], move(1, 2), holding), { versions: [], position: undefined })
+      assert.strictEqual(yield* position(key), at(2))
+
+      const wrong: ReadonlyArray<Check & { readonly actual: ExpectedVersion }> = [
+        { stream: rex, expected: 1, actual: 2 },
+        { stream: rex, expected: 3, actual: 2 },
+        { stream: rex, expected: "NoStream", actual: 2 },
+        { stream: tom, expected: 0, actual: "NoStream" }
+      ]
+      for (const { actual, ...check } of wrong) {
+        const checks = [...holding.filter(({ stream }) => stream !== check.stream), check]
+        for (const appends of [[], [appendOf(fido, 1)], [appendOf(fido, 1), appendOf(stream("Dog-max"), "NoStream")]]) {
+          assertWrongVersion(yield* Effect.flip(append(appends, move(2, 3), checks)), { ...check, actual })
+        }
+      }
+      assert.strictEqual(yield* position(key), at(2))
+      assert.strictEqual((yield* readOrderlyLog(recorder)).length, 5)
+      yield* append([appendOf(fido, 1)], move(2, 3), holding)
+      assert.strictEqual(yield* position(key), at(3))
+      assert.strictEqual((yield* readOrderlyLog(recorder)).length, 6)
+    }))
+
+  test("G1 checks that hold change nothing about a move from where the tracking is not", () =>
+    Effect.gen(function* () {
+      const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
+      yield* append([], move(undefined, 5))
+      const checks: ReadonlyArray<Check> = [{ stream: tom, expected: "NoStream" }]
+      for (const appends of [[], [appendOf(rex, "NoStream")]]) {
+        assertConflict(yield* Effect.flip(append(appends, move(1, 9), checks)), move(1, 9), at(5))
+      }
+      assert.strictEqual(yield* position(key), at(5))
+      assert.deepStrictEqual(yield* readOrderlyLog(recorder), [])
+    }))
+
+  test("G7 the same events with the same move again have the same answer, also when the checks no longer hold", () =>
+    Effect.gen(function* () {
+      const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
+      const appends = [appendOf(rex, "NoStream", 2), appendOf(fido, "NoStream")]
+      const checks: ReadonlyArray<Check> = [{ stream: tom, expected: "NoStream" }]
+      const answer = yield* append(appends, move(undefined, 1), checks)
+      const repeats = Effect.gen(function* () {
+        const again = yield* append(appends, move(undefined, 1), checks)
+        assert.deepStrictEqual([[...again.versions], again.position], [[...answer.versions], answer.position])
+      })
+      yield* repeats
+      yield* recorder.append(appendOf(tom, "NoStream", 2))
+      yield* repeats
+      yield* append([appendOf(rex, 1)], move(1, 4))
+      yield* repeats
+      assert.strictEqual(yield* position(key), at(4))
+      assert.strictEqual((yield* readOrderlyLog(recorder)).length, 6)
+    }))
+
+  test("G2 of two runners who each check what the other one appends to, exactly one succeeds", ({ connect }) =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      const [one, two] = [yield* TrackedAppend, Context.get(yield* connect, TrackedAppend)]
+      const keys = [0, 1].map((slice) => ({ ...key, slice }))
+      for (let round = 1; round <= 20; round++) {
+        const [left, right] = [stream(`Left-${round}`), stream(`Right-${round}`)]
+        const from = yield* Effect.forEach(keys, one.position)
+        const moveOf = (n: number): Tracking.Move => ({ key: keys[n]!, from: from[n], to: at(round) })
+        const attempts = [
+          one.append([appendOf(left, "NoStream")], moveOf(0), [{ stream: right, expected: "NoStream" }]),
+          two.append([appendOf(right, "NoStream")], moveOf(1), [{ stream: left, expected: "NoStream" }])
+        ]
+        const [answers, errors] = yield* Effect.partition(attempts, (attempt) => attempt, { concurrency: "unbounded" })
+        assert.strictEqual(answers.length, 1)
+        for (const error of errors) assert.strictEqual(error._tag, "WrongExpectedVersion")
+        const moved = yield* Effect.forEach(keys, one.position)
+        assert.strictEqual(moved.filter((position) => position === at(round)).length, 1)
+      }
+      assert.strictEqual((yield* readOrderlyLog(recorder)).length, 20)
     }))
 }
 
