@@ -40,7 +40,7 @@
  * ```
  */
 import type { Duration } from "effect"
-import { Effect, identity } from "effect"
+import { Effect } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { SqlClient } from "effect/sql"
 import type * as Aggregate from "./Aggregate.ts"
@@ -50,7 +50,7 @@ import type { PositionedOf } from "./EventStore.ts"
 import { milliseconds } from "./internal/backend/options.ts"
 import type { AnyRecorded, Compiled } from "./internal/projection/compiled.ts"
 import { build, definedOtherwise, effectOf, handlersOf } from "./internal/projection/defineProjection.ts"
-import { handling } from "./internal/projection/handling.ts"
+import { handling, handlingEach } from "./internal/projection/handling.ts"
 import { readable } from "./internal/projection/readable.ts"
 import { replay as again } from "./internal/projection/replay.ts"
 import { warnOfStale } from "./internal/projection/stale.ts"
@@ -201,9 +201,6 @@ interface Definition<As, K> {
 /** Inline projections are only for views in the log's own database. */
 type InlineIn<K> = K extends { readonly _tag: "Memory" } ? false : boolean
 
-/** Wraps each handler; not for a view in memory, since each batch has a value of its own. */
-const enclosing = (view: View.Any): typeof handling => (view._tag === "Sql" ? handling : identity)
-
 type OneOrMore = readonly [Aggregate.Any, ...ReadonlyArray<Aggregate.Any>]
 
 /**
@@ -270,15 +267,24 @@ export const make = <
   }
 ): Projection<K, I extends true ? "inline" : "followed", "exactly-once", ServicesOf<EffectOf<H>>> => {
   const handlers = handlersOf<ServicesOf<EffectOf<H>>>(name, definition.aggregates, definition.handlers)
-  const enclose = enclosing(definition.view)
-  const handle = (event: AnyRecorded, view: unknown) => enclose(effectOf(name, handlers.of(event)(event, view)))
+  const inTurn: typeof handlingEach = definition.view._tag === "Sql" ? handlingEach : Effect.whileLoop
   const mode = (definition.inline === true ? "inline" : "followed") as I extends true ? "inline" : "followed"
   return build(name, definition, mode, "exactly-once", {
     handles: handlers.handles,
-    handle: (events, view) =>
-      events.length === 1
-        ? handle(events[0] as AnyRecorded, view)
-        : Effect.forEach(events, (event) => handle(event, view), { discard: true })
+    handle: (events, view, progress) => {
+      let count = 0
+      return inTurn({
+        while: () => count < events.length && (count === 0 || progress === undefined || progress.isTimeLeft()),
+        body: () => {
+          const event = events[count] as AnyRecorded
+          return effectOf(name, handlers.of(event)(event, view))
+        },
+        step: () => {
+          count++
+          progress?.handled()
+        }
+      })
+    }
   })
 }
 
@@ -306,10 +312,14 @@ export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
   build(name, definition, "followed", "exactly-once", {
     handles: () => true,
     isBatched: true,
-    handle: (events, view) =>
-      enclosing(definition.view)(
-        effectOf(name, definition.handle(events as NonEmptyReadonlyArray<PositionedOf<As[number]>>, view as View.Of<K>))
+    handle: (events, view) => {
+      const self = effectOf(
+        name,
+        definition.handle(events as NonEmptyReadonlyArray<PositionedOf<As[number]>>, view as View.Of<K>)
       )
+      // not for a view in memory, since each batch has a value of its own
+      return definition.view._tag === "Sql" ? handling(self) : self
+    }
   })
 
 /**

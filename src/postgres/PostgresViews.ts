@@ -114,7 +114,8 @@ export const make = Effect.fnUntraced(function* (
     table: (place, name) => `${quote(place)}.${quote(checked(name))}`,
     index: (_place, name) => quote(checked(name)),
     guard: guardTransaction(sql),
-    boundWaits: run(`SET LOCAL lock_timeout = ${Math.ceil(lockTimeout)}`),
+    // in each transaction: it is prepared
+    boundWaits: Effect.asVoid(sql.unsafe(`SET LOCAL lock_timeout = ${Math.ceil(lockTimeout)}`)),
     lock: ({ projection }) =>
       run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(`${own}projection ${projection}`)}, 0))`),
     ...places,
@@ -139,7 +140,7 @@ WHERE t.projection = $1 AND t.version = $2 AND t.upstream = $3 AND t.slice = $4`
     ),
     begin,
     brief: patience.brief,
-    alive: patience.alive,
+    transaction: patience.transaction,
     toRecorderError
   })
 })

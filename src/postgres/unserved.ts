@@ -2,9 +2,10 @@
 import { PgClient } from "@effect/sql-pg"
 import { Duration, Effect, Exit, Fiber, Redacted, Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
+import type { SqlConnection } from "effect/sql"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderUnavailable } from "../EventSourcingError.ts"
+import { isRecorderUnavailable, RecorderUnavailable } from "../EventSourcingError.ts"
 
 /** Ends a wait for an answer that will not come for now. */
 export interface Patience {
@@ -31,12 +32,12 @@ export interface Patience {
     work: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderError | SqlError.SqlError, R>
   /**
-   * Runs a transaction, or other work of any length, on a connection of its own that is asked for an answer at the same time:
-   * it is given up as in `brief` if it is silent when the work begins.
+   * Runs a transaction of the client on a connection of its own. Its BEGIN has to be answered in time, as in `brief`; what
+   * follows takes its time.
    */
-  readonly alive: <A, E, R>(
+  readonly transaction: <A, E, R>(
     operation: string,
-    work: Effect.Effect<A, E, R>
+    transaction: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderError | SqlError.SqlError, R>
   /** Fails where the statements have no answer in time, with no further question. */
   readonly limit: <A, E, R>(
@@ -44,6 +45,9 @@ export interface Patience {
     statements: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderError, R>
 }
+
+/** Runs statements on a connection that is given up if they have no answer in time. */
+type InTime = <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RecorderError, R>
 
 interface Waiting {
   /** How often it was looked before it began. */
@@ -151,33 +155,84 @@ export const make = (client: PgClient.PgClient): Patience => {
     const release = Effect.andThen(Fiber.awaitAll(running), Scope.close(held, Exit.void))
     yield* Effect.addFinalizer(() => (running.size === 0 ? release : Effect.asVoid(Effect.forkDetach(release))))
     const connection = yield* bound(operation, () => Scope.provide(client.reserve, held))
-    // in no transaction: the next level is the outermost one
-    const on = Effect.provideService(client.transactionService, [connection, OUTSIDE])
-    const inTime = <A, E, R>(work: Effect.Effect<A, E, R>) =>
-      Effect.flatMap(Effect.forkDetach(on(work), { startImmediately: true }), (fiber) => {
+    const inTime: InTime = (work) =>
+      Effect.flatMap(Effect.forkDetach(work, { startImmediately: true }), (fiber) => {
         running.add(fiber)
-        fiber.addObserver(() => running.delete(fiber))
-        const late = Effect.flatMap(Effect.sleep(wait), () =>
-          Effect.fail(unavailable(operation, "the connection is silent"))
-        )
-        return Effect.onExit(Effect.raceFirst(Fiber.join(fiber), late), () =>
-          Effect.sync(() => fiber.interruptUnsafe())
-        )
+        return Effect.callback((resume) => {
+          const giveUp = () => {
+            resume(Effect.fail(unavailable(operation, "the connection is silent")))
+            fiber.interruptUnsafe()
+          }
+          const timer = setTimeout(giveUp, wait)
+          fiber.addObserver((exit) => {
+            running.delete(fiber)
+            clearTimeout(timer)
+            resume(exit)
+          })
+          return Effect.sync(() => {
+            clearTimeout(timer)
+            fiber.interruptUnsafe()
+          })
+        })
       })
-    return { on, inTime }
+    return { connection, inTime }
   })
+  /** Has the client run statements on a connection, in no transaction: the next level is the outermost one. */
+  const on = (connection: SqlConnection.Connection) =>
+    Effect.provideService(client.transactionService, [connection, OUTSIDE])
 
   const brief: Patience["brief"] = (operation, work) =>
-    Effect.scoped(Effect.flatMap(reserve(operation), ({ inTime }) => inTime(work)))
+    Effect.scoped(Effect.flatMap(reserve(operation), ({ connection, inTime }) => inTime(on(connection)(work))))
 
-  const alive: Patience["alive"] = (operation, work) =>
+  const transaction: Patience["transaction"] = (operation, self) =>
     Effect.scoped(
-      Effect.flatMap(reserve(operation), ({ inTime, on }) =>
-        // a BEGIN can't be interrupted: it fails when the silent connection ends
-        Effect.raceFirst(Effect.andThen(inTime(client.unsafe("SELECT 1").unprepared), Effect.never), on(work))
+      Effect.flatMap(reserve(operation), ({ connection, inTime }) => on(new BeginningInTime(connection, inTime))(self))
+    ).pipe(
+      Effect.mapError((error) =>
+        SqlError.isSqlError(error) && isRecorderUnavailable(error.reason.cause) ? error.reason.cause : error
       )
     )
-  return { wait, bound, brief, alive, limit }
+  return { wait, bound, brief, transaction, limit }
+}
+
+/**
+ * A connection for one transaction, whose BEGIN has to be answered in time. The client sends it where nothing can be
+ * interrupted, so its own would wait for an answer without end.
+ */
+class BeginningInTime implements SqlConnection.Connection {
+  readonly connection: SqlConnection.Connection
+  readonly inTime: InTime
+  hasBegun = false
+  constructor(connection: SqlConnection.Connection, inTime: InTime) {
+    this.connection = connection
+    this.inTime = inTime
+  }
+  execute(...statement: Parameters<SqlConnection.Connection["execute"]>) {
+    return this.connection.execute(...statement)
+  }
+  executeRaw(...statement: Parameters<SqlConnection.Connection["executeRaw"]>) {
+    return this.connection.executeRaw(...statement)
+  }
+  executeStream(...statement: Parameters<SqlConnection.Connection["executeStream"]>) {
+    return this.connection.executeStream(...statement)
+  }
+  executeValues(...statement: Parameters<SqlConnection.Connection["executeValues"]>) {
+    return this.connection.executeValues(...statement)
+  }
+  executeValuesUnprepared(...statement: Parameters<SqlConnection.Connection["executeValuesUnprepared"]>) {
+    return this.connection.executeValuesUnprepared(...statement)
+  }
+  executeUnprepared(...statement: Parameters<SqlConnection.Connection["executeUnprepared"]>) {
+    if (this.hasBegun) return this.connection.executeUnprepared(...statement)
+    this.hasBegun = true
+    // the client does not prepare a BEGIN that it was given, because it may be another each time; ours never is
+    const begin = this.inTime(this.connection.execute(...statement))
+    return Effect.mapError(Effect.interruptible(begin), (error) =>
+      SqlError.isSqlError(error)
+        ? error
+        : new SqlError.SqlError({ reason: new SqlError.ConnectionError({ cause: error, message: error.message }) })
+    )
+  }
 }
 
 /** What the client goes by, too: the option, the URL, 5 seconds. */

@@ -13,8 +13,15 @@ export interface Compiled<out Setup, out R> {
   readonly handles: (aggregate: string, tag: string) => boolean
   /** Whether events are handled together, so that none of them can be handled without the others. */
   readonly isBatched?: boolean
-  /** Handles events, all of which the projection handles. */
-  readonly handle: (events: ReadonlyArray<AnyRecorded>, view: unknown) => Effect.Effect<unknown, unknown, R>
+  /**
+   * Handles events, all of which the projection handles. If it handles one after another, it calls `handled` after each,
+   * and stops before one, but not before the first, if `isTimeLeft` returns false.
+   */
+  readonly handle: (
+    events: ReadonlyArray<AnyRecorded>,
+    view: unknown,
+    progress?: { readonly isTimeLeft: () => boolean; readonly handled: () => void }
+  ) => Effect.Effect<unknown, unknown, R>
   readonly setup: (view: unknown) => Effect.Effect<unknown, RecorderError, Setup>
   /** The source text of the definition, which tells two projections with the same name apart. */
   readonly source: () => string

@@ -119,7 +119,7 @@ export const build = <K extends View.Any, M extends Mode, D extends Projection.D
         return source
       },
       // what a handler throws is a failure like any other
-      handle: (events, memoryOrSql) => Effect.suspend(() => compiled.handle(events, memoryOrSql)),
+      handle: (events, memoryOrSql, progress) => Effect.suspend(() => compiled.handle(events, memoryOrSql, progress)),
       setup: (memoryOrSql) =>
         Effect.catchCause(
           Effect.suspend((): Effect.Effect<unknown, unknown, unknown> => setup(memoryOrSql)),

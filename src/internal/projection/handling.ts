@@ -26,6 +26,34 @@ export const handling = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A
     })
   })
 
+/** Runs a handler for each of several events, as {@link handling} runs one: in fewer steps. */
+export const handlingEach = <E, R>(loop: {
+  readonly while: () => boolean
+  readonly body: () => Effect.Effect<unknown, E, R>
+  readonly step: () => void
+}): Effect.Effect<void, E, R> =>
+  Effect.withFiber((fiber) => {
+    const around = fiber.context
+    let one: State = { hasEnded: false }
+    const all = Effect.whileLoop({
+      while: loop.while,
+      body: () => {
+        one = { hasEnded: false }
+        fiber.setContext(Context.add(around, Handling, one))
+        return loop.body()
+      },
+      step: () => {
+        one.hasEnded = true
+        loop.step()
+      }
+    })
+    return Effect.onExitPrimitive(all, () => {
+      one.hasEnded = true
+      fiber.setContext(around)
+      return undefined
+    })
+  })
+
 /** Whether a fiber was started in a handler that has ended. */
 export const hasEnded = (context: Context.Context<never>): boolean => Context.get(context, Handling)?.hasEnded === true
 
@@ -44,21 +72,31 @@ const sqlRefusal = (): SqlError.SqlError => {
 const unlessEnded = <A>(self: Effect.Effect<A, SqlError.SqlError>): Effect.Effect<A, SqlError.SqlError> =>
   Effect.withFiber((fiber) => (hasEnded(fiber.context) ? Effect.fail(sqlRefusal()) : self))
 
-const guard = (connection: SqlConnection.Connection): SqlConnection.Connection => {
-  const guarded: SqlConnection.Connection = {
-    execute: (...statement) => unlessEnded(connection.execute(...statement)),
-    executeRaw: (...statement) => unlessEnded(connection.executeRaw(...statement)),
-    executeStream: (...statement) =>
-      Stream.unwrap(unlessEnded(Effect.sync(() => connection.executeStream(...statement)))),
-    executeValues: (...statement) => unlessEnded(connection.executeValues(...statement)),
-    executeValuesUnprepared: (...statement) => unlessEnded(connection.executeValuesUnprepared(...statement)),
-    executeUnprepared: (...statement) => unlessEnded(connection.executeUnprepared(...statement))
+/** A class, since there is one for each transaction. */
+class Guarded implements SqlConnection.Connection {
+  readonly connection: SqlConnection.Connection
+  constructor(connection: SqlConnection.Connection) {
+    this.connection = connection
   }
-  // whatever else the connection of a driver has
-  return Object.assign(Object.create(connection), guarded)
+  execute(...statement: Parameters<SqlConnection.Connection["execute"]>) {
+    return unlessEnded(this.connection.execute(...statement))
+  }
+  executeRaw(...statement: Parameters<SqlConnection.Connection["executeRaw"]>) {
+    return unlessEnded(this.connection.executeRaw(...statement))
+  }
+  executeStream(...statement: Parameters<SqlConnection.Connection["executeStream"]>) {
+    return Stream.unwrap(unlessEnded(Effect.sync(() => this.connection.executeStream(...statement))))
+  }
+  executeValues(...statement: Parameters<SqlConnection.Connection["executeValues"]>) {
+    return unlessEnded(this.connection.executeValues(...statement))
+  }
+  executeValuesUnprepared(...statement: Parameters<SqlConnection.Connection["executeValuesUnprepared"]>) {
+    return unlessEnded(this.connection.executeValuesUnprepared(...statement))
+  }
+  executeUnprepared(...statement: Parameters<SqlConnection.Connection["executeUnprepared"]>) {
+    return unlessEnded(this.connection.executeUnprepared(...statement))
+  }
 }
-
-const guarded = new WeakSet<object>()
 
 /**
  * Makes the client's transaction that the calling fiber is in refuse statements of fibers whose handler has ended. For
@@ -72,9 +110,6 @@ export const guardTransaction = (sql: SqlClient.SqlClient): Effect.Effect<void> 
     const level = Context.getOrUndefined(fiber.context, sql.transactionService) as
       | [connection: SqlConnection.Connection, depth: number]
       | undefined
-    if (level !== undefined && !guarded.has(level[0])) {
-      level[0] = guard(level[0])
-      guarded.add(level[0])
-    }
+    if (level !== undefined && !(level[0] instanceof Guarded)) level[0] = new Guarded(level[0])
     return Effect.void
   })

@@ -197,29 +197,24 @@ export const make = Effect.fnUntraced(function* (
     { left, endAt }: Moving
   ): Effect.Effect<number, HandlerFailed | RecorderError> => {
     const { length } = decoded
-    const handle = (some: ReadonlyArray<AnyRecorded>) =>
-      handled(compiled.handle(some, view)) as Effect.Effect<unknown, HandlerFailed>
-    if (compiled.isBatched === true || length === 1) {
-      const before = left()
-      return Effect.map(handle(decoded), () => {
-        if (compiled.isBatched === true) batchSize.adapt(length, before - left(), left())
-        return length
-      })
-    }
+    const before = left()
     let count = 0
-    const some = Effect.whileLoop({
-      while: () => count < length && (count === 0 || left() > 0),
-      body: () => handle(decoded.slice(count, count + 1)),
-      step: () => {
+    const progress = {
+      isTimeLeft: () => left() > 0,
+      handled: () => {
         count++
       }
+    }
+    const some = handled(compiled.handle(decoded, view, progress)) as Effect.Effect<unknown, HandlerFailed>
+    return Effect.flatMap(some, () => {
+      if (compiled.isBatched === true) {
+        batchSize.adapt(length, before - left(), left())
+        return Effect.succeed(length)
+      }
+      return count === length
+        ? Effect.succeed(count)
+        : Effect.as(endAt((events[count - 1] as Notification).position), count)
     })
-    return Effect.andThen(
-      some,
-      Effect.suspend(() =>
-        count === length ? Effect.succeed(count) : Effect.as(endAt((events[count - 1] as Notification).position), count)
-      )
-    )
   }
 
   /**

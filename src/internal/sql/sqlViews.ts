@@ -18,7 +18,18 @@ import type { Position } from "../../Position.ts"
 import { fromStorage } from "../../Position.ts"
 import * as Tracking from "../../Tracking.ts"
 import type { SqlView } from "../../View.ts"
-import type { DeadLetter, Mode, Move, Opened, Progress, Seen, Status, Transaction, ViewStore } from "../../ViewStore.ts"
+import type {
+  DeadLetter,
+  Mode,
+  Move,
+  Opened,
+  Progress,
+  Seen,
+  SeenEvent,
+  Status,
+  Transaction,
+  ViewStore
+} from "../../ViewStore.ts"
 import { gather } from "../concurrency/gather.ts"
 import type { Begun } from "../projection/beginAt.ts"
 import { beginAgain, beginAt, continues } from "../projection/beginAt.ts"
@@ -63,8 +74,8 @@ export interface Dialect {
     operation: string,
     work: Effect.Effect<A, SqlError.SqlError, R>
   ) => Effect.Effect<A, SqlError.SqlError | RecorderError, R>
-  /** Runs a transaction on a connection that has just answered; if it is left out, any does. */
-  readonly alive?: <A, E, R>(
+  /** Runs a transaction that fails if its BEGIN has no answer in time; if it is left out, there is always one. */
+  readonly transaction?: <A, E, R>(
     operation: string,
     transaction: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | SqlError.SqlError | RecorderError, R>
@@ -225,14 +236,24 @@ const toProgress = ([
   aggregates: aggregates === "" ? [] : String(aggregates).split(",")
 })
 
-/** What is noted of a log, as text. */
-const encodeSeen = ({ position, aggregates, recordedAt, events }: Seen): string =>
-  JSON.stringify({
-    position: `${position}`,
-    aggregates,
-    recordedAt,
-    events: events.map(({ position, id, stream }) => [`${position}`, id, stream])
-  })
+/** Each event is noted with each of the next few moves as well. */
+const texts = new WeakMap<object, string>()
+const textOf = <A extends object>(what: A, toText: (what: A) => string): string => {
+  const known = texts.get(what)
+  if (known !== undefined) return known
+  const text = toText(what)
+  texts.set(what, text)
+  return text
+}
+
+const encodeEvent = ({ position, id, stream }: SeenEvent) => JSON.stringify([`${position}`, id, stream])
+
+/** What is noted of a log, as JSON. */
+const encodeSeen = ({ position, aggregates, recordedAt, events }: Seen): string => {
+  let noted = ""
+  for (const event of events) noted += `${noted === "" ? "" : ","}${textOf(event, encodeEvent)}`
+  return `{"position":"${position}","aggregates":${textOf(aggregates, JSON.stringify)},"recordedAt":${recordedAt},"events":[${noted}]}`
+}
 
 /** What was noted of a log; nothing if somebody who knows nothing of it has moved the tracking since. */
 const decodeSeen = (text: unknown, position: Position | undefined): Seen | undefined => {
@@ -426,10 +447,12 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
     )
 
   /** Fails a transaction whose connection is silent when it begins, unless it is part of the caller's. */
-  const onAlive = <A, E, R>(operation: string, transaction: Effect.Effect<A, E, R>) =>
+  const beginningInTime = <A, E, R>(operation: string, transaction: Effect.Effect<A, E, R>) =>
     Effect.contextWith(
       (context: Context.Context<R>): Effect.Effect<A, E | SqlError.SqlError | RecorderError, R> =>
-        dialect.alive === undefined || isInTransaction(context) ? transaction : dialect.alive(operation, transaction)
+        dialect.transaction === undefined || isInTransaction(context)
+          ? transaction
+          : dialect.transaction(operation, transaction)
     )
 
   /** A transaction of our own, whatever the caller is in. */
@@ -438,7 +461,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
     self: Effect.Effect<A, E, R>,
     toAborted?: (error: SqlError.SqlError) => Aborted | undefined
   ): Effect.Effect<A, OutOf<E> | RecorderError | Aborted, R> =>
-    onAlive(operation, sql.withTransaction(Effect.andThen(dialect.boundWaits, self))).pipe(
+    beginningInTime(operation, sql.withTransaction(Effect.andThen(dialect.boundWaits, self))).pipe(
       Effect.mapError((error): OutOf<E> | RecorderError | Aborted => {
         if (error instanceof WorkFailed) return error.error
         if (!SqlError.isSqlError(error)) return error as OutOf<E>
