@@ -8,7 +8,7 @@ import { Clock, Effect } from "effect"
 import type { RecorderError } from "./EventSourcingError.ts"
 import { nextTick } from "./internal/concurrency/ticks.ts"
 import * as Uuid from "./internal/encoding/uuid.ts"
-import { reconnect } from "./internal/following/follow.ts"
+import { reconnect } from "./internal/following/reconnect.ts"
 import type * as Tracking from "./Tracking.ts"
 import type { ViewStore } from "./ViewStore.ts"
 

@@ -428,7 +428,7 @@ export const read = <K extends View.Any, A, E, R>(
     const store = yield* storeOf(projection)
     yield* refuseCopy(store, projection, "read")
     const { found, versions } = yield* untilOpened(store, projection)
-    yield* warnOfStale(store.local(projection.name), projection.name, found, versions)
+    yield* warnOfStale(store.localProgress(projection.name), projection.name, found, versions)
     return yield* store.read({ ...keyOf(projection), version: found.version }, read)
   })
 
@@ -438,7 +438,7 @@ const refuseCopy = (
   { compiled, name, version }: Any,
   operation: string
 ): Effect.Effect<void, RecorderFailure> =>
-  store.local(name).isDefinedOtherwise(version, compiled.source())
+  store.localProgress(name).isDefinedOtherwise(version, compiled.source())
     ? Effect.fail(definedOtherwise(`${operation} projection "${name}"`, version))
     : Effect.void
 
@@ -490,7 +490,7 @@ export const wait = <K extends View.Any>(
     yield* refuseCopy(store, projection, "wait for")
     // otherwise the position of events that the view ignores would be stored later, together with other events
     yield* Effect.acquireUseRelease(
-      Effect.sync(() => store.local(projection.name).expect(position)),
+      Effect.sync(() => store.localProgress(projection.name).expect(position)),
       () => untilReached(store, projection, position, timeout),
       (leave) => Effect.sync(leave)
     )
@@ -527,11 +527,16 @@ export const reset = <K extends View.Any, R>(
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
     const { compiled, mode, name, version } = projection
-    if (store.local(name).runsOtherwise(version, compiled.source())) {
+    if (store.localProgress(name).runsOtherwise(version, compiled.source())) {
       return yield* definedOtherwise(`reset projection "${name}"`, version)
     }
     if (yield* store.reset(keyOf(projection), compiled.setup)) return
-    return yield* new ViewNotFound({ projection: name, version, mode, stopped: store.local(name).stopped.get(version) })
+    return yield* new ViewNotFound({
+      projection: name,
+      version,
+      mode,
+      stopped: store.localProgress(name).stopped.get(version)
+    })
   })
 
 /** The errors that removing a view can fail with. */
@@ -647,7 +652,7 @@ export const replay = <K extends View.Any, R>(
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
     const { compiled, name, version } = projection
-    if (store.local(name).runsOtherwise(version, compiled.source())) {
+    if (store.localProgress(name).runsOtherwise(version, compiled.source())) {
       return yield* definedOtherwise(`replay what projection "${name}" has set aside`, version)
     }
     return yield* again(store, yield* LogReader, yield* Mapper, projection, options.stream)

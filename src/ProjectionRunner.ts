@@ -67,7 +67,7 @@ import { gather } from "./internal/concurrency/gather.ts"
 import { nextTick } from "./internal/concurrency/ticks.ts"
 import { messageOf } from "./internal/errors/messageOf.ts"
 import { makeDecoder } from "./internal/eventStore/decodeEvents.ts"
-import { reconnect } from "./internal/following/follow.ts"
+import { reconnect } from "./internal/following/reconnect.ts"
 import type { StoredBatch } from "./internal/following/selection.ts"
 import * as Metrics from "./internal/observability/metrics.ts"
 import { definedOtherwise } from "./internal/projection/defineProjection.ts"
@@ -249,7 +249,7 @@ const runWith = Effect.fnUntraced(function* (
   const decode = makeDecoder(yield* Mapper, recorder).decodeOf(projection.aggregates)
   const store = yield* storeOf(projection) as Effect.Effect<ViewStores.ViewStore<unknown, never>>
   const key = keyOf(projection)
-  const local = store.local(name)
+  const local = store.localProgress(name)
   local.stopped.delete(key.version)
   local.blocked.delete(key.version)
   const ownership = options.ownership ?? Ownership.lease(store, leaseMillis)
@@ -303,8 +303,8 @@ const runWith = Effect.fnUntraced(function* (
   /** Waits until the end of the log or the tracking position has changed. */
   const awaitChange = Effect.fnUntraced(function* (head: Position | undefined, position: Position) {
     while (true) {
-      const before = local.upheaval.current()
-      yield* Effect.raceFirst(nextTick(store, CHECK), Effect.ignore(local.upheaval.after(before)))
+      const before = local.versionChanges.current()
+      yield* Effect.raceFirst(nextTick(store, CHECK), Effect.ignore(local.versionChanges.after(before)))
       const mine = (yield* store.versions(key)).find(({ version }) => version === key.version)
       if (
         mine?.position !== position ||
@@ -325,7 +325,7 @@ const runWith = Effect.fnUntraced(function* (
     while (true) {
       const progress = yield* openView(store, projection, "followed", recorder, { existing, beside: keep, end })
       // wakes the readers that wait for the view to exist
-      if (!existing) local.growth.notify()
+      if (!existing) local.changes.notify()
       existing = true
       // a view that is reset starts at the end that the log has then
       end = undefined
@@ -480,9 +480,9 @@ const runWith = Effect.fnUntraced(function* (
     }).pipe(Effect.forever)
     // a new waiter is not held up by that delay
     const answering = Effect.gen(function* () {
-      const before = local.demand.current()
+      const before = local.newWaiters.current()
       if (isAwaited()) yield* processor.catchUp
-      yield* Effect.ignore(local.demand.after(before))
+      yield* Effect.ignore(local.newWaiters.after(before))
     }).pipe(Effect.forever)
     // a fiber of its own: the other fibers may all be waiting for the slow handlers
     const timing = Effect.gen(function* () {
@@ -503,8 +503,8 @@ const runWith = Effect.fnUntraced(function* (
     })
     // the log does not report a reset, or that another version has become the current one
     const checking = Effect.gen(function* () {
-      const seen = local.upheaval.current()
-      yield* Effect.raceFirst(nextTick(store, CHECK), Effect.ignore(local.upheaval.after(seen)))
+      const seen = local.versionChanges.current()
+      yield* Effect.raceFirst(nextTick(store, CHECK), Effect.ignore(local.versionChanges.after(seen)))
       yield* processor.check
       // while the log can't be reached, following it handles that
       if (cutOff === undefined) yield* inspectAgain
@@ -689,7 +689,7 @@ export const make = <K extends View.Any, R>(
     const report = Metrics.reportingState(attributes)
     const set = (next: State) => Effect.andThen(SubscriptionRef.set(state, next), report(next._tag))
     const { name, version } = projection
-    const local = store.local(name)
+    const local = store.localProgress(name)
     const removed = local.addRunner(version, projection.compiled.source())
     const working = runWith(projection as Projection.Any, options, attributes, set, end)
     const fiber = yield* (
@@ -702,7 +702,7 @@ export const make = <K extends View.Any, R>(
         const error = toRunnerError(name, Cause.squash(exit.cause))
         if (removed !== undefined) {
           local.stopped.set(version, error.message)
-          local.growth.notify()
+          local.changes.notify()
         }
         return Effect.andThen(
           set({ _tag: "Stopped", error }),

@@ -40,7 +40,8 @@ import type { Bounds } from "./internal/backend/pageSize.ts"
 import { checkBytes, isLastPage, makePage, PAGE_BYTES } from "./internal/backend/pageSize.ts"
 import { makeDecoder } from "./internal/eventStore/decodeEvents.ts"
 import { decodeUpToFailure, mapUpToFailure } from "./internal/eventStore/decodeUpToFailure.ts"
-import { followPages, furthest, requireReached, waitForLog } from "./internal/following/follow.ts"
+import { followPages, furthest, requireReached } from "./internal/following/followPages.ts"
+import { waitForLog } from "./internal/following/reconnect.ts"
 import type { Selection, StoredBatch } from "./internal/following/selection.ts"
 import * as Tail from "./internal/following/tail.ts"
 import type { FollowBatch, FollowState, ReadAll } from "./LogReader.ts"
@@ -157,7 +158,7 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
           : Effect.map(readAll(read), (notifications) => ({ notifications, reached: undefined }))
       }
       const reading = { readAll, head: Effect.sync(tail.position), scan: stream === undefined ? scanning : undefined }
-      const pagesOf = followPages(reading, tail.growth)
+      const pagesOf = followPages(reading, tail.changes)
       return Stream.map(
         pagesOf({ after, filter, onState, maxBytes: pageBytes }),
         (batch: FollowBatch): StoredBatch => ({

@@ -13,7 +13,7 @@ import type {
   RecorderError,
   TrackingConflict
 } from "./EventSourcingError.ts"
-import type { Local } from "./internal/projection/localProgress.ts"
+import type { LocalProgress } from "./internal/projection/localProgress.ts"
 import type { WorkAborted } from "./internal/projection/workAborted.ts"
 import type { Position } from "./Position.ts"
 import type * as Tracking from "./Tracking.ts"
@@ -237,7 +237,7 @@ export interface ViewStore<out View, out Provided> {
    */
   readonly lease: (key: Tracking.Key, holder: string, milliseconds: number) => Effect.Effect<boolean, RecorderError>
   /** What is known in this process without a query. @internal */
-  readonly local: (projection: string) => Local
+  readonly localProgress: (projection: string) => LocalProgress
 }
 
 /** Views that are tables: provided by `SqliteViews` and `PostgresViews`. */

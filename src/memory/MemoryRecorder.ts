@@ -10,7 +10,8 @@ import type { ExclusiveLog, ExclusiveTracking } from "../internal/backend/exclus
 import { appendAll, appendOne, appendSome, assertDistinctStreams } from "../internal/backend/exclusiveAppend.ts"
 import { makePage, upToSize } from "../internal/backend/pageSize.ts"
 import * as Uuid from "../internal/encoding/uuid.ts"
-import { followLog, makeGrowth } from "../internal/following/follow.ts"
+import { makeChangeSignal } from "../internal/following/changeSignal.ts"
+import { followLog } from "../internal/following/followPages.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
@@ -36,8 +37,8 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     const streams = new Map<string, Array<Notification>>()
     const snapshots = new Map<string, StoredSnapshot>()
     const tracked = new Map<string, Position>()
-    const growth = makeGrowth()
-    yield* Effect.addFinalizer(() => Effect.sync(() => growth.close()))
+    const changes = makeChangeSignal()
+    yield* Effect.addFinalizer(() => Effect.sync(() => changes.close()))
     let sortedNames: ReadonlyArray<StreamName.StreamName> | undefined
 
     const lastPosition = (): Position | undefined => log[log.length - 1]?.position
@@ -70,7 +71,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
       Effect.suspend(() => {
         const before = log.length
         const result = append()
-        if (log.length > before) growth.notify()
+        if (log.length > before) changes.notify()
         return Effect.fromResult(result)
       })
 
@@ -106,7 +107,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
           )
         }),
       readAll,
-      follow: (follow) => followLog({ readAll, head: Effect.sync(lastPosition) }, growth)(follow),
+      follow: (follow) => followLog({ readAll, head: Effect.sync(lastPosition) }, changes)(follow),
       head: Effect.sync(lastPosition),
       logId
     })

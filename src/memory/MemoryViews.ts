@@ -10,7 +10,7 @@ import {
 import { beginAgain, beginAt, continues } from "../internal/projection/beginAt.ts"
 import { refusal } from "../internal/projection/handling.ts"
 import { ignoredFrom } from "../internal/projection/ignored.ts"
-import { makeLocals } from "../internal/projection/localProgress.ts"
+import { makeLocalProgress } from "../internal/projection/localProgress.ts"
 import type { Position } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
 import type { MemoryReader, MemoryView } from "../View.ts"
@@ -49,7 +49,7 @@ export const MemoryViews = (): Layer.Layer<MemoryViewStore> => Layer.sync(Memory
 const makeStore = () => {
   const entries = new Map<string, Entry>()
   const leases = new Map<string, { readonly holder: string; readonly until: number }>()
-  const local = makeLocals()
+  const localProgress = makeLocalProgress()
   /** One transaction at a time: what handlers change in between belongs to no other transaction. */
   const semaphore = Semaphore.makeUnsafe(1)
   const exclusively = semaphore.withPermit
@@ -148,7 +148,7 @@ const makeStore = () => {
     new ProjectionSuperseded({ projection, version, by })
 
   const store: ViewStore<MemoryView<unknown>, never> = {
-    local,
+    localProgress,
 
     open: (key, { mode, logId, aggregates, setup, beginning, ignored = [], existing = false, beside = false }) =>
       exclusively(
@@ -201,7 +201,7 @@ const makeStore = () => {
                 current.letters = []
               }
               retireBelow(key, false)
-              local(key.projection).switched()
+              localProgress(key.projection).switched()
             }),
             openedOf(made)
           )
@@ -227,7 +227,7 @@ const makeStore = () => {
           }
           return yield* withDraft(entry, work, (end = { position: to, seen }) => {
             Object.assign(entry, end)
-            local(key.projection).reached(key.version, end.position)
+            localProgress(key.projection).reached(key.version, end.position)
           })
         })
       ),
@@ -265,7 +265,7 @@ const makeStore = () => {
           }
           retireBelow(key, keep)
           Object.assign(entry, { status: "current", ready: keep })
-          local(key.projection).switched()
+          localProgress(key.projection).switched()
           return true
         })
       ),
@@ -282,7 +282,7 @@ const makeStore = () => {
               entry.ignored = undefined
               entry.logId = undefined
               entry.letters = []
-              local(key.projection).forget(key.version)
+              localProgress(key.projection).forget(key.version)
             }),
             true
           )
@@ -305,7 +305,7 @@ const makeStore = () => {
             const next = left[left.length - 1]
             if (next !== undefined) next.status = "current"
           }
-          for (const { key } of doomed) local(key.projection).forget(key.version)
+          for (const { key } of doomed) localProgress(key.projection).forget(key.version)
           return doomed.length > 0
         })
       ),

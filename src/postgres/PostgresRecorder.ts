@@ -7,7 +7,7 @@ import type { RecorderError, WrongExpectedVersion } from "../EventSourcingError.
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/backend/exclusiveAppend.ts"
 import type { Bounds } from "../internal/backend/pageSize.ts"
-import { followLog } from "../internal/following/follow.ts"
+import { followLog } from "../internal/following/followPages.ts"
 import type { Check } from "../MultiStreamAppend.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
@@ -212,7 +212,8 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         readStream: (read) => pageOf("read a stream", selects.stream(read), read),
         readAll,
         scan: scan.some,
-        follow: (follow) => Stream.unwrap(Effect.map(wakes.growth, (growth) => followLog(committed, growth)(follow))),
+        follow: (follow) =>
+          Stream.unwrap(Effect.map(wakes.changes, (changes) => followLog(committed, changes)(follow))),
         head,
         inTransaction: database.inTransaction,
         logId: database.logId

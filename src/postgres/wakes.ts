@@ -4,16 +4,16 @@ import { Effect, Fiber, Queue, RcRef, Schedule, Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
-import type { Growth } from "../internal/following/follow.ts"
-import { makeGrowth } from "../internal/following/follow.ts"
+import type { ChangeSignal } from "../internal/following/changeSignal.ts"
+import { makeChangeSignal } from "../internal/following/changeSignal.ts"
 import type { Position } from "../Position.ts"
 import { toRecorderError } from "./errors.ts"
 import type { PostgresDatabase } from "./PostgresDatabase.ts"
 
 /** What wakes the followers of a log. */
 export interface Wakes {
-  /** The growth that followers wait for. As long as it is held, the process listens to others. */
-  readonly growth: Effect.Effect<Growth, never, Scope.Scope>
+  /** The signal that followers wait for. As long as it is held, the process listens to others. */
+  readonly changes: Effect.Effect<ChangeSignal, never, Scope.Scope>
   /** Notifies the followers of this process that the log has reached a position. */
   readonly reached: (position: Position) => void
 }
@@ -33,12 +33,12 @@ export const make = Effect.fnUntraced(function* (
   head: Effect.Effect<Position | undefined, RecorderError>,
   options: { readonly listen: boolean; readonly pollInterval: Duration.Input }
 ): Effect.fn.Return<Wakes, never, Scope.Scope> {
-  const growth = yield* Effect.acquireRelease(Effect.sync(makeGrowth), (made) => Effect.sync(() => made.close()))
+  const changes = yield* Effect.acquireRelease(Effect.sync(makeChangeSignal), (made) => Effect.sync(() => made.close()))
   let known: Position | undefined
   const reached = (position: Position) => {
     if (known !== undefined && position <= known) return
     known = position
-    growth.notify()
+    changes.notify()
   }
 
   // a connection of its own: a pool would have one less, and a pool of one would be exhausted
@@ -59,7 +59,7 @@ export const make = Effect.fnUntraced(function* (
       yield* database.patience.limit("listen", client.unsafe("SELECT 1").unprepared)
       const heard = yield* Scope.provide(client.listen(database.channel), held)
       // what was announced while nobody listened
-      growth.notify()
+      changes.notify()
       yield* Effect.logDebug("listening for appends", { channel: database.channel })
       return yield* Effect.forever(
         Effect.map(Queue.takeAll(heard), (notifications) => {
@@ -85,15 +85,15 @@ export const make = Effect.fnUntraced(function* (
         // a position below the known one: the log was restored from a backup, or a notification was wrong
         if (position === known) return
         known = position
-        growth.notify()
+        changes.notify()
       })
     ),
     // followers notice the failure in their own read, and report it
-    Effect.catch(() => Effect.sync(growth.notify)),
+    Effect.catch(() => Effect.sync(changes.notify)),
     Effect.repeat(Schedule.spaced(options.pollInterval))
   )
   const watcher = yield* RcRef.make({
     acquire: Effect.andThen(Effect.forkScoped(polling), options.listen ? Effect.forkScoped(listening) : Effect.void)
   })
-  return { growth: Effect.as(RcRef.get(watcher), growth), reached }
+  return { changes: Effect.as(RcRef.get(watcher), changes), reached }
 })

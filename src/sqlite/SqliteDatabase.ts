@@ -17,7 +17,7 @@ import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { milliseconds } from "../internal/backend/options.ts"
 import * as Settings from "../internal/backend/settings.ts"
 import * as KeyedLock from "../internal/concurrency/keyedLock.ts"
-import type { Growth } from "../internal/following/follow.ts"
+import type { ChangeSignal } from "../internal/following/changeSignal.ts"
 import { isBusy, toRecorderError } from "./errors.ts"
 import { sqlite } from "./nodeSqlite.ts"
 import * as OpenFile from "./openFile.ts"
@@ -67,8 +67,8 @@ export interface SqliteDatabase {
   readonly sql: SqlClient.SqlClient
   /** The transaction of {@link sql} that a fiber with this context is in, or was started in. */
   readonly transactionOf: (context: Context.Context<never>) => Client.Transaction | undefined
-  /** The growths that the recorders of this process follow, one each. All are notified of what any of them commits. */
-  readonly growths: Set<Growth>
+  /** The changeSignals that the recorders of this process follow, one each. All are notified of what any of them commits. */
+  readonly changeSignals: Set<ChangeSignal>
   /**
    * The inline projections that the next append updates, for triggers that query them; see
    * internal/projection/inline.ts.
@@ -285,7 +285,7 @@ const connect = Effect.fnUntraced(function* (
       // the -wal belongs to the file that was here before, even under its new name, and not to the next one
       if (found.isDatabase) ignoringErrors(() => writer.exec("PRAGMA wal_checkpoint(TRUNCATE)"))
       for (const connection of connections) ignoringErrors(() => connection.close())
-      for (const growth of database.growths) growth.notify()
+      for (const signal of database.changeSignals) signal.notify()
     }
     const check = () => {
       if (lost !== undefined) throw lost
@@ -332,7 +332,7 @@ const connect = Effect.fnUntraced(function* (
       lockTimeout,
       sql,
       transactionOf,
-      growths: new Set(),
+      changeSignals: new Set(),
       inlineProjections: "",
       check,
       attempt,

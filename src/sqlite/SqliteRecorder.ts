@@ -8,8 +8,9 @@ import { RecorderFailure, TrackingConflict } from "../EventSourcingError.ts"
 import type { ExclusiveLog, ExclusiveTracking } from "../internal/backend/exclusiveAppend.ts"
 import { appendAll, appendOne, appendSome, assertDistinctStreams, settle } from "../internal/backend/exclusiveAppend.ts"
 import { milliseconds } from "../internal/backend/options.ts"
-import type { Growth } from "../internal/following/follow.ts"
-import { followLog, makeGrowth } from "../internal/following/follow.ts"
+import type { ChangeSignal } from "../internal/following/changeSignal.ts"
+import { makeChangeSignal } from "../internal/following/changeSignal.ts"
+import { followLog } from "../internal/following/followPages.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
@@ -68,29 +69,29 @@ export const make = Effect.fnUntraced(function* (
   const found = yield* database.read("open a log", current)
   const logId = found ?? (yield* database.write("open a log", (db) => migrate(db, now)))
   const group = yield* GroupCommit.make(database)
-  const growth = yield* watchedGrowth(database, pollInterval)
-  return services(database, group, growth, logId)
+  const changes = yield* watchedChanges(database, pollInterval)
+  return services(database, group, changes, logId)
 })
 
 /**
- * The growth that this recorder's followers wait for. It is notified of what is committed in this process and, while
+ * The signal that this recorder's followers wait for. It is notified of what is committed in this process and, while
  * there are followers, of what other processes commit. It closes with the recorder, even if others have the file open.
  */
-const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.SqliteDatabase, interval: number) {
-  const { growths, reader, writer, check } = database
-  const growth = yield* Effect.acquireRelease(
+const watchedChanges = Effect.fnUntraced(function* (database: SqliteDatabase.SqliteDatabase, interval: number) {
+  const { changeSignals, reader, writer, check } = database
+  const changes = yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const made = makeGrowth()
-      growths.add(made)
+      const made = makeChangeSignal()
+      changeSignals.add(made)
       return made
     }),
     (made) =>
       Effect.sync(() => {
-        growths.delete(made)
+        changeSignals.delete(made)
         made.close()
       })
   )
-  if (reader === writer) return Effect.succeed(growth)
+  if (reader === writer) return Effect.succeed(changes)
   const dataVersion = reader.prepare("PRAGMA data_version")
   const read = Effect.try({
     try: () => {
@@ -106,7 +107,7 @@ const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.Sqli
       yield* read.pipe(
         Effect.flatMap((version) =>
           Effect.sync(() => {
-            if (version !== seen) growth.notify()
+            if (version !== seen) changes.notify()
             seen = version
           })
         ),
@@ -116,7 +117,7 @@ const watchedGrowth = Effect.fnUntraced(function* (database: SqliteDatabase.Sqli
       )
     })
   })
-  return Effect.as(RcRef.get(watcher), growth)
+  return Effect.as(RcRef.get(watcher), changes)
 })
 
 /** The statements of a connection. */
@@ -128,7 +129,7 @@ interface Statements {
 const services = (
   database: SqliteDatabase.SqliteDatabase,
   group: GroupCommit.GroupCommit,
-  growth: Effect.Effect<Growth, never, Scope.Scope>,
+  changes: Effect.Effect<ChangeSignal, never, Scope.Scope>,
   logId: string
 ): Context.Context<Services> => {
   const { writer, sql, transactionOf } = database
@@ -187,7 +188,7 @@ const services = (
     )
 
   const tellFollowers = Effect.sync(() => {
-    for (const growth of database.growths) growth.notify()
+    for (const signal of database.changeSignals) signal.notify()
   })
 
   /** Writes together with others, or in the transaction that the caller is in. */
@@ -220,7 +221,7 @@ const services = (
     append: (append) => write("append", append.events.length, () => appendOne(log, append)),
     readStream: (stream) => read("read a stream", ({ pages }) => pages.stream(stream)),
     readAll: (all) => read(READ_LOG, ({ pages }) => pages.all(all)),
-    follow: (follow) => Stream.unwrap(Effect.map(growth, (told) => followLog(committed, told)(follow))),
+    follow: (follow) => Stream.unwrap(Effect.map(changes, (signal) => followLog(committed, signal)(follow))),
     head: read(READ_HEAD, headOf),
     inTransaction: (context) => currentTransaction(context) !== undefined,
     logId

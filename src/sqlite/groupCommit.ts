@@ -122,7 +122,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
       }
       return batch.length
     }
-    for (const growth of database.growths) growth.notify()
+    for (const signal of database.changeSignals) signal.notify()
     batch.forEach(({ resume }, i) => {
       resume(answers[i] as Effect.Effect<unknown, unknown>)
     })

@@ -429,7 +429,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       const progress = yield* open(store)
       assert.strictEqual(progress.position, at(2))
       assert.deepStrictEqual(progress.seen, ending)
-      assert.strictEqual(store.local(key.projection).position(1), at(2))
+      assert.strictEqual(store.localProgress(key.projection).position(1), at(2))
       const failing = store.transact({ key, from: at(2), to: at(5) }, (_view, { endAt }) =>
         Effect.andThen(endAt(at(4), undefined), Effect.fail("no" as const))
       )

@@ -9,8 +9,8 @@ import type { Notification } from "../../StoredEvent.ts"
 import * as StreamName from "../../StreamName.ts"
 import { sizeOf } from "../backend/pageSize.ts"
 import { messageOf } from "../errors/messageOf.ts"
-import type { Growth } from "./follow.ts"
-import { makeGrowth } from "./follow.ts"
+import type { ChangeSignal } from "./changeSignal.ts"
+import { makeChangeSignal } from "./changeSignal.ts"
 
 /** How many events are kept; subscribers that lag further read pages. */
 const CAPACITY = 8192
@@ -43,7 +43,7 @@ export interface Tail {
   readonly join: (interest: Interest) => Effect.Effect<Member, never, Scope.Scope>
   /** How far the log has been read; `undefined` in an empty log. */
   readonly position: () => Position | undefined
-  readonly growth: Growth
+  readonly changes: ChangeSignal
   /** How often the log could not be reached so far. An outage is counted before anything that is read after it. */
   readonly outages: () => number
   /** Reports the states of the tail, until the scope closes. */
@@ -79,7 +79,7 @@ export const make = (
     let position = start
     let failure: RecorderFailure | undefined
     let outages = 0
-    const growth = makeGrowth()
+    const changes = makeChangeSignal()
     const watchers = new Set<Queue.Queue<FollowState>>()
     /** Each watcher is notified in its own time: a slow or failing one does not affect the others. */
     const onState = (state: FollowState) =>
@@ -98,7 +98,7 @@ export const make = (
             if (events.length > CAPACITY || size > tailBytes) forget()
           }
           position = batch.position
-          growth.notify()
+          changes.notify()
         })
       ),
       Effect.catchCause((cause) => {
@@ -106,12 +106,12 @@ export const make = (
         failure = isRecorderFailure(error)
           ? error
           : new RecorderFailure({ operation: "follow the log", reason: messageOf(error), cause: error })
-        growth.close()
+        changes.close()
         return onFailed
       }),
       Effect.forkScoped({ startImmediately: true })
     )
-    yield* Effect.addFinalizer(() => Effect.sync(() => growth.close()))
+    yield* Effect.addFinalizer(() => Effect.sync(() => changes.close()))
 
     const isAfter = (after: Position | undefined, place: Position | undefined): boolean =>
       place === undefined || (after !== undefined && after >= place)
@@ -147,9 +147,9 @@ export const make = (
       },
       position: () => position,
       outages: () => outages,
-      growth: {
-        ...growth,
-        after: (seen) => Effect.catch(growth.after(seen), (closed) => Effect.fail(failure ?? closed))
+      changes: {
+        ...changes,
+        after: (seen) => Effect.catch(changes.after(seen), (closed) => Effect.fail(failure ?? closed))
       },
       watch: (onState) =>
         Effect.gen(function* () {

@@ -4,7 +4,7 @@
 export const FIRST = 4
 
 /** How many times as large as the last one a batch may be: how long it takes is estimated from that. */
-const GROWTH = 16
+const MAX_FACTOR = 16
 
 /** Sizes from one to a limit: as many events as can be handled in the available time. */
 export interface BatchSize {
@@ -24,7 +24,7 @@ export const make = (limit: number): BatchSize => {
       const fitting = Math.floor((size * (took + left)) / Math.max(took, 1))
       // a batch that was small because there were no more events tells nothing about larger ones
       if (size < next && fitting >= size) return
-      next = Math.max(1, Math.min(GROWTH * size, fitting, limit))
+      next = Math.max(1, Math.min(MAX_FACTOR * size, fitting, limit))
     }
   }
 }

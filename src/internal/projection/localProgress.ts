@@ -1,20 +1,20 @@
 import type { Position } from "../../Position.ts"
-import type { Growth } from "../following/follow.ts"
-import { makeGrowth } from "../following/follow.ts"
+import type { ChangeSignal } from "../following/changeSignal.ts"
+import { makeChangeSignal } from "../following/changeSignal.ts"
 import type { Stale } from "./stale.ts"
 
 /** What a process knows about a projection without querying its database. */
-export interface Local {
-  /** Grows with each change made in this process. */
-  readonly growth: Growth
-  /** Grows when a version is reset, switched or removed: changes that its runner would not see in the log. */
-  readonly upheaval: Growth
+export interface LocalProgress {
+  /** Notifies of each change made in this process. */
+  readonly changes: ChangeSignal
+  /** Notifies when a version is reset, switched or removed: changes that its runner would not see in the log. */
+  readonly versionChanges: ChangeSignal
   /** The position that a version has reached at least. */
   readonly position: (version: number) => Position | undefined
   readonly reached: (version: number, position: Position) => void
   readonly forget: (version: number) => void
-  /** Grows when a caller in this process begins to wait for a position. */
-  readonly demand: Growth
+  /** Notifies when a caller in this process begins to wait for a position. */
+  readonly newWaiters: ChangeSignal
   /** Registers a position that is waited for. Returns a function that removes it. */
   readonly expect: (position: Position) => () => void
   /** Whether somebody waits for a position after one and up to another. */
@@ -44,10 +44,10 @@ export interface Local {
 }
 
 /** One for each projection. */
-export const makeLocals = (): ((projection: string) => Local) => {
-  const locals = new Map<string, Local>()
+export const makeLocalProgress = (): ((projection: string) => LocalProgress) => {
+  const byProjection = new Map<string, LocalProgress>()
   return (projection) => {
-    const known = locals.get(projection)
+    const known = byProjection.get(projection)
     if (known !== undefined) return known
     const positions = new Map<number, Position>()
     const stopped = new Map<number, string>()
@@ -55,34 +55,34 @@ export const makeLocals = (): ((projection: string) => Local) => {
     const runners = new Map<number, { readonly source: string; count: number }>()
     /** The definitions of versions, as far as they are known. */
     const sources = new Map<number, string>()
-    const growth = makeGrowth()
-    const upheaval = makeGrowth()
-    const demand = makeGrowth()
+    const changes = makeChangeSignal()
+    const versionChanges = makeChangeSignal()
+    const newWaiters = makeChangeSignal()
     const awaited = new Set<{ readonly position: Position }>()
-    const made: Local = {
-      growth,
-      upheaval,
+    const progress: LocalProgress = {
+      changes,
+      versionChanges,
       position: (version) => positions.get(version),
       reached: (version, position) => {
         positions.set(version, position)
         stopped.delete(version)
         blocked.delete(version)
-        growth.notify()
+        changes.notify()
       },
       forget: (version) => {
         positions.delete(version)
         blocked.delete(version)
         sources.delete(version)
-        growth.notify()
-        upheaval.notify()
+        changes.notify()
+        versionChanges.notify()
       },
-      demand,
+      newWaiters,
       expect: (position) => {
-        const one = { position }
-        awaited.add(one)
-        demand.notify()
+        const wait = { position }
+        awaited.add(wait)
+        newWaiters.notify()
         return () => {
-          awaited.delete(one)
+          awaited.delete(wait)
         }
       },
       isAwaited: (after, upTo) => {
@@ -92,8 +92,8 @@ export const makeLocals = (): ((projection: string) => Local) => {
         return false
       },
       switched: () => {
-        growth.notify()
-        upheaval.notify()
+        changes.notify()
+        versionChanges.notify()
       },
       stopped,
       blocked,
@@ -106,7 +106,7 @@ export const makeLocals = (): ((projection: string) => Local) => {
         return () => {
           if (--running.count === 0) runners.delete(version)
           // wakes readers that wait for the runner to open its view
-          growth.notify()
+          changes.notify()
         }
       },
       runsOtherwise: (version, source) => (runners.get(version)?.source ?? source) !== source,
@@ -118,7 +118,7 @@ export const makeLocals = (): ((projection: string) => Local) => {
       },
       stale: new Map()
     }
-    locals.set(projection, made)
-    return made
+    byProjection.set(projection, progress)
+    return progress
   }
 }

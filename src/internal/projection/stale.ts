@@ -1,7 +1,7 @@
 import { Clock, Effect } from "effect"
 import type { Position } from "../../Position.ts"
 import type { Progress } from "../../ViewStore.ts"
-import type { Local } from "./localProgress.ts"
+import type { LocalProgress } from "./localProgress.ts"
 
 /**
  * For how long a view may stand still while others advance before its readers are warned, and how often, in
@@ -21,7 +21,7 @@ export interface Stale {
 
 /** Warns readers of a version that stands still while another one advances: nobody keeps it up to date. */
 export const warnOfStale = (
-  { stale }: Local,
+  { stale }: LocalProgress,
   name: string,
   { mode, position, version }: Progress,
   versions: ReadonlyArray<Progress>

@@ -22,10 +22,10 @@ export const untilOpened = Effect.fnUntraced(function* (
 > {
   const { mode, name, version } = projection
   const key = keyOf(projection)
-  const local = store.local(name)
+  const local = store.localProgress(name)
   let began: number | undefined
   while (true) {
-    const seen = local.growth.current()
+    const seen = local.changes.current()
     const isBegun = local.hasRunner()
     const versions = yield* store.versions(key)
     const found = readable(projection, versions)
@@ -36,6 +36,6 @@ export const untilOpened = Effect.fnUntraced(function* (
     if (!isBegun || left <= 0) {
       return yield* new ViewNotFound({ projection: name, version, mode, stopped: local.stopped.get(version) })
     }
-    yield* Effect.raceFirst(Effect.ignore(local.growth.after(seen)), Effect.sleep(Math.min(POLL, left)))
+    yield* Effect.raceFirst(Effect.ignore(local.changes.after(seen)), Effect.sleep(Math.min(POLL, left)))
   }
 })

@@ -37,7 +37,7 @@ export const untilReached = Effect.fnUntraced(function* (
   timeout: number
 ): Effect.fn.Return<void, ProjectionBehind | RecorderError> {
   const key = keyOf(projection)
-  const local = store.local(projection.name)
+  const local = store.localProgress(projection.name)
   const isThere = (progress: Progress | undefined) =>
     progress !== undefined &&
     (progress.mode === "inline" || (progress.position !== undefined && progress.position >= position))
@@ -45,7 +45,7 @@ export const untilReached = Effect.fnUntraced(function* (
   let current: Progress | undefined
   let isTime = true
   while (true) {
-    const seen = local.growth.current()
+    const seen = local.changes.current()
     const now = yield* Clock.currentTimeMillis
     const known = current === undefined ? undefined : local.position(current.version)
     // query when the poll interval has elapsed, or when local progress says the answer will be yes (another version may
@@ -80,7 +80,7 @@ export const untilReached = Effect.fnUntraced(function* (
     const tick = Effect.map(nextTick(store, POLL), () => {
       isTime = true
     })
-    const change = Effect.raceFirst(Effect.ignore(local.growth.after(seen)), tick)
+    const change = Effect.raceFirst(Effect.ignore(local.changes.after(seen)), tick)
     yield* left === Number.POSITIVE_INFINITY ? change : Effect.timeoutOption(change, left)
   }
 })

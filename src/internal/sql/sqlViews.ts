@@ -34,7 +34,7 @@ import { gather } from "../concurrency/gather.ts"
 import type { Begun } from "../projection/beginAt.ts"
 import { beginAgain, beginAt, continues } from "../projection/beginAt.ts"
 import { ignoredFrom } from "../projection/ignored.ts"
-import { makeLocals } from "../projection/localProgress.ts"
+import { makeLocalProgress } from "../projection/localProgress.ts"
 import { WorkAborted } from "../projection/workAborted.ts"
 
 /** What differs between databases. */
@@ -304,7 +304,7 @@ const toLetter = ([position, stream, streamVersion, eventId, type, cause, attemp
 /** The store of views in a database whose tables are there. */
 export const make = (sql: SqlClient.SqlClient, dialect: Dialect): ViewStore<SqlView, SqlClient.SqlClient> => {
   const { own, turns } = dialect
-  const local = makeLocals()
+  const localProgress = makeLocalProgress()
   const p = (n: number) => sql.onDialectOrElse({ pg: () => `$${n}`, orElse: () => `?${n}` })
   const keyed = `projection = ${p(1)} AND version = ${p(2)} AND upstream = ${p(3)} AND slice = ${p(4)}`
   const parameters = ({ projection, version, upstream, slice }: Tracking.Key): ReadonlyArray<unknown> => [
@@ -619,7 +619,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
   )
 
   const store: ViewStore<SqlView, SqlClient.SqlClient> = {
-    local,
+    localProgress,
 
     open: (key, { mode, logId, aggregates, setup, beginning, ignored = [], existing = false, beside = false }) => {
       let tookOver = false
@@ -672,7 +672,9 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
           return { ...there, status, aggregates, ...begun, ignored: undefined }
         })
       ).pipe(namingHolder(key))
-      return Effect.tap(opened, () => Effect.sync(() => (tookOver ? local(key.projection).switched() : undefined)))
+      return Effect.tap(opened, () =>
+        Effect.sync(() => (tookOver ? localProgress(key.projection).switched() : undefined))
+      )
     },
 
     versions: gather((keys) => brief("read how far projections have come", versionsOfAll(keys)), isInTransaction),
@@ -683,7 +685,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
       if (refusal !== undefined) {
         return Effect.fail(new RecorderFailure({ operation: "move a tracking position", reason: refusal }))
       }
-      const tracked = local(key.projection)
+      const tracked = localProgress(key.projection)
       const encoded = (noted: Seen | undefined) => (noted === undefined ? null : encodeSeen(noted))
       const moving = (begun: Effect.Effect<number>) => {
         let end = to
@@ -750,7 +752,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
             return true
           })
         ),
-        () => Effect.sync(() => local(key.projection).switched())
+        () => Effect.sync(() => localProgress(key.projection).switched())
       ),
 
     reset: (key, setup) =>
@@ -768,7 +770,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
             return true
           })
         ),
-        () => Effect.sync(() => local(key.projection).forget(key.version))
+        () => Effect.sync(() => localProgress(key.projection).forget(key.version))
       ),
 
     remove: (of, { current = false } = {}) =>
@@ -801,7 +803,7 @@ FROM ${own}projection_leases WHERE projection IN (${listed})`
         ),
         (removed) =>
           Effect.sync(() => {
-            for (const version of removed) local(of.projection).forget(version)
+            for (const version of removed) localProgress(of.projection).forget(version)
           })
       ).pipe(Effect.map((removed) => removed.length > 0)),
 

@@ -1,6 +1,6 @@
 /** Runs one subscription after another: when the server is lost, the next continues from where the last one ended. */
 import { Clock, Effect, Exit, Option, Scope, Stream } from "effect"
-import { reconnect } from "../../internal/following/follow.ts"
+import { reconnect } from "../../internal/following/reconnect.ts"
 import type { CallError } from "../connection/errors.ts"
 import { KurrentFailure } from "../connection/KurrentError.ts"
 import type { Delivery, Subscription } from "./subscription.ts"

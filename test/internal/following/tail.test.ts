@@ -31,8 +31,8 @@ const makeTail = Effect.fnUntraced(function* (tailBytes: number) {
   const reached = (position: Position.Position): Effect.Effect<void> =>
     Effect.suspend(() => {
       if (tail.position() === position) return Effect.void
-      const seen = tail.growth.current()
-      return Effect.andThen(Effect.orDie(tail.growth.after(seen)), reached(position))
+      const seen = tail.changes.current()
+      return Effect.andThen(Effect.orDie(tail.changes.after(seen)), reached(position))
     })
   return { recorder, tail, append, reached }
 })

@@ -4,7 +4,8 @@ import { TestClock } from "effect/testing"
 import { EventSourcingError, Recorder } from "effect-eventsourcing"
 import * as Memory from "effect-eventsourcing/memory"
 import * as Sqlite from "effect-eventsourcing/sqlite"
-import { followPages, makeGrowth } from "../../../src/internal/following/follow.ts"
+import { makeChangeSignal } from "../../../src/internal/following/changeSignal.ts"
+import { followPages } from "../../../src/internal/following/followPages.ts"
 import * as Temporary from "../../sqlite/support/temporaryFile.ts"
 import { uncaught } from "../../support/uncaughtError.ts"
 
@@ -58,7 +59,7 @@ it.effect("G12 a follower that can't read says since when it tries again, and go
     yield* TestClock.setTime(1000)
     yield* followPages(
       { readAll, head: Effect.undefined },
-      makeGrowth()
+      makeChangeSignal()
     )({ onState }).pipe(Stream.runDrain, Effect.forkScoped({ startImmediately: true }))
     yield* TestClock.adjust("1 minute")
     yield* Deferred.await(live)
@@ -73,16 +74,16 @@ it.effect("G12 a follower that can't read says since when it tries again, and go
 
 it.effect("a follower whose observer throws keeps nobody from being woken", () =>
   Effect.gen(function* () {
-    const growth = makeGrowth()
+    const changes = makeChangeSignal()
     const thrown = new Error("an observer's own")
     const told = yield* Effect.forkChild(uncaught, { startImmediately: true })
-    Effect.runCallback(growth.after(0), {
+    Effect.runCallback(changes.after(0), {
       onExit: () => {
         throw thrown
       }
     })
-    const other = yield* Effect.forkChild(growth.after(0), { startImmediately: true })
-    growth.notify()
+    const other = yield* Effect.forkChild(changes.after(0), { startImmediately: true })
+    changes.notify()
     yield* Fiber.join(other)
     assert.strictEqual(yield* Fiber.join(told), thrown)
   })
