@@ -3,9 +3,10 @@ import type {
   FollowError,
   ProjectionModeChanged,
   ProjectionRemoved,
-  ProjectionSuperseded
+  ProjectionSuperseded,
+  UpstreamChanged
 } from "../../EventSourcingError.ts"
-import { PositionBeyondHead, RecorderFailure, UpstreamChanged } from "../../EventSourcingError.ts"
+import { PositionBeyondHead, RecorderFailure } from "../../EventSourcingError.ts"
 import type { LogReader } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
 import type * as Projection from "../../Projection.ts"
@@ -88,11 +89,7 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
   }
   if (progress.logId !== undefined && progress.logId !== logId) {
     const reason = `this log is another (${logId}, not ${progress.logId})`
-    const { position } = progress
-    return yield* new UpstreamChanged({
-      ...{ projection: name, upstream: key.upstream, position, reason, delivery },
-      agreed: undefined
-    })
+    return yield* Upstream.toUpstreamChanged(projection, progress.position, { reason, agreed: undefined })
   }
   return progress
 })

@@ -1,11 +1,14 @@
 /** Whether a log is still the one from which a view was built, up to the view's position. */
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
+import { UpstreamChanged } from "../../EventSourcingError.ts"
 import type { LogReader } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
+import type * as Projection from "../../Projection.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import { fromStorage } from "../../StreamName.ts"
 import type { Seen, SeenEvent } from "../../ViewStore.ts"
+import { keyOf } from "./trackingKey.ts"
 
 /** How many of the newest events are noted. If there are fewer, they are all events that there were. */
 const NOTED = 8
@@ -28,6 +31,23 @@ export interface Changed {
   readonly _tag: "Changed"
   readonly reason: string
   readonly agreed: Position | undefined
+}
+
+/** The error of a projection whose log is not the same. */
+export const toUpstreamChanged = (
+  projection: Projection.Any,
+  position: Position | undefined,
+  { reason, agreed }: Omit<Changed, "_tag">
+): UpstreamChanged => {
+  const { delivery, name } = projection
+  return new UpstreamChanged({
+    projection: name,
+    upstream: keyOf(projection).upstream,
+    position,
+    reason,
+    agreed,
+    delivery
+  })
 }
 
 /** What is known about a log after the comparison. */
