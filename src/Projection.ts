@@ -54,7 +54,7 @@ import { handling, handlingEach } from "./internal/projection/handling.ts"
 import { readable } from "./internal/projection/readable.ts"
 import { replay as again } from "./internal/projection/replay.ts"
 import { warnOfStale } from "./internal/projection/stale.ts"
-import { keyOf } from "./internal/projection/trackingKey.ts"
+import { trackingKey } from "./internal/projection/trackingKey.ts"
 import { untilOpened } from "./internal/projection/untilOpened.ts"
 import { untilReached } from "./internal/projection/untilReached.ts"
 import { LogReader } from "./LogReader.ts"
@@ -429,7 +429,7 @@ export const read = <K extends View.Any, A, E, R>(
     yield* refuseCopy(store, projection, "read")
     const { found, versions } = yield* untilOpened(store, projection)
     yield* warnOfStale(store.localProgress(projection.name), projection.name, found, versions)
-    return yield* store.read({ ...keyOf(projection), version: found.version }, read)
+    return yield* store.read({ ...trackingKey(projection), version: found.version }, read)
   })
 
 /** The view under a name belongs to one definition: reading it with another would return wrong results. */
@@ -455,7 +455,7 @@ export const progress = <K extends View.Any>(
 export const versions = <K extends View.Any>(
   projection: Projection<K, Mode, Delivery, unknown>
 ): Effect.Effect<ReadonlyArray<Progress>, RecorderError, ViewStores.Of<K>> =>
-  Effect.flatMap(storeOf(projection), (store) => store.versions(keyOf(projection)))
+  Effect.flatMap(storeOf(projection), (store) => store.versions(trackingKey(projection)))
 
 /**
  * Waits until the view has processed everything up to a position.
@@ -530,7 +530,7 @@ export const reset = <K extends View.Any, R>(
     if (store.localProgress(name).runsOtherwise(version, compiled.source())) {
       return yield* definedOtherwise(`reset projection "${name}"`, version)
     }
-    if (yield* store.reset(keyOf(projection), compiled.setup)) return
+    if (yield* store.reset(trackingKey(projection), compiled.setup)) return
     return yield* new ViewNotFound({
       projection: name,
       version,
@@ -590,7 +590,7 @@ export const remove: {
     return Effect.fail(new RecorderFailure({ operation: `remove projection "${name}"`, reason }))
   }
   return Effect.flatMap(store as Effect.Effect<ViewStore<unknown, never>>, ({ remove }) =>
-    remove({ ...keyOf({ name, version: 0 }), version }, options)
+    remove({ ...trackingKey({ name, version: 0 }), version }, options)
   )
 }
 
@@ -598,7 +598,7 @@ export const remove: {
 export const deadLetters = <K extends View.Any>(
   projection: Followed<K, Delivery, unknown>
 ): Effect.Effect<ReadonlyArray<DeadLetter>, RecorderError, ViewStores.Of<K>> =>
-  Effect.flatMap(storeOf(projection), (store) => store.deadLetters(keyOf(projection)))
+  Effect.flatMap(storeOf(projection), (store) => store.deadLetters(trackingKey(projection)))
 
 /** Which dead letters: all of a stream, or one, by its event id. A `DeadLetter` selects itself. */
 export type Discarded = { readonly stream: string } | { readonly eventId: string }
@@ -623,7 +623,7 @@ export const discard = <K extends View.Any>(
   projection: Followed<K, Delivery, unknown>,
   what: Discarded
 ): Effect.Effect<number, RecorderError, ViewStores.Of<K>> =>
-  Effect.flatMap(storeOf(projection), (store) => store.discard(keyOf(projection), what))
+  Effect.flatMap(storeOf(projection), (store) => store.discard(trackingKey(projection), what))
 
 /** The result of replaying dead letters. */
 export interface Replayed {

@@ -53,7 +53,7 @@ import type { RunnerContext, Settings } from "./internal/projection/runnerContex
 import type { RunnerStatus } from "./internal/projection/runnerStatus.ts"
 import { makeStatus } from "./internal/projection/runnerStatus.ts"
 import { runProjection } from "./internal/projection/runProjection.ts"
-import { keyOf } from "./internal/projection/trackingKey.ts"
+import { trackingKey } from "./internal/projection/trackingKey.ts"
 import { outsideTransactions } from "./internal/sql/outsideTransactions.ts"
 import { LogReader } from "./LogReader.ts"
 import { Mapper } from "./Mapper.ts"
@@ -206,7 +206,7 @@ const contextOf = Effect.fnUntraced(function* (
   const store = yield* storeOf(projection) as Effect.Effect<ViewStores.ViewStore<unknown, never>>
   return {
     ...{ projection, recorder, subscription, decode, store, settings, attributes, status },
-    key: keyOf(projection),
+    key: trackingKey(projection),
     aggregates: projection.aggregates.map((aggregate) => aggregate.name),
     local: store.localProgress(projection.name),
     ownership: options.ownership ?? Ownership.lease(store, settings.leaseMillis),

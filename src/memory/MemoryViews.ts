@@ -11,6 +11,7 @@ import { beginAgain, beginAt, continues } from "../internal/projection/beginAt.t
 import { refusal } from "../internal/projection/handling.ts"
 import { ignoredFrom } from "../internal/projection/ignored.ts"
 import { makeLocalProgress } from "../internal/projection/localProgress.ts"
+import { keyText } from "../internal/projection/trackingKey.ts"
 import type { Position } from "../Position.ts"
 import * as Tracking from "../Tracking.ts"
 import type { MemoryReader, MemoryView } from "../View.ts"
@@ -54,8 +55,6 @@ const makeStore = () => {
   const semaphore = Semaphore.makeUnsafe(1)
   const exclusively = semaphore.withPermit
 
-  const nameOf = ({ projection, version, upstream, slice }: Tracking.Key): string =>
-    JSON.stringify([projection, version, upstream, slice])
   const versionsOf = ({ projection, upstream, slice }: Omit<Tracking.Key, "version">): Array<Entry> =>
     [...entries.values()]
       .filter(({ key }) => key.projection === projection && key.upstream === upstream && key.slice === slice)
@@ -154,7 +153,7 @@ const makeStore = () => {
       exclusively(
         Effect.gen(function* () {
           const current = currentOf(key)
-          const there = entries.get(nameOf(key))
+          const there = entries.get(keyText(key))
           const isOver = there?.status === "retired" || (current !== undefined && current.key.version > key.version)
           if (isOver && !(beside && there !== undefined)) {
             return yield* superseded(key, current?.key.version ?? key.version)
@@ -193,7 +192,7 @@ const makeStore = () => {
           }
           return yield* Effect.as(
             withDraft(made, setup, () => {
-              entries.set(nameOf(key), made)
+              entries.set(keyText(key), made)
               if (beginning === undefined) return
               // from now on, this version is responsible for the dead letters
               if (current !== undefined && continues(beginning, before)) {
@@ -217,7 +216,7 @@ const makeStore = () => {
           if (refused !== undefined) {
             return yield* new RecorderFailure({ operation: "move a tracking position", reason: refused })
           }
-          const entry = entries.get(nameOf(key))
+          const entry = entries.get(keyText(key))
           if (entry?.status === "retired" && !entry.ready) {
             return yield* superseded(key, currentOf(key)?.key.version ?? key.version)
           }
@@ -235,14 +234,14 @@ const makeStore = () => {
     note: (key, seen) =>
       exclusively(
         Effect.sync(() => {
-          const entry = entries.get(nameOf(key))
+          const entry = entries.get(keyText(key))
           if (entry?.position === seen.position) entry.seen = seen
         })
       ),
 
     read: (key, read) =>
       Effect.suspend(() => {
-        const entry = entries.get(nameOf(key))
+        const entry = entries.get(keyText(key))
         const view: MemoryReader<unknown> = {
           get: Effect.sync(() => entry?.state),
           version: key.version
@@ -253,7 +252,7 @@ const makeStore = () => {
     promote: (key, { keep = false } = {}) =>
       exclusively(
         Effect.sync(() => {
-          const entry = entries.get(nameOf(key))
+          const entry = entries.get(keyText(key))
           if (entry === undefined || entry.status !== "building") return entry?.status === "current"
           const current = currentOf(key)
           if (current !== undefined) {
@@ -273,7 +272,7 @@ const makeStore = () => {
     reset: (key, setup) =>
       exclusively(
         Effect.suspend(() => {
-          const entry = entries.get(nameOf(key))
+          const entry = entries.get(keyText(key))
           if (entry === undefined) return Effect.succeed(false)
           return Effect.as(
             withDraft(entry, setup, () => {
@@ -297,8 +296,8 @@ const makeStore = () => {
               of.version === undefined || (key.version === of.version && (current || status !== "current"))
           )
           for (const { key } of doomed) {
-            entries.delete(nameOf(key))
-            leases.delete(nameOf(key))
+            entries.delete(keyText(key))
+            leases.delete(keyText(key))
           }
           if (doomed.some(({ status }) => status === "current")) {
             const left = versionsOf(of).filter(({ ready }) => ready)
@@ -312,13 +311,13 @@ const makeStore = () => {
 
     deadLetters: (key, stream) =>
       Effect.sync(() =>
-        (entries.get(nameOf(key))?.letters ?? []).filter((letter) => stream === undefined || letter.stream === stream)
+        (entries.get(keyText(key))?.letters ?? []).filter((letter) => stream === undefined || letter.stream === stream)
       ),
 
     takeBack: (key, position, work) =>
       exclusively(
         Effect.suspend(() => {
-          const entry = entries.get(nameOf(key))
+          const entry = entries.get(keyText(key))
           const letter = entry?.letters.find((one) => one.position === position)
           const isFirst = entry?.letters.find(({ stream }) => stream === letter?.stream) === letter
           if (entry === undefined || letter === undefined || !isFirst) return Effect.succeed(false)
@@ -334,7 +333,7 @@ const makeStore = () => {
     discard: (key, what) =>
       exclusively(
         Effect.sync(() => {
-          const entry = entries.get(nameOf(key))
+          const entry = entries.get(keyText(key))
           if (entry === undefined) return 0
           const { length } = entry.letters
           entry.letters = entry.letters.filter((letter) =>
@@ -347,7 +346,7 @@ const makeStore = () => {
     triedAgain: (key, position, cause) =>
       exclusively(
         Effect.sync(() => {
-          const entry = entries.get(nameOf(key))
+          const entry = entries.get(keyText(key))
           if (entry === undefined) return
           entry.letters = entry.letters.map((letter) =>
             letter.position === position ? { ...letter, attempts: letter.attempts + 1, cause } : letter
@@ -359,7 +358,7 @@ const makeStore = () => {
       // not the time of day, which can be set
       Effect.map(Clock.monotonicTimeNanos, (nanos) => {
         const now = Number(nanos / 1_000_000n)
-        const name = nameOf(key)
+        const name = keyText(key)
         const there = leases.get(name)
         if (there !== undefined && there.holder !== holder && there.until > now) return false
         if (milliseconds > 0) leases.set(name, { holder, until: now + milliseconds })

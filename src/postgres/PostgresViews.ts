@@ -10,6 +10,7 @@ import { guardTransaction } from "../internal/projection/handling.ts"
 import type { InlineDatabase } from "../internal/projection/inline.ts"
 import { refusal } from "../internal/projection/inline.ts"
 import * as SqlViews from "../internal/sql/sqlViews.ts"
+import * as ViewTables from "../internal/sql/viewTables.ts"
 import type * as Tracking from "../Tracking.ts"
 import { SqlViewStore } from "../ViewStore.ts"
 import type { ConnectionOptions } from "./connect.ts"
@@ -86,7 +87,7 @@ export const make = Effect.fnUntraced(function* (
   const areThere = Effect.map(
     sql.unsafe(
       `SELECT to_regclass(${literal(`${own}projection_leases`)}) IS NOT NULL
-  AND ${SqlViews.added.map(has).join(" AND ")} AS there`
+  AND ${ViewTables.added.map(has).join(" AND ")} AS there`
     ).unprepared,
     ([row]) => (row as { readonly there: boolean }).there
   )
@@ -96,8 +97,8 @@ export const make = Effect.fnUntraced(function* (
         // a log may be created in the same schema at the same moment
         yield* run(lockSchema(schema))
         yield* makeSchema(schema)
-        for (const table of SqlViews.tables(own)) yield* run(table)
-        for (const { column, table, type } of SqlViews.added) {
+        for (const table of ViewTables.tables(own)) yield* run(table)
+        for (const { column, table, type } of ViewTables.added) {
           yield* run(`ALTER TABLE ${own}${table} ADD COLUMN IF NOT EXISTS ${column} ${type}`)
         }
       })
@@ -119,7 +120,7 @@ export const make = Effect.fnUntraced(function* (
     lock: ({ projection }) =>
       run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(`${own}projection ${projection}`)}, 0))`),
     ...places,
-    release: (_key, place) => run(`DROP FUNCTION IF EXISTS ${quote(place)}.require_inline() CASCADE`),
+    dropInlineGuard: (_key, place) => run(`DROP FUNCTION IF EXISTS ${quote(place)}.require_inline() CASCADE`),
     // a row's xmax is the transaction that has locked or changed it, and that transaction holds the lock of its own id
     holder: ({ projection, version, upstream, slice }) =>
       Effect.map(

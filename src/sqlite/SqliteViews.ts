@@ -8,6 +8,7 @@ import { read, withDefault, withDefaults } from "../internal/backend/settings.ts
 import type { InlineDatabase } from "../internal/projection/inline.ts"
 import { refusal } from "../internal/projection/inline.ts"
 import * as SqlViews from "../internal/sql/sqlViews.ts"
+import * as ViewTables from "../internal/sql/viewTables.ts"
 import type * as Tracking from "../Tracking.ts"
 import { SqlViewStore } from "../ViewStore.ts"
 import { rootOf, toRecorderError, toViewsError } from "./errors.ts"
@@ -30,7 +31,7 @@ export const make = Effect.fnUntraced(function* (
   const operation = "make the tables of views"
   const lacks = (db: DatabaseSync) => {
     const columns = db.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?")
-    return SqlViews.added.filter(({ column, table }) => columns.get(table, column) === undefined)
+    return ViewTables.added.filter(({ column, table }) => columns.get(table, column) === undefined)
   }
   const areThere = yield* database.read(
     operation,
@@ -40,7 +41,7 @@ export const make = Effect.fnUntraced(function* (
   )
   if (!areThere) {
     yield* database.write(operation, (db) => {
-      for (const table of SqlViews.tables("")) db.exec(table)
+      for (const table of ViewTables.tables("")) db.exec(table)
       for (const { column, table, type } of lacks(db)) db.exec(`ALTER TABLE ${table} ADD COLUMN ${column} ${type}`)
     })
   }
@@ -81,7 +82,7 @@ export const make = Effect.fnUntraced(function* (
       // dropping a view drops its triggers
       for (const { type, name } of ours) yield* sql.unsafe(`DROP ${type} IF EXISTS ${quote(name)}`)
     }),
-    release: (key) => Effect.asVoid(sql.unsafe(`DROP TRIGGER IF EXISTS ${guardOf(key)}`)),
+    dropInlineGuard: (key) => Effect.asVoid(sql.unsafe(`DROP TRIGGER IF EXISTS ${guardOf(key)}`)),
     forUpdate: "",
     now: Effect.map(Clock.currentTimeMillis, BigInt),
     begin: "BEGIN IMMEDIATE",

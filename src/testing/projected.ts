@@ -1,7 +1,7 @@
 /** Expects the rows or the value of a projection's view after given events. */
 import { Cause, Context, Effect, Exit, Layer } from "effect"
 import { messageOf } from "../internal/errors/messageOf.ts"
-import { keyOf } from "../internal/projection/trackingKey.ts"
+import { trackingKey } from "../internal/projection/trackingKey.ts"
 import { MemoryViews } from "../memory/MemoryViews.ts"
 import type { Position } from "../Position.ts"
 import type * as Projection from "../Projection.ts"
@@ -102,7 +102,7 @@ export function projected(
   const handled = log
     .map(({ recorded }) => recorded)
     .filter(({ aggregate, event }) => names.includes(aggregate) && compiled.handles(aggregate, event._tag))
-  const key = keyOf(projection)
+  const key = trackingKey(projection)
   const layer = (views[0] ?? MemoryViews()) as Layer.Layer<never, unknown>
 
   /** The event that a handler gets: inline, it has no position yet. */

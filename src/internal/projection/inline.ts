@@ -22,7 +22,7 @@ import { reconnect } from "../following/reconnect.ts"
 import * as Metrics from "../observability/metrics.ts"
 import * as BatchSize from "./batchSize.ts"
 import { openView } from "./openView.ts"
-import { keyOf } from "./trackingKey.ts"
+import { trackingKey } from "./trackingKey.ts"
 
 /** What a database does for the inline projections of its log. */
 export interface InlineDatabase {
@@ -82,7 +82,7 @@ const make = (projection: Projection.Inline, decode: Decode, context: Context.Co
     return passesByItself(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
   }
   return {
-    key: keyOf(projection),
+    key: trackingKey(projection),
     categories: new Set(byName.keys()),
     handle: (events, view) => {
       const wanted = events.filter(isWanted)

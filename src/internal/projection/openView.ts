@@ -12,7 +12,7 @@ import type { Position } from "../../Position.ts"
 import type * as Projection from "../../Projection.ts"
 import type { Beginning, Mode, Opened, ViewStore } from "../../ViewStore.ts"
 import { handledOf, ignoredBy } from "./ignored.ts"
-import { keyOf } from "./trackingKey.ts"
+import { trackingKey } from "./trackingKey.ts"
 import * as Upstream from "./upstream.ts"
 
 /** Where a log ended at some moment; `undefined` in an empty log. */
@@ -56,7 +56,7 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
 > {
   const { delivery, name, version } = projection
   const { logId } = recorder
-  const key = keyOf(projection)
+  const key = trackingKey(projection)
   const aggregates = projection.aggregates.map((aggregate) => aggregate.name).sort()
   const setup = projection.compiled.setup as (view: View) => Effect.Effect<unknown, FollowError>
   const { end, ...how } = options

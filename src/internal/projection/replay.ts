@@ -10,7 +10,7 @@ import type { DeadLetter, Mode, ViewStore } from "../../ViewStore.ts"
 import { causeText } from "../errors/causeText.ts"
 import { passesByItself } from "../errors/transient.ts"
 import { makeDecoder } from "../eventStore/decodeEvents.ts"
-import { keyOf } from "./trackingKey.ts"
+import { trackingKey } from "./trackingKey.ts"
 
 /**
  * Handles dead-lettered events again, in the order of each stream. If one fails, the later ones of its stream keep
@@ -24,7 +24,7 @@ export const replay = Effect.fnUntraced(function* <Provided, R>(
   stream: string | undefined
 ): Effect.fn.Return<Projection.Replayed, RecorderError, Exclude<R, Provided>> {
   const decode = makeDecoder(mapper, recorder).decodeOf(projection.aggregates)
-  const key = keyOf(projection)
+  const key = trackingKey(projection)
   let replayed = 0
   const handle = Effect.fnUntraced(function* (letter: DeadLetter) {
     const found = yield* recorder.readStream({

@@ -1,7 +1,7 @@
 /** What a runner reports: its state, and its failed attempts. */
 import { Clock, Duration, Effect, Metric } from "effect"
-import type { State } from "../../ProjectionRunner.ts"
 import type { FollowState } from "../../LogReader.ts"
+import type { State } from "../../ProjectionRunner.ts"
 import * as Metrics from "../observability/metrics.ts"
 
 /** The state of a runner. */

@@ -5,9 +5,13 @@ import type * as Tracking from "../../Tracking.ts"
 const UPSTREAM = "log"
 
 /** The key of a projection's tracking. */
-export const keyOf = ({ name, version }: Pick<Projection.Any, "name" | "version">): Tracking.Key => ({
+export const trackingKey = ({ name, version }: Pick<Projection.Any, "name" | "version">): Tracking.Key => ({
   projection: name,
   version,
   upstream: UPSTREAM,
   slice: 0
 })
+
+/** A key as text, to find things by. */
+export const keyText = ({ projection, version, upstream, slice }: Tracking.Key): string =>
+  JSON.stringify([projection, version, upstream, slice])

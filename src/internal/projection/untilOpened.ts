@@ -4,7 +4,7 @@ import { ViewNotFound } from "../../EventSourcingError.ts"
 import type * as Projection from "../../Projection.ts"
 import type { Progress, ViewStore } from "../../ViewStore.ts"
 import { readable } from "./readable.ts"
-import { keyOf } from "./trackingKey.ts"
+import { trackingKey } from "./trackingKey.ts"
 
 /** How long a reader waits for a runner of this process that has not opened its view yet, in milliseconds. */
 const OPENING = 5000
@@ -21,7 +21,7 @@ export const untilOpened = Effect.fnUntraced(function* (
   ViewNotFound | RecorderError
 > {
   const { mode, name, version } = projection
-  const key = keyOf(projection)
+  const key = trackingKey(projection)
   const local = store.localProgress(name)
   let began: number | undefined
   while (true) {

@@ -6,7 +6,7 @@ import type * as Projection from "../../Projection.ts"
 import type { Progress, ViewStore } from "../../ViewStore.ts"
 import { nextTick } from "../concurrency/ticks.ts"
 import { readable } from "./readable.ts"
-import { keyOf } from "./trackingKey.ts"
+import { trackingKey } from "./trackingKey.ts"
 
 /** How often a waiter polls for the progress of other processes, in milliseconds. */
 const POLL = 50
@@ -36,7 +36,7 @@ export const untilReached = Effect.fnUntraced(function* (
   position: Position,
   timeout: number
 ): Effect.fn.Return<void, ProjectionBehind | RecorderError> {
-  const key = keyOf(projection)
+  const key = trackingKey(projection)
   const local = store.localProgress(projection.name)
   const isThere = (progress: Progress | undefined) =>
     progress !== undefined &&

@@ -8,7 +8,7 @@ import type * as Projection from "../../Projection.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import { fromStorage } from "../../StreamName.ts"
 import type { Seen, SeenEvent } from "../../ViewStore.ts"
-import { keyOf } from "./trackingKey.ts"
+import { trackingKey } from "./trackingKey.ts"
 
 /** How many of the newest events are noted. If there are fewer, they are all events that there were. */
 const NOTED = 8
@@ -42,7 +42,7 @@ export const toUpstreamChanged = (
   const { delivery, name } = projection
   return new UpstreamChanged({
     projection: name,
-    upstream: keyOf(projection).upstream,
+    upstream: trackingKey(projection).upstream,
     position,
     reason,
     agreed,
