@@ -114,7 +114,7 @@ const passesOnceOpen = ({ reason }: SqlError.SqlError, { code, message }: Server
 }
 
 const describe =
-  (isPassing: (error: SqlError.SqlError, server: ServerError) => boolean) =>
+  (isRetryable: (error: SqlError.SqlError, server: ServerError) => boolean) =>
   (operation: string, error: SqlError.SqlError, lockTimeout = 0): RecorderError => {
     const server = toServerError(error)
     const help = server.code === undefined ? adviceFor(server.message) : advice[server.code]
@@ -126,7 +126,7 @@ const describe =
     ]
       .filter((part) => part !== undefined)
       .join(". ")
-    if (!isPassing(error, server)) return new RecorderFailure({ operation, reason, cause })
+    if (!isRetryable(error, server)) return new RecorderFailure({ operation, reason, cause })
     return error.reason._tag === "LockTimeoutError"
       ? new RecorderUnavailable({ operation, reason, waited: lockTimeout, cause })
       : new RecorderUnavailable({ operation, reason, cause })

@@ -15,7 +15,7 @@ const isOwnTimeout = (error: object): boolean =>
 /**
  * Whether a failure is not the work's own: something that it needs can't be reached, or is held by another, for now.
  */
-const isPassing = (error: unknown): boolean =>
+const isRetryable = (error: unknown): boolean =>
   SqlError.isSqlError(error)
     ? error.isRetryable
     : typeof error === "object" && error !== null && "_tag" in error && error._tag === "RecorderUnavailable"
@@ -29,9 +29,9 @@ const isDatabaseOutage = (error: object): boolean => {
 }
 
 /** Whether an error, or anything in its chain of causes, is transient. (Handlers wrap database errors.) */
-export const passesByItself = (error: unknown): boolean => {
+export const isTransient = (error: unknown): boolean => {
   for (const each of chainOf(error)) if (isOwnTimeout(each)) return false
-  for (const each of chainOf(error)) if (isPassing(each) || isDatabaseOutage(each)) return true
+  for (const each of chainOf(error)) if (isRetryable(each) || isDatabaseOutage(each)) return true
   return false
 }
 

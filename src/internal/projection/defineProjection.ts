@@ -7,7 +7,7 @@ import type * as Projection from "../../Projection.ts"
 import type * as View from "../../View.ts"
 import type { Mode } from "../../ViewStore.ts"
 import { messageOf } from "../errors/messageOf.ts"
-import { passesByItself } from "../errors/transient.ts"
+import { isTransient } from "../errors/transient.ts"
 import type { AnyRecorded, Compiled } from "./compiled.ts"
 import { handling } from "./handling.ts"
 
@@ -134,5 +134,5 @@ export const build = <K extends View.Any, M extends Mode, D extends Projection.D
 
 const setupFailed = (name: string, cause: unknown): RecorderError => {
   const failure = { operation: `set up the view of projection "${name}"`, reason: messageOf(cause), cause }
-  return passesByItself(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
+  return isTransient(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
 }

@@ -17,7 +17,7 @@ import { TransactionalAppend } from "../../TransactionalAppend.ts"
 import type { SqlView } from "../../View.ts"
 import type { ViewStore } from "../../ViewStore.ts"
 import { isLastPage, PAGE_BYTES } from "../backend/pageSize.ts"
-import { explain, passesByItself, wasRolledBack } from "../errors/transient.ts"
+import { explain, isTransient, wasRolledBack } from "../errors/transient.ts"
 import { reconnect } from "../following/reconnect.ts"
 import * as Metrics from "../observability/metrics.ts"
 import * as BatchSize from "./batchSize.ts"
@@ -79,7 +79,7 @@ const make = (projection: Projection.Inline, decode: Decode, context: Context.Co
   }
   const failed = (cause: unknown): RecorderError => {
     const failure = { operation: `keep inline projection "${name}" up`, reason: explain(cause), cause }
-    return passesByItself(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
+    return isTransient(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
   }
   return {
     key: trackingKey(projection),

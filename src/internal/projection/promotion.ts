@@ -2,7 +2,8 @@
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import type { Status } from "../../ViewStore.ts"
-import type { ProcessError, Processor } from "./projectionProcessor.ts"
+import type { ProcessError } from "./processing.ts"
+import type { Processor } from "./projectionProcessor.ts"
 import type { RunnerContext } from "./runnerContext.ts"
 import { keepsOtherVersions, ownVersion } from "./runnerContext.ts"
 

@@ -8,7 +8,7 @@ import { fromStorage } from "../../StreamName.ts"
 import type * as View from "../../View.ts"
 import type { DeadLetter, Mode, ViewStore } from "../../ViewStore.ts"
 import { causeText } from "../errors/causeText.ts"
-import { passesByItself } from "../errors/transient.ts"
+import { isTransient } from "../errors/transient.ts"
 import { makeDecoder } from "../eventStore/decodeEvents.ts"
 import { trackingKey } from "./trackingKey.ts"
 
@@ -56,7 +56,7 @@ export const replay = Effect.fnUntraced(function* <Provided, R>(
       if (cause === undefined) return yield* Effect.interrupt
       const failure = Cause.squash(exit.cause)
       // a failure for which the event is not to blame
-      if (passesByItself(failure)) {
+      if (isTransient(failure)) {
         const operation = `replay what projection "${projection.name}" has set aside`
         return yield* new RecorderUnavailable({ operation, reason: cause, cause: failure })
       }

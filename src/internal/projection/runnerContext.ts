@@ -8,7 +8,8 @@ import type * as Tracking from "../../Tracking.ts"
 import type { Progress, ViewStore } from "../../ViewStore.ts"
 import { nextTick } from "../concurrency/ticks.ts"
 import type { LocalProgress } from "./localProgress.ts"
-import type { Processing, Processor } from "./projectionProcessor.ts"
+import type { Processing } from "./processing.ts"
+import type { Processor } from "./projectionProcessor.ts"
 import type { RunnerStatus } from "./runnerStatus.ts"
 
 /** What the parts of a runner share. */

@@ -5,8 +5,8 @@
  *   tracking, or the log is behind. They are retried indefinitely, with pauses of up to 5 s ({@link retryTransient}).
  * - **Events of a newer program**: retried by the runner's option `retry`; meanwhile the lease is free for a runner of
  *   that program ({@link retryNewerEvents}).
- * - **Events on which a handler fails**: retried by the option `retry` too, within the session, in `applyWithRetry` of
- *   `projectionProcessor.ts`.
+ * - **Events on which a handler fails**: retried by the option `retry` too, within the session, in
+ *   `applyWithRetry.ts`.
  *
  * Every other failure stops the runner.
  */
@@ -19,7 +19,7 @@ import type { Pauses } from "../concurrency/pauses.ts"
 import { pausesOf } from "../concurrency/pauses.ts"
 import { messageOf } from "../errors/messageOf.ts"
 import { reconnect } from "../following/reconnect.ts"
-import { FromNewerProgram } from "./projectionProcessor.ts"
+import { FromNewerProgram } from "./processing.ts"
 import type { RunnerContext } from "./runnerContext.ts"
 import type { SessionError } from "./runUntilFailure.ts"
 

@@ -1,5 +1,6 @@
 import { Clock, Effect } from "effect"
-import type { InHand, Processor } from "./projectionProcessor.ts"
+import type { InHand } from "./processing.ts"
+import type { Processor } from "./projectionProcessor.ts"
 import type { RunnerContext } from "./runnerContext.ts"
 import { CHECK_INTERVAL } from "./runnerContext.ts"
 import type { SessionStatus } from "./runnerStatus.ts"

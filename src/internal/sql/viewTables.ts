@@ -54,7 +54,7 @@ export const added: ReadonlyArray<{ readonly table: string; readonly column: str
   { table: "projection_tracking", column: "place", type: "text" },
   // 1: it has caught up once, and programs that define this version read it
   { table: "projection_tracking", column: "ready", type: "integer NOT NULL DEFAULT 0" },
-  // for how long a lease was taken, in milliseconds, and by whom: an earlier version of the library leaves both as they are
+  // for how long a lease was taken, in milliseconds, and by whom: earlier versions of the library leave both unchanged
   { table: "projection_leases", column: "length", type: "bigint" },
   { table: "projection_leases", column: "length_of", type: "text" }
 ]
