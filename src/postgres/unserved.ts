@@ -109,8 +109,11 @@ export const make = (client: PgClient.PgClient): Patience => {
       const answered = () => {
         if (one !== undefined) waiting.delete(one)
       }
-      return Effect.flatMap(Effect.forkChild(statements(answered), { startImmediately: true }), (fiber) =>
-        Effect.callback((resume) => {
+      return Effect.flatMap(Effect.forkChild(statements(answered), { startImmediately: true }), (fiber) => {
+        // a connection that was free
+        const exit = fiber.pollUnsafe()
+        if (exit !== undefined) return exit
+        return Effect.callback((resume) => {
           one = {
             since: looks,
             times,
@@ -132,7 +135,7 @@ export const make = (client: PgClient.PgClient): Patience => {
             return Fiber.interrupt(fiber)
           })
         })
-      )
+      })
     })
 
   const limit: Patience["limit"] = (operation, statements) =>
