@@ -78,13 +78,17 @@ export type Constructors<E extends AnyEvent> = {
   readonly [Tag in E["_tag"]]: Constructor<Extract<E, { readonly _tag: Tag }>>
 }
 
-/** What a decision's function may return: one event, several, none, or an Effect of these, which may fail. */
+/**
+ * What a decision's function may return: one event, several, none, each alone or as `{ events, value }`, or an Effect of
+ * these, which may fail.
+ */
 export type Outcome<Event> = Decision.Outcome<Event> | Effect.Effect<Decision.Outcome<Event>, unknown>
 
 /** What a decision to create may return: a creation event, perhaps followed by others, or an Effect of these. */
 export type CreationOutcome<Creation, Change> =
   | CreationEvents<Creation, Change>
-  | Effect.Effect<CreationEvents<Creation, Change>, unknown>
+  | Decision.WithValue<CreationEvents<Creation, Change>>
+  | Effect.Effect<CreationEvents<Creation, Change> | Decision.WithValue<CreationEvents<Creation, Change>>, unknown>
 
 type CreationEvents<Creation, Change> = Creation | readonly [Creation, ...ReadonlyArray<Change>]
 
@@ -124,6 +128,9 @@ export interface Aggregate<
    * The function gets the state and returns one event, several, none, or an Effect of these. Its failures appear in the
    * decision's type. The decision fails with `AggregateNotFound` if the aggregate does not exist.
    *
+   * As its second argument it gets the aggregate's id, version and times. If it returns `{ events, value }`, the value
+   * is part of what `execute` returns.
+   *
    * **Gotchas**
    *
    * The function must be pure: after a conflict it is called again with the newer state, and the last call counts.
@@ -146,8 +153,8 @@ export interface Aggregate<
    * ```
    */
   readonly decide: <const R extends Outcome<Change>>(
-    decide: (state: State) => R
-  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound, State, Change>
+    decide: (state: State, revision: Revision<Name>) => R
+  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound, State, Change> & Decision.ReturningOf<R>
   /**
    * Makes a decision to create an aggregate.
    *
@@ -157,12 +164,13 @@ export interface Aggregate<
    *
    * **Details**
    *
-   * The function gets no state. It returns a creation event, perhaps followed by others, or an Effect of these. The
-   * decision fails with `AggregateAlreadyExists` if the aggregate exists.
+   * The function gets no state, but the id. It returns a creation event, perhaps followed by others, or an Effect of
+   * these, also as `{ events, value }`. The decision fails with `AggregateAlreadyExists` if the aggregate exists.
    */
   readonly create: <const R extends CreationOutcome<Creation, Change>>(
-    decide: () => R
-  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateAlreadyExists, undefined, Creation | Change>
+    decide: (revision: NoRevision<Name>) => R
+  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateAlreadyExists, undefined, Creation | Change> &
+    Decision.ReturningOf<R>
   /**
    * Makes a decision on an aggregate that may or may not exist.
    *
@@ -173,11 +181,12 @@ export interface Aggregate<
    * **Details**
    *
    * The state is `undefined` if the aggregate does not exist. The decision fails with `AggregateNotFound` if the
-   * aggregate does not exist afterwards either.
+   * aggregate does not exist afterwards either. Otherwise it is like `decide`.
    */
   readonly createOrDecide: <const R extends Outcome<Creation | Change>>(
-    decide: (state: State | undefined) => R
-  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound, State | undefined, Creation | Change>
+    decide: (state: State | undefined, revision: Revision<Name> | NoRevision<Name>) => R
+  ) => Decision.Decision<Name, Decision.ErrorOf<R> | AggregateNotFound, State | undefined, Creation | Change> &
+    Decision.ReturningOf<R>
 
   /** Applies events to a state, or to none. It is pure, and throws on events that can't follow one another. */
   readonly fold: {
@@ -233,16 +242,28 @@ export type ChangeOf<A extends Any> = A["~types"]["change"]
 /** All events of an aggregate. */
 export type Event<A extends Any> = A["~types"]["event"]
 
-/** An aggregate as it stood at a version. */
-export interface Instance<Name extends string, out State> {
+/** Which aggregate it is, and at which version. */
+export interface Revision<Name extends string> {
   readonly id: Id<Name>
   /** The version of the last event that the state includes: 0 after the first. */
   readonly version: number
-  readonly state: State
   /** When the first event was recorded. */
   readonly createdAt: DateTime.Utc
   /** When the event at `version` was recorded. */
   readonly modifiedAt: DateTime.Utc
+}
+
+/** Which aggregate it is, before its first event. */
+export interface NoRevision<Name extends string> {
+  readonly id: Id<Name>
+  readonly version: undefined
+  readonly createdAt: undefined
+  readonly modifiedAt: undefined
+}
+
+/** An aggregate as it stood at a version. */
+export interface Instance<Name extends string, out State> extends Revision<Name> {
+  readonly state: State
 }
 
 /** One event of an aggregate, compiled. @internal */
@@ -383,6 +404,7 @@ export const make = <
     })
   )
   const makeId = (id: string) => idSchema.make(id) as string as Id<Name>
+  const named = { name: plainName, compiled }
   const aggregate: Omit<Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>>, "~types"> = {
     name: plainName as Name,
     Id: idSchema as Aggregate<Name, StateType<S>, EventsOf<C>, EventsOf<V>>["Id"],
@@ -390,9 +412,9 @@ export const make = <
     idIn: (namespace, key) => makeId(Uuid.v5(checkKey(plainName, key), namespace)),
     randomId: Effect.map(Clock.currentTimeMillis, (now) => makeId(Uuid.v7(now))),
     stream: (id) => StreamName.of(plainName, id),
-    decide: (decide) => Decision.make(plainName as Name, "existing", decide),
-    create: (decide) => Decision.make(plainName as Name, "missing", decide),
-    createOrDecide: (decide) => Decision.make(plainName as Name, "either", decide),
+    decide: (decide) => Decision.make(named, "existing", decide),
+    create: (decide) => Decision.make(named, "missing", (_none, revision: NoRevision<Name>) => decide(revision)),
+    createOrDecide: (decide) => Decision.make(named, "either", decide),
     fold: (events: Iterable<AnyEvent>, state?: StateType<S>) => {
       let folded: unknown = state
       for (const event of events) folded = compiled.apply(folded, event)

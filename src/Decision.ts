@@ -1,11 +1,24 @@
 /** Decisions: pure functions from an aggregate's state to events, or to a failure of the domain. */
 import { Effect } from "effect"
+import type * as Aggregate from "./Aggregate.ts"
+import { AggregateAlreadyExists, AggregateNotFound } from "./EventSourcingError.ts"
 
 /** What must hold for a decision to be taken: the aggregate exists, is missing, or either. */
 export type Requires = "existing" | "missing" | "either"
 
-/** What a decision's function may return directly: one event, several, or none. */
-export type Outcome<Event> = Event | ReadonlyArray<Event> | undefined | void
+/** One event, several, or none. */
+export type Events<Event> = Event | ReadonlyArray<Event> | undefined | void
+
+/** Events together with a value for the caller. */
+export interface WithValue<out Events, out Value = unknown> {
+  /** It has no tag, which distinguishes it from an event. */
+  readonly _tag?: undefined
+  readonly events: Events
+  readonly value: Value
+}
+
+/** What a decision's function may return directly: one event, several, or none, alone or together with a value. */
+export type Outcome<Event> = Events<Event> | WithValue<Events<Event>>
 
 /** The error type of an outcome. */
 export type ErrorOf<R> = R extends Effect.Effect<infer _A, infer E, infer _R> ? E : never
@@ -20,41 +33,274 @@ export type ErrorOf<R> = R extends Effect.Effect<infer _A, infer E, infer _R> ? 
  *
  * **Details**
  *
- * `E` is the type of its failures, `State` the state on which it is taken, and `Event` the events that it may decide.
+ * `E` is the type of its failures, `State` the state on which it is taken, and `Event` the events that it may decide. A
+ * decision that also returns a value is a {@link Returning} in addition.
  */
 export interface Decision<in out Name extends string, out E, out State = unknown, out Event = unknown> {
   readonly _tag: "effect-eventsourcing/Decision"
   readonly aggregate: Name
   readonly requires: Requires
   /** @internal */
-  readonly decide: (state: unknown) => unknown
+  readonly compiled: Aggregate.Compiled
+  /** @internal */
+  readonly steps: Steps
   /** Carries the types for the compiler; it has no value at run time. */
   readonly "~types": { readonly error: E; readonly state: State; readonly event: Event }
 }
+
+/**
+ * What a decision is in addition if it returns a value: `Decision<"Seat", SoldOut> & Returning<number>`.
+ *
+ * A decision returns a value if its function returns `{ events, value }`.
+ */
+export interface Returning<out Value> {
+  /** Carries the type for the compiler; it has no value at run time. */
+  readonly "~value": Value
+}
+
+/** Any decision, on any aggregate. */
+export interface Any {
+  readonly _tag: "effect-eventsourcing/Decision"
+  readonly aggregate: string
+  readonly requires: Requires
+  /** @internal */
+  readonly compiled: Aggregate.Compiled
+  /** @internal */
+  readonly steps: Steps
+  readonly "~types": { readonly error: unknown; readonly state: unknown; readonly event: unknown }
+}
+
+/** How a decision is taken: by a function, or by one decision after the other. @internal */
+export type Steps = ((state: unknown, revision: AnyRevision) => unknown) | Both
+
+/** Two decisions, of which the second follows the first. @internal */
+export interface Both {
+  readonly first: Any
+  readonly second: Any | ((value: unknown) => Any)
+}
+
+/** @internal */
+export type AnyRevision = Aggregate.Revision<string> | Aggregate.NoRevision<string>
+
+/** The value that a decision's function returns, or that a decision returns; `undefined` for one without a value. */
+export type ValueOf<R> = R extends Effect.Effect<infer A, infer _E, infer _R> ? ValueOfOne<A> : ValueOfOne<R>
+
+type ValueOfOne<A> =
+  A extends Returning<infer Value> ? Value : A extends WithValue<unknown, infer Value> ? Value : undefined
+
+/** Those of the outcomes and decisions that have a value. */
+type Valued<R> =
+  R extends Effect.Effect<infer A, infer _E, infer _R>
+    ? Extract<A, WithValue<unknown>>
+    : Extract<R, WithValue<unknown> | Returning<unknown>>
+
+/** {@link Returning} for an outcome with a value; `unknown`, which adds nothing to a decision's type, for any other. */
+export type ReturningOf<R> = [Valued<R>] extends [never] ? unknown : Returning<ValueOf<R>>
+
+/** What a command's result has in addition if the command returns a value; `unknown` if it does not. */
+export type Returned<C> = [Valued<C>] extends [never] ? unknown : { readonly value: ValueOf<C> }
 
 /** Whether a value is a decision. */
 export const isDecision = (u: unknown): u is Decision<string, unknown> =>
   typeof u === "object" && u !== null && "_tag" in u && u._tag === "effect-eventsourcing/Decision"
 
 /** @internal */
-export const make = <Name extends string, E, State, Event>(
-  aggregate: Name,
+export const make = <D extends Any>(
+  aggregate: { readonly name: string; readonly compiled: Aggregate.Compiled },
   requires: Requires,
-  decide: (state: never) => unknown
-): Decision<Name, E, State, Event> =>
-  ({ _tag: "effect-eventsourcing/Decision", aggregate, requires, decide }) as Decision<Name, E, State, Event>
-
-/** Takes a decision on a state, or on none, and returns the aggregate's events as an array. */
-export const take = <Name extends string, E, State, Event>(
-  decision: Decision<Name, E, State, Event>,
-  state: NoInfer<State> | undefined
-): Effect.Effect<ReadonlyArray<Event>, E> => {
-  const outcome = decision.decide(state) as Outcome<Event> | Effect.Effect<Outcome<Event>, E>
-  return Effect.isEffect(outcome) ? Effect.map(outcome, toEvents) : Effect.succeed(toEvents(outcome))
+  steps: Both | ((state: never, revision: never) => unknown)
+): D => {
+  const decision: Omit<Any, "~types"> = {
+    _tag: "effect-eventsourcing/Decision",
+    aggregate: aggregate.name,
+    requires,
+    compiled: aggregate.compiled,
+    steps: steps as Steps
+  }
+  // what it returns and fails with is known to the function that makes it
+  return decision as D
 }
 
-/** The events of an outcome, as an array. */
-export const toEvents = <Event>(outcome: Outcome<Event>): ReadonlyArray<Event> =>
-  outcome === undefined ? [] : isArray(outcome) ? outcome : [outcome]
+/**
+ * Composes two decisions on one aggregate into one decision. The second sees the state after the events of the first.
+ *
+ * **When to use**
+ *
+ * Use this for a command that consists of commands which exist already. The events of both are recorded in one append,
+ * all or none (G1). The result is a decision like any other: execute it, use it in a transaction, compose it again.
+ *
+ * **Details**
+ *
+ * The second is a decision, or a function that makes it from the first's value. The value of the whole is that of the
+ * second. If either of them fails, or the second finds its requirement not met after the events of the first, the whole
+ * decision fails, and nothing is recorded. After a conflict, both are taken again.
+ *
+ * **Gotchas**
+ *
+ * The second gets the version that the aggregate has after the events of the first. As their time it gets the current
+ * one, since they are not recorded yet.
+ *
+ * **Example** (Two decisions in one append)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Aggregate, Decision } from "effect-eventsourcing"
+ *
+ * const Door = Aggregate.make("Door", {
+ *   state: Schema.Literals(["open", "closed", "locked"]),
+ *   creation: { Made: {} },
+ *   events: { Closed: {}, Locked: {} },
+ *   reduce: { Made: () => "open" as const, Closed: () => "closed" as const, Locked: () => "locked" as const }
+ * })
+ *
+ * const close = Door.decide((door) => (door === "open" ? Door.Closed() : Effect.fail("not open" as const)))
+ * const lock = Door.decide((door) => (door === "closed" ? Door.Locked() : Effect.fail("not closed" as const)))
+ *
+ * const closeAndLock = Decision.andThen(close, lock)
+ * console.log(Effect.runSync(Decision.take(closeAndLock, "open"))) // prints: [ { _tag: 'Closed' }, { _tag: 'Locked' } ]
+ * ```
+ */
+export const andThen = <D1 extends Any, D2 extends Decision<D1["aggregate"], unknown>>(
+  first: D1,
+  second: D2 | ((value: ValueOf<D1>) => D2)
+): Decision<
+  D1["aggregate"],
+  D1["~types"]["error"] | D2["~types"]["error"],
+  D1["~types"]["state"],
+  D1["~types"]["event"] | D2["~types"]["event"]
+> &
+  ReturningOf<D2> => {
+  const aggregate = { name: first.aggregate, compiled: first.compiled }
+  return make(aggregate, first.requires, { first, second: second as Both["second"] })
+}
+
+/**
+ * Takes a decision on a state, or on none, and returns the aggregate's events as an array.
+ *
+ * The third argument is needed for a decision that asks for the aggregate's id, version or times.
+ */
+export const take = <Name extends string, E, State, Event>(
+  decision: Decision<Name, E, State, Event>,
+  state: NoInfer<State> | undefined,
+  revision?: Aggregate.Revision<Name> | Aggregate.NoRevision<Name>
+): Effect.Effect<ReadonlyArray<Event>, E> => {
+  const { compiled } = decision
+  const taken = takeWith(
+    decision,
+    { state, revision: revision ?? notGiven },
+    {
+      copyState: compiled.copyState,
+      advance: (before, events) =>
+        Effect.succeed({ state: events.reduce(compiled.apply, before.state), revision: before.revision })
+    }
+  )
+  return Effect.mapEager(taken, ({ events }) => events)
+}
+
+const needed = (): never => {
+  throw new Error(
+    "the decision asks for the aggregate's id, version or times: give them to Decision.take as the third argument"
+  )
+}
+
+/** The revision that `take` was not given. */
+const notGiven: AnyRevision = Object.defineProperties(
+  {},
+  Object.fromEntries(["id", "version", "createdAt", "modifiedAt"].map((name) => [name, { get: needed }]))
+) as AnyRevision
+
+/** What a decision is taken on. @internal */
+export interface Current {
+  readonly state: unknown
+  readonly revision: AnyRevision
+}
+
+/** How the one who takes a decision handles states. @internal */
+export interface Handling<E> {
+  readonly copyState: (state: unknown) => unknown
+  /** What the events of the first of two decisions lead to. */
+  readonly advance: (before: Current, events: ReadonlyArray<Aggregate.AnyEvent>) => Effect.Effect<Current, E>
+}
+
+/** The result of a decision. @internal */
+export interface Taken<out Event> {
+  readonly events: ReadonlyArray<Event>
+  /** Has the field `value` if the decision returned one. */
+  readonly returned: { readonly value?: unknown }
+}
+
+/** Takes a decision of which the requirement is met. @internal */
+export const takeWith = <Name extends string, E, State, Event, E2>(
+  decision: Decision<Name, E, State, Event>,
+  current: Current,
+  handling: Handling<E2>
+): Effect.Effect<Taken<Event>, E | E2> =>
+  // the types of a decision are known to the function that makes it
+  takeSteps(decision.steps, current, handling) as Effect.Effect<Taken<Event>, E | E2>
+
+const takeSteps = <E>(
+  steps: Steps,
+  current: Current,
+  handling: Handling<E>
+): Effect.Effect<Taken<unknown>, unknown> => {
+  if (typeof steps !== "function") return takeBoth(steps, current, handling)
+  const outcome = steps(handling.copyState(current.state), current.revision)
+  return Effect.isEffect(outcome)
+    ? Effect.map(outcome as Effect.Effect<Outcome<unknown>, unknown>, toTaken)
+    : Effect.succeed(toTaken(outcome as Outcome<unknown>))
+}
+
+const takeBoth = <E>(
+  { first, second: next }: Both,
+  current: Current,
+  handling: Handling<E>
+): Effect.Effect<Taken<unknown>, unknown> =>
+  Effect.flatMapEager(takeSteps(first.steps, current, handling), ({ events, returned }) => {
+    const second = typeof next === "function" ? next(returned.value) : next
+    if (second.aggregate !== first.aggregate) {
+      throw new Error(`a decision on a ${first.aggregate} can't be followed by one on a ${second.aggregate}`)
+    }
+    const after =
+      events.length === 0
+        ? Effect.succeed(current)
+        : handling.advance(current, events as ReadonlyArray<Aggregate.AnyEvent>)
+    return Effect.flatMapEager(after, (after): Effect.Effect<Taken<unknown>, unknown> => {
+      const refused = refusal(second, after)
+      if (refused !== undefined) return Effect.fail(refused)
+      return Effect.mapEager(takeSteps(second.steps, after, handling), (last) => ({
+        events: [...events, ...last.events],
+        returned: last.returned
+      }))
+    })
+  })
+
+/** Why a decision can't be taken, or `undefined` if it can. @internal */
+export const refusal = (
+  { aggregate, requires }: { readonly aggregate: string; readonly requires: Requires },
+  { state, revision }: Current
+): AggregateNotFound | AggregateAlreadyExists | undefined => {
+  if (requires === "existing" && state === undefined) {
+    return new AggregateNotFound({ aggregate, id: revision.id, version: undefined })
+  }
+  if (requires === "missing" && state !== undefined) {
+    return new AggregateAlreadyExists({ aggregate, id: revision.id, version: revision.version ?? 0 })
+  }
+  return undefined
+}
+
+/** @internal */
+export const toTaken = <Event>(outcome: Outcome<Event>): Taken<Event> =>
+  isWithValue(outcome)
+    ? { events: toEvents(outcome.events), returned: { value: outcome.value } }
+    : { events: toEvents(outcome), returned: nothing }
+
+const nothing: Taken<never>["returned"] = {}
+
+const isWithValue = <Event>(outcome: Outcome<Event>): outcome is WithValue<Events<Event>> =>
+  typeof outcome === "object" && outcome !== null && "value" in outcome && "events" in outcome && !("_tag" in outcome)
+
+/** Events as an array. */
+export const toEvents = <Event>(events: Events<Event>): ReadonlyArray<Event> =>
+  events === undefined ? [] : isArray(events) ? events : [events]
 
 const isArray: (u: unknown) => u is ReadonlyArray<unknown> = Array.isArray

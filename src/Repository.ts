@@ -54,7 +54,10 @@ import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
 import type { ExpectedVersion } from "./Recorder.ts"
 import { SnapshotStore } from "./SnapshotStore.ts"
 
-/** What a command returns: the aggregate as it is afterwards, and the events that were recorded. */
+/**
+ * What a command returns: the aggregate as it is afterwards, and the events that were recorded. If its decision returns
+ * a value, there is a field `value` in addition.
+ */
 export interface Executed<Name extends string, out State, out Event> extends Aggregate.Instance<Name, State> {
   /** The events that were recorded; empty if the decision returned none. */
   readonly events: ReadonlyArray<RecordedEvent<Name, Event>>
@@ -130,6 +133,8 @@ export interface AggregateRepository<A extends Aggregate.Any> {
    * any other version fails with `WrongExpectedVersion`, and nothing is retried. If the response to an append is lost,
    * the same stored events are sent again, and the decision is not taken again.
    *
+   * If the decision returns a value, the result has it as `value`: the value of the attempt that was recorded.
+   *
    * **Gotchas**
    *
    * A decision must be pure: it may be taken several times, and the last one counts.
@@ -139,7 +144,7 @@ export interface AggregateRepository<A extends Aggregate.Any> {
     command: C,
     options?: { readonly expectedVersion?: ExpectedVersion }
   ) => Effect.Effect<
-    Executed<Aggregate.NameOf<A>, Aggregate.StateOf<A>, Aggregate.Event<A>>,
+    Executed<Aggregate.NameOf<A>, Aggregate.StateOf<A>, Aggregate.Event<A>> & Decision.Returned<C>,
     CommandError<A, C> | ExecuteError
   >
 
@@ -219,22 +224,37 @@ export type States<P extends Participants> = {
     : never
 }
 
-/** What a transaction decides for each participant: events to record, or a decision to take on its state. */
+/** Which aggregates a transaction decides on, and at which versions. */
+export type Revisions<P extends Participants> = {
+  readonly [K in keyof P]: P[K] extends Participant<infer A, infer Requires>
+    ?
+        | (Requires extends "missing" ? never : Aggregate.Revision<Aggregate.NameOf<A>>)
+        | (Requires extends "existing" ? never : Aggregate.NoRevision<Aggregate.NameOf<A>>)
+    : never
+}
+
+/**
+ * What a transaction decides for each participant: events to record, perhaps as `{ events, value }`, or a decision to
+ * take on its state.
+ */
 export type Decided<P extends Participants> = {
   readonly [K in keyof P]?: P[K] extends Participant<infer A, infer Requires>
-    ? Decision.Decision<Aggregate.NameOf<A>, unknown> | DecidedEvents<A, Requires>
+    ?
+        | Decision.Decision<Aggregate.NameOf<A>, unknown>
+        | DecidedEvents<A, Requires>
+        | Decision.WithValue<DecidedEvents<A, Requires>>
     : never
 }
 
 type DecidedEvents<A extends Aggregate.Any, Requires extends Decision.Requires> = Requires extends "existing"
-  ? Decision.Outcome<Aggregate.ChangeOf<A>>
+  ? Decision.Events<Aggregate.ChangeOf<A>>
   : Requires extends "missing"
     ?
         | Aggregate.CreationOf<A>
         | readonly []
         | readonly [Aggregate.CreationOf<A>, ...ReadonlyArray<Aggregate.ChangeOf<A>>]
         | undefined
-    : Decision.Outcome<Aggregate.Event<A>>
+    : Decision.Events<Aggregate.Event<A>>
 
 /** The errors of a transaction's decision, and of the decisions on participants that it returns. */
 export type DecidedError<R> = R extends Effect.Effect<infer A, infer E, infer _R> ? E | ErrorOfEach<A> : ErrorOfEach<R>
@@ -243,16 +263,24 @@ type ErrorOfEach<D> = D extends object ? { readonly [K in keyof D]: ErrorOfDecis
 
 type ErrorOfDecision<D> = D extends Decision.Decision<infer _N, infer E> ? E : never
 
-/** A participant as it is after a transaction; `undefined` if it does not exist. */
-export type TransactedOne<P> =
+/** What a transaction's decision returns for a participant. */
+type PartOf<R, K> = R extends Effect.Effect<infer A, infer _E, infer _R> ? PartOfOne<A, K> : PartOfOne<R, K>
+
+type PartOfOne<R, K> = R extends unknown ? (K extends keyof R ? R[K] : undefined) : never
+
+/**
+ * A participant as it is after a transaction; `undefined` if it does not exist. `Part` is what the decision returned for
+ * it, perhaps with a value.
+ */
+export type TransactedOne<P, Part> =
   P extends Participant<infer A, infer Requires>
     ?
-        | Executed<Aggregate.NameOf<A>, Aggregate.StateOf<A>, Aggregate.Event<A>>
+        | (Executed<Aggregate.NameOf<A>, Aggregate.StateOf<A>, Aggregate.Event<A>> & Decision.Returned<Part>)
         | (Requires extends "existing" ? never : undefined)
     : never
 
 /** What a transaction returns: each participant as it is afterwards; `undefined` for one that does not exist. */
-export type Transacted<P extends Participants> = { readonly [K in keyof P]: TransactedOne<P[K]> }
+export type Transacted<P extends Participants, R> = { readonly [K in keyof P]: TransactedOne<P[K], PartOf<R, K>> }
 
 /** The errors of participants that must exist and do not, or that must not exist and do. */
 export type ParticipantError<P extends Participants> = {
@@ -273,10 +301,10 @@ export class Repository extends Context.Service<
       const R extends Decided<P> | Effect.Effect<Decided<P>, unknown>
     >(
       participants: P,
-      decide: (states: States<P>) => R
+      decide: (states: States<P>, revisions: Revisions<P>) => R
     ) => Effect.Effect<
       // written out so that an editor shows what becomes of each participant
-      { readonly [K in keyof P]: TransactedOne<P[K]> },
+      { readonly [K in keyof P]: TransactedOne<P[K], PartOf<R, K>> },
       DecidedError<R> | ParticipantError<P> | DuplicateParticipant | ExecuteError,
       MultiStreamAppend
     >
@@ -329,7 +357,10 @@ export const either = <A extends Aggregate.Any>(
  * **Details**
  *
  * It loads all participants, takes one decision on their states, and appends. On a conflict, the whole transaction is
- * retried. Participants that get no event are checked too: the append is refused if one of them has changed since it
+ * retried. The decision gets the ids, versions and times of the participants as its second argument. If it returns
+ * `{ events, value }` for a participant, or a decision that does, the participant's result has the `value`.
+ *
+ * Participants that get no event are checked too: the append is refused if one of them has changed since it
  * was read.
  *
  * The backend must support this: the requirement is the service `MultiStreamAppend` in the type.
@@ -379,10 +410,10 @@ export const transaction = <
   const R extends Decided<P> | Effect.Effect<Decided<P>, unknown>
 >(
   participants: P,
-  decide: (states: States<P>) => R
+  decide: (states: States<P>, revisions: Revisions<P>) => R
 ): Effect.Effect<
   // written out so that an editor shows what becomes of each participant
-  { readonly [K in keyof P]: TransactedOne<P[K]> },
+  { readonly [K in keyof P]: TransactedOne<P[K], PartOf<R, K>> },
   DecidedError<R> | ParticipantError<P> | DuplicateParticipant | ExecuteError,
   Repository | MultiStreamAppend
 > => Repository.use((repository) => repository.transaction(participants, decide))
@@ -392,9 +423,9 @@ export interface Transactions {
   /** Does the same as {@link transaction}. */
   readonly transaction: <const P extends Participants, const R extends Decided<P> | Effect.Effect<Decided<P>, unknown>>(
     participants: P,
-    decide: (states: States<P>) => R
+    decide: (states: States<P>, revisions: Revisions<P>) => R
   ) => Effect.Effect<
-    { readonly [K in keyof P]: TransactedOne<P[K]> },
+    { readonly [K in keyof P]: TransactedOne<P[K], PartOf<R, K>> },
     DecidedError<R> | ParticipantError<P> | DuplicateParticipant | ExecuteError
   >
 }

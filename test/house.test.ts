@@ -40,7 +40,8 @@ const roomOf = (file: string): string => {
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/concurrency", "internal/encoding", "internal/errors", "internal/observability", "internal/schema"],
   ["internal/backend"],
-  ["internal/eventStore", "internal/following", "internal/repository"],
+  ["internal/eventStore", "internal/following"],
+  ["internal/repository"],
   ["internal/projection"],
   ["internal/sql"],
   ["kurrent/connection", "postgres/sql"],

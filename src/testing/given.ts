@@ -21,10 +21,10 @@
  * given(Door, Door.Made(), Door.Locked()).thenState("locked")
  * ```
  */
-import { Effect } from "effect"
+import { DateTime, Effect, Exit } from "effect"
 import type * as Aggregate from "../Aggregate.ts"
 import * as Decision from "../Decision.ts"
-import { AggregateAlreadyExists, AggregateNotFound } from "../EventSourcingError.ts"
+import { AggregateNotFound } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/errors/messageOf.ts"
 import { toDecision } from "../internal/repository/command.ts"
 import * as Metadata from "../Metadata.ts"
@@ -38,6 +38,7 @@ import type { Recordable } from "./internal/recording.ts"
 import { areSameEvents, areSameStates, foldAll, logOf, recordable } from "./internal/recording.ts"
 import type { Paragraph } from "./internal/report.ts"
 import { compared, failed, listed } from "./internal/report.ts"
+import { currentOf, take } from "./internal/taking.ts"
 import type { Projected, Views } from "./projected.ts"
 import { projected } from "./projected.ts"
 import type { EventsIn, FieldsOf, History, TagOf } from "./types.ts"
@@ -50,11 +51,20 @@ export interface Given<A extends Aggregate.Any> {
    * The decision must complete synchronously. Use {@link Given.whenEffect} for one that waits, for instance for a
    * promise.
    */
-  readonly when: <const C extends Repository.Command<A>>(command: C) => Decided<A, Repository.CommandError<A, C>>
+  readonly when: <const C extends Repository.Command<A>>(
+    command: C
+  ) => Decided<A, Repository.CommandError<A, C>, Decision.ValueOf<C>>
   /** {@link Given.when} as an Effect: for decisions that wait. */
   readonly whenEffect: <const C extends Repository.Command<A>>(
     command: C
-  ) => Effect.Effect<Decided<A, Repository.CommandError<A, C>>>
+  ) => Effect.Effect<Decided<A, Repository.CommandError<A, C>, Decision.ValueOf<C>>>
+  /**
+   * The same history of the aggregate with this id and these times, for decisions that ask for them.
+   *
+   * Without it, the id is `given`, and the times are those of `givenAll`: the first event was recorded at the start of
+   * the year 2000 (UTC), and each further one a second after the one before. The version is that of the last event.
+   */
+  readonly as: (known: GivenRevision<A>) => Given<A>
   /** Expects this state after the history; `undefined` if the history is empty. */
   readonly thenState: (state: NoInfer<Aggregate.StateOf<A>> | undefined) => void
   /** Builds the view of a projection from the history; see {@link Projected}. */
@@ -64,8 +74,15 @@ export interface Given<A extends Aggregate.Any> {
   ) => Projected<K, R>
 }
 
+/** The id and the times of an aggregate in a test. */
+export interface GivenRevision<A extends Aggregate.Any> {
+  readonly id?: Aggregate.Id<Aggregate.NameOf<A>>
+  readonly createdAt?: DateTime.DateTime.Input
+  readonly modifiedAt?: DateTime.DateTime.Input
+}
+
 /** The result of a decision. Each expectation throws an `ExpectationFailed` if it is not met. */
-export interface Decided<A extends Aggregate.Any, E> {
+export interface Decided<A extends Aggregate.Any, E, Value = undefined> {
   /** Expects the decision to record these events, in this order, and no others. */
   readonly thenEvents: <const Es extends readonly [Aggregate.AnyEvent, ...ReadonlyArray<Aggregate.AnyEvent>]>(
     ...events: Es & EventsIn<A, Es>
@@ -82,6 +99,8 @@ export interface Decided<A extends Aggregate.Any, E> {
   ) => void
   /** Expects this state after the events that the decision recorded. */
   readonly thenState: (state: NoInfer<Aggregate.StateOf<A>>) => void
+  /** Expects the decision to return this value; `undefined` if it returns none. */
+  readonly thenValue: (value: NoInfer<Value>) => void
 }
 
 /**
@@ -123,41 +142,58 @@ export interface Decided<A extends Aggregate.Any, E> {
 export const given = <A extends Aggregate.Any, const Es extends ReadonlyArray<Aggregate.AnyEvent>>(
   aggregate: A,
   ...events: Es & History<A, Es>
+): Given<A> =>
+  givenAs(
+    aggregate,
+    recordable(aggregate, 0, events).map(({ event }) => event),
+    {}
+  )
+
+const givenAs = <A extends Aggregate.Any>(
+  aggregate: A,
+  history: ReadonlyArray<Aggregate.AnyEvent>,
+  known: GivenRevision<A>
 ): Given<A> => {
   const { name } = aggregate
-  const history = recordable(aggregate, 0, events).map(({ event }) => event)
   const before = foldAll(aggregate, undefined, history)
+  const id = known.id ?? ("given" as Aggregate.Id<Aggregate.NameOf<A>>)
+  const taking = { aggregate, state: before, events: history.length, known: { ...known, id } }
 
   const context = (): ReadonlyArray<Paragraph> => [
     listed("given", history.length === 0 ? [] : history.map(show)),
     ...(before === undefined ? [] : [listed("state", [show(before)])])
   ]
 
-  const take = <const C extends Repository.Command<A>>(
+  const takeCommand = <const C extends Repository.Command<A>>(
     command: C
   ): Effect.Effect<Outcome<ReadonlyArray<Recordable>>> => {
     const decision = toDecision(aggregate, command)
-    const refused = refusal(aggregate, decision.requires, history.length - 1)
+    const refused = Decision.refusal(decision, currentOf(taking))
     if (refused !== undefined) return Effect.succeed({ _tag: "Failed", failure: refused })
-    const taken = Effect.suspend(() =>
-      Decision.take(decision, aggregate.compiled.copyState(before) as Aggregate.StateOf<A>)
-    )
-    return Effect.flatMap(Effect.exit(taken), (exit) =>
-      Effect.map(outcomeOf(exit, "the decision"), (outcome): Outcome<ReadonlyArray<Recordable>> => {
-        if (outcome._tag !== "Recorded") return outcome
-        if (outcome.events.length === 0 && before === undefined) return { _tag: "Failed", failure: notFound(aggregate) }
-        try {
-          const recorded = recordable(aggregate, history.length, outcome.events)
-          foldAll(
-            aggregate,
-            before,
-            recorded.map(({ event }) => event)
-          )
-          return { _tag: "Recorded", events: recorded }
-        } catch (cause) {
-          return { _tag: "Broken", reason: `the decision's events: ${messageOf(cause)}`, cause }
+    return Effect.flatMap(Effect.exit(take(taking, decision)), (exit) =>
+      Effect.map(
+        outcomeOf(
+          Exit.map(exit, ({ events, returned }) => ({ events, value: returned.value })),
+          "the decision"
+        ),
+        (outcome): Outcome<ReadonlyArray<Recordable>> => {
+          if (outcome._tag !== "Recorded") return outcome
+          if (outcome.events.length === 0 && before === undefined) {
+            return { _tag: "Failed", failure: new AggregateNotFound({ aggregate: name, id, version: undefined }) }
+          }
+          try {
+            const recorded = recordable(aggregate, history.length, outcome.events)
+            foldAll(
+              aggregate,
+              before,
+              recorded.map(({ event }) => event)
+            )
+            return { ...outcome, events: recorded }
+          } catch (cause) {
+            return { _tag: "Broken", reason: `the decision's events: ${messageOf(cause)}`, cause }
+          }
         }
-      })
+      )
     )
   }
 
@@ -177,7 +213,7 @@ export const given = <A extends Aggregate.Any, const Es extends ReadonlyArray<Ag
     )
   }
 
-  const decided = <E>(outcome: Outcome<ReadonlyArray<Recordable>>): Decided<A, E> => {
+  const decided = <E, Value>(outcome: Outcome<ReadonlyArray<Recordable>>): Decided<A, E, Value> => {
     const showAll = (recorded: ReadonlyArray<Recordable>) => recorded.map(({ event }) => show(event))
     const expect = expectations<ReadonlyArray<Recordable>, ReadonlyArray<unknown>>(outcome, {
       about: name,
@@ -188,7 +224,7 @@ export const given = <A extends Aggregate.Any, const Es extends ReadonlyArray<Ag
       areSame: areSameEvents,
       isEmpty: (recorded) => recorded.length === 0
     })
-    const self: Decided<A, E> = {
+    const self: Decided<A, E, Value> = {
       thenEvents: (...expected) => expect.events(expected, self.thenEvents),
       thenNothing: () => expect.nothing(self.thenNothing),
       thenFails: (failure, fields) => expect.failure(failure, fields, self.thenFails),
@@ -200,36 +236,28 @@ export const given = <A extends Aggregate.Any, const Es extends ReadonlyArray<Ag
           recorded.map(({ event }) => event)
         )
         compareStates(state, after, [...context(), listed("recorded", showAll(recorded))], self.thenState)
-      }
+      },
+      thenValue: (value) => expect.value(value, self.thenValue)
     }
     return self
   }
 
   const self: Given<A> = {
-    when: (command) => decided(runNow(take(command), "the decision", "whenEffect", self.when)),
+    when: (command) => decided(runNow(takeCommand(command), "the decision", "whenEffect", self.when)),
     whenEffect: <const C extends Repository.Command<A>>(command: C) =>
-      Effect.map(take(command), (outcome) => decided<Repository.CommandError<A, C>>(outcome)),
+      Effect.map(takeCommand(command), (outcome) =>
+        decided<Repository.CommandError<A, C>, Decision.ValueOf<C>>(outcome)
+      ),
+    as: (more) => givenAs(aggregate, history, { ...known, ...more }),
     thenState: (state) => compareStates(state, before, [listed("given", history.map(show))], self.thenState),
     project: (projection, ...views) => {
-      const section = { aggregate, id: "given", events: history, recordedAt: undefined, metadata: Metadata.empty }
-      return projected(logOf([section]), projection, views)
+      const section = (events: ReadonlyArray<Aggregate.AnyEvent>, time: DateTime.DateTime.Input | undefined) => ({
+        ...{ aggregate, id, events, metadata: Metadata.empty },
+        recordedAt: time === undefined ? undefined : DateTime.toEpochMillis(DateTime.makeUnsafe(time))
+      })
+      const [first, later] = [history.slice(0, 1), history.slice(1)]
+      return projected(logOf([section(first, known.createdAt), section(later, known.modifiedAt)]), projection, views)
     }
   }
   return self
-}
-
-const notFound = ({ name }: Aggregate.Any) =>
-  new AggregateNotFound({ aggregate: name, id: "given", version: undefined })
-
-/** The error with which a repository would refuse to take a decision; `undefined` if it would take it. */
-const refusal = (
-  aggregate: Aggregate.Any,
-  requires: Decision.Requires,
-  version: number
-): AggregateNotFound | AggregateAlreadyExists | undefined => {
-  if (requires === "existing" && version < 0) return notFound(aggregate)
-  if (requires === "missing" && version >= 0) {
-    return new AggregateAlreadyExists({ aggregate: aggregate.name, id: "given", version })
-  }
-  return undefined
 }

@@ -71,9 +71,11 @@ export interface GivenAll {
    * The program must complete synchronously. Use {@link GivenAll.whenEffect} for one that waits or needs other
    * services.
    */
-  readonly when: <A, E>(program: Effect.Effect<A, E, Services>) => Ran<E>
+  readonly when: <A, E>(program: Effect.Effect<A, E, Services>) => Ran<E, A>
   /** {@link GivenAll.when} as an Effect: for programs that wait or need other services. */
-  readonly whenEffect: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<Ran<E>, never, Exclude<R, Services>>
+  readonly whenEffect: <A, E, R>(
+    program: Effect.Effect<A, E, R>
+  ) => Effect.Effect<Ran<E, A>, never, Exclude<R, Services>>
   /** Builds the view of a projection from the events, in the given order; see {@link Projected}. */
   readonly project: <K extends View.Any, R>(
     projection: Projection.Projection<K, "followed" | "inline", "exactly-once", R>,
@@ -82,7 +84,7 @@ export interface GivenAll {
 }
 
 /** The result of a program. Each expectation throws an `ExpectationFailed` if it is not met. */
-export interface Ran<E> {
+export interface Ran<E, Value = unknown> {
   /** Expects the program to record these events, and no others. The order matters only within an aggregate. */
   readonly thenEvents: (...streams: readonly [StreamEvents, ...ReadonlyArray<StreamEvents>]) => void
   /** Expects the program to succeed without recording an event. */
@@ -95,6 +97,8 @@ export interface Ran<E> {
     failure: F,
     fields?: F extends string ? FieldsOf<E, F> : undefined
   ) => void
+  /** Expects the program to return this value. */
+  readonly thenValue: (value: NoInfer<Value>) => void
 }
 
 /** An event in its stream. */
@@ -138,17 +142,17 @@ export const givenAll = (...streams: ReadonlyArray<StreamEvents>): GivenAll => {
       const exit = yield* Effect.exit(program)
       const all = yield* Effect.orDie(recorder.readAll({ limit: ALL }))
       return yield* outcomeOf(
-        Exit.map(exit, () => all.slice(log.length)),
+        Exit.map(exit, (value) => ({ events: all.slice(log.length), value })),
         "the program"
       )
     }).pipe(Effect.provide(MemoryLayer()))
 
-  const ran = <E>(outcome: Outcome<ReadonlyArray<Notification>>): Ran<E> => {
+  const ran = <E, Value>(outcome: Outcome<ReadonlyArray<Notification>>): Ran<E, Value> => {
     const expect = (...more: ReadonlyArray<StreamEvents>) => {
       const aggregates = [...streams, ...more].map(({ aggregate }) => aggregate)
       const decoded: Outcome<ReadonlyArray<Placed>> =
         outcome._tag === "Recorded"
-          ? { _tag: "Recorded", events: byStream(outcome.events.map((one) => decodeIfKnown(aggregates, one))) }
+          ? { ...outcome, events: byStream(outcome.events.map((one) => decodeIfKnown(aggregates, one))) }
           : outcome
       return expectations<ReadonlyArray<Placed>, ReadonlyArray<StreamEvents>>(decoded, {
         about: undefined,
@@ -166,18 +170,19 @@ export const givenAll = (...streams: ReadonlyArray<StreamEvents>): GivenAll => {
         isEmpty: (events) => events.length === 0
       })
     }
-    const self: Ran<E> = {
+    const self: Ran<E, Value> = {
       thenEvents: (...expected) => expect(...expected).events(expected, self.thenEvents),
       thenNothing: () => expect().nothing(self.thenNothing),
-      thenFails: (failure, fields) => expect().failure(failure, fields, self.thenFails)
+      thenFails: (failure, fields) => expect().failure(failure, fields, self.thenFails),
+      thenValue: (value) => expect().value(value, self.thenValue)
     }
     return self
   }
 
   const self: GivenAll = {
     when: <A, E>(program: Effect.Effect<A, E, Services>) =>
-      ran<E>(runNow(run(program), "the program", "whenEffect", self.when)),
-    whenEffect: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.map(run(program), (outcome) => ran<E>(outcome)),
+      ran<E, A>(runNow(run(program), "the program", "whenEffect", self.when)),
+    whenEffect: <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.map(run(program), (outcome) => ran<E, A>(outcome)),
     project: (projection, ...views) => projected(log, projection, views)
   }
   return self

@@ -7,7 +7,7 @@
  * backends is in `effect-eventsourcing/testing/backend`.
  */
 export { ExpectationFailed } from "./ExpectationFailed.ts"
-export type { Decided, Given } from "./given.ts"
+export type { Decided, Given, GivenRevision } from "./given.ts"
 export { given } from "./given.ts"
 export type { GivenAll, Ran, Services } from "./givenAll.ts"
 export { givenAll } from "./givenAll.ts"

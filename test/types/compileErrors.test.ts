@@ -44,6 +44,21 @@ const mistakes: ReadonlyArray<readonly [what: string, code: string, says: string
   ["a function is executed", "dogs.execute(rex, () => Dog.Rested())", "wrap it if it decides, execute(id, Dog.decide("],
   ["a decision was not called", "dogs.execute(rex, addTrick)", "call it if it makes a decision or an event, execute("],
   [
+    "a value comes with events under a wrong name",
+    "Dog.decide((dog) => ({ event: Dog.Rested(), value: dog.name }))",
+    "Property 'events' is missing"
+  ],
+  [
+    "decisions on different aggregates are composed",
+    "Decision.andThen(addTrick('sit'), Counter.decide(() => []))",
+    `Type '"Counter"' is not assignable to type '"Dog"'`
+  ],
+  [
+    "a decision that needs an argument follows one that returns no value",
+    "Decision.andThen(Dog.decide(() => Dog.Rested()), addTrick)",
+    "Type 'undefined' is not assignable to type 'string'"
+  ],
+  [
     "a constructor was not called",
     "dogs.execute(rex, Dog.Rested)",
     "call it if it makes a decision or an event, execute("
@@ -51,11 +66,11 @@ const mistakes: ReadonlyArray<readonly [what: string, code: string, says: string
 ]
 
 const preamble = `import { Schema } from "effect"
-import { Aggregate, type Repository } from "effect-eventsourcing"
-import { addTrick, Dog } from ${JSON.stringify(Path.join(project, "test/support/dog.ts"))}
+import { Aggregate, Decision, type Repository } from "effect-eventsourcing"
+import { addTrick, Counter, Dog } from ${JSON.stringify(Path.join(project, "test/support/dog.ts"))}
 declare const dogs: Repository.AggregateRepository<typeof Dog>
 const rex = Dog.Id.make("rex")
-void [Schema, Aggregate, addTrick, dogs, rex]
+void [Schema, Aggregate, Decision, addTrick, Counter, dogs, rex]
 `
 
 const lines = preamble.split("\n").length

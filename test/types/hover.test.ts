@@ -29,6 +29,14 @@ describe("an editor shows", () => {
     )
   })
 
+  it("of decisions that are composed and return a value what both can fail with, and the value", () => {
+    assert.strictEqual(
+      shown.composed,
+      `const composed: Decision.Decision<"Dog", AggregateNotFound | TrickAlreadyKnown, DogState, ${CHANGE}> & Decision.Returning<number>`
+    )
+    assert.strictEqual(shown.counted, `const counted: ${EXECUTED} & { readonly value: number; }`)
+  })
+
   it("of execute what was executed, and its failures by one name", () => {
     assert.strictEqual(
       shown.executing,
@@ -56,7 +64,7 @@ describe("an editor shows", () => {
 
   it("nowhere how a type is constructed, or a schema", () => {
     assert.deepStrictEqual(Object.keys(shown).sort(), [
-      ...["decision", "execute", "executed", "executing", "read", "reading", "repository"],
+      ...["composed", "counted", "decision", "execute", "executed", "executing", "read", "reading", "repository"],
       ...["transacted", "transaction"]
     ])
     for (const text of Object.values(shown)) {

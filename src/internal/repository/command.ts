@@ -2,8 +2,8 @@ import { Effect, Exit } from "effect"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "../../Aggregate.ts"
 import * as Decision from "../../Decision.ts"
-import type { AppendError, EventNotEncodable, ReadError } from "../../EventSourcingError.ts"
-import { AggregateAlreadyExists, AggregateNotFound, WrongExpectedVersion } from "../../EventSourcingError.ts"
+import type { AggregateAlreadyExists, AppendError, EventNotEncodable, ReadError } from "../../EventSourcingError.ts"
+import { AggregateNotFound, WrongExpectedVersion } from "../../EventSourcingError.ts"
 import type { EventStore, Prepared } from "../../EventStore.ts"
 import type { Position } from "../../Position.ts"
 import type { RecordedEvent } from "../../RecordedEvent.ts"
@@ -13,23 +13,10 @@ import type * as StreamName from "../../StreamName.ts"
 import { deciding } from "./deciding.ts"
 import type { Rebuilt, States } from "./states.ts"
 import { foldPrepared, ownCopy, versionOf } from "./states.ts"
+import { takeDecision } from "./takeDecision.ts"
 
 export const notFound = (aggregate: Aggregate.Any, id: string, version?: number) =>
   new AggregateNotFound({ aggregate: aggregate.name, id, version })
-
-/** Why a decision can't be taken on this state, or `undefined` if it can. */
-export const requirementError = (
-  aggregate: Aggregate.Any,
-  id: string,
-  requires: Decision.Requires,
-  current: Rebuilt | undefined
-): AggregateNotFound | AggregateAlreadyExists | undefined => {
-  if (requires === "existing" && current === undefined) return notFound(aggregate, id)
-  if (requires === "missing" && current !== undefined) {
-    return new AggregateAlreadyExists({ aggregate: aggregate.name, id, version: current.version })
-  }
-  return undefined
-}
 
 /** Turns plain events into a decision. It creates the aggregate if the first of them does. */
 export const toDecision = <A extends Aggregate.Any, const C extends Repository.Command<A>>(
@@ -41,7 +28,7 @@ export const toDecision = <A extends Aggregate.Any, const C extends Repository.C
   const events = Decision.toEvents<unknown>(command)
   const first = events[0] as Aggregate.AnyEvent | null | undefined
   const creates = first != null && aggregate.compiled.byTag.get(first._tag)?.creates === true
-  return Decision.make(aggregate.name, creates ? "missing" : "existing", () => events)
+  return Decision.make(aggregate, creates ? "missing" : "existing", () => events)
 }
 
 /** A decision on an aggregate. */
@@ -66,9 +53,19 @@ export interface Command<A extends Aggregate.Any, E> {
 
 /** The result of a decision: its events as they will be recorded, and the state after them. */
 interface Decided<A extends Aggregate.Any> {
+  /** `undefined` if the decision has no events. */
+  readonly recording: Recording<A> | undefined
+  readonly returned: Returned
+}
+
+/** Events that are ready to be appended, and the state after them. */
+interface Recording<A extends Aggregate.Any> {
   readonly prepared: Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>
   readonly after: Rebuilt
 }
+
+/** Has the field `value` if the decision returned one. */
+type Returned = Decision.Taken<unknown>["returned"]
 
 /** The result of a command. */
 export interface Attempted<A extends Aggregate.Any> {
@@ -76,6 +73,7 @@ export interface Attempted<A extends Aggregate.Any> {
   readonly after: Rebuilt
   readonly events: ReadonlyArray<RecordedEvent<Aggregate.NameOf<A>, Aggregate.Event<A>>>
   readonly position: Position | undefined
+  readonly returned: Returned
 }
 
 /**
@@ -87,56 +85,50 @@ export interface Attempted<A extends Aggregate.Any> {
  * Every command passes through here, so there are no generators: each costs as much as several of these steps.
  */
 export const attempt = (store: EventStore["Service"], states: States) => {
-  /** Encodes the events of a decision and folds them; `undefined` if it has none. */
+  /** Encodes the events of a decision and folds them. */
   const encode = <A extends Aggregate.Any, E>(
     { aggregate, id }: Command<A, E>,
     before: Rebuilt | undefined,
-    events: ReadonlyArray<Aggregate.Event<A>>
-  ): Effect.Effect<Decided<A> | undefined, EventNotEncodable> =>
+    { events, returned }: Decision.Taken<Aggregate.Event<A>>
+  ): Effect.Effect<Decided<A>, EventNotEncodable> =>
     isReadonlyArrayNonEmpty(events)
       ? states.mapWithKeyAge(store.prepare(aggregate, id, versionOf(before), events), (prepared, keysSince) => ({
-          prepared,
-          after: foldPrepared(aggregate, before, prepared, keysSince)
+          recording: { prepared, after: foldPrepared(aggregate, before, prepared, keysSince) },
+          returned
         }))
-      : Effect.undefined
+      : Effect.succeed({ recording: undefined, returned })
 
   /** Takes the decision on a state, if the state meets its requirements. */
   const decide = <A extends Aggregate.Any, E>(
     command: Command<A, E>,
     before: Rebuilt | undefined
-  ): Effect.Effect<Decided<A> | undefined, E | Failure> =>
-    Effect.suspend((): Effect.Effect<Decided<A> | undefined, E | Failure> => {
+  ): Effect.Effect<Decided<A>, E | Failure> =>
+    Effect.suspend((): Effect.Effect<Decided<A>, E | Failure> => {
       const { aggregate, id, stream, decision, expected } = command
       const actual = versionOf(before)
       if (expected !== undefined && expected !== actual) {
         return Effect.fail(new WrongExpectedVersion({ stream, expected, actual }))
       }
-      const refused = requirementError(aggregate, id, decision.requires, before)
-      if (refused !== undefined) return Effect.fail(refused)
       // most decisions are plain functions, whose events are available at once
-      const taken = deciding(
-        store,
-        [stream],
-        Decision.take(decision, aggregate.compiled.copyState(before?.state) as Aggregate.StateOf<A>)
-      )
-      return Effect.flatMapEager(taken, (events) => encode(command, before, events))
+      const taken = deciding(store, [stream], takeDecision(aggregate, id, decision, before))
+      return Effect.flatMapEager(taken, (taken) => encode(command, before, taken))
     })
 
   /** Records the outcome of the decision. */
   const conclude = <A extends Aggregate.Any, E>(
     { aggregate, id, stream }: Command<A, E>,
     before: Rebuilt | undefined,
-    decided: Decided<A> | undefined
+    { recording, returned }: Decided<A>
   ): Effect.Effect<Attempted<A>, Failure> => {
-    if (decided === undefined) {
+    if (recording === undefined) {
       return before === undefined
         ? Effect.fail(notFound(aggregate, id))
-        : Effect.succeed({ before, after: ownCopy(aggregate, before), events: [], position: undefined })
+        : Effect.succeed({ before, after: ownCopy(aggregate, before), events: [], position: undefined, returned })
     }
-    const { prepared, after } = decided
+    const { prepared, after } = recording
     return Effect.map(store.commit(prepared), ({ position }) => {
       states.remember(aggregate, stream, after)
-      return { before, after, events: prepared.events, position }
+      return { before, after, events: prepared.events, position, returned }
     })
   }
 
@@ -170,5 +162,5 @@ export const attempt = (store: EventStore["Service"], states: States) => {
 }
 
 /** Whether an append will verify the state on which this is based. */
-const isToBeChecked = (decided: Exit.Exit<unknown, unknown>): boolean =>
-  Exit.isSuccess(decided) ? decided.value !== undefined : Exit.hasInterrupts(decided)
+const isToBeChecked = (decided: Exit.Exit<Pick<Decided<Aggregate.Any>, "recording">, unknown>): boolean =>
+  Exit.isSuccess(decided) ? decided.value.recording !== undefined : Exit.hasInterrupts(decided)

@@ -1,6 +1,7 @@
 import type { Schedule } from "effect"
 import { Effect } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
+import type * as Decision from "../../Decision.ts"
 import type { AppendError, ReadError, WrongExpectedVersion } from "../../EventSourcingError.ts"
 import { DuplicateParticipant, isWrongExpectedVersion, RecorderFailure } from "../../EventSourcingError.ts"
 import type { EventStore } from "../../EventStore.ts"
@@ -15,6 +16,7 @@ import type {
   ParticipantError,
   Participants,
   Repository,
+  Revisions,
   States,
   Transacted
 } from "../../Repository.ts"
@@ -123,10 +125,10 @@ export const makeRepositories = ({
           expected === undefined
             ? onConflictAgain([stream], (afterConflict) => attemptCommand(command, afterConflict))
             : Effect.tapError(attemptCommand(command, false), (error) => Effect.sync(() => learnsFrom(error, [stream])))
-        const executed = Effect.flatMap(attempted, ({ before, after, events, position }) => {
+        const executed = Effect.flatMap(attempted, ({ before, after, events, position, returned }) => {
           const { version, createdAt, modifiedAt } = after
           const state = after.state as Aggregate.StateOf<A>
-          const answer = Effect.succeed({ id, state, version, createdAt, modifiedAt, events, position })
+          const answer = Effect.succeed({ id, state, version, createdAt, modifiedAt, events, position, ...returned })
           return aggregate.snapshotEvery === undefined
             ? answer
             : Effect.andThen(snapshotBeside(aggregate, id, before, after), answer)
@@ -137,8 +139,12 @@ export const makeRepositories = ({
         const answered = withSpan("Repository.execute", { stream })(
           withLock(stream)(accepted, () => insteadOfTurn(store, [stream], accepted))
         )
-        // the requirement of the decision tells whether a missing aggregate is a failure, or an existing one
-        return answered as Effect.Effect<Effect.Success<typeof answered>, CommandError<A, C> | AppendError | ReadError>
+        // the requirement of the decision tells whether a missing aggregate is a failure, or an existing one, and the
+        // decision's type whether it returns a value
+        return answered as Effect.Effect<
+          Effect.Success<typeof answered> & Decision.Returned<C>,
+          CommandError<A, C> | AppendError | ReadError
+        >
       },
       forget: (id) => Effect.sync(() => states.forget(streamOf(id))),
       history: (id, options) => store.read(aggregate, id, options),
@@ -151,10 +157,7 @@ export const makeRepositories = ({
     }
   }
 
-  const transactionOf = Effect.fnUntraced(function* <E>(
-    participants: Participants,
-    decide: (states: Readonly<Record<string, unknown>>) => Transaction.Decided<E>
-  ) {
+  const transactionOf = Effect.fnUntraced(function* <E>(participants: Participants, decide: Transaction.Decide<E>) {
     const named = Object.entries(participants).map(([name, participant]) => ({ name, ...participant }))
     const streams = named.map(({ aggregate, id }) => StreamName.of(aggregate.name, id))
     const twice = named.find((_, i) => streams.indexOf(streams[i] as StreamName.StreamName) < i)
@@ -180,10 +183,13 @@ export const makeRepositories = ({
         : others.reduce((inner, stream) => withLock(stream)(inner, instead), withLock(last)(attempt, instead))
     const transacted = yield* withSpan("Repository.transaction", { streams })(inTurn)
     const answers: Array<readonly [name: string, answer: unknown]> = []
-    for (const { participant, before, after, events, position } of transacted) {
+    for (const { participant, before, after, events, position, returned } of transacted) {
       const { name, aggregate, id } = participant
       if (after !== undefined) yield* snapshotBeside(aggregate, id, before, after)
-      answers.push([name, after === undefined ? undefined : { ...toInstance(id, after), events, position }])
+      answers.push([
+        name,
+        after === undefined ? undefined : { ...toInstance(id, after), events, position, ...returned }
+      ])
     }
     return Object.fromEntries(answers)
   })
@@ -192,13 +198,14 @@ export const makeRepositories = ({
     of: repositoryOf,
     transaction: <const P extends Participants, const R extends Decided<P> | Effect.Effect<Decided<P>, unknown>>(
       participants: P,
-      decide: (states: States<P>) => R
+      decide: (states: States<P>, revisions: Revisions<P>) => R
     ) =>
       transactionOf(
         participants,
-        (states) => decide(states as States<P>) as Transaction.Decided<DecidedError<R>>
+        (states, revisions) =>
+          decide(states as States<P>, revisions as Revisions<P>) as Transaction.Decided<DecidedError<R>>
       ) as Effect.Effect<
-        Transacted<P>,
+        Transacted<P, R>,
         DecidedError<R> | ParticipantError<P> | DuplicateParticipant | AppendError | ReadError,
         MultiStreamAppend
       >

@@ -2,32 +2,39 @@ import { Effect, Exit } from "effect"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "../../Aggregate.ts"
 import * as Decision from "../../Decision.ts"
-import type { AggregateAlreadyExists, AggregateNotFound, EventNotEncodable } from "../../EventSourcingError.ts"
+import type { EventNotEncodable } from "../../EventSourcingError.ts"
 import { WrongExpectedVersion } from "../../EventSourcingError.ts"
 import type { EventStore, Prepared } from "../../EventStore.ts"
 import type { Position } from "../../Position.ts"
 import type { RecordedEvent } from "../../RecordedEvent.ts"
 import type { ExpectedVersion } from "../../Recorder.ts"
 import * as StreamName from "../../StreamName.ts"
-import { requirementError } from "./command.ts"
 import { deciding } from "./deciding.ts"
 import type { Rebuilt, States } from "./states.ts"
 import { foldPrepared, ownCopy, versionOf } from "./states.ts"
+import type { Refusal } from "./takeDecision.ts"
+import { revisionOf, takeDecision } from "./takeDecision.ts"
 
-/** The events that a transaction decides for a participant. */
-type Events = Decision.Outcome<Aggregate.AnyEvent>
+/** What a transaction decides for a participant without a decision on it: events, perhaps with a value. */
+type OwnOutcome = Decision.Outcome<Aggregate.AnyEvent>
 
 /** A decision that is taken on a participant. */
 type DecisionOn<E> = Decision.Decision<string, E, unknown, Aggregate.AnyEvent>
 
 /** What a transaction decides for a participant. */
-type Outcome<E> = Events | DecisionOn<E>
+type Outcome<E> = OwnOutcome | DecisionOn<E>
 
 /** The outcomes of a transaction, by participant. */
 type Outcomes<E> = Readonly<Record<string, Outcome<E>>>
 
 /** What the decision of a transaction returns. */
 export type Decided<E> = Outcomes<E> | Effect.Effect<Outcomes<E>, E>
+
+/** The decision of a transaction: it gets the states and the revisions of the participants by their names. */
+export type Decide<E> = (
+  states: Readonly<Record<string, unknown>>,
+  revisions: Readonly<Record<string, Decision.AnyRevision>>
+) => Decided<E>
 
 /** One aggregate of a transaction. */
 export interface Participant {
@@ -45,7 +52,11 @@ export interface Transacted {
   readonly after: Rebuilt | undefined
   readonly events: ReadonlyArray<RecordedEvent<string, Aggregate.AnyEvent>>
   readonly position: Position | undefined
+  readonly returned: Returned
 }
+
+/** Has the field `value` if the decision returned one for the participant. */
+type Returned = Decision.Taken<unknown>["returned"]
 
 /** A participant during the transaction: its state before, and its state if the append is accepted. */
 interface Underway {
@@ -53,6 +64,7 @@ interface Underway {
   readonly before: Rebuilt | undefined
   readonly prepared: Prepared<string, Aggregate.AnyEvent> | undefined
   readonly keysSince: number
+  readonly returned: Returned
 }
 
 const streamOf = ({ aggregate, id }: Participant): StreamName.StreamName => StreamName.of(aggregate.name, id)
@@ -63,7 +75,9 @@ export const transact = (store: EventStore["Service"], states: States) => {
     Effect.forEach(participants, (participant) =>
       Effect.map(
         states.fresh(participant.aggregate, participant.id),
-        (before): Underway => ({ participant, before, prepared: undefined, keysSince: Number.POSITIVE_INFINITY })
+        (before): Underway => ({
+          ...{ participant, before, prepared: undefined, keysSince: Number.POSITIVE_INFINITY, returned: {} }
+        })
       )
     )
 
@@ -71,42 +85,38 @@ export const transact = (store: EventStore["Service"], states: States) => {
   const takeOn = <E>(
     { participant, before }: Underway,
     decision: DecisionOn<E>
-  ): Effect.Effect<ReadonlyArray<Aggregate.AnyEvent>, E | AggregateNotFound | AggregateAlreadyExists> => {
+  ): Effect.Effect<Decision.Taken<Aggregate.AnyEvent>, E | Refusal | EventNotEncodable> => {
     const { aggregate, id } = participant
     if (decision.aggregate !== aggregate.name) {
       throw new Error(
         `the participant "${participant.name}" is a ${aggregate.name}, its decision is on a ${decision.aggregate}`
       )
     }
-    const refused = requirementError(aggregate, id, decision.requires, before)
-    if (refused !== undefined) return Effect.fail(refused)
-    const taken = Decision.take(decision, aggregate.compiled.copyState(before?.state))
-    return deciding(store, [streamOf(participant)], taken)
+    return deciding(store, [streamOf(participant)], takeDecision(aggregate, id, decision, before))
   }
 
   const prepare = <E>(
     underway: Underway,
     outcome: Outcome<E>
-  ): Effect.Effect<Underway, E | AggregateNotFound | AggregateAlreadyExists | EventNotEncodable> =>
+  ): Effect.Effect<Underway, E | Refusal | EventNotEncodable> =>
     isDecision(outcome)
-      ? Effect.flatMap(takeOn(underway, outcome), (events) => prepareEvents(underway, events))
-      : prepareEvents(underway, outcome)
+      ? Effect.flatMap(takeOn(underway, outcome), (taken) => prepareEvents(underway, taken))
+      : prepareEvents(underway, Decision.toTaken(outcome))
 
-  const prepareEvents = (underway: Underway, outcome: Events): Effect.Effect<Underway, EventNotEncodable> => {
+  const prepareEvents = (
+    underway: Underway,
+    { events, returned }: Decision.Taken<Aggregate.AnyEvent>
+  ): Effect.Effect<Underway, EventNotEncodable> => {
     const { participant, before } = underway
-    const events = Decision.toEvents(outcome)
-    if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed(underway)
+    if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed({ ...underway, returned })
     return states.mapWithKeyAge(
       store.prepare(participant.aggregate, participant.id, versionOf(before), events),
-      (prepared, keysSince) => ({ participant, before, prepared, keysSince })
+      (prepared, keysSince) => ({ participant, before, prepared, keysSince, returned })
     )
   }
 
   /** Decides on the loaded states, encodes the events and folds them. */
-  const decideOn = Effect.fnUntraced(function* <E>(
-    loaded: ReadonlyArray<Underway>,
-    decide: (states: Readonly<Record<string, unknown>>) => Decided<E>
-  ) {
+  const decideOn = Effect.fnUntraced(function* <E>(loaded: ReadonlyArray<Underway>, decide: Decide<E>) {
     const decided = yield* take(store, loaded, decide)
     const prepared = yield* Effect.forEach(loaded, (one) => prepare(one, decided(one.participant.name)))
     return prepared.map((one) => ({ ...one, after: foldUnderway(one) }))
@@ -131,16 +141,13 @@ export const transact = (store: EventStore["Service"], states: States) => {
     return Effect.map(store.commitAll(prepared, checks), ({ position }): Position | undefined => position)
   }
 
-  return Effect.fnUntraced(function* <E>(
-    participants: ReadonlyArray<Participant>,
-    decide: (states: Readonly<Record<string, unknown>>) => Decided<E>
-  ) {
+  return Effect.fnUntraced(function* <E>(participants: ReadonlyArray<Participant>, decide: Decide<E>) {
     const loaded = yield* load(participants)
     const decided = yield* Effect.exit(decideOn(loaded, decide))
     if (Exit.isFailure(decided) && !Exit.hasInterrupts(decided)) yield* verify(loaded)
     const folded = yield* decided
     const position = yield* record(folded)
-    return folded.map(({ participant, before, prepared, after }): Transacted => {
+    return folded.map(({ participant, before, prepared, after, returned }): Transacted => {
       if (after !== undefined) states.remember(participant.aggregate, streamOf(participant), after)
       const isRecorded = prepared !== undefined
       return {
@@ -148,7 +155,8 @@ export const transact = (store: EventStore["Service"], states: States) => {
         before,
         after,
         events: isRecorded ? prepared.events : [],
-        position: isRecorded ? position : undefined
+        position: isRecorded ? position : undefined,
+        returned
       }
     })
   })
@@ -159,28 +167,30 @@ const foldUnderway = ({ participant, before, prepared, keysSince }: Underway): R
   return before === undefined ? undefined : ownCopy(participant.aggregate, before)
 }
 
-/** Why no decision is taken on participants. */
-type Refusal = AggregateNotFound | AggregateAlreadyExists | WrongExpectedVersion
-
 /** Takes the decision, if all participants meet its requirements. Returns the outcome for each of them, by its name. */
 const take = <E>(
   store: object,
   loaded: ReadonlyArray<Underway>,
-  decide: (states: Readonly<Record<string, unknown>>) => Decided<E>
-): Effect.Effect<(name: string) => Outcome<E>, E | Refusal> =>
-  Effect.suspend((): Effect.Effect<(name: string) => Outcome<E>, E | Refusal> => {
+  decide: Decide<E>
+): Effect.Effect<(name: string) => Outcome<E>, E | Refusal | WrongExpectedVersion> =>
+  Effect.suspend((): Effect.Effect<(name: string) => Outcome<E>, E | Refusal | WrongExpectedVersion> => {
     for (const { participant, before } of loaded) {
       const [stream, expected, actual] = [streamOf(participant), participant.expectedVersion, versionOf(before)]
       if (expected !== undefined && expected !== actual) {
         return Effect.fail(new WrongExpectedVersion({ stream, expected, actual }))
       }
-      const refused = requirementError(participant.aggregate, participant.id, participant.requires, before)
+      const { aggregate, id, requires } = participant
+      const current = { state: before?.state, revision: revisionOf(id, before) }
+      const refused = Decision.refusal({ aggregate: aggregate.name, requires }, current)
       if (refused !== undefined) return Effect.fail(refused)
     }
     const states = Object.fromEntries(
       loaded.map(({ participant: { name, aggregate }, before }) => [name, aggregate.compiled.copyState(before?.state)])
     )
-    const decision = decide(states)
+    const revisions = Object.fromEntries(
+      loaded.map(({ participant: { name, id }, before }) => [name, revisionOf(id, before)])
+    )
+    const decision = decide(states, revisions)
     const decided = Effect.isEffect(decision) ? decision : Effect.succeed(decision)
     const streams = loaded.map(({ participant }) => streamOf(participant))
     return Effect.map(deciding(store, streams, decided), (events) => {

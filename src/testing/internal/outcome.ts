@@ -5,15 +5,18 @@ import { isSame, show } from "./compare.ts"
 import type { From, Paragraph } from "./report.ts"
 import { compared, failed, listed, withoutFrames } from "./report.ts"
 
-/** What came of it: events, a typed failure, or something that is neither. */
+/** What came of it: events and perhaps a value, a typed failure, or something that is neither. */
 export type Outcome<Events> =
-  | { readonly _tag: "Recorded"; readonly events: Events }
+  | { readonly _tag: "Recorded"; readonly events: Events; readonly value: unknown }
   | { readonly _tag: "Failed"; readonly failure: unknown }
   | { readonly _tag: "Broken"; readonly reason: string; readonly cause: unknown }
 
 /** The outcome of an effect that ended. */
-export const outcomeOf = <Events>(exit: Exit.Exit<Events, unknown>, what: string): Effect.Effect<Outcome<Events>> => {
-  if (Exit.isSuccess(exit)) return Effect.succeed({ _tag: "Recorded", events: exit.value })
+export const outcomeOf = <Events>(
+  exit: Exit.Exit<{ readonly events: Events; readonly value: unknown }, unknown>,
+  what: string
+): Effect.Effect<Outcome<Events>> => {
+  if (Exit.isSuccess(exit)) return Effect.succeed({ _tag: "Recorded", ...exit.value })
   if (Cause.hasInterruptsOnly(exit.cause)) return Effect.failCause(exit.cause as Cause.Cause<never>)
   const failure = exit.cause.reasons.find(Cause.isFailReason)
   if (failure !== undefined) return Effect.succeed({ _tag: "Failed", failure: failure.error })
@@ -58,17 +61,29 @@ export const expectations = <Events, Expected>(
     from: From
   ) => failed(about === undefined ? title : `${about}: ${title}`, [...given(), ...paragraphs], details, from)
 
-  /** The events, where a failure would be another outcome than the one that is expected. */
-  const recorded = (wanted: string, expected: Paragraph, from: From): Events => {
-    if (outcome._tag === "Recorded") return outcome.events
+  /** The result, if a failure would be another outcome than the expected one. */
+  const success = (
+    wanted: string,
+    expected: Paragraph,
+    from: From
+  ): { readonly events: Events; readonly value: unknown } => {
+    if (outcome._tag === "Recorded") return outcome
     if (outcome._tag === "Broken") throw fail(outcome.reason, [], { cause: outcome.cause }, from)
     const { failure } = outcome
     const paragraphs = [expected, listed("failure", [show(failure)])]
     throw fail(`${what} failed, but ${wanted}`, paragraphs, { actual: failure, cause: failure }, from)
   }
 
+  const recorded = (wanted: string, expected: Paragraph, from: From): Events => success(wanted, expected, from).events
+
   return {
     recorded,
+    value: (expected: unknown, from: From): void => {
+      const { value } = success("a value was expected", listed("expected", [show(expected)]), from)
+      if (isSame(value, expected)) return
+      const paragraph = compared("returned", [show(expected)], [show(value)])
+      throw fail("the value differs from the expected one", [paragraph], { expected, actual: value }, from)
+    },
     events: (given: Expected, from: From): void => {
       const expected = read(given)
       const texts = showEvents(expected)

@@ -126,13 +126,17 @@ export interface Entry {
   readonly recorded: Positioned<string, Aggregate.AnyEvent>
 }
 
-const SECOND = 1000
+/** In milliseconds. */
+export const SECOND = 1000
+
+/** When the first of all given events was recorded, if the test says nothing else. */
+export const FIRST_TIME = Date.UTC(2000, 0, 1)
 
 /** The log of events that are recorded in this order: ids and times are the same each time. Throws as {@link recordable}. */
 export const logOf = (sections: ReadonlyArray<Section>): ReadonlyArray<Entry> => {
   const versions = new Map<string, number>()
   const entries: Array<Entry> = []
-  let time = Date.UTC(2000, 0, 1)
+  let time = FIRST_TIME
   for (const { aggregate, id, events, metadata, recordedAt } of sections) {
     const stream = StreamName.of(aggregate.name, id)
     const first = versions.get(stream) ?? 0

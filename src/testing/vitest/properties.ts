@@ -1,7 +1,7 @@
 /** What holds for any aggregate, checked with values that are generated from its own schemas. */
 import { Arbitrary, Cause, Effect, Exit, Formatter, Schema, SchemaAST } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
-import * as Decision from "../../Decision.ts"
+import type * as Decision from "../../Decision.ts"
 import * as Evolution from "../../Evolution.ts"
 import { messageOf } from "../../internal/errors/messageOf.ts"
 import { decode } from "../../internal/eventStore/codecs.ts"
@@ -10,6 +10,7 @@ import type * as Repository from "../../Repository.ts"
 import * as Transcoder from "../../Transcoder.ts"
 import { difference, isSame, show } from "../internal/compare.ts"
 import { applyOne, areSameStates, foldAll, fromSnapshot, recordable, snapshotOf } from "../internal/recording.ts"
+import { take } from "../internal/taking.ts"
 import { inWorld } from "../internal/world.ts"
 
 /** What values are generated from: a schema, or an `Arbitrary`. */
@@ -356,10 +357,11 @@ const checkDecision = <Name extends string>(
       const accepted = longestAccepted(aggregate, given)
       if (decision.requires === "existing" && accepted.length === 0) return Effect.void
       const before = foldAll(aggregate, undefined, accepted)
-      const taken = Effect.suspend(() => Decision.take(decision, aggregate.compiled.copyState(before)))
+      const known = { id: "given" as Aggregate.Id<string> }
+      const taken = take({ aggregate, state: before, events: accepted.length, known }, decision)
       return Effect.flatMap(Effect.exit(taken), (exit) => {
         if (Exit.isSuccess(exit))
-          return Effect.sync(() => accept(aggregate, before, accepted.length, exit.value, canFollow))
+          return Effect.sync(() => accept(aggregate, before, accepted.length, exit.value.events, canFollow))
         if (Cause.hasFails(exit.cause)) return Effect.void
         return Cause.hasInterruptsOnly(exit.cause)
           ? Effect.interrupt

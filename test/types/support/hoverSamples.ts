@@ -1,6 +1,6 @@
 /** What the test of hover texts points to: each `^?` is below a name. */
 import { Effect, Schema } from "effect"
-import { Aggregate, Projection, Repository } from "effect-eventsourcing"
+import { Aggregate, Decision, Projection, Repository } from "effect-eventsourcing"
 
 class TrickAlreadyKnown extends Schema.TaggedError<TrickAlreadyKnown>()("TrickAlreadyKnown", {
   trick: Schema.String
@@ -29,6 +29,8 @@ const addTrick = (trick: string) =>
     dog.tricks.includes(trick) ? Effect.fail(new TrickAlreadyKnown({ trick })) : Dog.TrickAdded({ trick })
   )
 
+const count = Dog.decide((dog) => ({ events: Dog.Renamed({ name: dog.name }), value: dog.tricks.length }))
+
 const Names = Projection.make("names", {
   aggregates: [Dog],
   view: Projection.memory(() => new Map<string, string>()),
@@ -52,6 +54,10 @@ export const program = Effect.gen(function* () {
   //                           ^? execute
   const { events } = executed
   //                 ^? executed
+  const composed = Decision.andThen(addSit, count)
+  //    ^? composed
+  const counted = yield* dogs.execute(Dog.id("Fido"), composed)
+  //    ^? counted
   const transacting = Repository.transaction(
     //                           ^? transaction
     { one: Repository.existing(Dog, Dog.id("Fido")), other: Repository.existing(Dog, Dog.id("Rex")) },
@@ -63,5 +69,5 @@ export const program = Effect.gen(function* () {
   //                         ^? read
   const names = yield* reading
   //                   ^? reading
-  return { executing, events, transacted, names }
+  return { executing, events, counted, transacted, names }
 })
