@@ -62,23 +62,6 @@ export const KurrentLayer = <E = never, R = never>(
   Layer.provideMerge(EventSourcing.layer(options), Layer.provide(KurrentRecorder.layer(options), connected(options)))
 
 /**
- * {@link KurrentLayer} with appends to several streams at once, for `Repository.transaction` and `MultiStreamAppend`.
- *
- * **Gotchas**
- *
- * KurrentDB supports these from 25.1 on; with an older server, building the layer fails with `RecorderFailure`.
- * Checking streams that are not appended to requires 26.1; with an older server, such an append fails with
- * `RecorderFailure`.
- */
-KurrentLayer.multiStream = <E = never, R = never>(
-  options: KurrentOptions<E, R>
-): Layer.Layer<KurrentServices | MultiStreamAppend, RecorderError | E, R> =>
-  Layer.provideMerge(
-    EventSourcing.layer(options),
-    Layer.provide(KurrentRecorder.layerMultiStream(options), connected(options))
-  )
-
-/**
  * {@link KurrentLayer} with options from the configuration.
  *
  * **Details**
@@ -91,9 +74,42 @@ KurrentLayer.multiStream = <E = never, R = never>(
 KurrentLayer.config = <E = never, R = never>(
   defaults: Partial<KurrentOptions<E, R>> = {}
 ): Layer.Layer<KurrentServices, RecorderError | Config.ConfigError | E, R> =>
+  configured(defaults, KurrentLayer<E, R>)
+
+const multiStream = <E = never, R = never>(
+  options: KurrentOptions<E, R>
+): Layer.Layer<KurrentServices | MultiStreamAppend, RecorderError | E, R> =>
+  Layer.provideMerge(
+    EventSourcing.layer(options),
+    Layer.provide(KurrentRecorder.layerMultiStream(options), connected(options))
+  )
+
+/** `KurrentLayer.multiStream` with options from the configuration: the same variables and defaults as `KurrentLayer.config`. */
+multiStream.config = <E = never, R = never>(
+  defaults: Partial<KurrentOptions<E, R>> = {}
+): Layer.Layer<KurrentServices | MultiStreamAppend, RecorderError | Config.ConfigError | E, R> =>
+  configured(defaults, multiStream<E, R>)
+
+/**
+ * {@link KurrentLayer} with appends to several streams at once, for `Repository.transaction` and `MultiStreamAppend`.
+ * `KurrentLayer.multiStream.config` takes the options from the configuration.
+ *
+ * **Gotchas**
+ *
+ * KurrentDB supports these from 25.1 on; with an older server, building the layer fails with `RecorderFailure`.
+ * Checking streams that are not appended to requires 26.1; with an older server, such an append fails with
+ * `RecorderFailure`.
+ */
+KurrentLayer.multiStream = multiStream
+
+/** The layer with options from the configuration. */
+const configured = <Services, E, R>(
+  defaults: Partial<KurrentOptions<E, R>>,
+  layer: (options: KurrentOptions<E, R>) => Layer.Layer<Services, RecorderError | E, R>
+): Layer.Layer<Services, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(
     Effect.map(read(kurrentConfig(defaults)), ({ connectionString, ...others }) =>
-      KurrentLayer<E, R>({ ...withDefaults(defaults, others), connectionString })
+      layer({ ...withDefaults(defaults, others), connectionString })
     )
   )
 

@@ -476,6 +476,22 @@ describe("KurrentLayer.config", () => {
     })
   )
 
+  onFake("has the same for multiStream, with defaults", () =>
+    Effect.gen(function* () {
+      const fake = yield* ownFake({})
+      const prefix = newPrefix()
+      const services = yield* Effect.provideService(
+        Layer.build(Layer.fresh(KurrentLayer.multiStream.config({ prefix, connectionString: "kurrentdb://a:1" }))),
+        ConfigProvider.ConfigProvider,
+        ConfigProvider.fromEnv({ env: { KURRENTDB_URI: fake.uri } })
+      )
+      const append = newAppend("Dog-a")
+      yield* Context.get(services, MultiStreamAppend.MultiStreamAppend).append([append])
+      const log = yield* openLog({ prefix, connectionString: fake.uri })
+      assert.deepStrictEqual(yield* idsOf(log), [append.events[0].id])
+    })
+  )
+
   onFake(
     "takes certificates as a path and as PEM, user and password, and durations, a plain number being seconds",
     () =>
