@@ -23,13 +23,15 @@
 
 import type { Brand, DateTime } from "effect"
 import { Clock, Effect, Schema } from "effect"
-import * as Decision from "./Decision.ts"
-import * as DomainEvent from "./DomainEvent.ts"
+import type * as Decision from "./Decision.ts"
+import type * as DomainEvent from "./DomainEvent.ts"
 import type { AggregateAlreadyExists, AggregateNotFound } from "./EventSourcingError.ts"
-import * as Evolution from "./Evolution.ts"
-import { textProblem } from "./internal/encoding/textProblem.ts"
+import type * as Evolution from "./Evolution.ts"
+import { checkKey, checkName, compile } from "./internal/aggregate/compile.ts"
+import type { Compiled } from "./internal/aggregate/compiled.ts"
+import type { DeclarationChecks, NameCheck } from "./internal/aggregate/declarationChecks.ts"
+import { make as makeDecision } from "./internal/decision/steps.ts"
 import * as Uuid from "./internal/encoding/uuid.ts"
-import { isType } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
 
 /** The id of an aggregate with this name. */
@@ -266,59 +268,8 @@ export interface Instance<Name extends string, out State> extends Revision<Name>
   readonly state: State
 }
 
-/** One event of an aggregate, compiled. @internal */
-export interface CompiledEvent {
-  readonly tag: string
-  readonly type: string
-  readonly creates: boolean
-  readonly codec: Evolution.Codec<object>
-  readonly construct: (payload?: object) => AnyEvent
-}
-
-/** What the event store needs from an aggregate. @internal */
-export interface Compiled {
-  readonly byTag: ReadonlyMap<string, CompiledEvent>
-  /** By stored type, including aliases. */
-  readonly byType: ReadonlyMap<string, CompiledEvent>
-  readonly state: Evolution.Codec<unknown>
-  /** Copies a state that could be changed in place; returns the state itself if nothing can change it. */
-  readonly copyState: (state: unknown) => unknown
-  readonly apply: (state: unknown, event: AnyEvent) => unknown
-}
-
-/**
- * The requirements on a name besides being a string. It is an index lookup because a conditional type would stay
- * unresolved for a name that is itself a type parameter: a generic function that makes aggregates would not compile.
- */
-interface NameCheck {
-  readonly [name: string]: unknown
-  readonly [name: `${string}-${string}`]: {
-    readonly "an aggregate's name has no '-': it separates the name from the id in stream names": never
-  }
-}
-
-/** The properties that every aggregate, object or promise has: a constructor can't have one of these names. */
-type Reserved = keyof Aggregate<string, unknown, AnyEvent, AnyEvent> | keyof Object | "then"
-
-/** The type that an event declares for its own `_tag`; `never` if it declares none. */
-type DeclaredTag<P> = P extends unknown
-  ? { readonly [K in keyof P as string extends K ? never : K extends "_tag" ? K : never]: P[K] } extends infer T
-    ? T[keyof T]
-    : never
-  : never
-
-/** Intersected with each declaration: for an invalid one, the resulting type names the problem. */
-type DeclarationChecks<D extends Declarations> = {
-  readonly [K in keyof D]: K extends Reserved
-    ? {
-        readonly [Message in `an event can't be called '${K}': an aggregate or a promise has a property of that name`]: never
-      }
-    : [DeclaredTag<DomainEvent.PayloadOf<D[K]>>] extends [K]
-      ? unknown
-      : { readonly "an event can't have a field '_tag': that is where it has its name": never }
-}
-
-type StateSource = Evolution.Source | Evolution.Any<unknown>
+/** How a state is declared: a schema, fields, or the versions of either. */
+export type StateSource = Evolution.Source | Evolution.Any<unknown>
 type StateType<S> = [S[keyof S]] extends [never] ? {} : S extends Evolution.Any<infer Type> ? Type : Evolution.TypeOf<S>
 
 /** A reducer for each event: a creation event's takes the event alone, a changing event's takes state and event. */
@@ -412,9 +363,9 @@ export const make = <
     idIn: (namespace, key) => makeId(Uuid.v5(checkKey(plainName, key), namespace)),
     randomId: Effect.map(Clock.currentTimeMillis, (now) => makeId(Uuid.v7(now))),
     stream: (id) => StreamName.of(plainName, id),
-    decide: (decide) => Decision.make(named, "existing", decide),
-    create: (decide) => Decision.make(named, "missing", (_none, revision: NoRevision<Name>) => decide(revision)),
-    createOrDecide: (decide) => Decision.make(named, "either", decide),
+    decide: (decide) => makeDecision(named, "existing", decide),
+    create: (decide) => makeDecision(named, "missing", (_none, revision: NoRevision<Name>) => decide(revision)),
+    createOrDecide: (decide) => makeDecision(named, "either", decide),
     fold: (events: Iterable<AnyEvent>, state?: StateType<S>) => {
       let folded: unknown = state
       for (const event of events) folded = compiled.apply(folded, event)
@@ -435,99 +386,4 @@ export const make = <
   )
   // the constructors are created by name, and "~types" has no value: the compiler can't see either
   return Object.assign(aggregate, constructors) as unknown as Defined<Name, StateType<S>, EventsOf<C>, EventsOf<V>>
-}
-
-/** The name that an id is derived from may be longer than a stream's name, since the id contains only its hash. */
-const checkKey = (name: string, key: string): string => {
-  const found = textProblem(key)
-  if (found !== undefined) throw new Error(`a name of ${name} that ${found}`)
-  return key
-}
-
-const UUID_EXAMPLE = "00000000-0000-0000-0000-000000000000"
-
-const checkName = (name: string): void => {
-  const found = name.includes("-") ? "contains a -, which ends the name in a stream's" : StreamName.problem(name)
-  if (found !== undefined) throw new Error(`aggregate name "${name}" ${found}`)
-  if (StreamName.problem(`${name}-${UUID_EXAMPLE}`) !== undefined) {
-    throw new Error(
-      `aggregate name "${name}" leaves no room for an id in the ${StreamName.MAX_BYTES} bytes of a stream's`
-    )
-  }
-}
-
-/** The required parts of a definition, and what to write if one is missing. */
-const PARTS = {
-  state: "the schema of the state, or its fields",
-  creation: "the events that begin an aggregate, such as { Registered: { name: Schema.String } }",
-  events: "the events that change an aggregate that exists; {} if there are none",
-  reduce: "a function for each event that returns the state after it"
-}
-
-const compile = (
-  name: string,
-  definition: {
-    readonly state: StateSource
-    readonly creation: Declarations
-    readonly events: Declarations
-    readonly reduce: object
-  }
-): Compiled => {
-  for (const part of ["state", "creation", "events", "reduce"] as const) {
-    if (definition[part] === undefined) throw new Error(`${name}: "${part}" is missing: ${PARTS[part]}`)
-  }
-  const byTag = new Map<string, CompiledEvent>()
-  const byType = new Map<string, CompiledEvent>()
-  const declare = (tag: string, declaration: DomainEvent.Declaration, creates: boolean) => {
-    const { type = `${name}.${tag}`, aliases, evolution } = DomainEvent.fromDeclaration(declaration)
-    if (!isType(type)) {
-      throw new Error(
-        `${name}.${tag}: "${type}" can't be recorded as an event type: only letters, digits and _ . : -. Give it one with DomainEvent.make({ type })`
-      )
-    }
-    if (byTag.has(tag)) throw new Error(`${name}.${tag} is declared twice`)
-    const construct = DomainEvent.constructorOf(`${name}.${tag}`, tag, evolution)
-    const event = { tag, type, creates, codec: DomainEvent.compile(tag, evolution), construct }
-    byTag.set(tag, event)
-    for (const stored of new Set([type, ...aliases])) {
-      const other = byType.get(stored)
-      if (other !== undefined) throw new Error(`${name}: the type "${stored}" is given to both ${other.tag} and ${tag}`)
-      byType.set(stored, event)
-    }
-  }
-  for (const [tag, declaration] of Object.entries(definition.creation)) declare(tag, declaration, true)
-  for (const [tag, declaration] of Object.entries(definition.events)) declare(tag, declaration, false)
-
-  const reducers = new Map(Object.entries(definition.reduce)) as ReadonlyMap<
-    string,
-    (first: unknown, second?: unknown) => unknown
-  >
-  for (const tag of byTag.keys()) {
-    if (!reducers.has(tag)) throw new Error(`${name}.${tag} has no reducer`)
-  }
-  for (const tag of reducers.keys()) {
-    if (!byTag.has(tag)) throw new Error(`${name} has a reducer for "${tag}", which is no event of it`)
-  }
-  const { state } = definition
-  const versions = Evolution.isEvolution(state) ? state : Evolution.version(1, state as Evolution.Source)
-  if (Evolution.accepts(versions, undefined)) {
-    throw new Error(`${name}: a state can't be undefined, which stands for an aggregate that does not exist`)
-  }
-  return {
-    byTag,
-    byType,
-    state: Evolution.compile(versions),
-    copyState: Evolution.copier(versions),
-    apply: (state, event) => {
-      const declared = byTag.get(event._tag)
-      const reduce = reducers.get(event._tag)
-      if (declared === undefined || reduce === undefined) throw new Error(`${name} has no event "${event._tag}"`)
-      if (declared.creates) {
-        if (state !== undefined) throw new Error(`${name}.${event._tag} creates, and the aggregate exists already`)
-        return reduce(event)
-      }
-      if (state === undefined) throw new Error(`${name}.${event._tag} changes an aggregate, and there is none yet`)
-      return reduce(state, event)
-    }
-  }
 }

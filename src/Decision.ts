@@ -1,7 +1,11 @@
 /** Decisions: pure functions from an aggregate's state to events, or to a failure of the domain. */
 import { Effect } from "effect"
 import type * as Aggregate from "./Aggregate.ts"
-import { AggregateAlreadyExists, AggregateNotFound } from "./EventSourcingError.ts"
+import type { Compiled } from "./internal/aggregate/compiled.ts"
+import type { AnyRevision, Both, Steps } from "./internal/decision/steps.ts"
+import { make, takeWith } from "./internal/decision/steps.ts"
+
+export { toEvents } from "./internal/decision/steps.ts"
 
 /** What must hold for a decision to be taken: the aggregate exists, is missing, or either. */
 export type Requires = "existing" | "missing" | "either"
@@ -41,7 +45,7 @@ export interface Decision<in out Name extends string, out E, out State = unknown
   readonly aggregate: Name
   readonly requires: Requires
   /** @internal */
-  readonly compiled: Aggregate.Compiled
+  readonly compiled: Compiled
   /** @internal */
   readonly steps: Steps
   /** Carries the types for the compiler; it has no value at run time. */
@@ -64,23 +68,11 @@ export interface Any {
   readonly aggregate: string
   readonly requires: Requires
   /** @internal */
-  readonly compiled: Aggregate.Compiled
+  readonly compiled: Compiled
   /** @internal */
   readonly steps: Steps
   readonly "~types": { readonly error: unknown; readonly state: unknown; readonly event: unknown }
 }
-
-/** How a decision is taken: by a function, or by one decision after the other. @internal */
-export type Steps = ((state: unknown, revision: AnyRevision) => unknown) | Both
-
-/** Two decisions, of which the second follows the first. @internal */
-export interface Both {
-  readonly first: Any
-  readonly second: Any | ((value: unknown) => Any)
-}
-
-/** @internal */
-export type AnyRevision = Aggregate.Revision<string> | Aggregate.NoRevision<string>
 
 /** The value that a decision's function returns, or that a decision returns; `undefined` for one without a value. */
 export type ValueOf<R> = R extends Effect.Effect<infer A, infer _E, infer _R> ? ValueOfOne<A> : ValueOfOne<R>
@@ -103,23 +95,6 @@ export type Returned<C> = [Valued<C>] extends [never] ? unknown : { readonly val
 /** Whether a value is a decision. */
 export const isDecision = (u: unknown): u is Decision<string, unknown> =>
   typeof u === "object" && u !== null && "_tag" in u && u._tag === "effect-eventsourcing/Decision"
-
-/** @internal */
-export const make = <D extends Any>(
-  aggregate: { readonly name: string; readonly compiled: Aggregate.Compiled },
-  requires: Requires,
-  steps: Both | ((state: never, revision: never) => unknown)
-): D => {
-  const decision: Omit<Any, "~types"> = {
-    _tag: "effect-eventsourcing/Decision",
-    aggregate: aggregate.name,
-    requires,
-    compiled: aggregate.compiled,
-    steps: steps as Steps
-  }
-  // what it returns and fails with is known to the function that makes it
-  return decision as D
-}
 
 /**
  * Composes two decisions on one aggregate into one decision. The second sees the state after the events of the first.
@@ -208,99 +183,3 @@ const notGiven: AnyRevision = Object.defineProperties(
   {},
   Object.fromEntries(["id", "version", "createdAt", "modifiedAt"].map((name) => [name, { get: needed }]))
 ) as AnyRevision
-
-/** What a decision is taken on. @internal */
-export interface Current {
-  readonly state: unknown
-  readonly revision: AnyRevision
-}
-
-/** How the one who takes a decision handles states. @internal */
-export interface Handling<E> {
-  readonly copyState: (state: unknown) => unknown
-  /** What the events of the first of two decisions lead to. */
-  readonly advance: (before: Current, events: ReadonlyArray<Aggregate.AnyEvent>) => Effect.Effect<Current, E>
-}
-
-/** The result of a decision. @internal */
-export interface Taken<out Event> {
-  readonly events: ReadonlyArray<Event>
-  /** Has the field `value` if the decision returned one. */
-  readonly returned: { readonly value?: unknown }
-}
-
-/** Takes a decision of which the requirement is met. @internal */
-export const takeWith = <Name extends string, E, State, Event, E2>(
-  decision: Decision<Name, E, State, Event>,
-  current: Current,
-  handling: Handling<E2>
-): Effect.Effect<Taken<Event>, E | E2> =>
-  // the types of a decision are known to the function that makes it
-  takeSteps(decision.steps, current, handling) as Effect.Effect<Taken<Event>, E | E2>
-
-const takeSteps = <E>(
-  steps: Steps,
-  current: Current,
-  handling: Handling<E>
-): Effect.Effect<Taken<unknown>, unknown> => {
-  if (typeof steps !== "function") return takeBoth(steps, current, handling)
-  const outcome = steps(handling.copyState(current.state), current.revision)
-  return Effect.isEffect(outcome)
-    ? Effect.map(outcome as Effect.Effect<Outcome<unknown>, unknown>, toTaken)
-    : Effect.succeed(toTaken(outcome as Outcome<unknown>))
-}
-
-const takeBoth = <E>(
-  { first, second: next }: Both,
-  current: Current,
-  handling: Handling<E>
-): Effect.Effect<Taken<unknown>, unknown> =>
-  Effect.flatMapEager(takeSteps(first.steps, current, handling), ({ events, returned }) => {
-    const second = typeof next === "function" ? next(returned.value) : next
-    if (second.aggregate !== first.aggregate) {
-      throw new Error(`a decision on a ${first.aggregate} can't be followed by one on a ${second.aggregate}`)
-    }
-    const after =
-      events.length === 0
-        ? Effect.succeed(current)
-        : handling.advance(current, events as ReadonlyArray<Aggregate.AnyEvent>)
-    return Effect.flatMapEager(after, (after): Effect.Effect<Taken<unknown>, unknown> => {
-      const refused = refusal(second, after)
-      if (refused !== undefined) return Effect.fail(refused)
-      return Effect.mapEager(takeSteps(second.steps, after, handling), (last) => ({
-        events: [...events, ...last.events],
-        returned: last.returned
-      }))
-    })
-  })
-
-/** Why a decision can't be taken, or `undefined` if it can. @internal */
-export const refusal = (
-  { aggregate, requires }: { readonly aggregate: string; readonly requires: Requires },
-  { state, revision }: Current
-): AggregateNotFound | AggregateAlreadyExists | undefined => {
-  if (requires === "existing" && state === undefined) {
-    return new AggregateNotFound({ aggregate, id: revision.id, version: undefined })
-  }
-  if (requires === "missing" && state !== undefined) {
-    return new AggregateAlreadyExists({ aggregate, id: revision.id, version: revision.version ?? 0 })
-  }
-  return undefined
-}
-
-/** @internal */
-export const toTaken = <Event>(outcome: Outcome<Event>): Taken<Event> =>
-  isWithValue(outcome)
-    ? { events: toEvents(outcome.events), returned: { value: outcome.value } }
-    : { events: toEvents(outcome), returned: nothing }
-
-const nothing: Taken<never>["returned"] = {}
-
-const isWithValue = <Event>(outcome: Outcome<Event>): outcome is WithValue<Events<Event>> =>
-  typeof outcome === "object" && outcome !== null && "value" in outcome && "events" in outcome && !("_tag" in outcome)
-
-/** Events as an array. */
-export const toEvents = <Event>(events: Events<Event>): ReadonlyArray<Event> =>
-  events === undefined ? [] : isArray(events) ? events : [events]
-
-const isArray: (u: unknown) => u is ReadonlyArray<unknown> = Array.isArray

@@ -45,7 +45,7 @@ import type { ReadOptions } from "./EventStore.ts"
 import { EventStore } from "./EventStore.ts"
 import * as KeyedLock from "./internal/concurrency/keyedLock.ts"
 import * as Metrics from "./internal/observability/metrics.ts"
-import { tellOfLongWait } from "./internal/repository/deciding.ts"
+import { warnOfLongWait } from "./internal/repository/deciding.ts"
 import { makeRepositories } from "./internal/repository/repositories.ts"
 import { make as makeStates } from "./internal/repository/states.ts"
 import { MultiStreamAppend } from "./MultiStreamAppend.ts"
@@ -471,8 +471,8 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         schedule,
         states: makeStates(store, snapshots, options.cacheCapacity ?? 1000, counts),
         // commands on one aggregate take turns in this process: otherwise a thousand of them would only conflict
-        withLock: KeyedLock.make(tellOfLongWait).withLock,
-        beside: (save) => FiberSet.run(saving)(save)
+        withLock: KeyedLock.make(warnOfLongWait).withLock,
+        runInBackground: (save) => FiberSet.run(saving)(save)
       })
       const { inTransaction } = store
       if (inTransaction === undefined) return Repository.of(shared)
@@ -485,7 +485,7 @@ export const layer = (options: Options = {}): Layer.Layer<Repository, never, Eve
         schedule,
         states: makeStates(store, snapshots, 0, Metrics.uncounted()),
         withLock: () => (self, instead) => Effect.suspend(() => instead?.() ?? self),
-        beside: () => Effect.void
+        runInBackground: () => Effect.void
       })
       const pick = <A, E, R, Of>(
         here: Of,

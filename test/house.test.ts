@@ -39,7 +39,8 @@ const roomOf = (file: string): string => {
 /** The rooms from below to above: each imports from those in the lines before its own. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/concurrency", "internal/encoding", "internal/errors", "internal/observability", "internal/schema"],
-  ["internal/backend"],
+  ["internal/aggregate", "internal/backend"],
+  ["internal/decision"],
   ["internal/eventStore", "internal/following"],
   ["internal/repository"],
   ["internal/projection"],
@@ -50,16 +51,19 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["kurrent", "memory", "postgres", "sqlite"]
 ]
 
-/** The public modules that rooms of `internal` take values of: errors, names, ports. The others stand above them. */
+/** The public modules that rooms of `internal` take values of: plain definitions, errors, names, ports. The others are above. */
 const foundations = new Set([
   "Cipher.ts",
   "Decision.ts",
+  "DomainEvent.ts",
   "EventSourcingError.ts",
+  "Evolution.ts",
   "LogReader.ts",
   "Metadata.ts",
   "MultiStreamAppend.ts",
   "Position.ts",
   "Recorder.ts",
+  "StoredEvent.ts",
   "StreamName.ts",
   "TrackedAppend.ts",
   "Tracking.ts",

@@ -23,8 +23,9 @@
  */
 import { DateTime, Effect, Exit } from "effect"
 import type * as Aggregate from "../Aggregate.ts"
-import * as Decision from "../Decision.ts"
+import type * as Decision from "../Decision.ts"
 import { AggregateNotFound } from "../EventSourcingError.ts"
+import { refusal } from "../internal/decision/steps.ts"
 import { messageOf } from "../internal/errors/messageOf.ts"
 import { toDecision } from "../internal/repository/command.ts"
 import * as Metadata from "../Metadata.ts"
@@ -168,7 +169,7 @@ const givenAs = <A extends Aggregate.Any>(
     command: C
   ): Effect.Effect<Outcome<ReadonlyArray<Recordable>>> => {
     const decision = toDecision(aggregate, command)
-    const refused = Decision.refusal(decision, currentOf(taking))
+    const refused = refusal(decision, currentOf(taking))
     if (refused !== undefined) return Effect.succeed({ _tag: "Failed", failure: refused })
     return Effect.flatMap(Effect.exit(take(taking, decision)), (exit) =>
       Effect.map(

@@ -3,6 +3,7 @@ import type * as Aggregate from "../../Aggregate.ts"
 import { EventNotEncodable } from "../../EventSourcingError.ts"
 import type { Plain } from "../../Mapper.ts"
 import * as StreamName from "../../StreamName.ts"
+import type { CompiledEvent } from "../aggregate/compiled.ts"
 import { messageOf } from "../errors/messageOf.ts"
 import type { Path } from "../schema/readBack.ts"
 import { showPath } from "../schema/readBack.ts"
@@ -70,7 +71,7 @@ export const readBack = <A extends Aggregate.Any>(
   event: Aggregate.Event<A>,
   json: unknown
 ): Aggregate.Event<A> => {
-  const { codec, tag } = aggregate.compiled.byTag.get(event._tag) as Aggregate.CompiledEvent
+  const { codec, tag } = aggregate.compiled.byTag.get(event._tag) as CompiledEvent
   const decoded = codec.decode(schemaVersion, json)
   const path = codec.differenceFinder()?.(event, decoded)
   if (path !== undefined) throw new Error(otherValue(path))
@@ -97,7 +98,7 @@ export const decode = <A extends Aggregate.Any>(
   schemaVersion: number,
   json: unknown
 ): Aggregate.Event<A> => {
-  const { codec, tag } = aggregate.compiled.byType.get(type) as Aggregate.CompiledEvent
+  const { codec, tag } = aggregate.compiled.byType.get(type) as CompiledEvent
   return named(codec.decode(schemaVersion, json), tag) as Aggregate.Event<A>
 }
 

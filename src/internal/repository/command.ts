@@ -10,9 +10,13 @@ import type { RecordedEvent } from "../../RecordedEvent.ts"
 import type { ExpectedVersion } from "../../Recorder.ts"
 import type * as Repository from "../../Repository.ts"
 import type * as StreamName from "../../StreamName.ts"
+import type { Taken } from "../decision/steps.ts"
+import { make, toEvents } from "../decision/steps.ts"
 import { deciding } from "./deciding.ts"
-import type { Rebuilt, States } from "./states.ts"
-import { foldPrepared, ownCopy, versionOf } from "./states.ts"
+import { foldPrepared } from "./folding.ts"
+import type { LoadedState } from "./loadedState.ts"
+import { ownCopy, versionOf } from "./loadedState.ts"
+import type { States } from "./states.ts"
 import { takeDecision } from "./takeDecision.ts"
 
 export const notFound = (aggregate: Aggregate.Any, id: string, version?: number) =>
@@ -25,10 +29,10 @@ export const toDecision = <A extends Aggregate.Any, const C extends Repository.C
 ): DecisionOn<A, Repository.CommandError<A, C>> => {
   // a decision on aggregates of that name is a decision on this aggregate
   if (Decision.isDecision(command)) return command as DecisionOn<A, Repository.CommandError<A, C>>
-  const events = Decision.toEvents<unknown>(command)
+  const events = toEvents<unknown>(command)
   const first = events[0] as Aggregate.AnyEvent | null | undefined
   const creates = first != null && aggregate.compiled.byTag.get(first._tag)?.creates === true
-  return Decision.make(aggregate, creates ? "missing" : "existing", () => events)
+  return make(aggregate, creates ? "missing" : "existing", () => events)
 }
 
 /** A decision on an aggregate. */
@@ -61,16 +65,16 @@ interface Decided<A extends Aggregate.Any> {
 /** Events that are ready to be appended, and the state after them. */
 interface Recording<A extends Aggregate.Any> {
   readonly prepared: Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>
-  readonly after: Rebuilt
+  readonly after: LoadedState
 }
 
 /** Has the field `value` if the decision returned one. */
-type Returned = Decision.Taken<unknown>["returned"]
+type Returned = Taken<unknown>["returned"]
 
 /** The result of a command. */
-export interface Attempted<A extends Aggregate.Any> {
-  readonly before: Rebuilt | undefined
-  readonly after: Rebuilt
+export interface CommandResult<A extends Aggregate.Any> {
+  readonly before: LoadedState | undefined
+  readonly after: LoadedState
   readonly events: ReadonlyArray<RecordedEvent<Aggregate.NameOf<A>, Aggregate.Event<A>>>
   readonly position: Position | undefined
   readonly returned: Returned
@@ -88,8 +92,8 @@ export const attempt = (store: EventStore["Service"], states: States) => {
   /** Encodes the events of a decision and folds them. */
   const encode = <A extends Aggregate.Any, E>(
     { aggregate, id }: Command<A, E>,
-    before: Rebuilt | undefined,
-    { events, returned }: Decision.Taken<Aggregate.Event<A>>
+    before: LoadedState | undefined,
+    { events, returned }: Taken<Aggregate.Event<A>>
   ): Effect.Effect<Decided<A>, EventNotEncodable> =>
     isReadonlyArrayNonEmpty(events)
       ? states.mapWithKeyAge(store.prepare(aggregate, id, versionOf(before), events), (prepared, keysSince) => ({
@@ -101,7 +105,7 @@ export const attempt = (store: EventStore["Service"], states: States) => {
   /** Takes the decision on a state, if the state meets its requirements. */
   const decide = <A extends Aggregate.Any, E>(
     command: Command<A, E>,
-    before: Rebuilt | undefined
+    before: LoadedState | undefined
   ): Effect.Effect<Decided<A>, E | Failure> =>
     Effect.suspend((): Effect.Effect<Decided<A>, E | Failure> => {
       const { aggregate, id, stream, decision, expected } = command
@@ -117,9 +121,9 @@ export const attempt = (store: EventStore["Service"], states: States) => {
   /** Records the outcome of the decision. */
   const conclude = <A extends Aggregate.Any, E>(
     { aggregate, id, stream }: Command<A, E>,
-    before: Rebuilt | undefined,
+    before: LoadedState | undefined,
     { recording, returned }: Decided<A>
-  ): Effect.Effect<Attempted<A>, Failure> => {
+  ): Effect.Effect<CommandResult<A>, Failure> => {
     if (recording === undefined) {
       return before === undefined
         ? Effect.fail(notFound(aggregate, id))
@@ -132,16 +136,16 @@ export const attempt = (store: EventStore["Service"], states: States) => {
     })
   }
 
-  const decideAndConclude = <A extends Aggregate.Any, E>(command: Command<A, E>, before: Rebuilt | undefined) =>
+  const decideAndConclude = <A extends Aggregate.Any, E>(command: Command<A, E>, before: LoadedState | undefined) =>
     Effect.flatMap(decide(command, before), (decided) => conclude(command, before, decided))
 
-  const onFresh = <A extends Aggregate.Any, E>(command: Command<A, E>) =>
+  const attemptOnFresh = <A extends Aggregate.Any, E>(command: Command<A, E>) =>
     Effect.flatMap(states.fresh(command.aggregate, command.id), (before) => decideAndConclude(command, before))
 
-  const onKnown = <A extends Aggregate.Any, E>(command: Command<A, E>, known: Rebuilt) =>
+  const attemptOnCached = <A extends Aggregate.Any, E>(command: Command<A, E>, known: LoadedState) =>
     Effect.flatMap(Effect.exit(decide(command, known)), (exit) => {
-      if (isToBeChecked(exit)) {
-        states.used()
+      if (isVerifiedByAppend(exit)) {
+        states.countCacheHit()
         return Effect.flatMapEager(exit, (decided) => conclude(command, known, decided))
       }
       return Effect.flatMap(states.fresh(command.aggregate, command.id), (newer) =>
@@ -153,14 +157,14 @@ export const attempt = (store: EventStore["Service"], states: States) => {
 
   return <A extends Aggregate.Any, E>(
     command: Command<A, E>,
-    mistrustCache: boolean
-  ): Effect.Effect<Attempted<A>, E | Failure> =>
-    Effect.withFiber((fiber): Effect.Effect<Attempted<A>, E | Failure> => {
-      const known = mistrustCache ? undefined : states.cached(command.aggregate, command.stream, fiber)
-      return known === undefined ? onFresh(command) : onKnown(command, known)
+    afterConflict: boolean
+  ): Effect.Effect<CommandResult<A>, E | Failure> =>
+    Effect.withFiber((fiber): Effect.Effect<CommandResult<A>, E | Failure> => {
+      const known = afterConflict ? undefined : states.cached(command.aggregate, command.stream, fiber)
+      return known === undefined ? attemptOnFresh(command) : attemptOnCached(command, known)
     })
 }
 
 /** Whether an append will verify the state on which this is based. */
-const isToBeChecked = (decided: Exit.Exit<Pick<Decided<Aggregate.Any>, "recording">, unknown>): boolean =>
+const isVerifiedByAppend = (decided: Exit.Exit<Pick<Decided<Aggregate.Any>, "recording">, unknown>): boolean =>
   Exit.isSuccess(decided) ? decided.value.recording !== undefined : Exit.hasInterrupts(decided)

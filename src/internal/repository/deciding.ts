@@ -16,7 +16,7 @@ const Deciding: Context.Reference<Deciding | undefined> = Context.Reference("eff
 })
 
 /** How many decisions of this process are running Effects. */
-let underWay = 0
+let running = 0
 
 const LONG = "10 seconds"
 
@@ -24,8 +24,8 @@ const LONG = "10 seconds"
  * Logs a warning for a command that waits long while decisions are running Effects: one of them may be waiting for this
  * command.
  */
-export const tellOfLongWait = (stream: string): Effect.Effect<void> | undefined =>
-  underWay === 0
+export const warnOfLongWait = (stream: string): Effect.Effect<void> | undefined =>
+  running === 0
     ? undefined
     : Effect.delay(
         Effect.logWarning(
@@ -53,10 +53,10 @@ export const deciding = <A, E, R>(
     ? decision
     : Effect.withFiber((fiber) => {
         const mark: Deciding = { store, streams, outer: fiber.getRef(Deciding), isOver: false }
-        underWay++
+        running++
         return Effect.onExit(Effect.provideService(decision, Deciding, mark), () =>
           Effect.sync(() => {
-            underWay--
+            running--
             mark.isOver = true
           })
         )
@@ -69,12 +69,12 @@ export const deciding = <A, E, R>(
  * decision. If the command is on a stream of the decision itself, it could never succeed, and it fails at once with a
  * defect. This is checked for every command, at no cost while no decision is a running Effect.
  */
-export const insteadOfTurn = <A, E, R>(
+export const withoutTurn = <A, E, R>(
   store: object,
   streams: ReadonlyArray<string>,
   command: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> | undefined => {
-  const fiber = underWay === 0 ? undefined : Fiber.getCurrent()
+  const fiber = running === 0 ? undefined : Fiber.getCurrent()
   const taken = fiber && decidedOn(fiber, store)
   if (taken === undefined) return undefined
   const own = streams.find((stream) => taken.includes(stream))

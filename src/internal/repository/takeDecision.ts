@@ -1,9 +1,11 @@
 import { Clock, Effect, Fiber, Result } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
-import * as Decision from "../../Decision.ts"
+import type * as Decision from "../../Decision.ts"
 import type { EventNotEncodable } from "../../EventSourcingError.ts"
 import * as Metadata from "../../Metadata.ts"
 import * as StreamName from "../../StreamName.ts"
+import type { AnyRevision, Current, Taken } from "../decision/steps.ts"
+import { refusal, takeWith } from "../decision/steps.ts"
 import { moment } from "../eventStore/cachedDateTime.ts"
 import { notEncodable, readBack, toPlain } from "../eventStore/codecs.ts"
 
@@ -16,7 +18,7 @@ export interface Known {
 }
 
 /** What a decision is told of the aggregate besides its state. */
-export const revisionOf = (id: Aggregate.Id<string>, known: Known | undefined): Decision.AnyRevision =>
+export const revisionOf = (id: Aggregate.Id<string>, known: Known | undefined): AnyRevision =>
   known === undefined
     ? { id, version: undefined, createdAt: undefined, modifiedAt: undefined }
     : { id, version: known.version, createdAt: known.createdAt, modifiedAt: known.modifiedAt }
@@ -27,18 +29,18 @@ export const takeDecision = <Name extends string, E, State, Event>(
   id: Aggregate.Id<string>,
   decision: Decision.Decision<Name, E, State, Event>,
   known: Known | undefined
-): Effect.Effect<Decision.Taken<Event>, E | Refusal | EventNotEncodable> => {
+): Effect.Effect<Taken<Event>, E | Refusal | EventNotEncodable> => {
   const current = { state: known?.state, revision: revisionOf(id, known) }
-  const refused = Decision.refusal(decision, current)
+  const refused = refusal(decision, current)
   if (refused !== undefined) return Effect.fail(refused)
-  return Decision.takeWith(decision, current, {
+  return takeWith(decision, current, {
     copyState: aggregate.compiled.copyState,
     advance: (before, events) => advance(aggregate, before, events)
   })
 }
 
 /** Why no decision is taken. */
-export type Refusal = Exclude<ReturnType<typeof Decision.refusal>, undefined>
+export type Refusal = Exclude<ReturnType<typeof refusal>, undefined>
 
 /**
  * The state after events that the first of two decisions returned. It is folded from the events as they will be read,
@@ -46,9 +48,9 @@ export type Refusal = Exclude<ReturnType<typeof Decision.refusal>, undefined>
  */
 const advance = (
   aggregate: Aggregate.Any,
-  { state, revision }: Decision.Current,
+  { state, revision }: Current,
   events: ReadonlyArray<Aggregate.AnyEvent>
-): Effect.Effect<Decision.Current, EventNotEncodable> => {
+): Effect.Effect<Current, EventNotEncodable> => {
   const stream = StreamName.of(aggregate.name, revision.id)
   const first = revision.version === undefined ? 0 : revision.version + 1
   const plain = toPlain(aggregate, stream, first, events)

@@ -9,9 +9,13 @@ import type { Position } from "../../Position.ts"
 import type { RecordedEvent } from "../../RecordedEvent.ts"
 import type { ExpectedVersion } from "../../Recorder.ts"
 import * as StreamName from "../../StreamName.ts"
+import type { AnyRevision, Taken } from "../decision/steps.ts"
+import { refusal, toTaken } from "../decision/steps.ts"
 import { deciding } from "./deciding.ts"
-import type { Rebuilt, States } from "./states.ts"
-import { foldPrepared, ownCopy, versionOf } from "./states.ts"
+import { foldPrepared } from "./folding.ts"
+import type { LoadedState } from "./loadedState.ts"
+import { ownCopy, versionOf } from "./loadedState.ts"
+import type { States } from "./states.ts"
 import type { Refusal } from "./takeDecision.ts"
 import { revisionOf, takeDecision } from "./takeDecision.ts"
 
@@ -33,7 +37,7 @@ export type Decided<E> = Outcomes<E> | Effect.Effect<Outcomes<E>, E>
 /** The decision of a transaction: it gets the states and the revisions of the participants by their names. */
 export type Decide<E> = (
   states: Readonly<Record<string, unknown>>,
-  revisions: Readonly<Record<string, Decision.AnyRevision>>
+  revisions: Readonly<Record<string, AnyRevision>>
 ) => Decided<E>
 
 /** One aggregate of a transaction. */
@@ -46,22 +50,22 @@ export interface Participant {
 }
 
 /** The result for a participant. */
-export interface Transacted {
+export interface ParticipantResult {
   readonly participant: Participant
-  readonly before: Rebuilt | undefined
-  readonly after: Rebuilt | undefined
+  readonly before: LoadedState | undefined
+  readonly after: LoadedState | undefined
   readonly events: ReadonlyArray<RecordedEvent<string, Aggregate.AnyEvent>>
   readonly position: Position | undefined
   readonly returned: Returned
 }
 
 /** Has the field `value` if the decision returned one for the participant. */
-type Returned = Decision.Taken<unknown>["returned"]
+type Returned = Taken<unknown>["returned"]
 
 /** A participant during the transaction: its state before, and its state if the append is accepted. */
-interface Underway {
+interface InProgress {
   readonly participant: Participant
-  readonly before: Rebuilt | undefined
+  readonly before: LoadedState | undefined
   readonly prepared: Prepared<string, Aggregate.AnyEvent> | undefined
   readonly keysSince: number
   readonly returned: Returned
@@ -75,7 +79,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
     Effect.forEach(participants, (participant) =>
       Effect.map(
         states.fresh(participant.aggregate, participant.id),
-        (before): Underway => ({
+        (before): InProgress => ({
           ...{ participant, before, prepared: undefined, keysSince: Number.POSITIVE_INFINITY, returned: {} }
         })
       )
@@ -83,9 +87,9 @@ export const transact = (store: EventStore["Service"], states: States) => {
 
   /** Takes a decision on a participant, if its state meets the decision's requirements. */
   const takeOn = <E>(
-    { participant, before }: Underway,
+    { participant, before }: InProgress,
     decision: DecisionOn<E>
-  ): Effect.Effect<Decision.Taken<Aggregate.AnyEvent>, E | Refusal | EventNotEncodable> => {
+  ): Effect.Effect<Taken<Aggregate.AnyEvent>, E | Refusal | EventNotEncodable> => {
     const { aggregate, id } = participant
     if (decision.aggregate !== aggregate.name) {
       throw new Error(
@@ -96,19 +100,19 @@ export const transact = (store: EventStore["Service"], states: States) => {
   }
 
   const prepare = <E>(
-    underway: Underway,
+    inProgress: InProgress,
     outcome: Outcome<E>
-  ): Effect.Effect<Underway, E | Refusal | EventNotEncodable> =>
+  ): Effect.Effect<InProgress, E | Refusal | EventNotEncodable> =>
     isDecision(outcome)
-      ? Effect.flatMap(takeOn(underway, outcome), (taken) => prepareEvents(underway, taken))
-      : prepareEvents(underway, Decision.toTaken(outcome))
+      ? Effect.flatMap(takeOn(inProgress, outcome), (taken) => prepareEvents(inProgress, taken))
+      : prepareEvents(inProgress, toTaken(outcome))
 
   const prepareEvents = (
-    underway: Underway,
-    { events, returned }: Decision.Taken<Aggregate.AnyEvent>
-  ): Effect.Effect<Underway, EventNotEncodable> => {
-    const { participant, before } = underway
-    if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed({ ...underway, returned })
+    inProgress: InProgress,
+    { events, returned }: Taken<Aggregate.AnyEvent>
+  ): Effect.Effect<InProgress, EventNotEncodable> => {
+    const { participant, before } = inProgress
+    if (!isReadonlyArrayNonEmpty(events)) return Effect.succeed({ ...inProgress, returned })
     return states.mapWithKeyAge(
       store.prepare(participant.aggregate, participant.id, versionOf(before), events),
       (prepared, keysSince) => ({ participant, before, prepared, keysSince, returned })
@@ -116,14 +120,14 @@ export const transact = (store: EventStore["Service"], states: States) => {
   }
 
   /** Decides on the loaded states, encodes the events and folds them. */
-  const decideOn = Effect.fnUntraced(function* <E>(loaded: ReadonlyArray<Underway>, decide: Decide<E>) {
+  const decideOn = Effect.fnUntraced(function* <E>(loaded: ReadonlyArray<InProgress>, decide: Decide<E>) {
     const decided = yield* take(store, loaded, decide)
     const prepared = yield* Effect.forEach(loaded, (one) => prepare(one, decided(one.participant.name)))
-    return prepared.map((one) => ({ ...one, after: foldUnderway(one) }))
+    return prepared.map((one) => ({ ...one, after: foldInProgress(one) }))
   })
 
   /** No append verifies that the states belong together, so they are compared with the current ones. */
-  const verify = Effect.fnUntraced(function* (loaded: ReadonlyArray<Underway>) {
+  const verify = Effect.fnUntraced(function* (loaded: ReadonlyArray<InProgress>) {
     for (const { participant, before } of loaded) {
       const [stream, expected] = [streamOf(participant), versionOf(before)]
       const actual = (yield* store.version(stream)) ?? "NoStream"
@@ -132,10 +136,10 @@ export const transact = (store: EventStore["Service"], states: States) => {
   })
 
   /** Records what was prepared, if no participant has changed. Returns the position of the last event. */
-  const record = (underway: ReadonlyArray<Underway>) => {
-    const prepared = underway.flatMap((one) => (one.prepared === undefined ? [] : [one.prepared]))
-    if (!isReadonlyArrayNonEmpty(prepared)) return Effect.as(verify(underway), undefined)
-    const checks = underway.flatMap(({ participant, prepared, before }) =>
+  const record = (inProgress: ReadonlyArray<InProgress>) => {
+    const prepared = inProgress.flatMap((one) => (one.prepared === undefined ? [] : [one.prepared]))
+    if (!isReadonlyArrayNonEmpty(prepared)) return Effect.as(verify(inProgress), undefined)
+    const checks = inProgress.flatMap(({ participant, prepared, before }) =>
       prepared === undefined ? [{ stream: streamOf(participant), expected: versionOf(before) }] : []
     )
     return Effect.map(store.commitAll(prepared, checks), ({ position }): Position | undefined => position)
@@ -147,7 +151,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
     if (Exit.isFailure(decided) && !Exit.hasInterrupts(decided)) yield* verify(loaded)
     const folded = yield* decided
     const position = yield* record(folded)
-    return folded.map(({ participant, before, prepared, after, returned }): Transacted => {
+    return folded.map(({ participant, before, prepared, after, returned }): ParticipantResult => {
       if (after !== undefined) states.remember(participant.aggregate, streamOf(participant), after)
       const isRecorded = prepared !== undefined
       return {
@@ -162,7 +166,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
   })
 }
 
-const foldUnderway = ({ participant, before, prepared, keysSince }: Underway): Rebuilt | undefined => {
+const foldInProgress = ({ participant, before, prepared, keysSince }: InProgress): LoadedState | undefined => {
   if (prepared !== undefined) return foldPrepared(participant.aggregate, before, prepared, keysSince)
   return before === undefined ? undefined : ownCopy(participant.aggregate, before)
 }
@@ -170,7 +174,7 @@ const foldUnderway = ({ participant, before, prepared, keysSince }: Underway): R
 /** Takes the decision, if all participants meet its requirements. Returns the outcome for each of them, by its name. */
 const take = <E>(
   store: object,
-  loaded: ReadonlyArray<Underway>,
+  loaded: ReadonlyArray<InProgress>,
   decide: Decide<E>
 ): Effect.Effect<(name: string) => Outcome<E>, E | Refusal | WrongExpectedVersion> =>
   Effect.suspend((): Effect.Effect<(name: string) => Outcome<E>, E | Refusal | WrongExpectedVersion> => {
@@ -181,7 +185,7 @@ const take = <E>(
       }
       const { aggregate, id, requires } = participant
       const current = { state: before?.state, revision: revisionOf(id, before) }
-      const refused = Decision.refusal({ aggregate: aggregate.name, requires }, current)
+      const refused = refusal({ aggregate: aggregate.name, requires }, current)
       if (refused !== undefined) return Effect.fail(refused)
     }
     const states = Object.fromEntries(
@@ -195,8 +199,8 @@ const take = <E>(
     const streams = loaded.map(({ participant }) => streamOf(participant))
     return Effect.map(deciding(store, streams, decided), (events) => {
       const byName = outcomesOf<E>(events)
-      const stranger = Object.keys(byName).find((name) => !Object.hasOwn(states, name))
-      if (stranger !== undefined) throw new Error(`the transaction has no participant "${stranger}"`)
+      const unknownName = Object.keys(byName).find((name) => !Object.hasOwn(states, name))
+      if (unknownName !== undefined) throw new Error(`the transaction has no participant "${unknownName}"`)
       // a participant may have the name of a member that every object has
       return (name: string) => (Object.hasOwn(byName, name) ? byName[name] : undefined)
     })

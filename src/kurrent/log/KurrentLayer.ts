@@ -73,8 +73,7 @@ export const KurrentLayer = <E = never, R = never>(
  */
 KurrentLayer.config = <E = never, R = never>(
   defaults: Partial<KurrentOptions<E, R>> = {}
-): Layer.Layer<KurrentServices, RecorderError | Config.ConfigError | E, R> =>
-  configured(defaults, KurrentLayer<E, R>)
+): Layer.Layer<KurrentServices, RecorderError | Config.ConfigError | E, R> => configured(defaults, KurrentLayer<E, R>)
 
 const multiStream = <E = never, R = never>(
   options: KurrentOptions<E, R>

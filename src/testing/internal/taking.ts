@@ -1,7 +1,10 @@
 /** Takes a decision as a repository does, but without one. */
+
 import { DateTime, Effect } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
-import * as Decision from "../../Decision.ts"
+import type * as Decision from "../../Decision.ts"
+import type { AnyRevision, Current, Taken } from "../../internal/decision/steps.ts"
+import { takeWith } from "../../internal/decision/steps.ts"
 import { FIRST_TIME, foldAll, recordable, SECOND } from "./recording.ts"
 
 /** What a decision is told of the aggregate besides its state. */
@@ -21,7 +24,7 @@ export interface Taking {
 }
 
 /** The aggregate's revision after this many events; without times of its own, there is one event in a second. */
-export const revisionAt = ({ events, known }: Taking, count: number): Decision.AnyRevision => {
+export const revisionAt = ({ events, known }: Taking, count: number): AnyRevision => {
   const { id } = known
   if (count === 0) return { id, version: undefined, createdAt: undefined, modifiedAt: undefined }
   const created = known.createdAt === undefined ? FIRST_TIME : millisOf(known.createdAt)
@@ -38,7 +41,7 @@ export const revisionAt = ({ events, known }: Taking, count: number): Decision.A
 const millisOf = (time: DateTime.DateTime.Input): number => DateTime.toEpochMillis(DateTime.makeUnsafe(time))
 
 /** What a decision is taken on. */
-export const currentOf = (taking: Taking): Decision.Current => ({
+export const currentOf = (taking: Taking): Current => ({
   state: taking.state,
   revision: revisionAt(taking, taking.events)
 })
@@ -47,9 +50,9 @@ export const currentOf = (taking: Taking): Decision.Current => ({
 export const take = <Name extends string, E, State, Event>(
   taking: Taking,
   decision: Decision.Decision<Name, E, State, Event>
-): Effect.Effect<Decision.Taken<Event>, E> =>
+): Effect.Effect<Taken<Event>, E> =>
   Effect.suspend(() =>
-    Decision.takeWith(decision, currentOf(taking), {
+    takeWith(decision, currentOf(taking), {
       copyState: taking.aggregate.compiled.copyState,
       advance: (before, events) => {
         const first = before.revision.version === undefined ? 0 : before.revision.version + 1

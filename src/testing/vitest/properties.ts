@@ -3,6 +3,7 @@ import { Arbitrary, Cause, Effect, Exit, Formatter, Schema, SchemaAST } from "ef
 import type * as Aggregate from "../../Aggregate.ts"
 import type * as Decision from "../../Decision.ts"
 import * as Evolution from "../../Evolution.ts"
+import type { CompiledEvent } from "../../internal/aggregate/compiled.ts"
 import { messageOf } from "../../internal/errors/messageOf.ts"
 import { decode } from "../../internal/eventStore/codecs.ts"
 import { toDecision } from "../../internal/repository/command.ts"
@@ -130,7 +131,7 @@ export const propertiesOf = <A extends Aggregate.Any>(
   const payloads = (options.payloads ?? {}) as Readonly<Record<string, Source<object> | undefined>>
   const all = [...compiled.byTag.values()]
 
-  const eventOf = ({ tag, codec, construct }: Aggregate.CompiledEvent): Arbitrary.Arbitrary<Aggregate.AnyEvent> =>
+  const eventOf = ({ tag, codec, construct }: CompiledEvent): Arbitrary.Arbitrary<Aggregate.AnyEvent> =>
     Arbitrary.map(
       withHint(`the fields of ${name}.${tag}`, `payloads: { ${tag}: ... }`, () => {
         const own = payloads[tag]
@@ -139,7 +140,7 @@ export const propertiesOf = <A extends Aggregate.Any>(
       (payload) => construct(payload as object)
     )
 
-  const oneOf = (events: ReadonlyArray<Aggregate.CompiledEvent>): Arbitrary.Arbitrary<Aggregate.AnyEvent> => {
+  const oneOf = (events: ReadonlyArray<CompiledEvent>): Arbitrary.Arbitrary<Aggregate.AnyEvent> => {
     const arbitraries = new Map(events.map((event) => [event.tag, eventOf(event)]))
     const tags = Arbitrary.schema(Schema.Literals([...arbitraries.keys()]))
     return Arbitrary.flatMap(tags, (tag) => arbitraries.get(tag) as Arbitrary.Arbitrary<Aggregate.AnyEvent>)

@@ -4,7 +4,7 @@ import { DateTime, Effect, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { Aggregate, Decision, Metadata, Repository } from "effect-eventsourcing"
 import { given, givenAll, stream } from "effect-eventsourcing/testing"
-import { makeLog, open } from "./support/log.ts"
+import { makeLog, open } from "../support/memoryLog.ts"
 
 /** Writes down what its decisions get. */
 const Note = Aggregate.make("Note", {

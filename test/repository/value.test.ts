@@ -4,9 +4,9 @@ import { Effect } from "effect"
 import type { Decision } from "effect-eventsourcing"
 import { Repository } from "effect-eventsourcing"
 import { given, givenAll, stream } from "effect-eventsourcing/testing"
-import { Counter, Dog } from "./support/dog.ts"
-import { makeLog, open } from "./support/log.ts"
-import { ada, bob, Overdraft, Purse, purses } from "./support/purse.ts"
+import { Counter, Dog } from "../support/dog.ts"
+import { makeLog, open } from "../support/memoryLog.ts"
+import { ada, bob, Overdraft, Purse, purses } from "../support/purse.ts"
 
 /** Takes coins, and returns how many are left. */
 const take = (coins: number) =>

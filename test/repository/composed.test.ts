@@ -4,10 +4,10 @@ import { Effect, Schema } from "effect"
 import type { EventSourcingError as Errors } from "effect-eventsourcing"
 import { Aggregate, Decision, Repository } from "effect-eventsourcing"
 import { given, givenAll, stream } from "effect-eventsourcing/testing"
-import type { DogState, TrickAlreadyKnown } from "./support/dog.ts"
-import { addTrick, Counter, Dog } from "./support/dog.ts"
-import { counting, makeLog, open } from "./support/log.ts"
-import { ada, bob, Overdraft, Purse, purses } from "./support/purse.ts"
+import type { DogState, TrickAlreadyKnown } from "../support/dog.ts"
+import { addTrick, Counter, Dog } from "../support/dog.ts"
+import { counting, makeLog, open } from "../support/memoryLog.ts"
+import { ada, bob, Overdraft, Purse, purses } from "../support/purse.ts"
 
 const register = (name: string) => Dog.create(() => Dog.Registered({ name }))
 const fido = Dog.id("Fido")
