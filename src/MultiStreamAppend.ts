@@ -19,6 +19,8 @@ export interface AppendedToStreams {
   readonly versions: ReadonlyArray<number>
   /** The position of the last event. */
   readonly position: Position
+  /** The positions of the events of each append, as in `Recorder.Appended`; omitted if the backend does not know them. */
+  readonly positions?: ReadonlyArray<ReadonlyArray<Position>> | undefined
 }
 
 /**

@@ -42,6 +42,11 @@ export interface Appended {
   readonly version: number
   /** The position of the last event. */
   readonly position: Position
+  /**
+   * The position of each event, in their order, as every reader will get it. Omitted if the backend knows only that of
+   * the last one: KurrentDB does for several events.
+   */
+  readonly positions?: ReadonlyArray<Position> | undefined
 }
 
 /**

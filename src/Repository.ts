@@ -66,6 +66,11 @@ export interface Executed<Name extends string, out State, out Event> extends Agg
    * all participants together.
    */
   readonly position: Position | undefined
+  /**
+   * The position of each of `events`, in their order; `undefined` if the backend knows only that of the last event, as
+   * KurrentDB does for several events.
+   */
+  readonly positions: ReadonlyArray<Position> | undefined
 }
 
 /** The errors that executing a command can fail with on every backend, besides those of its decision. */

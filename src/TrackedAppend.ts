@@ -16,6 +16,8 @@ export interface Tracked {
   readonly versions: ReadonlyArray<number>
   /** The position of the last event; `undefined` if nothing was appended. */
   readonly position: Position | undefined
+  /** The positions of the events of each append, as in `Recorder.Appended`; omitted if the backend does not know them. */
+  readonly positions?: ReadonlyArray<ReadonlyArray<Position>> | undefined
 }
 
 /** Appends, to none, one or several streams, together with a tracking move. */

@@ -55,14 +55,15 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
           streams.set(stream, there)
           sortedNames = undefined
         }
-        let position = fromStorage(BigInt(log.length))
+        const positions: Array<Position> = []
         for (const event of events) {
-          position = fromStorage(BigInt(log.length + 1))
+          const position = fromStorage(BigInt(log.length + 1))
+          positions.push(position)
           const notification = { ...event, payload: ownCopy(event.payload), stream, version: there.length, position }
           there.push(notification)
           log.push(notification)
         }
-        return position
+        return positions
       }
     }
 

@@ -8,16 +8,17 @@ import { RecorderFailure } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/backend/exclusiveAppend.ts"
 import type { Bounds } from "../internal/backend/pageSize.ts"
 import { followLog } from "../internal/following/followPages.ts"
-import type { Check } from "../MultiStreamAppend.ts"
+import type { AppendedToStreams, Check } from "../MultiStreamAppend.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
-import type { Append, ReadAll } from "../Recorder.ts"
+import type { Append, ReadAll, ReadStream } from "../Recorder.ts"
 import { Recorder } from "../Recorder.ts"
 import { SnapshotRecorder } from "../SnapshotRecorder.ts"
 import type { Notification } from "../StoredEvent.ts"
 import { StreamCatalog } from "../StreamCatalog.ts"
 import type { StreamName } from "../StreamName.ts"
+import type { Tracked } from "../TrackedAppend.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
 import { TransactionalAppend } from "../TransactionalAppend.ts"
 import type { Answer, Sent } from "./appends.ts"
@@ -86,15 +87,15 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         )
 
       /** Appends in the caller's own transaction if it has one, otherwise together with other appends. */
-      const record = (request: Request): Effect.Effect<Position | undefined, GroupAppend.Failure> =>
+      const record = (request: Request): Effect.Effect<Sent, GroupAppend.Failure> =>
         Effect.contextWith((context: Context.Context<never>) => {
           const reason = unstorableRequest(request)
           if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "append", reason }))
           return database.inTransaction(context)
-            ? Effect.map(recordInTransaction(request), ({ position }) => position)
-            : Effect.map(group(request), ({ position }) => {
-                tellFollowers(position)
-                return position
+            ? recordInTransaction(request)
+            : Effect.map(group(request), (sent) => {
+                tellFollowers(sent.position)
+                return sent
               })
         })
 
@@ -110,12 +111,11 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         const reason = unstorableRequest(request)
         if (reason !== undefined) return Effect.fail(new RecorderFailure({ operation: "append", reason }))
         let hasWorkFailed = false
-        const lookAgain = (failure: RecorderError): Effect.Effect<Position | undefined, GroupAppend.Failure> =>
+        const lookAgain = (failure: RecorderError): Effect.Effect<Sent, GroupAppend.Failure> =>
           hasWorkFailed
             ? PostgresDatabase.inTransactionOf(database.client, "append", look(request)).pipe(
                 Effect.mapError(() => failure),
-                Effect.flatMap((settled): Effect.Effect<Sent, GroupAppend.Failure> => settled ?? Effect.fail(failure)),
-                Effect.map(({ position }) => position)
+                Effect.flatMap((settled): Effect.Effect<Sent, GroupAppend.Failure> => settled ?? Effect.fail(failure))
               )
             : Effect.fail(failure)
         const transaction = (begun: () => void) =>
@@ -125,7 +125,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
             Effect.gen(function* () {
               const settled = yield* look(request)
               begun()
-              if (settled !== undefined) return (yield* settled).position
+              if (settled !== undefined) return yield* settled
               yield* work.pipe(
                 Effect.onError(() =>
                   Effect.sync(() => {
@@ -135,16 +135,16 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
                 Effect.provideService(SqlClient.BeginTransaction, undefined)
               )
               const [answer] = yield* send([request])
-              const { position, isRepeated } = yield* answer as Answer
+              const sent = yield* answer as Answer
               // the work was done before and must not be done twice: the transaction is abandoned
-              if (isRepeated) return yield* Effect.fail(new Repeated(position))
-              yield* tellFollowersAfterCommit(position)
-              return position
+              if (sent.isRepeated) return yield* Effect.fail(new Repeated(sent))
+              yield* tellFollowersAfterCommit(sent.position)
+              return sent
             })
           )
         return database.patience.bound("append", transaction).pipe(
           Effect.catchTags({
-            Repeated: ({ position }) => Effect.succeed(position),
+            Repeated: ({ sent }) => Effect.succeed(sent),
             RecorderFailure: lookAgain,
             RecorderUnavailable: lookAgain
           }),
@@ -200,16 +200,41 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         scan: (read: ReadAll) => database.outside(scan.some(read))
       }
 
+      const readStream = (read: ReadStream) => pageOf("read a stream", selects.stream(read), read)
+
+      /** The positions of events that had been recorded before, perhaps not together. */
+      const positionsBefore = (append: Append): Effect.Effect<ReadonlyArray<Position>, RecorderError> => {
+        const after = append.expected === "NoStream" ? undefined : append.expected
+        const read = { stream: append.stream, after, upTo: lastVersion(append), limit: append.events.length }
+        return Effect.map(readStream(read), (events) => events.map(({ position }) => position))
+      }
+
+      /** The result of appends that were accepted. */
+      const appended = (
+        appends: ReadonlyArray<Append>,
+        { position, isRepeated }: Sent
+      ): Effect.Effect<Tracked & Required<Pick<Tracked, "positions">>, RecorderError> => {
+        const versions = appends.map(lastVersion)
+        const only = appends.length === 1 ? appends[0] : undefined
+        if (position === undefined) return Effect.succeed({ versions, position, positions: [] })
+        if (only?.events.length === 1) return Effect.succeed({ versions, position, positions: [[position]] })
+        return isRepeated
+          ? Effect.map(Effect.forEach(appends, positionsBefore), (positions) => ({ versions, position, positions }))
+          : Effect.succeed({ versions, position, positions: positionsUpTo(appends, position) })
+      }
+
       const recorder = Recorder.of({
         append: (append) =>
-          Effect.map(
-            record({ parts: [append] }) as Effect.Effect<Position, WrongExpectedVersion | RecorderError>,
-            (position) => ({
-              version: lastVersion(append),
-              position
-            })
+          Effect.flatMap(
+            record({ parts: [append] }) as Effect.Effect<Sent, WrongExpectedVersion | RecorderError>,
+            (sent) =>
+              Effect.mapEager(appended([append], sent), ({ positions }) => ({
+                version: lastVersion(append),
+                position: sent.position as Position,
+                positions: positions?.[0]
+              }))
           ),
-        readStream: (read) => pageOf("read a stream", selects.stream(read), read),
+        readStream,
         readAll,
         scan: scan.some,
         follow: (follow) =>
@@ -223,12 +248,10 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         append: (appends, checks = []) =>
           Effect.suspend(() => {
             assertDistinctStreams(appends, checks)
-            return Effect.map(
-              record({ parts: partsOf(appends, checks) }) as Effect.Effect<
-                Position,
-                WrongExpectedVersion | RecorderError
-              >,
-              (position) => ({ versions: appends.map(lastVersion), position })
+            return Effect.flatMap(
+              record({ parts: partsOf(appends, checks) }) as Effect.Effect<Sent, WrongExpectedVersion | RecorderError>,
+              // at least one event is appended, so there is a position
+              (sent) => appended(appends, sent) as Effect.Effect<AppendedToStreams, RecorderError>
             )
           })
       })
@@ -237,10 +260,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         append: (appends, move, checks = []) =>
           Effect.suspend(() => {
             assertDistinctStreams(appends, checks)
-            return Effect.map(record({ parts: partsOf(appends, checks), move }), (position) => ({
-              versions: appends.map(lastVersion),
-              position
-            }))
+            return Effect.flatMap(record({ parts: partsOf(appends, checks), move }), (sent) => appended(appends, sent))
           }),
         position: ({ projection, version, upstream, slice }) => {
           const reason = unstorableKey({ projection, version, upstream, slice })
@@ -263,10 +283,9 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
         append: ({ appends, checks = [], move }, work) =>
           Effect.suspend(() => {
             assertDistinctStreams(appends, checks)
-            return Effect.map(recordBehind({ parts: partsOf(appends, checks), move }, work), (position) => ({
-              versions: appends.map(lastVersion),
-              position
-            }))
+            return Effect.flatMap(recordBehind({ parts: partsOf(appends, checks), move }, work), (sent) =>
+              appended(appends, sent)
+            )
           })
       })
 
@@ -309,10 +328,16 @@ const positionIn = ([row]: ReadonlyArray<PostgresDatabase.Row>): Position | unde
 /** The events of an append had been recorded before. */
 class Repeated {
   readonly _tag = "Repeated"
-  readonly position: Position | undefined
-  constructor(position: Position | undefined) {
-    this.position = position
+  readonly sent: Sent
+  constructor(sent: Sent) {
+    this.sent = sent
   }
+}
+
+/** The positions of events that were recorded by one call, which numbers them one by one, up to the last one. */
+const positionsUpTo = (appends: ReadonlyArray<Append>, last: Position): ReadonlyArray<ReadonlyArray<Position>> => {
+  let next = BigInt(last) - BigInt(appends.reduce((sum, { events }) => sum + events.length, 0)) + 1n
+  return appends.map(({ events }) => events.map(() => fromStorage(next++)))
 }
 
 const partsOf = (appends: ReadonlyArray<Append>, checks: ReadonlyArray<Check>): ReadonlyArray<Part> => [

@@ -336,7 +336,7 @@ const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
         position: fromStorage(BigInt(position as number))
       })),
     insert: ({ stream, events }, firstVersion) => {
-      let position: number | bigint = 0
+      const positions: Array<Position> = []
       let next = 0
       while (next < events.length) {
         const rows = events.length - next < MANY ? 1 : MANY
@@ -345,9 +345,11 @@ const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
           const { id, type, schemaVersion, encoding, payload, metadata, recordedAt } = event
           values.push(stream, firstVersion + next++, id, type, schemaVersion, encoding, payload, metadata, recordedAt)
         }
-        position = (rows === 1 ? insertOne : insertMany).run(...values).lastInsertRowid
+        // one statement numbers its rows one by one: nobody else writes meanwhile
+        const last = BigInt((rows === 1 ? insertOne : insertMany).run(...values).lastInsertRowid)
+        for (let before = rows - 1; before >= 0; before--) positions.push(fromStorage(last - BigInt(before)))
       }
-      return fromStorage(BigInt(position))
+      return positions
     }
   }
 }

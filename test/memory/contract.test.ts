@@ -13,6 +13,7 @@ import { programs } from "../support/programCount.ts"
 
 const memory: Backend<Services> = {
   name: "memory",
+  knowsPositions: true,
   durable: false,
   programs: programs(60),
   // each build of the layer is a log of its own, so all connections to one are what one build gave

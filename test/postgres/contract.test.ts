@@ -14,6 +14,7 @@ import { layerLog, newSchema } from "./support/database.ts"
 
 const postgres: Backend<Services> = {
   name: "PostgreSQL",
+  knowsPositions: true,
   durable: true,
   programs: programs(10),
   makeLog: Effect.map(newSchema, (schema) => layerLog(schema))

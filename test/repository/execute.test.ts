@@ -65,6 +65,12 @@ describe("execute", () => {
       assert.deepInclude(born, { version: 2, state: { name: "Rex", tricks: ["sit"] } })
       yield* dogs.execute(rex, Dog.TrickAdded({ trick: "roll" }))
       const last = yield* dogs.execute(rex, [Dog.Rested(), Dog.Rested()])
+      assert.deepStrictEqual([last.position, last.positions], [6n, [5n, 6n]])
+      const none = yield* dogs.execute(
+        rex,
+        Dog.decide(() => [])
+      )
+      assert.deepStrictEqual([none.position, none.positions], [undefined, []])
       assert.deepInclude(last, { version: 5, state: { name: "Rex", tricks: ["sit", "roll"] } })
       assert.strictEqual(calls.append, 3)
     })

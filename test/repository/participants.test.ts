@@ -28,6 +28,11 @@ describe("decisions on participants", () => {
         .transaction(participants, ({ from }) => Effect.succeed({ from: take(from), to: Purse.Put({ coins: from }) }))
         .pipe(Effect.provideContext(log))
       assert.deepStrictEqual([mixed.from.state, mixed.to.state], [0, 10])
+      assert.deepStrictEqual([mixed.from.positions, mixed.to.positions], [[5n], [6n]])
+      const { from, to } = yield* repository
+        .transaction(participants, () => ({ to: [Purse.Put({ coins: 1 }), Purse.Put({ coins: 2 })] }))
+        .pipe(Effect.provideContext(log))
+      assert.deepStrictEqual([from.positions, to.positions, to.position], [[], [7n, 8n], 8n])
     })
   )
 

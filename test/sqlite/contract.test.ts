@@ -22,6 +22,7 @@ const temporaryDirectory = Effect.acquireRelease(
 
 const sqlite: Backend<Services> = {
   name: "SQLite",
+  knowsPositions: true,
   durable: true,
   programs: programs(20),
   makeLog: Effect.map(temporaryDirectory, (directory) => layerRecorders({ filename: Path.join(directory, "log.db") }))

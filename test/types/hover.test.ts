@@ -32,7 +32,7 @@ describe("an editor shows", () => {
   it("of decisions that are composed and return a value what both can fail with, and the value", () => {
     assert.strictEqual(
       shown.composed,
-      `const composed: Decision<"Dog", AggregateNotFound | TrickAlreadyKnown, DogState, ${CHANGE}> & Decision.Returning<number>`
+      `const composed: Decision<"Dog", AggregateNotFound | TrickAlreadyKnown, DogState, ${CHANGE}> & Returning<number>`
     )
     assert.strictEqual(shown.counted, `const counted: ${EXECUTED} & { readonly value: number; }`)
   })

@@ -17,8 +17,8 @@ export interface ExclusiveLog {
     version: number,
     count: number
   ) => ReadonlyArray<{ readonly id: string; readonly position: Position }>
-  /** Adds events after the last one. Returns the position of the last. */
-  readonly insert: (append: Append, firstVersion: number) => Position
+  /** Adds events after the last one. Returns the position of each. */
+  readonly insert: (append: Append, firstVersion: number) => ReadonlyArray<Position>
 }
 
 const firstVersion = (expected: ExpectedVersion): number => (expected === "NoStream" ? 0 : expected + 1)
@@ -32,13 +32,27 @@ export interface ExclusiveTracking {
   readonly move: () => TrackingConflict | undefined
 }
 
-/** The place of the last event, if all of the events are already recorded (G7). */
-const recordedBefore = (log: ExclusiveLog, { stream, expected, events }: Append): Appended | undefined => {
-  const first = firstVersion(expected)
-  const there = log.eventsFrom(stream, first, events.length)
-  const last = there[events.length - 1]
-  return last !== undefined && events.every(({ id }, i) => there[i]?.id === id)
-    ? { version: first + events.length - 1, position: last.position }
+/** The result of an append with events at these positions. */
+const appendedAt = ({ expected, events }: Append, positions: ReadonlyArray<Position>): AppendedAt => ({
+  version: firstVersion(expected) + events.length - 1,
+  position: positions[events.length - 1] as Position,
+  positions
+})
+
+/** The result of an append of which all positions are known. */
+interface AppendedAt extends Appended {
+  readonly positions: ReadonlyArray<Position>
+}
+
+/** The places of the events, if all of the events are already recorded (G7). */
+const recordedBefore = (log: ExclusiveLog, append: Append): AppendedAt | undefined => {
+  const { stream, expected, events } = append
+  const existing = log.eventsFrom(stream, firstVersion(expected), events.length)
+  return existing.length === events.length && events.every(({ id }, i) => existing[i]?.id === id)
+    ? appendedAt(
+        append,
+        existing.map(({ position }) => position)
+      )
     : undefined
 }
 
@@ -61,10 +75,8 @@ const mismatch = (log: ExclusiveLog, { stream, expected }: Check): WrongExpected
   return actual === expected ? undefined : new WrongExpectedVersion({ stream, expected, actual })
 }
 
-const insert = (log: ExclusiveLog, append: Append): Appended => {
-  const first = firstVersion(append.expected)
-  return { position: log.insert(append, first), version: first + append.events.length - 1 }
-}
+const insert = (log: ExclusiveLog, append: Append): AppendedAt =>
+  appendedAt(append, log.insert(append, firstVersion(append.expected)))
 
 /** Appends to one stream, if its version is as expected. Recognises what was recorded before. */
 export const appendOne = (
@@ -131,10 +143,11 @@ export const settle = (
     : Result.fail(wrong)
 }
 
-const summary = (appended: ReadonlyArray<Appended>): Tracked => ({
+const summary = (appended: ReadonlyArray<AppendedAt>): Tracked => ({
   versions: appended.map(({ version }) => version),
   position: appended.reduce<Position | undefined>(
     (last, { position }) => (last === undefined || position > last ? position : last),
     undefined
-  )
+  ),
+  positions: appended.map(({ positions }) => positions)
 })

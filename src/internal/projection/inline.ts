@@ -259,9 +259,10 @@ export const withInline = Effect.fnUntraced(function* <S>(
         append: (one) =>
           concerned([one]).length === 0
             ? recorder.append(one)
-            : (Effect.map(appendAlone({ appends: [one] }), ({ versions, position }) => ({
+            : (Effect.map(appendAlone({ appends: [one] }), ({ versions, position, positions }) => ({
                 version: versions[0],
-                position
+                position,
+                positions: positions?.[0]
               })) as ReturnType<Recorder["Service"]["append"]>)
       })
     ),

@@ -56,10 +56,20 @@ export const makeAggregateRepositories = (parts: Parts) => {
             : Effect.tapError(attemptCommand(command, false), (error) =>
                 Effect.sync(() => noteConflict(error, [stream]))
               )
-        const executed = Effect.flatMap(attempted, ({ before, after, events, position, returned }) => {
+        const executed = Effect.flatMap(attempted, ({ before, after, events, position, positions, returned }) => {
           const { version, createdAt, modifiedAt } = after
           const state = after.state as Aggregate.StateOf<A>
-          const result = Effect.succeed({ id, state, version, createdAt, modifiedAt, events, position, ...returned })
+          const result = Effect.succeed({
+            id,
+            state,
+            version,
+            createdAt,
+            modifiedAt,
+            events,
+            position,
+            positions,
+            ...returned
+          })
           return aggregate.snapshotEvery === undefined
             ? result
             : Effect.andThen(snapshotInBackground(parts, aggregate, id, before, after), result)

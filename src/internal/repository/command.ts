@@ -77,6 +77,7 @@ export interface CommandResult<A extends Aggregate.Any> {
   readonly after: LoadedState
   readonly events: ReadonlyArray<RecordedEvent<Aggregate.NameOf<A>, Aggregate.Event<A>>>
   readonly position: Position | undefined
+  readonly positions: ReadonlyArray<Position> | undefined
   readonly returned: Returned
 }
 
@@ -127,12 +128,19 @@ export const attempt = (store: EventStore["Service"], states: States) => {
     if (recording === undefined) {
       return before === undefined
         ? Effect.fail(notFound(aggregate, id))
-        : Effect.succeed({ before, after: ownCopy(aggregate, before), events: [], position: undefined, returned })
+        : Effect.succeed({
+            before,
+            after: ownCopy(aggregate, before),
+            events: [],
+            position: undefined,
+            positions: [],
+            returned
+          })
     }
     const { prepared, after } = recording
-    return Effect.map(store.commit(prepared), ({ position }) => {
+    return Effect.map(store.commit(prepared), ({ position, positions }) => {
       states.remember(aggregate, stream, after)
-      return { before, after, events: prepared.events, position, returned }
+      return { before, after, events: prepared.events, position, positions, returned }
     })
   }
 

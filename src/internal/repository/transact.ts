@@ -5,6 +5,7 @@ import * as Decision from "../../Decision.ts"
 import type { EventNotEncodable } from "../../EventSourcingError.ts"
 import { WrongExpectedVersion } from "../../EventSourcingError.ts"
 import type { EventStore, Prepared } from "../../EventStore.ts"
+import type { AppendedToStreams } from "../../MultiStreamAppend.ts"
 import type { Position } from "../../Position.ts"
 import type { RecordedEvent } from "../../RecordedEvent.ts"
 import type { ExpectedVersion } from "../../Recorder.ts"
@@ -56,6 +57,7 @@ export interface ParticipantResult {
   readonly after: LoadedState | undefined
   readonly events: ReadonlyArray<RecordedEvent<string, Aggregate.AnyEvent>>
   readonly position: Position | undefined
+  readonly positions: ReadonlyArray<Position> | undefined
   readonly returned: Returned
 }
 
@@ -135,14 +137,14 @@ export const transact = (store: EventStore["Service"], states: States) => {
     }
   })
 
-  /** Records what was prepared, if no participant has changed. Returns the position of the last event. */
+  /** Records what was prepared, if no participant has changed. Returns their positions. */
   const record = (inProgress: ReadonlyArray<InProgress>) => {
     const prepared = inProgress.flatMap((one) => (one.prepared === undefined ? [] : [one.prepared]))
     if (!isReadonlyArrayNonEmpty(prepared)) return Effect.as(verify(inProgress), undefined)
     const checks = inProgress.flatMap(({ participant, prepared, before }) =>
       prepared === undefined ? [{ stream: streamOf(participant), expected: versionOf(before) }] : []
     )
-    return Effect.map(store.commitAll(prepared, checks), ({ position }): Position | undefined => position)
+    return Effect.map(store.commitAll(prepared, checks), (appended): AppendedToStreams | undefined => appended)
   }
 
   return Effect.fnUntraced(function* <E>(participants: ReadonlyArray<Participant>, decide: Decide<E>) {
@@ -150,7 +152,8 @@ export const transact = (store: EventStore["Service"], states: States) => {
     const decided = yield* Effect.exit(decideOn(loaded, decide))
     if (Exit.isFailure(decided) && !Exit.hasInterrupts(decided)) yield* verify(loaded)
     const folded = yield* decided
-    const position = yield* record(folded)
+    const recorded = yield* record(folded)
+    let appends = 0
     return folded.map(({ participant, before, prepared, after, returned }): ParticipantResult => {
       if (after !== undefined) states.remember(participant.aggregate, streamOf(participant), after)
       const isRecorded = prepared !== undefined
@@ -159,7 +162,8 @@ export const transact = (store: EventStore["Service"], states: States) => {
         before,
         after,
         events: isRecorded ? prepared.events : [],
-        position: isRecorded ? position : undefined,
+        position: isRecorded ? recorded?.position : undefined,
+        positions: isRecorded ? recorded?.positions?.[appends++] : [],
         returned
       }
     })

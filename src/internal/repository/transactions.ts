@@ -44,12 +44,12 @@ export const makeTransactions = (parts: Parts) => {
         : others.reduce((inner, stream) => withLock(stream)(inner, instead), withLock(last)(attempt, instead))
     const transacted = yield* withSpan("Repository.transaction", { streams })(inTurn)
     const results: Array<readonly [name: string, result: unknown]> = []
-    for (const { participant, before, after, events, position, returned } of transacted) {
+    for (const { participant, before, after, events, position, positions, returned } of transacted) {
       const { name, aggregate, id } = participant
       if (after !== undefined) yield* snapshotInBackground(parts, aggregate, id, before, after)
       results.push([
         name,
-        after === undefined ? undefined : { ...toInstance(id, after), events, position, ...returned }
+        after === undefined ? undefined : { ...toInstance(id, after), events, position, positions, ...returned }
       ])
     }
     return Object.fromEntries(results)

@@ -133,7 +133,7 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
             }
             return position === undefined
               ? Effect.fail(failure(WITHOUT_POSITION))
-              : Effect.succeed({ version, position: fromStorage(position.commit) })
+              : Effect.succeed(withPositions(one, { version, position: fromStorage(position.commit) }))
           }
         }
       )
@@ -174,7 +174,13 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
       }
       const sent = send.pipe(
         Effect.catch(refuse),
-        Effect.map(({ position }) => ({ versions: appends.map(lastVersion), position: fromStorage(position) }))
+        Effect.map(({ position }) => {
+          const appended = { versions: appends.map(lastVersion), position: fromStorage(position) }
+          const [only, ...others] = appends
+          return only.events.length === 1 && others.length === 0
+            ? { ...appended, positions: [[appended.position]] }
+            : appended
+        })
       )
       return Effect.andThen(refuseDeleted(appends), sent)
     })
@@ -184,6 +190,10 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
 
 const deleted = (stream: string): string =>
   `the stream "${stream}" was deleted or truncated on the server, which goes on counting where it ended; use another id`
+
+/** The server returns the position of the last event. That is the position of each only if there is one. */
+const withPositions = ({ events }: Append, appended: Appended): Appended =>
+  events.length === 1 ? { ...appended, positions: [appended.position] } : appended
 
 const toAppendError = (stream: string, error: CallError): RecorderError =>
   error._tag === "StreamTombstoned"

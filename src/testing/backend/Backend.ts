@@ -45,6 +45,11 @@ export interface Backend<S> {
    * build is another connection to the same log. On a backend of several processes let each be what a process would have.
    */
   readonly makeLog: Effect.Effect<Layer.Layer<S, unknown>, never, Scope.Scope>
+  /**
+   * Whether an append returns the position of each event. Default: only if it is a single event, since its position is
+   * that of the last one. Positions that are returned have to be right in any case.
+   */
+  readonly knowsPositions?: boolean
   /** Whether what was appended is still there when all connections were closed (G5). */
   readonly durable: boolean
   /** How many random programs each property runs, each on a new log. Default 30. */

@@ -8,6 +8,7 @@ import { Recorder } from "../../Recorder.ts"
 import type { Backend } from "./Backend.ts"
 import { storedEvent, storedEvents } from "./events.ts"
 import { interruptAfter } from "./internal/interrupting.ts"
+import { assertPositions } from "./internal/positions.ts"
 import { programTests } from "./internal/programTests.ts"
 import {
   assertRecorded,
@@ -98,8 +99,9 @@ const appendingTests = (backend: Backend<Services>): void => {
     Effect.gen(function* () {
       const [recorder, { append }] = [yield* Recorder, yield* MultiStreamAppend]
       const first = appendOf(rex, "NoStream", 2)
-      const { versions, position } = yield* append([first])
-      assert.deepStrictEqual({ ...(yield* recorder.append(first)) }, { version: versions[0], position })
+      const { versions, position, positions } = yield* append([first])
+      const { version, ...same } = yield* recorder.append(first)
+      assert.deepStrictEqual([version, same.position, same.positions], [versions[0], position, positions?.[0]])
       const second = appendOf(rex, 1, 2)
       const answer = yield* recorder.append(second)
       const again = yield* append([second])
@@ -247,6 +249,21 @@ const concurrencyTests = (backend: Backend<Services>): void => {
 
 const repeatingTests = (backend: Backend<Services>): void => {
   const test = testsOn(backend)
+
+  test("G7 the positions that an append returns are those of its events, also for a repeated one", () =>
+    Effect.gen(function* () {
+      const [recorder, { append }] = [yield* Recorder, yield* MultiStreamAppend]
+      const requests = [
+        [appendOf(rex, "NoStream", 2), appendOf(tom, "NoStream", 1)],
+        [appendOf(tom, 0, 3), appendOf(fido, "NoStream", 1), appendOf(rex, 1, 2)],
+        [appendOf(tom, 3, 1)]
+      ] as const
+      for (const _ of ["first", "again"]) {
+        for (const appends of requests) {
+          yield* assertPositions(backend, recorder, appends, yield* append(appends))
+        }
+      }
+    }))
   const testReopening = reopeningTestsOn(backend)
 
   test("G7 the same append again has the same answer, also after later events and when the checks no longer hold", () =>

@@ -14,6 +14,7 @@ import { TransactionalAppend } from "../../TransactionalAppend.ts"
 import type { Backend } from "./Backend.ts"
 import { storedEvents } from "./events.ts"
 import { interruptAfter } from "./internal/interrupting.ts"
+import { assertPositions } from "./internal/positions.ts"
 import { assertWrongVersion, lastVersion, readOrderlyLog, stream } from "./internal/reading.ts"
 import { testsOn } from "./internal/register.ts"
 
@@ -86,7 +87,10 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
       Effect.gen(function* () {
         const recorder = yield* Recorder
         const { append } = yield* TransactionalAppend
-        const answer = yield* append({ appends: [appendOf(rex, "NoStream", 2), appendOf(fido, "NoStream")] }, note("a"))
+        const appends = [appendOf(rex, "NoStream", 2), appendOf(fido, "NoStream")]
+        const answer = yield* append({ appends }, note("a"))
+        yield* assertPositions(backend, recorder, appends, answer)
+        yield* assertPositions(backend, recorder, appends, yield* append({ appends }, note("b")))
         assert.deepStrictEqual([...answer.versions], [1, 0])
         assert.strictEqual(answer.position, yield* recorder.head)
         assert.strictEqual((yield* readOrderlyLog(recorder)).length, 3)

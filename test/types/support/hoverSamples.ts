@@ -1,6 +1,7 @@
 /** What the test of hover texts points to: each `^?` is below a name. */
 import { Effect, Schema } from "effect"
-import { Aggregate, Decision, Projection, Repository } from "effect-eventsourcing"
+import { Aggregate, Projection, Repository } from "effect-eventsourcing"
+import { andThen } from "effect-eventsourcing/Decision"
 
 class TrickAlreadyKnown extends Schema.TaggedError<TrickAlreadyKnown>()("TrickAlreadyKnown", {
   trick: Schema.String
@@ -54,7 +55,7 @@ export const program = Effect.gen(function* () {
   //                           ^? execute
   const { events } = executed
   //                 ^? executed
-  const composed = Decision.andThen(addSit, count)
+  const composed = andThen(addSit, count)
   //    ^? composed
   const counted = yield* dogs.execute(Dog.id("Fido"), composed)
   //    ^? counted

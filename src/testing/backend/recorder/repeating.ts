@@ -6,6 +6,7 @@ import { Recorder } from "../../../Recorder.ts"
 import type { StoredEvent } from "../../../StoredEvent.ts"
 import type { Backend } from "../Backend.ts"
 import { storedEvent, storedEvents } from "../events.ts"
+import { assertPositions } from "../internal/positions.ts"
 import { assertRecorded, assertWrongVersion, ids, readOrderlyLog, readStream, stream } from "../internal/reading.ts"
 import { testsOn } from "../internal/register.ts"
 import { whileUnavailable } from "../internal/unavailable.ts"
@@ -34,6 +35,36 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
         rex,
         appends.flatMap(({ events }) => events)
       )
+    }))
+
+  test("G7 the positions that an append returns are those of its events, also for a repeated one", () =>
+    Effect.gen(function* () {
+      const recorder = yield* Recorder
+      const appends: ReadonlyArray<Append> = [
+        { stream: rex, expected: "NoStream", events: storedEvents(1) },
+        { stream: rex, expected: 0, events: storedEvents(60) },
+        { stream: stream("Dog-fido"), expected: "NoStream", events: storedEvents(2) },
+        { stream: rex, expected: 60, events: storedEvents(3) }
+      ]
+      for (const _ of ["first", "again"]) {
+        for (const append of appends) {
+          const { position, positions } = yield* recorder.append(append)
+          const returned = { position, positions: positions === undefined ? undefined : [positions] }
+          yield* assertPositions(backend, recorder, [append], returned)
+        }
+      }
+      // the events of two appends with another one in between, sent again as one
+      const [some, others] = [storedEvents(3), storedEvents(2)]
+      yield* recorder.append({ stream: rex, expected: 63, events: some })
+      yield* recorder.append({ stream: stream("Cat-tom"), expected: "NoStream", events: storedEvents(1) })
+      yield* recorder.append({ stream: rex, expected: 66, events: others })
+      const both: Append = { stream: rex, expected: 63, events: Arr.appendAll(some, others) }
+      const again = yield* Effect.result(recorder.append(both))
+      if (again._tag === "Success") {
+        const { position, positions } = again.success
+        const returned = { position, positions: positions === undefined ? undefined : [positions] }
+        yield* assertPositions(backend, recorder, [both], returned)
+      }
     }))
 
   test("G7 the same append again after later events has the same answer", () =>
@@ -90,8 +121,9 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
       yield* recorder.append({ stream: rex, expected: "NoStream", events: [a, b, c] })
       const [first, second] = yield* recorder.readStream({ stream: rex, limit: 2 })
       const answer = (events: NonEmpty) => recorder.append({ stream: rex, expected: "NoStream", events })
-      assert.deepStrictEqual({ ...(yield* answer([a])) }, { version: 0, position: first?.position })
-      assert.deepStrictEqual({ ...(yield* answer([a, b])) }, { version: 1, position: second?.position })
+      const [one, two] = [yield* answer([a]), yield* answer([a, b])]
+      assert.deepStrictEqual([one.version, one.position], [0, first?.position])
+      assert.deepStrictEqual([two.version, two.position], [1, second?.position])
       assertRecorded(yield* readOrderlyLog(recorder), rex, [a, b, c])
     }))
 
