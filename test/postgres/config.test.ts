@@ -22,10 +22,11 @@ import {
   Stream
 } from "effect"
 import type { EventSourcingError } from "effect-eventsourcing"
-import { Recorder, StreamName } from "effect-eventsourcing"
+import { Projection, Recorder, Repository, StreamName } from "effect-eventsourcing"
 import type { PostgresOptions, PostgresServices } from "effect-eventsourcing/postgres"
 import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
 import { storedEvents } from "effect-eventsourcing/testing/backend"
+import { Dog } from "../support/dog.ts"
 import { eventually } from "../support/eventually.ts"
 import { startServer } from "../support/postgresServer.ts"
 import { connect, newDatabase, newSchema, url } from "./support/database.ts"
@@ -73,6 +74,19 @@ const silentPort = Effect.map(
   (one) => (one.address() as Net.AddressInfo).port
 )
 
+const inlineDogs = Projection.make("dogs", {
+  aggregates: [Dog],
+  inline: true,
+  view: Projection.sql(({ sql, table }) => sql`CREATE TABLE ${table("dogs")} (name text NOT NULL)`),
+  handlers: {
+    Dog: {
+      Registered: ({ event }, { sql, table }) => sql`INSERT INTO ${table("dogs")} (name) VALUES (${event.name})`,
+      TrickAdded: Projection.ignore,
+      Rested: Projection.ignore
+    }
+  }
+})
+
 describe("PostgresLayer.config", () => {
   it.live("takes POSTGRES_URL, and POSTGRES_SCHEMA", () =>
     Effect.gen(function* () {
@@ -100,6 +114,25 @@ describe("PostgresLayer.config", () => {
       const { logId } = yield* fromEnvironment(parts)
       const other = "postgresql://nobody:wrong@127.0.0.1:1/nothing"
       assert.strictEqual((yield* fromEnvironment({ ...parts, POSTGRES_URL: other })).logId, logId)
+    })
+  )
+
+  it.live("the defaults may be any option of the layer, inline too", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const layer = Layer.merge(
+        PostgresLayer.config({ schema, viewsSchema: schema, inline: [inlineDogs] }),
+        PostgresViews.config({ schema })
+      )
+      yield* Effect.gen(function* () {
+        const dogs = yield* Repository.of(Dog)
+        yield* dogs.execute(Dog.id("Fido"), Dog.Registered({ name: "Fido" }))
+        const names = yield* Projection.read(inlineDogs, ({ sql, table }) => sql`SELECT name FROM ${table("dogs")}`)
+        assert.lengthOf(names, 1)
+      }).pipe(
+        Effect.provide(layer),
+        Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env: { POSTGRES_URL: url() } }))
+      )
     })
   )
 
