@@ -276,7 +276,7 @@ type StateType<S> = [S[keyof S]] extends [never] ? {} : S extends Evolution.Any<
 export type Reducers<State, C extends Declarations, V extends Declarations> = {
   readonly [K in keyof C | keyof V]: K extends keyof C
     ? K extends keyof V
-      ? "an event can't both create and change an aggregate: give one of the two another name"
+      ? "an event can't both create and change an aggregate; give one of the two another name"
       : (event: EventOf<K, C[K]>) => State
     : K extends keyof V
       ? (state: State, event: EventOf<K, V[K]>) => State
@@ -346,12 +346,12 @@ export const make = <
   const compiled = compile(plainName, definition)
   const { snapshotEvery } = definition
   if (snapshotEvery !== undefined && !(Number.isInteger(snapshotEvery) && snapshotEvery > 0)) {
-    throw new Error(`${plainName}: snapshotEvery is a whole number of events from 1 on, not ${snapshotEvery}`)
+    throw new Error(`${plainName}: snapshotEvery must be a whole number of at least 1, got ${snapshotEvery}`)
   }
   const idSchema = Schema.String.check(
     Schema.makeFilter((id: string) => {
       const found = id.length === 0 ? "is empty" : StreamName.problem(`${plainName}-${id}`)
-      return found === undefined ? undefined : `an id of ${plainName} that ${found}`
+      return found === undefined ? undefined : `invalid id of ${plainName}: it ${found}`
     })
   )
   const makeId = (id: string) => idSchema.make(id) as string as Id<Name>
@@ -376,9 +376,9 @@ export const make = <
   }
   for (const tag of compiled.byTag.keys()) {
     if (tag in aggregate)
-      throw new Error(`${plainName}: an event can't be called "${tag}", the aggregate has that itself`)
+      throw new Error(`${plainName}: an event can't be named "${tag}", because the aggregate has a property of that name`)
     // an async function that returned the aggregate would never complete: it would be taken for a promise
-    if (tag === "then") throw new Error(`${plainName}: an event can't be called "then", a promise has that`)
+    if (tag === "then") throw new Error(`${plainName}: an event can't be named "then", because the aggregate would be taken for a promise`)
   }
   const constructors = Object.fromEntries(
     // named after their events, for messages about a constructor that was not called

@@ -71,7 +71,8 @@ export const make = <const S extends Source>(options: {
   readonly aliases?: ReadonlyArray<string>
 }): DomainEvent<PayloadOf<S>> => {
   for (const type of [...(options.type === undefined ? [] : [options.type]), ...(options.aliases ?? [])]) {
-    if (!isType(type)) throw new Error(`event type "${type}": only letters, digits and _ . : - (1 to 256 of them)`)
+    if (!isType(type))
+      throw new Error(`invalid event type "${type}": it must be 1 to 256 letters, digits, "_", ".", ":" or "-"`)
   }
   return new DomainEvent(options.type, options.aliases ?? [], toEvolution(options.schema))
 }
@@ -121,7 +122,7 @@ export const constructorOf = (
   const isRecord = schema !== undefined && hasAnyKeys(schema.ast)
   return (payload) => {
     if (isRecord && payload !== undefined && "_tag" in payload && payload._tag !== tag) {
-      throw new Error(`${name} is a record, and "_tag" can't be a key of it: that is where the event has its name`)
+      throw new Error(`${name} is a record, and "_tag" can't be one of its keys, because it holds the event's name`)
     }
     return { ...payload, _tag: tag }
   }
@@ -157,11 +158,11 @@ const valueOf = (tag: string, schema: Evolution.AnySchema): ((event: object) => 
   const ownTag = SchemaAST.isObjects(ast) ? ast.propertySignatures.find(({ name }) => name === "_tag") : undefined
   if (ownTag !== undefined) {
     const isLiteral = SchemaAST.isLiteral(ownTag.type) && ownTag.type.literal === tag
-    if (!isLiteral) throw new Error(`the schema of the event "${tag}" has a _tag that is another`)
+    if (!isLiteral) throw new Error(`the schema of event "${tag}" has a different _tag`)
     return (event) => event
   }
   if (!isPlain(ast)) {
-    throw new Error(`the schema of the event "${tag}" has to be a struct, a record, a class, or a union of structs`)
+    throw new Error(`the schema of event "${tag}" must be a struct, a record, a class, or a union of structs`)
   }
   // a struct ignores properties that it does not declare
   return SchemaAST.isObjects(ast) && ast.indexSignatures.length === 0 ? (event) => event : withoutTag

@@ -50,8 +50,9 @@ export class WrongExpectedVersion extends Schema.TaggedError<WrongExpectedVersio
     return TypeId
   }
   override get message(): string {
-    const said = (version: number | "NoStream") => (version === "NoStream" ? "no event" : `version ${version}`)
-    return `stream "${this.stream}" was expected at ${said(this.expected)} and is at ${said(this.actual)}`
+    const expected = this.expected === "NoStream" ? "have no events" : `be at version ${this.expected}`
+    const actual = this.actual === "NoStream" ? "has no events" : `is at version ${this.actual}`
+    return `stream "${this.stream}" was expected to ${expected} but ${actual}`
   }
 }
 
@@ -75,7 +76,7 @@ export class AggregateAlreadyExists extends Schema.TaggedError<AggregateAlreadyE
   version: Version
 }) {
   override get message(): string {
-    return `${this.aggregate} "${this.id}" exists already, at version ${this.version}`
+    return `${this.aggregate} "${this.id}" already exists, at version ${this.version}`
   }
 }
 
@@ -85,7 +86,7 @@ export class DuplicateParticipant extends Schema.TaggedError<DuplicateParticipan
   id: Schema.String
 }) {
   override get message(): string {
-    return `${this.aggregate} "${this.id}" takes part twice in one transaction`
+    return `${this.aggregate} "${this.id}" is named twice in one transaction`
   }
 }
 
@@ -158,7 +159,7 @@ export class UnknownEventType extends Schema.TaggedError<UnknownEventType>()("Un
   aggregate: Schema.String
 }) {
   override get message(): string {
-    return `${place(this)} at position ${this.position} has a type that ${this.aggregate} does not declare; declare it, or name it as the alias of one that is`
+    return `${place(this)} at position ${this.position} has a type that ${this.aggregate} does not declare; declare it, or make it an alias of a declared event`
   }
 }
 
@@ -207,7 +208,7 @@ export class PositionBeyondHead extends Schema.TaggedError<PositionBeyondHead>()
 }) {
   override get message(): string {
     const ends = this.head === undefined ? "has no event" : `ends at position ${this.head}`
-    return `a subscription from position ${this.from} would skip what comes up to it: the log ${ends}; it was restored or lost its newest events, a replica is behind, or the position is of another log`
+    return `can't follow the log from position ${this.from}: it ${ends}, and new events up to that position would be skipped; the log was restored or lost its newest events, a replica lags, or the position belongs to another log`
   }
 }
 
@@ -219,8 +220,8 @@ export class TrackingConflict extends Schema.TaggedError<TrackingConflict>()("Tr
   actual: Schema.UndefinedOr(Position.Position)
 }) {
   override get message(): string {
-    const said = (position: bigint | undefined) => (position === undefined ? "the start" : `position ${position}`)
-    return `tracking of "${this.upstream}" by "${this.projection}" was expected at ${said(this.expected)} and is at ${said(this.actual)}`
+    const described = (position: bigint | undefined) => (position === undefined ? "the start" : `position ${position}`)
+    return `the tracking of "${this.upstream}" by "${this.projection}" was expected at ${described(this.expected)} but is at ${described(this.actual)}`
   }
 }
 
@@ -239,9 +240,9 @@ export class ProjectionBehind extends Schema.TaggedError<ProjectionBehind>()("Pr
 }) {
   override get message(): string {
     const blocked = this.blocked === undefined ? "" : `; in this process ${this.blocked}`
-    const reached = this.reached === undefined ? "has not begun" : `is at position ${this.reached}`
+    const reached = this.reached === undefined ? "has not started" : `is at position ${this.reached}`
     const stopped = this.stopped === undefined ? "" : `; its runner in this process has stopped: ${this.stopped}`
-    return `projection "${this.projection}" was waited for at position ${this.position} for ${this.waited} ms and ${reached}${stopped}${blocked}`
+    return `projection "${this.projection}" did not reach position ${this.position} within ${this.waited} ms: it ${reached}${stopped}${blocked}`
   }
 }
 
@@ -258,10 +259,10 @@ export class ViewNotFound extends Schema.TaggedError<ViewNotFound>()("ViewNotFou
   override get message(): string {
     const maker =
       this.mode === "inline"
-        ? "the layer of its log makes it, with the projection as the option inline, in this database"
-        : "its runner makes it (ProjectionRunner), which was never started here"
+        ? "pass the projection in the option inline of its log's layer, in this database"
+        : "start its runner (ProjectionRunner), which creates the view"
     const stopped = this.stopped === undefined ? maker : `its runner in this process has stopped: ${this.stopped}`
-    return `there is no view of projection "${this.projection}" here: ${stopped}`
+    return `there is no view of projection "${this.projection}" here; ${stopped}`
   }
 }
 
@@ -280,7 +281,7 @@ export class ProjectionFailed extends Schema.TaggedError<ProjectionFailed>()("Pr
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `projection "${this.projection}" failed ${this.attempts} times on ${place(this)} at position ${this.position}: ${messageOf(this.cause)}`
+    return `projection "${this.projection}" failed on ${place(this)} at position ${this.position}, after ${this.attempts} ${this.attempts === 1 ? "attempt" : "attempts"}: ${messageOf(this.cause)}`
   }
 }
 
@@ -294,7 +295,7 @@ export class ProjectionSuperseded extends Schema.TaggedError<ProjectionSupersede
   by: Version
 }) {
   override get message(): string {
-    return `version ${this.version} of projection "${this.projection}" was superseded by version ${this.by}; to go back, give it a version above ${this.by}`
+    return `version ${this.version} of projection "${this.projection}" was superseded by version ${this.by}; to return to this definition, give it a version above ${this.by}`
   }
 }
 
@@ -304,7 +305,7 @@ export class ProjectionRemoved extends Schema.TaggedError<ProjectionRemoved>()("
   version: Version
 }) {
   override get message(): string {
-    return `version ${this.version} of projection "${this.projection}" was removed while this runner was there; end the program's runner of it, or start it again to make the view anew`
+    return `version ${this.version} of projection "${this.projection}" was removed while its runner was running or on standby; stop the runners of it in this program, or start them again to rebuild the view`
   }
 }
 
@@ -321,16 +322,16 @@ export class UpstreamChanged extends Schema.TaggedError<UpstreamChanged>()("Upst
 }) {
   override get message(): string {
     const reached = this.position === undefined ? "no position" : `position ${this.position}`
-    const last = this.agreed === undefined ? "" : `; up to position ${this.agreed} it is the same`
+    const last = this.agreed === undefined ? "" : `; both have the same events up to position ${this.agreed}`
     const from =
       this.agreed === undefined
-        ? "with `from`, the position after which its effects are still to be done"
+        ? "with `from`, the position after which its effects have yet to be done"
         : `with \`from: Position.Position.make(${this.agreed}n)\`, and it continues after that`
     const advice =
       this.delivery === "exactly-once"
         ? "rebuild the view with Projection.reset"
-        : `give it a higher version ${from}; Projection.reset would do all its effects again`
-    return `projection "${this.projection}" has processed "${this.upstream}" up to ${reached}, and ${this.reason}${last}; provide the right log, or ${advice}`
+        : `give it a higher version ${from}; Projection.reset would repeat all its effects`
+    return `projection "${this.projection}" has processed "${this.upstream}" up to ${reached}, but ${this.reason}${last}; provide the right log, or ${advice}`
   }
 }
 
@@ -347,7 +348,7 @@ export class UpstreamBehind extends Schema.TaggedError<UpstreamBehind>()("Upstre
 }) {
   override get message(): string {
     const ends = this.head === undefined ? "has no event" : `ends at position ${this.head}`
-    return `projection "${this.projection}" has processed "${this.upstream}" up to position ${this.position}, and the log ${ends}: it is waited for, and compared when it has come to that position. A replica is behind, the newest events were erased, or the log was restored from a backup`
+    return `projection "${this.projection}" has processed "${this.upstream}" up to position ${this.position}, but the log ${ends}; the runner waits until the log reaches that position, and then compares them. A replica lags, the newest events were erased, or the log was restored from a backup`
   }
 }
 
@@ -361,7 +362,7 @@ export class ProjectionModeChanged extends Schema.TaggedError<ProjectionModeChan
   mode: Schema.Literals(["followed", "inline"])
 }) {
   override get message(): string {
-    return `version ${this.version} of projection "${this.projection}" is kept up ${this.mode}; give it a higher version to change that`
+    return `version ${this.version} of projection "${this.projection}" is maintained ${this.mode === "inline" ? "inline" : "by a runner"}; give it a higher version to change that`
   }
 }
 
@@ -376,7 +377,7 @@ export class ProjectionHasDependents extends Schema.TaggedError<ProjectionHasDep
   dependents: Schema.Array(Schema.String)
 }) {
   override get message(): string {
-    return `the tables of version ${this.version} of projection "${this.projection}" can't be removed, because others depend on them: ${this.dependents.join("; ")}; remove those first, or, to rebuild the view, give it a higher version`
+    return `the tables of version ${this.version} of projection "${this.projection}" can't be removed, because other objects depend on them: ${this.dependents.join("; ")}; remove those first, or give the projection a higher version to rebuild its view`
   }
 }
 

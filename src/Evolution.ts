@@ -208,7 +208,7 @@ export const compile = <Type>(evolution: Any<Type>): Codec<Type> => {
       const from = versions[version - 1]
       if (from === undefined) {
         throw new Error(
-          `schema version ${version} is not known here, the newest is ${newest}; a newer program wrote it`
+          `schema version ${version} is unknown here, where the newest is ${newest}; a newer version of the program wrote it`
         )
       }
       let value = from.decode()(json)
@@ -235,7 +235,7 @@ const withOwnErrors =
 
 const ownError = (defect: unknown): unknown =>
   Cause.isAsyncFiberError(defect)
-    ? new Error("a transformation of its schema does not end at once; events are encoded and decoded synchronously")
+    ? new Error("a transformation in its schema is asynchronous, but events are encoded and decoded synchronously")
     : defect
 
 /** Encodes to JSON values. What the schema would only copy is copied without it. */

@@ -79,7 +79,7 @@ export const keyFromBase64 = (text: Redacted.Redacted<string>): Effect.Effect<Ke
         ? Effect.succeed(Redacted.make(bytes, { label: "key" }))
         : Effect.fail(new Error(found))
     }),
-    ({ message }) => new KeyServiceError({ reason: `the base64 text is no key: ${message}` })
+    ({ message }) => new KeyServiceError({ reason: `the base64 text is not a key: ${message}` })
   )
 
 /** Writes a key as base64, for a configuration. */
@@ -90,12 +90,12 @@ export const keyToBase64 = (key: Key): Redacted.Redacted<string> =>
 export const problem = (bytes: Uint8Array): string | undefined =>
   bytes.length === 16 || bytes.length === 24 || bytes.length === 32
     ? undefined
-    : `an AES key has 16, 24 or 32 bytes, not ${bytes.length}`
+    : `an AES key must have 16, 24 or 32 bytes, got ${bytes.length}`
 
 /** Returns what is wrong with a key's id, which is recorded as text, or `undefined`. */
 export const idProblem = (id: string): string | undefined =>
   id.length === 0 || id.includes("\0") || !id.isWellFormed()
-    ? "a key's id is text that is not empty, without NUL, and well-formed Unicode"
+    ? "a key's id must be well-formed Unicode text that is not empty and contains no NUL"
     : undefined
 
 /**
@@ -133,7 +133,7 @@ export const layer = (
       if (encrypting === undefined) {
         const ids = keys.map(({ id }) => `"${id}"`).join(", ")
         return yield* new KeyServiceError({
-          reason: `encryptWith is the id of one of the keys ${ids}, not "${encryptWith}"`
+          reason: `encryptWith must be the id of one of the keys ${ids}, got "${encryptWith}"`
         })
       }
       return KeyService.of({

@@ -103,9 +103,9 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
       const pack = (value: Plain): Encoded => {
         const format = transcoder.write
         const transcoded = format.encode(value.json)
-        if (transcoded === undefined) throw new Error(`${format.name} has no form for the value`)
+        if (transcoded === undefined) throw new Error(`format "${format.name}" can't represent the value`)
         if (typeof transcoded === "string" && !transcoded.isWellFormed()) {
-          throw new Error(`${format.name} made text that is not well-formed Unicode`)
+          throw new Error(`format "${format.name}" produced text that is not well-formed Unicode`)
         }
         if (compressor.write !== undefined) {
           const bytes = toBytes(transcoded)
@@ -121,7 +121,7 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
         const place = cipherPlace(value, packed.encoding)
         const { ciphertext, keyId } = yield* Effect.mapError(
           cipher.encrypt(toBytes(packed.payload), place),
-          notEncodable(value, "no key to encrypt it with could be had")
+          notEncodable(value, "no key to encrypt it with could be obtained")
         )
         return {
           encoding: `${packed.encoding}+${cipher.name}:${keyId}`,
@@ -140,7 +140,7 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
         const format = transcoder.read.get(transcoded)
         const compression = compressed === undefined ? undefined : compressor.read.get(compressed)
         if (format === undefined || more.length > 0 || (compressed !== undefined && compression === undefined)) {
-          throw new Error(`the encoding "${formats}" is not known here; give its formats to Transcoder or Compressor`)
+          throw new Error(`the encoding "${formats}" is unknown here; add its formats to Transcoder or Compressor`)
         }
         const steps: Steps = { transcoder: format, compressor: compression }
         known.set(formats, steps)
@@ -196,7 +196,7 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
             try {
               packed.push(pack(value))
             } catch (cause) {
-              return Effect.fail(notEncodable(value, "its payload could not be written")(cause))
+              return Effect.fail(notEncodable(value, "its payload could not be encoded")(cause))
             }
           }
           if (cipher.name === undefined) return Effect.succeed(packed)

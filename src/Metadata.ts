@@ -96,11 +96,12 @@ export const toStored = (metadata: Metadata): string => {
     return traceParent === undefined ? "{}" : JSON.stringify({ [TRACE_PARENT]: traceParent })
   }
   if (!isRecord(attributes)) {
-    throw new Error(`metadata attributes are a record of strings, not ${kindOf(attributes)}`)
+    throw new Error(`metadata attributes must be a record of strings, got ${kindOf(attributes)}`)
   }
   const stored: Record<string, string> = Object.create(null)
   for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("$")) throw new Error(`metadata attribute "${key}": keys that begin with $ are reserved`)
+    if (key.startsWith("$"))
+      throw new Error(`invalid metadata attribute "${key}": keys that begin with "$" are reserved`)
     stored[key] = text(`attribute ${JSON.stringify(key)}`, value)
   }
   if (correlationId !== undefined) stored[CORRELATION] = text("correlation id", correlationId)
@@ -111,7 +112,7 @@ export const toStored = (metadata: Metadata): string => {
 
 /** A value that is not a string would be recorded as something else, and neither it nor later events could be read. */
 const text = (name: string, value: unknown): string => {
-  if (typeof value !== "string") throw new Error(`the metadata's ${name} is a string, not ${kindOf(value)}`)
+  if (typeof value !== "string") throw new Error(`the metadata's ${name} must be a string, got ${kindOf(value)}`)
   return value
 }
 
@@ -128,9 +129,9 @@ const kindOf = (value: unknown): string => {
 export const fromStored = (text: string): Metadata => {
   if (text === "{}") return empty
   const stored = Json.parse(text)
-  if (typeof stored !== "object" || stored === null || Array.isArray(stored)) throw new Error("no JSON object")
+  if (typeof stored !== "object" || stored === null || Array.isArray(stored)) throw new Error("it is not a JSON object")
   const [key] = Object.entries(stored).find(([, value]) => typeof value !== "string") ?? []
-  if (key !== undefined) throw new Error(`the value of "${key}" is no string`)
+  if (key !== undefined) throw new Error(`the value of "${key}" is not a string`)
   const {
     [CORRELATION]: correlationId,
     [CAUSATION]: causationId,

@@ -70,7 +70,7 @@ export const lease = (store: Pick<ViewStore<never, never>, "lease">, millisecond
       while (true) {
         const ended = yield* Effect.ensuring(Effect.andThen(acquired, term), release)
         if (ended !== undefined) return ended.answer
-        yield* Effect.logWarning(`projection "${key.projection}" has lost its lease, and stands by`)
+        yield* Effect.logWarning(`projection "${key.projection}" lost its lease and is on standby`)
       }
     })
 })

@@ -586,7 +586,7 @@ export const remove: {
   const [version, options] = of
   // a version that was looked up and not found must not mean all of them
   if (of.length > 0 && !Number.isInteger(version)) {
-    const reason = `a version is a whole number, not ${version}; to remove all versions, leave it out`
+    const reason = `the version must be a whole number, got ${version}; omit it to remove all versions`
     return Effect.fail(new RecorderFailure({ operation: `remove projection "${name}"`, reason }))
   }
   return Effect.flatMap(store as Effect.Effect<ViewStore<unknown, never>>, ({ remove }) =>
@@ -653,7 +653,7 @@ export const replay = <K extends View.Any, R>(
     const store = yield* storeOf(projection)
     const { compiled, name, version } = projection
     if (store.localProgress(name).runsOtherwise(version, compiled.source())) {
-      return yield* definedOtherwise(`replay what projection "${name}" has set aside`, version)
+      return yield* definedOtherwise(`replay the dead letters of projection "${name}"`, version)
     }
     return yield* again(store, yield* LogReader, yield* Mapper, projection, options.stream)
   })

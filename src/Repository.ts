@@ -86,7 +86,7 @@ export type Command<A extends Aggregate.Any> =
 /** No value has this type: it makes the compiler report what to write in place of a function. */
 export interface NotACommand {
   (...args: never): never
-  readonly "call it if it makes a decision or an event, execute(id, make(...)); wrap it if it decides, execute(id, Dog.decide((dog) => ...))": never
+  readonly "call the function if it returns a decision or an event: execute(id, make(...)); wrap it if it decides: execute(id, Dog.decide((dog) => ...))": never
 }
 
 /** The errors that a command itself can fail with, besides those of the library. */

@@ -119,7 +119,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
         const current = fingerprintOf(aggregate, stored.schemaVersion)
         if (schema !== undefined && current !== undefined && schema !== current) {
           yield* Effect.logInfo(
-            `the snapshot of "${stream}" is of a state with another schema, its events are read instead`
+            `the snapshot of "${stream}" was taken of a state with another schema; its events are read instead`
           )
           return undefined
         }
@@ -142,7 +142,7 @@ export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper>
       })
       return Effect.catch(read(), (error) =>
         Effect.as(
-          Effect.logWarning(`the snapshot of "${stream}" can't be read, its events are read instead`, error),
+          Effect.logWarning(`the snapshot of "${stream}" can't be read; its events are read instead`, error),
           undefined
         )
       )

@@ -41,7 +41,7 @@ const utf8 = new TextEncoder()
 export const StreamName = Schema.String.check(
   Schema.makeFilter((name: string) => {
     const found = problem(name) ?? (/^[^-]+-./su.test(name) ? undefined : "is not of the form <Aggregate>-<id>")
-    return found === undefined ? undefined : `a stream name that ${found}`
+    return found === undefined ? undefined : `invalid stream name: it ${found}`
   })
 ).pipe(Schema.brand("StreamName"))
 

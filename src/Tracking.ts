@@ -33,4 +33,4 @@ export interface Move {
 export const refusal = ({ key, from, to }: Move): string | undefined =>
   from === undefined || to > from
     ? undefined
-    : `the tracking of upstream "${key.upstream}" (slice ${key.slice}) by version ${key.version} of projection "${key.projection}" can't move from position ${from} to position ${to}: it only goes forward`
+    : `the tracking of upstream "${key.upstream}" (slice ${key.slice}) by version ${key.version} of projection "${key.projection}" can't move from position ${from} to position ${to}: tracking only moves forward`

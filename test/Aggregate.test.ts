@@ -26,7 +26,7 @@ describe("Aggregate ids", () => {
     const dns = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
     assert.strictEqual(Dog.idIn(dns, "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2")
     assert.strictEqual(Dog.idIn(dns.toUpperCase(), "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2")
-    assert.throws(() => Dog.idIn("kennel", "Fido"), "a namespace is a UUID, such as")
+    assert.throws(() => Dog.idIn("kennel", "Fido"), "a namespace must be a UUID, such as")
   })
 
   it("differ between aggregates that share a name", () => {
@@ -126,8 +126,8 @@ describe("Aggregate.make", () => {
 
   it.each([
     ["state", 'Dog: "state" is missing: the schema of the state, or its fields'],
-    ["creation", 'Dog: "creation" is missing: the events that begin an aggregate'],
-    ["events", 'Dog: "events" is missing: the events that change an aggregate that exists; {} if there are none'],
+    ["creation", 'Dog: "creation" is missing: the events that create an aggregate'],
+    ["events", 'Dog: "events" is missing: the events that change an existing aggregate; {} if there are none'],
     ["reduce", 'Dog: "reduce" is missing: a function for each event']
   ])("names what is missing: %s", (part, message) => {
     assert.throws(() => make("Dog", { ...definition, [part]: undefined }), message)
@@ -189,9 +189,9 @@ describe("Aggregate.fold", () => {
 
   it("throws on events that can't follow one another", () => {
     const born = Dog.Registered({ name: "Fido" })
-    assert.throws(() => Dog.fold([Dog.Rested()]), "there is none yet")
-    assert.throws(() => Dog.fold([born, born]), "exists already")
-    assert.throws(() => Dog.fold([born], { name: "Rex", tricks: [] }), "exists already")
+    assert.throws(() => Dog.fold([Dog.Rested()]), "does not exist yet")
+    assert.throws(() => Dog.fold([born, born]), "already exists")
+    assert.throws(() => Dog.fold([born], { name: "Rex", tricks: [] }), "already exists")
     // @ts-expect-error an event that the aggregate does not declare
     assert.throws(() => Dog.fold([born, { _tag: "Barked" }]), 'no event "Barked"')
   })
@@ -217,7 +217,7 @@ describe("Aggregate.fold", () => {
           events: { then: {} },
           reduce: { Made: () => 0, then: (n) => n }
         }),
-      'Plan: an event can\'t be called "then"'
+      'Plan: an event can\'t be named "then"'
     )
   })
 })

@@ -75,7 +75,7 @@ describe("Evolution", () => {
   })
 
   it.each([0, 4, -1, 1.5, Number.NaN])("refuses version %d, which it has no schema of", (version) => {
-    assert.throws(() => codec.decode(version, { owner: "Ada" }), "not known here")
+    assert.throws(() => codec.decode(version, { owner: "Ada" }), "is unknown here")
   })
 
   it("checks what each step makes against its schema", () => {
@@ -153,7 +153,7 @@ describe("an old event", () => {
       for (const error of failures) {
         if (error._tag !== "EventNotDecodable") return assert.fail(error._tag)
         assert.deepInclude(error, { stream: `Account-${id("a")}`, version: 0, type: "Account.Opened" })
-        assert.include(error.message, "a newer program wrote it")
+        assert.include(error.message, "a newer version of the program wrote it")
       }
     })
   )

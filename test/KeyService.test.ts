@@ -51,7 +51,7 @@ describe("a key as base64", () => {
       Effect.gen(function* () {
         const error = yield* Effect.flip(KeyService.keyFromBase64(Redacted.make(text)))
         assert.strictEqual(error._tag, "KeyServiceError")
-        assert.match(error.message, /16, 24 or 32 bytes, not \d+$/)
+        assert.match(error.message, /16, 24 or 32 bytes, got \d+$/)
         if (text !== "") assert.notInclude(inspect(error, { depth: 9 }), text)
       })
   )
@@ -78,14 +78,14 @@ describe("KeyService.layer", () => {
     Effect.gen(function* () {
       const error = yield* Effect.flip(build({ id: "good", key: keyOf(32) }, { id: "bad", key: keyOf(bytes) }))
       assert.strictEqual(error._tag, "KeyServiceError")
-      assert.strictEqual(error.message, `key "bad": an AES key has 16, 24 or 32 bytes, not ${bytes}`)
+      assert.strictEqual(error.message, `key "bad": an AES key must have 16, 24 or 32 bytes, got ${bytes}`)
     })
   )
 
   it.effect.each(["", "a\0b", "\ud800"])("refuses the id %j, which could not be recorded as text", (id) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(build({ id: "good", key: keyOf(32) }, { id, key: keyOf(32) }))
-      assert.include(error.message, "a key's id is text")
+      assert.include(error.message, "a key's id must be well-formed Unicode text")
     })
   )
 
@@ -108,7 +108,7 @@ describe("KeyService.layer", () => {
         for (const { id } of keys) assert.isDefined(yield* service.decryptionKey(id))
       }
       const error = yield* Effect.flip(Layer.build(KeyService.layer(keys, { encryptWith: "newer" })))
-      assert.strictEqual(error.message, 'encryptWith is the id of one of the keys "old", "new", not "newer"')
+      assert.strictEqual(error.message, 'encryptWith must be the id of one of the keys "old", "new", got "newer"')
     })
   )
 })

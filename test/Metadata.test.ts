@@ -36,7 +36,7 @@ describe("Metadata", () => {
 
   it("refuses attributes whose key begins with $", () => {
     const metadata = { ...Metadata.empty, attributes: { $correlationId: "forged" } }
-    assert.throws(() => Metadata.toStored(metadata), '"$correlationId": keys that begin with $ are reserved')
+    assert.throws(() => Metadata.toStored(metadata), '"$correlationId": keys that begin with "$" are reserved')
   })
 
   it("reads back keys that are written with an escape as they are", () => {
@@ -60,14 +60,14 @@ describe("Metadata", () => {
     ] as const) {
       // @ts-expect-error no string
       const metadata: Metadata.Metadata = { ...Metadata.empty, ...given }
-      assert.throws(() => Metadata.toStored(metadata), `the metadata's ${name} is a string, not ${found}`)
+      assert.throws(() => Metadata.toStored(metadata), `the metadata's ${name} must be a string, got ${found}`)
     }
   })
 
   it.each([null, ["a"], new Map([["a", "b"]]), "a"])("refuses attributes that are %o", (attributes) => {
     // @ts-expect-error no record
     const metadata: Metadata.Metadata = { ...Metadata.empty, attributes }
-    assert.throws(() => Metadata.toStored(metadata), "metadata attributes are a record of strings")
+    assert.throws(() => Metadata.toStored(metadata), "metadata attributes must be a record of strings")
   })
 
   it.each(["", "null", "7", '"text"', "{", '["a"]'])("refuses %j, which is no JSON object", (text) => {

@@ -249,7 +249,7 @@ describe("Transcoder", () => {
       // a program that has not been given the format does not skip its events (G8)
       const error = yield* Effect.flip(Stream.runCollect(before.store.readAll([Box])))
       assert.deepInclude(error, { _tag: "EventNotDecodable", stream: "Box-1", version: 1, type: "Box.Emptied" })
-      assert.include(error.message, '"msgpack" is not known here')
+      assert.include(error.message, '"msgpack" is unknown here')
     })
   )
 
@@ -313,7 +313,7 @@ describe("Transcoder", () => {
   it.each(["JSON", "a+b", "a:b", "", "x".repeat(33)])(
     "refuses a format called %j: encodings could not be told apart",
     (name) => {
-      assert.throws(() => Transcoder.layer({ ...Transcoder.json, name }), "only lower-case letters")
+      assert.throws(() => Transcoder.layer({ ...Transcoder.json, name }), "it must be 1 to 32 lower-case letters")
     }
   )
 })

@@ -86,7 +86,7 @@ export const open = Effect.fnUntraced(function* (
   const { schema = "public", createTables = true } = options
   const invalid = invalidSchema(schema)
   if (invalid !== undefined) {
-    return yield* new RecorderFailure({ operation: OPERATION, reason: `the schema "${schema}" can't be: ${invalid}` })
+    return yield* new RecorderFailure({ operation: OPERATION, reason: `invalid schema name "${schema}": ${invalid}` })
   }
   const waits = yield* milliseconds("lockTimeout", options.lockTimeout ?? "5 seconds", { least: 1, endless: true })
   const lockTimeout = Number.isFinite(waits) ? Math.floor(waits) : 0
@@ -116,7 +116,7 @@ export const open = Effect.fnUntraced(function* (
   if (required > SCHEMA_VERSION) {
     return yield* new RecorderFailure({
       operation: OPERATION,
-      reason: `the schema "${schema}" has version ${required} and this version of effect-eventsourcing knows ${SCHEMA_VERSION}; update effect-eventsourcing`
+      reason: `the schema "${schema}" has version ${required}, but this version of effect-eventsourcing only knows ${SCHEMA_VERSION}; update effect-eventsourcing`
     })
   }
   if (version < SCHEMA_VERSION) yield* bringUp(client, schema, version, createTables)
@@ -149,7 +149,7 @@ const checkEncoding = Effect.fnUntraced(function* (query: PostgresDatabase["quer
   if (row?.[0] === "UTF8") return
   return yield* new RecorderFailure({
     operation: OPERATION,
-    reason: `the database's encoding is ${row?.[0]}, and names and events are any Unicode: create a database with ENCODING 'UTF8' TEMPLATE template0`
+    reason: `the database's encoding is ${row?.[0]}, but names and events may contain any Unicode; create a database with ENCODING 'UTF8' TEMPLATE template0`
   })
 })
 
@@ -177,12 +177,14 @@ const bringUp = Effect.fnUntraced(function* (
   createTables: boolean
 ) {
   const call = version === 0 ? JSON.stringify(schema) : `${JSON.stringify(schema)}, ${version}`
-  const is = version === 0 ? "has no log" : `has version ${version}, and ${SCHEMA_VERSION} is the newest`
+  const is = version === 0 ? "has no log" : `has version ${version}, but ${SCHEMA_VERSION} is the newest`
   const reason = `the schema "${schema}" ${is}; run the SQL of schemaSql(${call})`
   if (version < COMPATIBLE_VERSION && !createTables) {
-    return yield* new RecorderFailure({ operation: OPERATION, reason: `${reason}, or leave createTables on` })
+    return yield* new RecorderFailure({ operation: OPERATION, reason: `${reason}, or turn createTables on` })
   }
-  const warn = Effect.logWarning(`${reason} as the owner of its tables: appends lack until then what is checked since`)
+  const warn = Effect.logWarning(
+    `${reason} as the owner of its tables; until then, appends lack the checks of the newer version`
+  )
   if (!createTables) return yield* warn
   yield* Effect.catchTag(migrate(client, schema), "RecorderFailure", (failure) =>
     version >= COMPATIBLE_VERSION && lacksRight(failure) ? warn : Effect.fail(failure)
@@ -191,7 +193,7 @@ const bringUp = Effect.fnUntraced(function* (
 
 /** Migrates a schema. If several processes start at once, one of them does it and the others wait. */
 const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void, RecorderError> => {
-  const operation = "make the tables of a log"
+  const operation = "create the tables of a log"
   const failed = Effect.mapError((error: SqlError.SqlError) => toOpeningError(operation, error))
   const run = (sql: string) => failed(client.unsafe(sql).unprepared)
   const migration = Effect.gen(function* () {

@@ -53,7 +53,7 @@ PostgresViews.fromClient = (options: ViewsOptions = {}): Layer.Layer<SqlViewStor
 /** PostgreSQL truncates longer names, so that two of them could become the same. */
 const checked = (name: string): string => {
   if (name.length > 15 && Buffer.byteLength(name) > 63) {
-    throw new Error(`the name "${name}" has more than 63 bytes, which PostgreSQL cuts off: shorten it`)
+    throw new Error(`the name "${name}" has more than 63 bytes, and PostgreSQL would truncate it; shorten it`)
   }
   return name
 }
@@ -66,10 +66,10 @@ export const make = Effect.fnUntraced(function* (
   const { schema = "public" } = options
   const waits = yield* milliseconds("lockTimeout", options.lockTimeout ?? "10 seconds", { least: 1, endless: true })
   const lockTimeout = Number.isFinite(waits) ? waits : 0
-  const operation = "make the tables of views"
+  const operation = "create the tables of views"
   const invalid = invalidSchema(schema)
   if (invalid !== undefined) {
-    return yield* new RecorderFailure({ operation, reason: `the schema "${schema}" can't be: ${invalid}` })
+    return yield* new RecorderFailure({ operation, reason: `invalid schema name "${schema}": ${invalid}` })
   }
   const own = `${quote(schema)}.`
   const run = (text: string) => Effect.asVoid(sql.unsafe(text).unprepared)
@@ -184,7 +184,7 @@ FOR EACH ROW WHEN (split_part(NEW.stream, '-', 1) IN (${names})) EXECUTE FUNCTIO
       return sql.withTransaction(switched).pipe(
         Effect.mapError((error) =>
           SqlError.isSqlError(error)
-            ? toRecorderError("switch an inline projection over", error, options.lockTimeout)
+            ? toRecorderError("promote an inline projection", error, options.lockTimeout)
             : error
         ),
         Effect.provideService(SqlClient.BeginTransaction, begin)

@@ -78,7 +78,7 @@ export const layerClient = ({
       const text = typeof url === "string" ? url : url === undefined ? undefined : Redacted.value(url)
       if (text !== undefined && !isPostgresUrl(text)) {
         // without its text, since it contains a password
-        const reason = "the option url is no URL of the form postgresql://user:password@host:port/database"
+        const reason = "the option url must be of the form postgresql://user:password@host:port/database"
         return Effect.fail(new RecorderFailure({ operation: "connect to PostgreSQL", reason }))
       }
       const refused = text === undefined ? undefined : refusedParameter(new URL(text))
@@ -126,35 +126,29 @@ const PARAMETERS: ReadonlySet<string> = new Set([
 
 /** What to use instead of a parameter that other clients support. */
 const instead: ReadonlyArray<readonly [name: RegExp, advice: string]> = [
-  [/^(schema|currentschema|search_path)$/, "give the option schema (POSTGRES_SCHEMA)"],
-  [
-    /^(target_session_attrs|targetservertype|load_balance_hosts)$/,
-    "give the host that is meant: of the primary, to append"
-  ],
-  [/^hostaddr$/, "give the address as host"],
-  [/^(database|db)$/, "give dbname, or the path of the URL"],
-  [/^username$/, "give user, or it in the URL before the @"],
+  [/^(schema|currentschema|search_path)$/, "use the option schema (POSTGRES_SCHEMA)"],
+  [/^(target_session_attrs|targetservertype|load_balance_hosts)$/, "name the host itself: the primary, to append"],
+  [/^hostaddr$/, "write the address as the host"],
+  [/^(database|db)$/, "use dbname, or the path of the URL"],
+  [/^username$/, "use user, or write the user name before the @ of the URL"],
   [
     /^(ssl|sslrootcert|sslcert|sslkey|sslpassword|sslcrl|sslsni|uselibpqcompat)/,
-    "give sslmode, or the option ssl (as of node:tls)"
+    "use sslmode, or the option ssl (the options of node:tls)"
   ],
-  [
-    /^channel_binding$/,
-    "leave it out: passwords are sent as SCRAM without it, and sslmode=require verifies the server"
-  ],
-  [/^(keepalives|keepalives_\w+|tcp_user_timeout)$/, "give the option keepAlive"],
+  [/^channel_binding$/, "omit it: passwords are sent as SCRAM without it, and sslmode=require verifies the server"],
+  [/^(keepalives|keepalives_\w+|tcp_user_timeout)$/, "use the option keepAlive"],
   [
     /^(max|pool_?size|pool_?max|pool_max_conns|connection_limit|max_?connections)$/,
-    "give the option maxConnections (POSTGRES_POOL_SIZE)"
+    "use the option maxConnections (POSTGRES_POOL_SIZE)"
   ],
   [
     /^(connecttimeout|connection_timeout|pool_timeout)$/,
-    "give connect_timeout, or the option connectTimeout (POSTGRES_CONNECT_TIMEOUT)"
+    "use connect_timeout, or the option connectTimeout (POSTGRES_CONNECT_TIMEOUT)"
   ],
-  [/^(pgbouncer|prepared_?statements|prepare\w*|statement_cache_size)$/, "give the option prepare: false"],
+  [/^(pgbouncer|prepared_?statements|prepare\w*|statement_cache_size)$/, "use the option prepare: false"],
   [
     /_timeout$|^(timezone|datestyle|synchronous_commit|role|client_encoding|work_mem)$/,
-    "give options=-c%20NAME%3DVALUE, as a setting of the session"
+    "use options=-c%20NAME%3DVALUE, which sets it for the session"
   ]
 ]
 
@@ -163,11 +157,13 @@ const refusedParameter = (url: URL): string | undefined => {
   for (const [name, value] of url.searchParams) {
     const lower = name.toLowerCase()
     if (name === "host" && value.includes(",")) {
-      return "the option url has several hosts in its parameter host; give one, of the primary"
+      return "the option url has several hosts in its parameter host; name only the primary"
     }
     if (PARAMETERS.has(name)) continue
     const advice = instead.find(([which]) => which.test(lower))?.[1].replace("NAME", lower)
-    const known = PARAMETERS.has(lower) ? `it is written "${lower}"` : `known are ${[...PARAMETERS].join(", ")}`
+    const known = PARAMETERS.has(lower)
+      ? `it is written "${lower}"`
+      : `the known parameters are ${[...PARAMETERS].join(", ")}`
     return `the option url has the parameter "${name}", which would have no effect; ${advice ?? known}`
   }
   return undefined

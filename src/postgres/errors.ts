@@ -22,10 +22,10 @@ const isTooLarge = (message: string): boolean => message.includes("exceeds maxMe
 /** What a person can do about an error that the client itself reports. */
 const adviceFor = (message: string): string | undefined => {
   if (isTooLarge(message)) {
-    return "a row is larger than the client takes; raise the option maxMessageSize of PgClient (1 GB is PostgreSQL's own limit)"
+    return "a row is larger than the client accepts; raise the option maxMessageSize of PgClient (1 GB is PostgreSQL's own limit)"
   }
   return message === "No username configured"
-    ? "it is not said who connects, and where to; give the option url, or username and the others (POSTGRES_URL, or POSTGRES_USER, POSTGRES_HOST, POSTGRES_DBNAME and POSTGRES_PASSWORD)"
+    ? "no user name or host is configured; pass the option url, or username and the others (POSTGRES_URL, or POSTGRES_USER, POSTGRES_HOST, POSTGRES_DBNAME and POSTGRES_PASSWORD)"
     : undefined
 }
 
@@ -83,20 +83,20 @@ const passingMessages = new Set(["Connection timed out", "Connection closed unex
 /** What a person can do about an error, by its code. */
 const advice: Readonly<Record<string, string>> = {
   "2200H":
-    "the sequence that positions are drawn from is at its end; as its owner run, in the log's schema: ALTER SEQUENCE stored_events_position AS bigint NO MAXVALUE NO CYCLE;",
-  "25006": "the server or the session is read-only: give the host of the primary in the URL, or as the option host",
-  "25P02": "the transaction that this belongs to has failed before; begin another",
+    "the sequence of positions has reached its end; as its owner run, in the log's schema: ALTER SEQUENCE stored_events_position AS bigint NO MAXVALUE NO CYCLE;",
+  "25006": "the server or the session is read-only; name the host of the primary in the URL, or as the option host",
+  "25P02": "an earlier statement of this transaction failed; begin another transaction",
   "26000": POOLER,
   "42P05": POOLER,
-  "28000": "the role may not log in so: check the user and pg_hba.conf",
-  "28P01": "the password is wrong, or there is no such role: the server does not say which",
-  "3D000": "there is no such database: create it, or name another",
-  "3F000": "there is no such schema: create it, or name another",
+  "28000": "the role may not log in this way; check the user name and pg_hba.conf",
+  "28P01": "the password is wrong, or there is no such role; the server does not say which",
+  "3D000": "there is no such database; create it, or name another",
+  "3F000": "there is no such schema; create it, or name another",
   "42501": "the role lacks a right; see the roles in docs/postgres.md",
-  "42P01": "a table is missing: let the layer make it (createTables), or run what schemaSql prints",
-  "42883": "a function is missing: let the layer make it (createTables), or run what schemaSql prints",
+  "42P01": "a table is missing; let the layer create it (createTables), or run the SQL of schemaSql",
+  "42883": "a function is missing; let the layer create it (createTables), or run the SQL of schemaSql",
   "53100": "the server's disk is full",
-  "54000": "a value is larger than PostgreSQL can take (1 GB)"
+  "54000": "a value is larger than PostgreSQL can store (1 GB)"
 }
 
 /** Whether a layer that is being built retries: wrong settings are reported at once. */

@@ -245,7 +245,7 @@ export const make = Effect.fnUntraced(function* (
 /** The error of a call. A defect of the call is a failure of the appends in it. */
 const failureOf = (cause: Cause.Cause<RecorderError>): RecorderError => {
   if (Cause.hasInterruptsOnly(cause)) {
-    const reason = "the client was closed before it had an answer; the append may be recorded"
+    const reason = "the client was closed before the server answered; the append may have been recorded"
     return new RecorderUnavailable({ operation: "append", reason, cause })
   }
   const failure = Cause.squash(cause)

@@ -172,20 +172,21 @@ const isStorableText = (text: string): boolean => text.isWellFormed() && !text.i
 export const unstorable = (what: string, text: string): string | undefined =>
   isStorableText(text)
     ? undefined
-    : `${what} has ${text.isWellFormed() ? "a NUL character" : "half of a surrogate pair"}, which PostgreSQL can't store in a text; encode it as bytes`
+    : `${what} contains ${text.isWellFormed() ? "a NUL character" : "half of a surrogate pair"}, which PostgreSQL can't store as text; encode it as bytes`
 
 const unstorableEvent = (event: StoredEvent): string | undefined => {
   const { id, type, encoding, payload, metadata, schemaVersion, recordedAt } = event
-  if (!isCanonicalUuid(id)) return `the event id "${id}" is no UUID in lower case`
+  if (!isCanonicalUuid(id)) return `the event id "${id}" is not a lower-case UUID`
   if (!Number.isInteger(schemaVersion) || schemaVersion < 0 || schemaVersion > MAX_INTEGER) {
-    return `the schema version ${schemaVersion} of event ${id} is no integer from 0 to ${MAX_INTEGER}`
+    return `the schema version ${schemaVersion} of event "${id}" is not an integer from 0 to ${MAX_INTEGER}`
   }
-  if (!Number.isSafeInteger(recordedAt)) return `the time ${recordedAt} of event ${id} is no number of milliseconds`
+  if (!Number.isSafeInteger(recordedAt))
+    return `the time ${recordedAt} of event "${id}" is not a whole number of milliseconds`
   return (
-    (typeof payload === "string" ? unstorable(`the payload of event ${id}`, payload) : undefined) ??
-    unstorable(`the metadata of event ${id}`, metadata) ??
-    unstorable(`the type of event ${id}`, type) ??
-    unstorable(`the encoding of event ${id}`, encoding)
+    (typeof payload === "string" ? unstorable(`the payload of event "${id}"`, payload) : undefined) ??
+    unstorable(`the metadata of event "${id}"`, metadata) ??
+    unstorable(`the type of event "${id}"`, type) ??
+    unstorable(`the encoding of event "${id}"`, encoding)
   )
 }
 
@@ -202,7 +203,7 @@ const LARGEST = 1_000_000_000
 /** Why one call can't have this many bytes, or `undefined` if it can. */
 export const tooLarge = (what: string, size: number, advice: string): string | undefined =>
   size > LARGEST
-    ? `${what} has ${size} bytes, which is larger than PostgreSQL takes in one call (${LARGEST}); ${advice}`
+    ? `${what} has ${size} bytes, which is more than PostgreSQL accepts in one call (${LARGEST}); ${advice}`
     : undefined
 
 /** The bytes of payloads and metadata. They are counted as characters if there are too few to matter. */

@@ -119,12 +119,12 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
     makePlace: Effect.fnUntraced(function* (
       key: Tracking.Key
     ): Effect.fn.Return<string, SqlError.SqlError | RecorderFailure> {
-      const operation = "make a view"
+      const operation = "create a view"
       for (const place of [...(schema.includes(":") ? [] : [defaultPlace(schema, key)]), otherPlace(schema, key)]) {
         if (Buffer.byteLength(place) > 63) {
           return yield* refuse(
             operation,
-            `its schema "${place}" would have more than 63 bytes, which PostgreSQL cuts off: shorten a name`
+            `its schema "${place}" would have more than 63 bytes, and PostgreSQL would truncate it; shorten the name of the projection or of the log's schema`
           )
         }
         yield* lock(place)
@@ -136,20 +136,20 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
         const owner = yield* otherOwner(key, place, found)
         if (owner !== undefined) {
           yield* Effect.logInfo(
-            `the schema "${place}" is that of ${said(owner)}; "${key.projection}" of schema "${schema}" gets another`
+            `the schema "${place}" belongs to ${said(owner)}; projection "${key.projection}" of schema "${schema}" gets another`
           )
           continue
         }
         if (found.objects > 0) {
           return yield* refuse(
             operation,
-            `the schema "${place}" is there already, with tables of somebody else's: rename the projection`
+            `the schema "${place}" already exists, with tables that do not belong to the projection; rename the projection`
           )
         }
         if (found.owned) yield* mark(key, place)
         return place
       }
-      return yield* refuse(operation, `its schema "${otherPlace(schema, key)}" is somebody else's`)
+      return yield* refuse(operation, `its schema "${otherPlace(schema, key)}" does not belong to the projection`)
     }),
 
     claimPlace: Effect.fnUntraced(function* (
@@ -163,7 +163,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
         if (isOurs(key, owner)) return
         return yield* refuse(
           "open a view",
-          `its schema "${place}" is that of ${said(owner)}, as its comment says, and not that of schema "${schema}"`
+          `its schema "${place}" belongs, by its comment, to ${said(owner)}, not to that of schema "${schema}"`
         )
       }
       if (!found.owned) return
@@ -184,7 +184,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
         if (owner !== undefined) {
           return yield* refuse(
             keep ? "reset a view" : "remove a view",
-            `its schema "${place}" is, or may be, that of ${said(owner)} too: nothing was removed; raise the version, which gets a schema of its own`
+            `its schema "${place}" belongs, or may belong, to ${said(owner)} too, so nothing was removed; raise the version, which gets a schema of its own`
           )
         }
         const tables = yield* sql.unsafe<{ readonly name: string }>(tablesOf(place)).unprepared

@@ -71,7 +71,7 @@ export const lockSchema = (schema: string): string =>
  */
 export const invalidSchema = (schema: string): string | undefined => {
   if (schema.length === 0 || schema.includes("\0") || !schema.isWellFormed()) {
-    return "it is empty, contains NUL, or is no well-formed Unicode"
+    return "it is empty, contains NUL, or is not well-formed Unicode"
   }
   if (new TextEncoder().encode(schema).length > 63) return "it has more than 63 bytes"
   return schema.includes("$function$") ? 'it contains "$function$"' : undefined
@@ -95,7 +95,7 @@ export const invalidSchema = (schema: string): string | undefined => {
  */
 export const schemaSql = (schema = "public", fromVersion = 0): string => {
   const invalid = invalidSchema(schema)
-  if (invalid !== undefined) throw new Error(`"${schema}" can't be the name of a schema: ${invalid}`)
+  if (invalid !== undefined) throw new Error(`invalid schema name "${schema}": ${invalid}`)
   const statements = migrationsFrom(schema, fromVersion)
   const all = fromVersion === 0 ? [`CREATE SCHEMA IF NOT EXISTS ${quote(schema)}`, ...statements] : statements
   return all.map((statement) => `${statement};\n`).join("\n")

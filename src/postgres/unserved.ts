@@ -63,7 +63,7 @@ const UNSERVED = "and a new connection has none either"
 const OUTSIDE = -1
 
 const HELP =
-  "the server is silent, or a pooler before it has no server connection left: PgBouncer in session mode needs a pool_size of at least maxConnections + 1 for each process"
+  "the server does not respond, or a pooler in front of it has no server connection left; PgBouncer in session mode needs a pool_size of at least maxConnections + 1 for each process"
 
 /** Watches the statements of a client that are run through it. */
 export const make = (client: PgClient.PgClient): Patience => {

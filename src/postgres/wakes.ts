@@ -73,7 +73,7 @@ export const make = Effect.fnUntraced(function* (
   const listening = listenOnce.pipe(
     Effect.tapError((error) =>
       Effect.logWarning(
-        `followers are not told of appends for now, and poll: ${(SqlError.isSqlError(error) ? toRecorderError("listen", error) : error).message}`
+        `followers are not notified of appends for now, and poll instead: ${(SqlError.isSqlError(error) ? toRecorderError("listen", error) : error).message}`
       )
     ),
     Effect.retry(relisten),

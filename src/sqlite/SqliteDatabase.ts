@@ -130,13 +130,13 @@ export const open = Effect.fnUntraced(function* (
   if (filename.length === 0 || filename.includes("\0") || filename.startsWith("file:")) {
     return yield* new RecorderFailure({
       operation: OPERATION,
-      reason: `"${filename}" is no path of a file: it is empty, contains NUL, or is a URI`
+      reason: `"${filename}" is not the path of a file: it is empty, contains NUL, or is a URI`
     })
   }
   if (synchronous !== "full" && synchronous !== "normal") {
     return yield* new RecorderFailure({
       operation: OPERATION,
-      reason: `the option synchronous is "full" or "normal", not "${synchronous}"`
+      reason: `the option synchronous must be "full" or "normal", got "${synchronous}"`
     })
   }
   const lockTimeout = yield* milliseconds(OPERATION, "lockTimeout", options.lockTimeout ?? "5 seconds", {
@@ -169,7 +169,7 @@ export const open = Effect.fnUntraced(function* (
         if (other.synchronous !== synchronous) {
           return yield* new RecorderFailure({
             operation: OPERATION,
-            reason: `"${filename}" is open in this process with synchronous: "${other.synchronous}", not "${synchronous}"`
+            reason: `"${filename}" is already open in this process with synchronous: "${other.synchronous}", not "${synchronous}"`
           })
         }
         other.users++
@@ -213,7 +213,7 @@ const refuseOtherName = (filename: string, key: string): Effect.Effect<void, Rec
       return Effect.fail(
         new RecorderFailure({
           operation: OPERATION,
-          reason: `"${filename}" is another name (a hard link, or a mount) of "${name}", which is open in this process: SQLite can't share a file by two names; open it by that one`
+          reason: `"${filename}" is another name (a hard link, or a mount) of "${name}", which is open in this process, and SQLite can't share a file under two names; open it as "${name}"`
         })
       )
     }
@@ -248,14 +248,15 @@ const connect = Effect.fnUntraced(function* (
       connections.push(connection)
       const after = isMemory ? undefined : OpenFile.identify(path)
       if (before !== undefined && (before.ino !== after?.ino || before.dev !== after.dev)) {
-        throw new Error("another file was put in its place while it was opened; open it again")
+        throw new Error("another file was put in its place while it was being opened; open it again")
       }
       return [connection, after] as const
     })
     // two processes that open a new file at once both switch it to WAL: one of them has to wait
     const file = yield* attempt(OPERATION, () => {
       const mode = writer.prepare("PRAGMA journal_mode = WAL").get()?.journal_mode
-      if (mode !== "wal" && mode !== "memory") throw new Error(`its file system can't do WAL (the mode stays ${mode})`)
+      if (mode !== "wal" && mode !== "memory")
+        throw new Error(`its file system does not support WAL (the journal mode stays "${mode}")`)
       writer.exec(`PRAGMA synchronous = ${synchronous}`)
       // creates the -wal and the -shm if the mode was WAL already
       writer.exec("SELECT 1 FROM sqlite_schema LIMIT 1")

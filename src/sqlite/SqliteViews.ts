@@ -28,7 +28,7 @@ export const make = Effect.fnUntraced(function* (
   database: SqliteDatabase.SqliteDatabase
 ): Effect.fn.Return<SqlViewStore["Service"], RecorderError> {
   const { sql, filename } = database
-  const operation = "make the tables of views"
+  const operation = "create the tables of views"
   const lacks = (db: DatabaseSync) => {
     const columns = db.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?")
     return ViewTables.added.filter(({ column, table }) => columns.get(table, column) === undefined)
@@ -63,8 +63,8 @@ export const make = Effect.fnUntraced(function* (
         WHERE lower(substr(name, 1, length(${prefix}))) = ${prefix} ORDER BY name LIMIT 1`
       if (taken === undefined) return prefix
       return yield* new RecorderFailure({
-        operation: "make a view",
-        reason: `the names of its tables would begin with "${prefix}", and there is a ${taken.type} "${taken.name}" of somebody else's: rename the projection, or that`
+        operation: "create a view",
+        reason: `the names of its tables would begin with "${prefix}", but there is a ${taken.type} "${taken.name}" that does not belong to the projection; rename one of them`
       })
     }),
     claimPlace: () => Effect.void,
@@ -145,7 +145,7 @@ BEGIN SELECT RAISE(ABORT, '${refusal(key)}'); END`)
         .pipe(
           Effect.mapError((error) =>
             SqlError.isSqlError(error)
-              ? toRecorderError("switch an inline projection over", filename, rootOf(error))
+              ? toRecorderError("promote an inline projection", filename, rootOf(error))
               : error
           )
         ),

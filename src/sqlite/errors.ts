@@ -14,7 +14,7 @@ const advice: Readonly<Record<number, string>> = {
   13: "the database is full; free disk space, or raise PRAGMA max_page_count",
   14: "the file can't be opened; check that its directory exists and that this process may write there",
   18: "a value is too large for the database (at most 1,000,000,000 bytes)",
-  26: "the file is no SQLite database; check the filename"
+  26: "the file is not a SQLite database; check the filename"
 }
 
 const resultCode = (cause: unknown): number | undefined =>

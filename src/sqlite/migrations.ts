@@ -69,7 +69,7 @@ export const migrate = (db: DatabaseSync, now: number): string => {
   const version = log?.version ?? 0
   if (version > migrations.length) {
     throw new Error(
-      `its schema has version ${version} and this version of effect-eventsourcing knows ${migrations.length}; update effect-eventsourcing`
+      `its schema has version ${version}, but this version of effect-eventsourcing only knows ${migrations.length}; update effect-eventsourcing`
     )
   }
   for (const migration of migrations.slice(version)) db.exec(migration)

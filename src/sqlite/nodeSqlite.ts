@@ -8,6 +8,6 @@ export const sqlite = (): typeof Sqlite => {
   const found = process.getBuiltinModule?.("node:sqlite")
   if (found !== undefined) return found
   throw new Error(
-    `node:sqlite is missing in this runtime (${process.version} of Node): use Node 22.19 or later, without --no-experimental-sqlite`
+    `node:sqlite is missing in this runtime, which reports Node ${process.version}; use Node 22.19 or later, without --no-experimental-sqlite`
   )
 }

@@ -118,7 +118,7 @@ export const watch = (path: string, database: Identity): OpenFile => {
 }
 
 const NO_MORE =
-  "so nothing more is recorded or read here. Close everything that has it open, in every process; see that the right file is in its place, with no -wal and -shm of another beside it; and open it again"
+  "so nothing more is recorded or read here. Close everything that has it open, in every process, make sure that the right file is in its place, without the -wal and -shm of another beside it, and open it again"
 
 const databaseLost = (name: string) =>
   `SQLite file "${name}" was removed or renamed, or another file was put in its place, while it was open, ${NO_MORE}`

@@ -60,7 +60,7 @@ export const make = (filename: string, timeout: number): Queue => {
   const unavailable = (operation: string, waited: number) =>
     new RecorderUnavailable({
       operation,
-      reason: `SQLite file "${filename}": another transaction of this process has held the queue of its writers for ${timeout} ms; see whether it awaits, in a promise or another runtime, something that writes to this file, or raise lockTimeout`,
+      reason: `SQLite file "${filename}": another transaction of this process has held the queue of its writers for ${timeout} ms; check whether it awaits, in a promise or another runtime, something that writes to this file, or raise lockTimeout`,
       waited
     })
 

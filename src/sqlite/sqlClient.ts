@@ -64,7 +64,7 @@ export interface Client {
 const RUN = "run the user's SQL"
 const ENDED =
   "the transaction was ended by SQLite, which undoes all of it after some errors, or by a COMMIT or ROLLBACK among its statements"
-const OVER = "the transaction that this belongs to is over"
+const OVER = "the transaction that this statement belongs to is over"
 
 /** The error for a fiber that was started by a handler of a projection which has ended. */
 const refused = Effect.suspend(() => Effect.fail(toSqlError(refusal())))
@@ -142,7 +142,9 @@ export const make = Effect.fnUntraced(function* (options: {
     // SQLite takes the first statement and silently ignores the others
     const others = sql.slice(statement.sourceSQL.length)
     if (!isBlank(others)) {
-      throw new Error(`a query is one statement, and this one goes on behind the first: ${others.trim().slice(0, 80)}`)
+      throw new Error(
+        `a query must be a single statement, but text follows the first one: ${others.trim().slice(0, 80)}`
+      )
     }
     return statement
   }

@@ -157,20 +157,23 @@ describe("EventNotEncodable", () => {
   )
 
   it.effect.each([
-    [{ _tag: "Barked" }, 'Dog declares no event "Barked", only Registered, TrickAdded, Rested'],
-    [{ _tag: "__proto__" }, 'Dog declares no event "__proto__", only'],
-    [{ trick: "sit" }, "an object without a _tag: make events with its constructors, such as Dog.Registered(...)"],
-    [new Set([trick("sit")]), "an object without a _tag: make events with its constructors"],
-    [Promise.resolve(trick("sit")), "a promise: a decision that has to wait returns an Effect"],
-    [null, "null: a decision without events returns undefined or []"],
-    [undefined, "of type undefined: make events with its constructors"],
-    ["Registered", "of type string: make events with its constructors"],
-    [Dog.Registered, "of type function: make events with its constructors"]
-  ] as const)("names what is no event of the aggregate, and says what is one: %o", ([event, message]) =>
+    [{ _tag: "Barked" }, '"Barked" is not an event of Dog; its events are Registered, TrickAdded, Rested'],
+    [{ _tag: "__proto__" }, '"__proto__" is not an event of Dog; its events are'],
+    [
+      { trick: "sit" },
+      "an object without a _tag is not an event of Dog; create events with its constructors, such as Dog.Registered(...)"
+    ],
+    [new Set([trick("sit")]), "an object without a _tag is not an event of Dog; create events with its constructors"],
+    [Promise.resolve(trick("sit")), "a promise is not an event of Dog; a decision that has to wait returns an Effect"],
+    [null, "null is not an event of Dog; a decision without events returns undefined or []"],
+    [undefined, "a value of type undefined is not an event of Dog; create events with its constructors"],
+    ["Registered", "a value of type string is not an event of Dog; create events with its constructors"],
+    [Dog.Registered, "a value of type function is not an event of Dog; create events with its constructors"]
+  ] as const)("names what is not an event of the aggregate, and what would be one: %o", ([event, message]) =>
     Effect.gen(function* () {
       const error = yield* failing([registered, event])
       assert.deepInclude(error, { _tag: "EventNotEncodable", stream: "Dog-rex", version: 1 })
-      assert.include(error.message, "Dog declares no event")
+      assert.include(error.message, "is not an event of Dog")
       assert.include(error.message, message)
     })
   )
@@ -181,9 +184,9 @@ describe("EventNotEncodable", () => {
       yield* store.append(Dog, rex, { expected: "Any", events: [registered] })
       const max = Dog.Id.make("max")
       for (const [id, expected, events, version, message] of [
-        [rex, "Any", [registered], 1, "it creates the aggregate, which exists already"],
-        [rex, 0, [trick("sit"), registered], 2, "it creates the aggregate, which exists already"],
-        [max, "NoStream", [registered, registered], 1, "it creates the aggregate, which exists already"],
+        [rex, "Any", [registered], 1, "it creates the aggregate, which already exists"],
+        [rex, 0, [trick("sit"), registered], 2, "it creates the aggregate, which already exists"],
+        [max, "NoStream", [registered, registered], 1, "it creates the aggregate, which already exists"],
         [max, "NoStream", [trick("sit")], 0, "it changes the aggregate, which does not exist yet"],
         [max, "Any", [trick("sit")], 0, "it changes the aggregate, which does not exist yet"]
       ] as const) {
@@ -203,7 +206,7 @@ describe("EventNotEncodable", () => {
       // @ts-expect-error no version
       const error = yield* Effect.flip(store.append(Dog, rex, { expected, events: [trick("sit")] }))
       assert.strictEqual(error._tag, "RecorderFailure")
-      assert.include(error.message, `not ${JSON.stringify(expected)}`)
+      assert.include(error.message, `got ${JSON.stringify(expected)}`)
     })
   )
 

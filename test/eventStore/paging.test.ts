@@ -124,7 +124,7 @@ describe("pages", () => {
       assert.deepStrictEqual([...asked], [8 * 1024 * 1024])
       for (const options of [{ pageBytes: 0 }, { pageBytes: Number.NaN }, { tailBytes: -1 }]) {
         const exit = yield* Effect.exit(open(log, options))
-        assert.match(String(exit), new RegExp(`the option ${Object.keys(options)[0]} is a number of bytes`))
+        assert.match(String(exit), new RegExp(`the option ${Object.keys(options)[0]} must be a number of bytes`))
       }
     })
   )

@@ -144,7 +144,7 @@ describe("a value that would be read back as another", () => {
     Effect.gen(function* () {
       const found = yield* throughLog(schema, value)
       if (!(found instanceof EventSourcingError.EventNotEncodable)) return assert.fail("it was recorded")
-      assert.include(found.message, `it would be read back as another value at ["value"]${path}:`)
+      assert.include(found.message, `it would be read back as another value at ["value"]${path};`)
     })
   )
 
@@ -422,7 +422,7 @@ describe("keys of a record", () => {
 
   it("can't be the place of the event's name", () => {
     // @ts-expect-error the event has its name there
-    assert.throws(() => Counted.Began({ _tag: "mine", a: 1 }), '"_tag" can\'t be a key of it')
+    assert.throws(() => Counted.Began({ _tag: "mine", a: 1 }), '"_tag" can\'t be one of its keys')
     const Either = Aggregate.make("Either", {
       state: Schema.Int,
       creation: {
@@ -432,7 +432,7 @@ describe("keys of a record", () => {
       reduce: { Began: () => 0 }
     })
     const mine: Readonly<Record<string, string>> = { _tag: "mine", b: "c" }
-    assert.throws(() => Either.Began(mine), '"_tag" can\'t be a key of it')
+    assert.throws(() => Either.Began(mine), '"_tag" can\'t be one of its keys')
   })
 })
 

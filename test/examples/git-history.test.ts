@@ -312,7 +312,7 @@ describe("git-history", () => {
           ["two", "--file", "one.db"],
           `the log holds the history of ${cwd}/one/.git, which has no commit in common with`
         ],
-        [["one", "--file", "one/.git/HEAD"], "the file is no SQLite database"]
+        [["one", "--file", "one/.git/HEAD"], "the file is not a SQLite database"]
       ]
       for (const [args, reason] of wrong) {
         const { code, stderr } = yield* gitHistory(cwd, ...args)

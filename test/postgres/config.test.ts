@@ -351,17 +351,17 @@ describe("the URL", () => {
         ["schema", "orders", "the option schema"],
         ["currentSchema", "orders", "the option schema"],
         ["search_path", "orders", "the option schema"],
-        ["target_session_attrs", "read-write", "of the primary"],
+        ["target_session_attrs", "read-write", "the primary"],
         ["sslrootcert", "/ca.pem", "the option ssl"],
-        ["channel_binding", "require", "leave it out"],
+        ["channel_binding", "require", "omit it"],
         ["keepalives_idle", "30", "keepAlive"],
         ["connection_limit", "5", "maxConnections"],
         ["pgbouncer", "true", "prepare: false"],
         ["statement_timeout", "1000", "options=-c%20statement_timeout%3DVALUE"],
         ["SSLMode", "require", "the option ssl"],
         ["Host", "localhost", 'it is written "host"'],
-        ["constructor", "1", "known are host, port"],
-        ["", "1", "known are host, port"],
+        ["constructor", "1", "the known parameters are host, port"],
+        ["", "1", "the known parameters are host, port"],
         ["host", "one,two", "several hosts"]
       ]
       for (const [name, value, advice] of cases) {
@@ -619,7 +619,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
       const error = last?._tag === "Retrying" ? last.error : undefined
       assert.include(error?.message, "the password is wrong")
       const told = logged.join("\n")
-      assert.include(told, "followers are not told of appends for now")
+      assert.include(told, "followers are not notified of appends for now")
       assert.notInclude(told, PASSWORD)
       assert.notInclude(inspect(states, { depth: 20 }), PASSWORD)
     })

@@ -240,7 +240,7 @@ describe("the name of a schema", () => {
         ["x".repeat(64), "more than 63 bytes"],
         [`${"é".repeat(31)}xx`, "more than 63 bytes"],
         ["nu\0l", "NUL"],
-        ["half \ud800", "no well-formed Unicode"],
+        ["half \ud800", "not well-formed Unicode"],
         ["a$function$b", "$function$"]
       ]
       for (const [name, reason] of invalid) {

@@ -67,7 +67,8 @@ describe.concurrent("a pooler that has no connection left", () => {
       const proxy = yield* startProxy(url())
       const told = yield* Deferred.make<string>()
       const logger = Logger.make(({ message }) => {
-        if (String(message).includes("not told of appends")) Deferred.doneUnsafe(told, Exit.succeed(String(message)))
+        if (String(message).includes("not notified of appends"))
+          Deferred.doneUnsafe(told, Exit.succeed(String(message)))
       })
       const options = impatient(proxy.url)
       const log = yield* openLog(schema, {

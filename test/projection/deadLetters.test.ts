@@ -82,7 +82,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
         ...{ eventId: stored?.id, type: "Counter.Increased", cause: "Counter-a 1 is refused", attempts: 2 }
       })
       assert.isTrue(Math.abs((letter?.setAsideAt ?? 0) - Date.now()) < 60_000)
-      assert.include(next?.cause, "an event before it in its stream")
+      assert.include(next?.cause, "an earlier event of its stream")
       assert.notInclude(names(states), "Stopped")
 
       failing.clear()
@@ -114,7 +114,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
         left.map(({ streamVersion, attempts, cause }) => [streamVersion, attempts, cause]),
         [
           [3, 1, "Counter-a 3 is refused"],
-          [4, 0, "an event before it in its stream is set aside"]
+          [4, 0, "an earlier event of its stream is set aside"]
         ]
       )
       assert.deepStrictEqual(yield* readJournal(projection), entries("a", 0, 1, 2))

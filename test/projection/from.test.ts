@@ -91,7 +91,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       assert.deepStrictEqual(take(), entries("a", 0, 1, 2))
       yield* count("a", 2)
       const error = yield* Effect.flip(ProjectionRunner.run(define({ dogs: true })))
-      assert.include(error.message, "a higher version, which continues where this one is and does nothing again")
+      assert.include(error.message, "a higher version, which continues where this one is and repeats nothing")
       const next = define({ version: 2, dogs: true })
       yield* runToEnd(next)
       // what the first version had not come to, and of dogs what came after that
@@ -264,7 +264,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
         const error = yield* open(Effect.flip(ProjectionRunner.run(define())))
         assert.include(error, { _tag: "UpstreamChanged", delivery: "at-least-once", position: at(6), agreed: at(3) })
         assert.include(error.message, "give it a higher version with `from: Position.Position.make(3n)`")
-        assert.include(error.message, "Projection.reset would do all its effects again")
+        assert.include(error.message, "Projection.reset would repeat all its effects")
         // a higher version alone continues, and the log is still another
         const next = yield* open(Effect.flip(ProjectionRunner.run(define({ version: 2 }))))
         assert.include(next, { _tag: "UpstreamChanged", position: at(6), agreed: at(3) })
@@ -283,6 +283,7 @@ it("a definition that begins nowhere is refused", () => {
       view: Projection.memory(() => 0),
       handlers: { Counter: { Started: Projection.ignore, Increased: Projection.ignore } }
     })
-  for (const from of ["End", 3, -1n, null]) assert.throws(() => define(from), /from is "start", "end" or a position/)
+  for (const from of ["End", 3, -1n, null])
+    assert.throws(() => define(from), /from must be "start", "end" or a position/)
   for (const from of ["start", "end", 0n, undefined]) define(from)
 })

@@ -120,7 +120,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
           concurrency: 2
         })
         assert.strictEqual(bad._tag, "RecorderFailure")
-        assert.include(bad.message, 'keep inline projection "counts" up: no')
+        assert.include(bad.message, 'update inline projection "counts": no')
         assert.deepStrictEqual(yield* read, { Registered: 2, TrickAdded: 1 })
         assert.strictEqual((yield* dogs.get(fido)).version, 0)
       }).pipe(Effect.provide([log([failing]), views]))
@@ -137,7 +137,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
         yield* register
         const error = yield* Effect.flip(teach("bad"))
         assert.strictEqual(error._tag, "RecorderFailure")
-        assert.include(error.message, 'keep inline projection "counts" up: no')
+        assert.include(error.message, 'update inline projection "counts": no')
         assert.deepStrictEqual(yield* read, { Registered: 1 })
       }).pipe(Effect.provide([log([throwing]), views]))
     }))
@@ -170,7 +170,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       yield* Effect.andThen(register, Effect.void).pipe(Effect.provide([log([counts()]), views]))
       const refused = yield* Effect.flip(teach("roll over")).pipe(Effect.provide(without))
       assert.strictEqual(refused._tag, "RecorderFailure")
-      assert.include(refused.message, "version 1 of projection counts is kept up inline")
+      assert.include(refused.message, "version 1 of projection counts is maintained inline")
       // what the projection is not about goes on
       yield* Effect.gen(function* () {
         const counters = yield* Repository.of(Counter)
@@ -317,7 +317,7 @@ describe("inline projections of several logs, or twice of one", () => {
       yield* Effect.provide(register, log(yield* newSchema), { local: true })
       const error = yield* Effect.flip(Effect.provide(register, log(yield* newSchema), { local: true }))
       assert.strictEqual(error._tag, "RecorderFailure")
-      assert.include(error.message, "this log is another")
+      assert.include(error.message, "this is a different log")
     })
   )
 
@@ -325,7 +325,7 @@ describe("inline projections of several logs, or twice of one", () => {
     Effect.gen(function* () {
       const twice = SqliteLayer({ filename: `${yield* temporaryDirectory}/events.db`, inline: [counts(), counts()] })
       const error = yield* Effect.flip(Effect.provide(register, twice))
-      assert.include(error.message, 'open inline projection "counts": it is twice among the inline projections')
+      assert.include(error.message, 'open inline projection "counts": two inline projections have this name')
     })
   )
 })

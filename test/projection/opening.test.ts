@@ -20,7 +20,7 @@ describe.concurrent.each(Object.entries(kinds))("with a view in %s", (of, kind) 
         for (const use of [Effect.flip(reading), Effect.flip(Projection.reset(projection))]) {
           const error = yield* use
           assert.include(error, { _tag: "ViewNotFound", projection: "journal", version: 2, mode: "followed" })
-          assert.include(error.message, "was never started here")
+          assert.include(error.message, "start its runner (ProjectionRunner)")
         }
         yield* ProjectionRunner.make(projection)
         yield* readJournal(projection)

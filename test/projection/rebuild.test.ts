@@ -239,7 +239,10 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       yield* readAfter(1)
       yield* readAfter(30)
       assert.strictEqual(warnings.length, 1)
-      assert.include(warnings[0], 'version 1 of projection "journal" is read, has stood at position 1 for 10 s')
+      assert.include(
+        warnings[0],
+        'version 1 of projection "journal" is being read but not kept up to date: it has been at position 1 for 10 s'
+      )
       assert.include(warnings[0], "version 2 is at position 2")
       yield* readAfter(30)
       assert.strictEqual(warnings.length, 2)
@@ -326,6 +329,6 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
     Effect.gen(function* () {
       const error = yield* Effect.flip(readJournal(journal()))
       assert.include(error, { _tag: "ViewNotFound" })
-      assert.include((error as Error).message, "never started")
+      assert.include((error as Error).message, "start its runner")
     }))
 })

@@ -98,7 +98,7 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
         const last = yield* count("a")
         const behind = yield* Effect.flip(Projection.wait(projection, last, { timeout: "70 millis" }))
         assert.include(behind, { _tag: "ProjectionBehind", projection: "journal", position: last, reached: first })
-        assert.include(behind.message, `at position ${last} for 70 ms and is at position ${first}`)
+        assert.include(behind.message, `did not reach position ${last} within 70 ms: it is at position ${first}`)
         yield* Deferred.succeed(held, undefined)
         yield* Projection.wait(projection, last, { timeout: "Infinity" })
       }),

@@ -108,7 +108,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       const runner = yield* ProjectionRunner.make(projection, { retry: Schedule.spaced("500 millis") })
       yield* untilState(runner, "Blocked")
       const behind = yield* Effect.flip(Projection.wait(projection, last, { timeout: 0 }))
-      const blocked = 'a handler has failed 1 times on event 2 of stream "Counter-a" (Counter.Increased): no'
+      const blocked = 'a handler failed once on event 2 of stream "Counter-a" (Counter.Increased): no'
       assert.include(behind, { _tag: "ProjectionBehind", stopped: undefined, blocked })
       assert.include(behind.message, `in this process ${blocked}`)
       yield* untilProcessed(projection, last)
@@ -253,7 +253,7 @@ describe("what types would refuse", () => {
       const runner = yield* ProjectionRunner.make(projection, again(1))
       const error = yield* Effect.flip(runner.join)
       assert.strictEqual(error._tag, "ProjectionFailed")
-      assert.include(error.message, "a handler or setup gives an Effect, and this one gave object")
+      assert.include(error.message, "handlers and setup must return an Effect, but one returned a value of type object")
     }).pipe(Effect.scoped, Effect.provide([MemoryLayer(), SqliteViews({ filename: ":memory:" })]))
   )
 
@@ -263,7 +263,7 @@ describe("what types would refuse", () => {
         "no such table": (): Effect.Effect<void> => {
           throw new Error("no such table")
         },
-        "this one gave undefined": () => undefined as never
+        "one returned a value of type undefined": () => undefined as never
       }
       for (const [message, setup] of Object.entries(setups)) {
         const projection = Projection.make("untyped", {

@@ -192,7 +192,7 @@ it.live.each(["memory", "SQLite", "PostgreSQL"] as const)(
             for (const use of uses) {
               const error = yield* use
               assert.include(error, { _tag: "RecorderFailure" })
-              assert.include(error.message, "defined otherwise")
+              assert.include(error.message, "two different definitions")
             }
           })
         yield* of === "memory"
@@ -206,7 +206,7 @@ it.live.each(["memory", "SQLite", "PostgreSQL"] as const)(
         yield* untilState(other, "Standby")
         yield* Effect.sleep("300 millis")
         assert.lengthOf(
-          lines.filter((line) => line.includes("stands by")),
+          lines.filter((line) => line.includes("is on standby")),
           1
         )
         yield* running.close

@@ -42,7 +42,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       assert.isTrue(slow.event.position > first && slow.since > 0 && slow.events >= 1)
       const told = lines.filter((line) => line.includes(projection.name))
       assert.lengthOf(told, 1)
-      assert.include(told[0], "handlers have had")
+      assert.include(told[0], "its handlers have worked for")
       const behind = yield* Effect.flip(Projection.wait(projection, last, { timeout: "100 millis" }))
       assert.include(behind.message, 'event 1 of stream "Counter-a"')
       yield* Deferred.succeed(released, undefined)

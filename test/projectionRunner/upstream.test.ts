@@ -28,7 +28,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           const runner = yield* ProjectionRunner.make(projection)
           const error = yield* Effect.flip(runner.join)
           assert.include(error, { _tag: "UpstreamChanged", projection: "journal", upstream: "log", position })
-          assert.include(error.message, "this log is another")
+          assert.include(error.message, "this is a different log")
           assert.strictEqual((yield* readJournal(projection)).length, 2)
           yield* Projection.reset(projection)
           yield* ProjectionRunner.make(projection)
@@ -64,7 +64,7 @@ it.live(
       assert.strictEqual(error._tag, "RecorderFailure")
       assert.include(
         error.message,
-        "version 1 was made from the events of Counter, and is defined for those of Counter, Dog"
+        "version 1 was built from the events of Counter, but is now defined for those of Counter, Dog"
       )
       yield* Projection.reset(after)
       yield* ProjectionRunner.make(after)

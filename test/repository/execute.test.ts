@@ -19,12 +19,12 @@ const countersOn = Effect.fnUntraced(function* (log: Log, options?: Parameters<t
 
 describe("execute", () => {
   it.effect.each([
-    ["a decision that was not called", addTrick, "call it if it makes a decision, execute(id, addTrick(...))"],
     [
-      "a function that decides",
-      () => Dog.Rested(),
-      "or wrap it if it decides, execute(id, Dog.decide((state) => ...))"
+      "a decision that was not called",
+      addTrick,
+      "call the function if it returns a decision: execute(id, addTrick(...))"
     ],
+    ["a function that decides", () => Dog.Rested(), "wrap it if it decides: execute(id, Dog.decide((state) => ...))"],
     ["a constructor that was not called", Dog.Rested, "Dog.Rested was not called: write Dog.Rested(...)"]
   ] as const)("says what to write instead of %s", ([_what, command, says]) =>
     Effect.gen(function* () {
@@ -244,10 +244,10 @@ it.effect("null is no command, and says so", () =>
     yield* dogs.execute(rex, registered)
     // @ts-expect-error no event
     const error = yield* Effect.flip(dogs.execute(rex, null))
-    assert.include(String(error), "Dog declares no event null")
+    assert.include(String(error), "null is not an event of Dog")
     // @ts-expect-error a bigint
     const expected = yield* Effect.flip(dogs.execute(rex, Dog.Rested(), { expectedVersion: 0n }))
-    assert.include(expected.message, 'the expected version is 0, 1, 2… or "NoStream", not 0 of type bigint')
+    assert.include(expected.message, 'the expected version must be 0, 1, 2… or "NoStream", got 0 of type bigint')
   })
 )
 

@@ -139,7 +139,7 @@ describe("the expected version of a participant", () => {
           .pipe(Effect.provideContext(log))
       )
       assert.strictEqual(error._tag, "RecorderFailure")
-      assert.include(String(error), "the expected version is 0, 1, 2")
+      assert.include(String(error), "the expected version must be 0, 1, 2")
     })
   )
 })

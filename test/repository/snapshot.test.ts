@@ -119,7 +119,7 @@ describe("snapshotEvery", () => {
   )
 
   it.each([0, -1, 1.5, Number.NaN, Infinity])("can't be %d", (snapshotEvery) => {
-    assert.throws(() => makeCounter({ snapshotEvery }), "a whole number of events from 1 on")
+    assert.throws(() => makeCounter({ snapshotEvery }), "snapshotEvery must be a whole number of at least 1")
   })
 })
 
@@ -223,7 +223,7 @@ describe("a snapshot", () => {
       assert.deepInclude(yield* Effect.provide(executing, logs.layer), { version: 1, state: 1 })
       yield* settle
       assert.strictEqual(logs.lines.length, 1)
-      assert.match(logs.lines[0] ?? "", /^Warn: no snapshot of "Counter-1" could be kept/)
+      assert.match(logs.lines[0] ?? "", /^Warn: the snapshot of "Counter-1" could not be saved/)
       assert.deepInclude(yield* counters.execute(one, increase), { version: 2 })
     })
   )

@@ -141,10 +141,10 @@ describe("a transaction", () => {
       const participants = { ada: Repository.existing(Purse, ada) }
       const put = Purse.Put({ coins: 1 })
       const decisions: ReadonlyArray<readonly [() => unknown, string]> = [
-        [() => Promise.resolve({ ada: put }), "the decision of a transaction is a promise"],
-        [() => new Map([["ada", put]]), "returns an object with the events of each participant by its name"],
-        [() => [put], "returns an object with the events of each participant by its name"],
-        [() => null, "returns an object with the events of each participant by its name"]
+        [() => Promise.resolve({ ada: put }), "the decision of a transaction returned a promise"],
+        [() => new Map([["ada", put]]), "must return an object that has the events of each participant under its name"],
+        [() => [put], "must return an object that has the events of each participant under its name"],
+        [() => null, "must return an object that has the events of each participant under its name"]
       ]
       for (const [decide, message] of decisions) {
         const untyped: () => {} = decide as never

@@ -56,7 +56,7 @@ it.effect("a query of several statements is refused whole, instead of its first 
       const { message, reason } = yield* Effect.flip(query)
       assert.include(
         `${message} ${String(reason.cause)}`,
-        "a query is one statement, and this one goes on behind the first: INSERT"
+        "a query must be a single statement, but text follows the first one: INSERT"
       )
     }
     assert.deepStrictEqual(yield* sql`SELECT n FROM numbers WHERE n < 0`, [])

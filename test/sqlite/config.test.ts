@@ -69,7 +69,7 @@ Effect.runPromise(Effect.void.pipe(Effect.provide(SqliteLayer({ filename: ":memo
         "--no-experimental-sqlite"
       )
       assert.include(stderr, "RecorderFailure")
-      assert.match(stderr, /node:sqlite is missing in this runtime \(v.* of Node\): use Node 22\.19 or later/)
+      assert.match(stderr, /node:sqlite is missing in this runtime, which reports Node v.*; use Node 22\.19 or later/)
     })
   )
 })
@@ -163,7 +163,7 @@ Effect.runPromise(Effect.void.pipe(Effect.provide(${layer})))`,
         ["PostgresViews", "POSTGRES_PORT"]
       ] as const) {
         const stderr = yield* rejected(`${layer}.config()`)
-        assert.include(stderr, "ConfigError: a variable of the configuration is missing or wrong:")
+        assert.include(stderr, "ConfigError: a configuration variable is missing or invalid:")
         assert.include(stderr, variable)
         assert.notInclude(stderr, "[object Object]")
       }
@@ -222,7 +222,7 @@ describe("durations that make no sense", () => {
         const options = Object.assign({ filename }, { pollInterval })
         const error = yield* Effect.flip(Effect.provide(head, SqliteLayer(options as { readonly filename: string })))
         assert.strictEqual(error._tag, "RecorderFailure", String(pollInterval))
-        assert.match(error.message, /the option pollInterval is a duration of 1 ms to 24 days/)
+        assert.match(error.message, /the option pollInterval must be a duration of 1 ms to 24 days/)
       }
     })
   )
@@ -244,7 +244,7 @@ describe("durations that make no sense", () => {
             )
           )
           assert.strictEqual(error._tag, "RecorderFailure", String(lockTimeout))
-          assert.match(error.message, /the option lockTimeout is a duration of 1 ms to 24 days, or Infinity/)
+          assert.match(error.message, /the option lockTimeout must be a duration of 1 ms to 24 days, or Infinity/)
         }
       }
     })

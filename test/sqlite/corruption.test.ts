@@ -102,7 +102,7 @@ const damages: Readonly<Record<string, Damage>> = {
   "an encoding that is not known": {
     sql: set("encoding = 'json+lz77'"),
     tag: "EventNotDecodable",
-    message: /the encoding "json\+lz77" is not known here; give its formats to/
+    message: /the encoding "json\+lz77" is unknown here; add its formats to/
   },
   "a key that nobody has": {
     sql: set("encoding = 'json+aes-gcm:key-7'"),
@@ -117,13 +117,13 @@ const damages: Readonly<Record<string, Damage>> = {
   "a type that can't stand there": {
     sql: set(`type = 'Account.Opened', payload = '{"owner":"eve"}'`),
     tag: "EventNotDecodable",
-    message: /event 1 of stream .*it creates what exists already/,
+    message: /event 1 of stream .*it creates an aggregate that already exists/,
     ways: rebuilding
   },
   "a schema version that is not known": {
     sql: set("schema_version = 9"),
     tag: "EventNotDecodable",
-    message: /schema version 9 is not known here, the newest is 1; a newer program wrote it/
+    message: /schema version 9 is unknown here, where the newest is 1; a newer version of the program wrote it/
   },
   "a time that is none": {
     sql: set("recorded_at = 9000000000000000", 2),
@@ -133,13 +133,13 @@ const damages: Readonly<Record<string, Damage>> = {
   "a first event that is gone": {
     sql: `DELETE FROM stored_events WHERE ${at} 0`,
     tag: "RecorderFailure",
-    message: new RegExp(`stream "${stream}" is incomplete: event 0 is missing where 1 was found`),
+    message: new RegExp(`stream "${stream}" is incomplete: event 0 is missing, 1 was found in its place`),
     ways: rebuilding
   },
   "an event that is gone from the middle": {
     sql: `DELETE FROM stored_events WHERE ${at} 1`,
     tag: "RecorderFailure",
-    message: new RegExp(`stream "${stream}" is incomplete: event 1 is missing where 2 was found`),
+    message: new RegExp(`stream "${stream}" is incomplete: event 1 is missing, 2 was found in its place`),
     ways: rebuilding
   },
   "an event that was moved": {
@@ -236,7 +236,7 @@ describe("a damaged file", () => {
     ],
     "a first page of zeroes": [
       (sound) => Buffer.from(sound).fill(0, 0, PAGE),
-      /the file is (no SQLite database|damaged)/
+      /the file is (not a SQLite database|damaged)/
     ],
     "half of it gone": [
       (sound) => sound.subarray(0, Math.floor(sound.length / PAGE / 2) * PAGE),

@@ -129,22 +129,22 @@ describe("a file that can't be opened", () => {
   const cases: Readonly<Record<string, readonly [make: (directory: string) => string, message: RegExp]>> = {
     "in a directory that is not there": [(directory) => `${directory}/none/log.db`, /check that its directory exists/],
     "that is a directory": [(directory) => directory, /can't be opened/],
-    "without a name": [() => "", /"" is no path of a file/],
-    "named as a URI": [(directory) => `file:${directory}/log.db`, /is no path of a file/],
+    "without a name": [() => "", /"" is not the path of a file/],
+    "named as a URI": [(directory) => `file:${directory}/log.db`, /is not the path of a file/],
     "named with a NUL": [(directory) => `${directory}/log\0.db`, /null bytes|NUL/],
     "that holds text": [
       (directory) => {
         Fs.writeFileSync(`${directory}/notes.txt`, "What was said on Monday.\n".repeat(1000))
         return `${directory}/notes.txt`
       },
-      /no SQLite database; check the filename/
+      /not a SQLite database; check the filename/
     ],
     "that holds a word": [
       (directory) => {
         Fs.writeFileSync(`${directory}/word.txt`, "Monday")
         return `${directory}/word.txt`
       },
-      /no SQLite database; check the filename/
+      /not a SQLite database; check the filename/
     ]
   }
   for (const [what, [make, message]] of Object.entries(cases)) {
@@ -173,7 +173,7 @@ describe("a file that can't be opened", () => {
       yield* setVersion(99)
       const error = yield* Effect.flip(use(filename))
       assert.strictEqual(error._tag, "RecorderFailure")
-      assert.match(error.message, /its schema has version 99 .*update effect-eventsourcing/)
+      assert.match(error.message, /its schema has version 99, but .*; update effect-eventsourcing/)
       assert.deepStrictEqual(yield* Temporary.openBelow(Path.dirname(filename)), [])
       yield* setVersion(1)
       assert.strictEqual(yield* use(filename), 3n)

@@ -80,10 +80,10 @@ describe("group commit", () => {
         assert.deepStrictEqual(
           answer.slice(60).map((one) => (one === RECORDED ? one : one.message)),
           [
-            'stream "Test-a" was expected at version 7 and is at no event',
-            'stream "Test-c" was expected at version 0 and is at no event',
+            'stream "Test-a" was expected to be at version 7 but has no events',
+            'stream "Test-c" was expected to be at version 0 but has no events',
             RECORDED,
-            'stream "Test-d" was expected at no event and is at version 0'
+            'stream "Test-d" was expected to have no events but is at version 0'
           ]
         )
         const expected = [...numbers(60).map((n) => `Test-${n}`), "Test-d"].sort()

@@ -304,7 +304,7 @@ describe("a fiber that outlives the transaction that it was started in", () => {
       )
       yield* answers(other)
       assert.strictEqual(refusals.length, 5)
-      for (const message of refusals) assert.match(message, /the transaction that this belongs to is over/)
+      for (const message of refusals) assert.match(message, /the transaction that this statement belongs to is over/)
       assert.deepStrictEqual(
         (yield* Stored.rows(filename)).map(({ stream }) => stream),
         ["Dog-1"]
@@ -331,7 +331,7 @@ describe("a fiber that outlives the transaction that it was started in", () => {
       yield* insert("next")
       yield* Deferred.succeed(over, undefined)
       const error = yield* Effect.flip(answers(Fiber.join(reading)))
-      assert.match(error.message, /the transaction that this belongs to is over/)
+      assert.match(error.message, /the transaction that this statement belongs to is over/)
       yield* Stored.withConnection(filename, (db) => db.exec("INSERT INTO names VALUES ('of another process')"))
       assert.strictEqual((yield* recorder.append(append("Dog-1"))).version, 0)
     })

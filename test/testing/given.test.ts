@@ -132,7 +132,7 @@ expected
     const opened = Account.createOrDecide(() => Account.Opened({ balance: 1n }))
     assert.match(
       reportOf(() => ten.when(opened).thenNothing()),
-      /^Account: the decision's events: Opened .* can't be recorded: it creates the aggregate, which exists already/
+      /^Account: the decision's events: Opened .* can't be recorded: it creates the aggregate, which already exists/
     )
   })
 

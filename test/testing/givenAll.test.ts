@@ -211,7 +211,7 @@ describe("givenAll", () => {
     )
     assert.throws(
       () => accounts.when(transfer(3n)).thenEvents(stream(Account, ada, Account.Opened({ balance: 1n }))),
-      /^Opened \{"balance":1n\} can't be recorded: it creates the aggregate, which exists already/
+      /^Opened \{"balance":1n\} can't be recorded: it creates the aggregate, which already exists/
     )
   })
 })

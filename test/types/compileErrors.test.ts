@@ -13,23 +13,23 @@ const mistakes: ReadonlyArray<readonly [what: string, code: string, says: string
       [
         `an event that creates is called "${tag}"`,
         `Aggregate.make("Door", { state: {}, creation: { ${tag}: {} }, events: {}, reduce: { ${tag}: () => ({}) } })`,
-        `an event can't be called '${tag}': an aggregate or a promise has a property of that name`
+        `an event can't be named '${tag}', because an aggregate or a promise has a property of that name`
       ] as const
   ),
   [
     'an event that changes is called "id"',
     'Aggregate.make("Door", { state: {}, creation: { Made: {} }, events: { id: { by: Schema.String } }, reduce: { Made: () => ({}), id: (door) => door } })',
-    "an event can't be called 'id': an aggregate or a promise has a property of that name"
+    "an event can't be named 'id', because an aggregate or a promise has a property of that name"
   ],
   [
     'an event has a field "_tag"',
     'Aggregate.make("Door", { state: {}, creation: { Made: { _tag: Schema.String } }, events: {}, reduce: { Made: () => ({}) } })',
-    "an event can't have a field '_tag': that is where it has its name"
+    "an event can't have a field '_tag', which holds its name"
   ],
   [
     'the schema of an event has a "_tag" that is another\'s',
     'Aggregate.make("Door", { state: {}, creation: { Made: {} }, events: { Opened: Schema.TaggedStruct("Shut", {}) }, reduce: { Made: () => ({}), Opened: (door) => door } })',
-    "an event can't have a field '_tag': that is where it has its name"
+    "an event can't have a field '_tag', which holds its name"
   ],
   [
     "there is no creation",
@@ -39,10 +39,14 @@ const mistakes: ReadonlyArray<readonly [what: string, code: string, says: string
   [
     "an aggregate's name has a dash",
     'Aggregate.make("Guide-Dog", { state: {}, creation: { Made: {} }, events: {}, reduce: { Made: () => ({}) } })',
-    "an aggregate's name has no '-': it separates the name from the id in stream names"
+    "an aggregate's name must not contain '-', which separates the name from the id in stream names"
   ],
-  ["a function is executed", "dogs.execute(rex, () => Dog.Rested())", "wrap it if it decides, execute(id, Dog.decide("],
-  ["a decision was not called", "dogs.execute(rex, addTrick)", "call it if it makes a decision or an event, execute("],
+  ["a function is executed", "dogs.execute(rex, () => Dog.Rested())", "wrap it if it decides: execute(id, Dog.decide("],
+  [
+    "a decision was not called",
+    "dogs.execute(rex, addTrick)",
+    "call the function if it returns a decision or an event: execute("
+  ],
   [
     "a value comes with events under a wrong name",
     "Dog.decide((dog) => ({ event: Dog.Rested(), value: dog.name }))",
@@ -61,7 +65,7 @@ const mistakes: ReadonlyArray<readonly [what: string, code: string, says: string
   [
     "a constructor was not called",
     "dogs.execute(rex, Dog.Rested)",
-    "call it if it makes a decision or an event, execute("
+    "call the function if it returns a decision or an event: execute("
   ]
 ]
 

@@ -191,7 +191,7 @@ ${formerly(`${a.schema}.`, a.projection)}${formerly(`${b.schema}.`, b.projection
       yield* execute(`CREATE SCHEMA ${schema}_journal_v1;
 CREATE TABLE ${schema}_journal_v1.mine ()`)
       const opened = withStore(PostgresViews({ url: url(), schema }), (store) => begin(store, "journal"))
-      assert.include(String(yield* Effect.flip(opened)), "with tables of somebody else's")
+      assert.include(String(yield* Effect.flip(opened)), "with tables that do not belong to the projection")
     }))
 })
 

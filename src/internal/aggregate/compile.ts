@@ -10,18 +10,18 @@ import type { Compiled, CompiledEvent } from "./compiled.ts"
 /** The name that an id is derived from may be longer than a stream's name, since the id contains only its hash. */
 export const checkKey = (name: string, key: string): string => {
   const found = textProblem(key)
-  if (found !== undefined) throw new Error(`a name of ${name} that ${found}`)
+  if (found !== undefined) throw new Error(`invalid name for an id of ${name}: it ${found}`)
   return key
 }
 
 const UUID_EXAMPLE = "00000000-0000-0000-0000-000000000000"
 
 export const checkName = (name: string): void => {
-  const found = name.includes("-") ? "contains a -, which ends the name in a stream's" : StreamName.problem(name)
-  if (found !== undefined) throw new Error(`aggregate name "${name}" ${found}`)
+  const found = name.includes("-") ? 'contains "-", which separates it from the id in stream names' : StreamName.problem(name)
+  if (found !== undefined) throw new Error(`invalid aggregate name "${name}": it ${found}`)
   if (StreamName.problem(`${name}-${UUID_EXAMPLE}`) !== undefined) {
     throw new Error(
-      `aggregate name "${name}" leaves no room for an id in the ${StreamName.MAX_BYTES} bytes of a stream's`
+      `invalid aggregate name "${name}": it leaves no room for an id in a stream name of at most ${StreamName.MAX_BYTES} bytes`
     )
   }
 }
@@ -29,9 +29,9 @@ export const checkName = (name: string): void => {
 /** The required parts of a definition, and what to write if one is missing. */
 const PARTS = {
   state: "the schema of the state, or its fields",
-  creation: "the events that begin an aggregate, such as { Registered: { name: Schema.String } }",
-  events: "the events that change an aggregate that exists; {} if there are none",
-  reduce: "a function for each event that returns the state after it"
+  creation: "the events that create an aggregate, such as { Registered: { name: Schema.String } }",
+  events: "the events that change an existing aggregate; {} if there are none",
+  reduce: "a function for each event, which returns the state after it"
 }
 
 /** Compiles a definition. Throws on one that can't be used. */
@@ -53,7 +53,7 @@ export const compile = (
     const { type = `${name}.${tag}`, aliases, evolution } = DomainEvent.fromDeclaration(declaration)
     if (!isType(type)) {
       throw new Error(
-        `${name}.${tag}: "${type}" can't be recorded as an event type: only letters, digits and _ . : -. Give it one with DomainEvent.make({ type })`
+        `${name}.${tag}: "${type}" is not a valid event type, which has only letters, digits, "_", ".", ":" and "-"; give the event another with DomainEvent.make({ type })`
       )
     }
     if (byTag.has(tag)) throw new Error(`${name}.${tag} is declared twice`)
@@ -77,7 +77,7 @@ export const compile = (
     if (!reducers.has(tag)) throw new Error(`${name}.${tag} has no reducer`)
   }
   for (const tag of reducers.keys()) {
-    if (!byTag.has(tag)) throw new Error(`${name} has a reducer for "${tag}", which is no event of it`)
+    if (!byTag.has(tag)) throw new Error(`${name} has a reducer for "${tag}", which is not one of its events`)
   }
   const { state } = definition
   const versions = Evolution.isEvolution(state) ? state : Evolution.version(1, state as Evolution.Source)
@@ -94,10 +94,10 @@ export const compile = (
       const reduce = reducers.get(event._tag)
       if (declared === undefined || reduce === undefined) throw new Error(`${name} has no event "${event._tag}"`)
       if (declared.creates) {
-        if (state !== undefined) throw new Error(`${name}.${event._tag} creates, and the aggregate exists already`)
+        if (state !== undefined) throw new Error(`${name}.${event._tag} creates the aggregate, but it already exists`)
         return reduce(event)
       }
-      if (state === undefined) throw new Error(`${name}.${event._tag} changes an aggregate, and there is none yet`)
+      if (state === undefined) throw new Error(`${name}.${event._tag} changes the aggregate, but it does not exist yet`)
       return reduce(state, event)
     }
   }

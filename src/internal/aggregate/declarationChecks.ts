@@ -9,7 +9,7 @@ import type * as DomainEvent from "../../DomainEvent.ts"
 export interface NameCheck {
   readonly [name: string]: unknown
   readonly [name: `${string}-${string}`]: {
-    readonly "an aggregate's name has no '-': it separates the name from the id in stream names": never
+    readonly "an aggregate's name must not contain '-', which separates the name from the id in stream names": never
   }
 }
 
@@ -30,9 +30,9 @@ type DeclaredTag<P> = P extends unknown
 export type DeclarationChecks<D extends Aggregate.Declarations> = {
   readonly [K in keyof D]: K extends Reserved
     ? {
-        readonly [Message in `an event can't be called '${K}': an aggregate or a promise has a property of that name`]: never
+        readonly [Message in `an event can't be named '${K}', because an aggregate or a promise has a property of that name`]: never
       }
     : [DeclaredTag<DomainEvent.PayloadOf<D[K]>>] extends [K]
       ? unknown
-      : { readonly "an event can't have a field '_tag': that is where it has its name": never }
+      : { readonly "an event can't have a field '_tag', which holds its name": never }
 }

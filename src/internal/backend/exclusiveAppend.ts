@@ -63,7 +63,7 @@ const refuse = (appends: ReadonlyArray<Append>, tracking?: ExclusiveTracking): R
   for (const { events } of appends) {
     for (const { id, recordedAt } of events) {
       if (Number.isSafeInteger(recordedAt)) continue
-      const reason = `the time ${recordedAt} of event ${id} is not a whole number of milliseconds`
+      const reason = `the time ${recordedAt} of event "${id}" is not a whole number of milliseconds`
       return new RecorderFailure({ operation: "append", reason })
     }
   }
@@ -94,7 +94,7 @@ export const appendOne = (
 /** Throws a defect for an append to several streams that names one of them twice. */
 export const assertDistinctStreams = (appends: ReadonlyArray<Append>, checks: ReadonlyArray<Check>): void => {
   const streams = new Set([...appends, ...checks].map(({ stream }) => stream))
-  if (streams.size < appends.length + checks.length) throw new Error("an append names a stream twice")
+  if (streams.size < appends.length + checks.length) throw new Error("an append names the same stream twice")
 }
 
 /** Appends to several streams: at least one, so that there is a position. */

@@ -18,7 +18,7 @@ export const milliseconds = <A extends Duration.Input | undefined>(
       (found !== undefined && found >= least && (found <= LONGEST || (endless && found === Number.POSITIVE_INFINITY)))
     if (fits) return Effect.succeed(found as A extends undefined ? number | undefined : number)
     const range = `${least} ms to 24 days${endless ? ", or Infinity" : ""}`
-    const reason = `the option ${name} is a duration of ${range}, such as "5 seconds", not "${String(input)}"`
+    const reason = `the option ${name} must be a duration of ${range}, such as "5 seconds", got "${String(input)}"`
     return Effect.fail(new RecorderFailure({ operation, reason }))
   })
 
@@ -34,7 +34,7 @@ const toMillis = (input: Duration.Input): number | undefined => {
 export const expectedProblem = (expected: unknown): string | undefined =>
   expected === "NoStream" || typeof expected === "number"
     ? undefined
-    : `the expected version is 0, 1, 2… or "NoStream", not ${typeof expected === "bigint" ? expected : JSON.stringify(expected)} of type ${typeof expected}; make a number of an HTTP header's text`
+    : `the expected version must be 0, 1, 2… or "NoStream", got ${typeof expected === "bigint" ? expected : JSON.stringify(expected)} of type ${typeof expected}; convert the text of an HTTP header to a number`
 
 /** Checks an option that is a count. */
 export const checkCount = (
@@ -48,6 +48,6 @@ export const checkCount = (
     : Effect.fail(
         new RecorderFailure({
           operation,
-          reason: `the option ${name} is an integer from ${least} on, not ${count}`
+          reason: `the option ${name} must be an integer of at least ${least}, got ${count}`
         })
       )

@@ -69,7 +69,7 @@ export const makePage = ({ limit, maxBytes = Number.POSITIVE_INFINITY }: Bounds)
 export const checkBytes = (name: string, bytes: number): Effect.Effect<void> =>
   bytes >= 1
     ? Effect.void
-    : Effect.die(new Error(`the option ${name} is a number of bytes from 1 on, or Infinity, not ${bytes}`))
+    : Effect.die(new Error(`the option ${name} must be a number of bytes of at least 1, or Infinity, got ${bytes}`))
 
 /** The events of a page, up to the one with which they reach a size. */
 export const upToSize = (

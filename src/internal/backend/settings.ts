@@ -35,7 +35,7 @@ class ConfigError extends Error implements Config.ConfigError {
 
   constructor({ cause }: Config.ConfigError) {
     const problem = Schema.isSchemaError(cause) ? cause.message.replaceAll(/\s*\n\s*/g, " ") : String(cause)
-    super(`a variable of the configuration is missing or wrong: ${problem}`, { cause })
+    super(`a configuration variable is missing or invalid: ${problem}`, { cause })
     this.name = "ConfigError"
   }
 }

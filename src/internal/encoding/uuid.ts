@@ -71,7 +71,7 @@ const NAMESPACE_URL = Uint8Array.of(
 /** The bytes of a UUID; throws on what is not one. */
 const bytesOf = (uuid: string): Uint8Array => {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(uuid)) {
-    throw new Error(`a namespace is a UUID, such as "6ba7b810-9dad-11d1-80b4-00c04fd430c8", not "${uuid}"`)
+    throw new Error(`a namespace must be a UUID, such as "6ba7b810-9dad-11d1-80b4-00c04fd430c8", got "${uuid}"`)
   }
   return hexToBytes(uuid.replaceAll("-", ""))
 }

@@ -9,7 +9,7 @@ const field = (value: unknown, name: string): string | undefined => {
 /** The names of the fields only: their values may be those of an event. */
 const fieldsOf = (value: object): string => {
   const names = Object.keys(value).slice(0, 10)
-  return names.length === 0 ? "a value that says nothing" : `a value without a message, with ${names.join(", ")}`
+  return names.length === 0 ? "a value without a message" : `a value without a message, with ${names.join(", ")}`
 }
 
 const TOO_DEEP = "its values are nested too deeply for the stack (Maximum call stack size exceeded)"

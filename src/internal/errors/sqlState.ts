@@ -36,7 +36,7 @@ const outages = new Set([
 
 /** What to do if a pooler has given the session, with its prepared statements, to another client. */
 export const POOLER =
-  "a pooler has given the session to another, and its prepared statements with it: give the option prepare: false, or let PgBouncer (1.21 or later) keep them with max_prepared_statements"
+  "a pooler has given the session, with its prepared statements, to another client; pass the option prepare: false, or let PgBouncer (1.21 or later) keep them with max_prepared_statements"
 
 /** Whether an SQLSTATE has this origin. */
 export const isPooler = (code: string): boolean => code === "26000" || code === "42P05"

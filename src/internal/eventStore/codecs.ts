@@ -27,8 +27,8 @@ export const toPlain = (
     const { type, codec, creates } = declared
     if (creates !== (version === 0)) {
       const reason = creates
-        ? "it creates the aggregate, which exists already: only the first event of a stream can"
-        : "it changes the aggregate, which does not exist yet: the first event of a stream has to create it"
+        ? "it creates the aggregate, which already exists; only the first event of a stream can do that"
+        : "it changes the aggregate, which does not exist yet; the first event of a stream must create it"
       return Result.fail(notEncodable(stream, version, type, new Error(reason)))
     }
     try {
@@ -47,21 +47,21 @@ const isTagged = (found: unknown): found is { readonly _tag: string } =>
 const notAnEvent = (aggregate: Aggregate.Any, found: unknown): string => {
   const { name, compiled } = aggregate
   const tags = [...compiled.byTag.keys()]
-  if (isTagged(found)) return `${name} declares no event "${found._tag}", only ${tags.join(", ")}`
-  if (found === null) return `${name} declares no event null: a decision without events returns undefined or []`
+  if (isTagged(found)) return `"${found._tag}" is not an event of ${name}; its events are ${tags.join(", ")}`
+  if (found === null) return `null is not an event of ${name}; a decision without events returns undefined or []`
   if (typeof (found as PromiseLike<unknown> | undefined)?.then === "function") {
-    return `${name} declares no event that is a promise: a decision that has to wait returns an Effect, such as Effect.promise(...)`
+    return `a promise is not an event of ${name}; a decision that has to wait returns an Effect, such as Effect.promise(...)`
   }
-  const what = typeof found === "object" ? "an object without a _tag" : `of type ${typeof found}`
+  const what = typeof found === "object" ? "an object without a _tag" : `a value of type ${typeof found}`
   const advice = typeof found === "function" ? `; ${insteadOfFunction(aggregate, found)}` : ""
-  return `${name} declares no event that is ${what}: make events with its constructors, such as ${name}.${tags[0]}(...), and return several as an array${advice}`
+  return `${what} is not an event of ${name}; create events with its constructors, such as ${name}.${tags[0]}(...), and return several as an array${advice}`
 }
 
 /** What to write instead of a function that was executed or returned. */
 const insteadOfFunction = (aggregate: Aggregate.Any, { name }: Function): string => {
   const own = [...aggregate.compiled.byTag.keys()].find((tag) => tag === name)
   if (own !== undefined) return `${aggregate.name}.${own} was not called: write ${aggregate.name}.${own}(...)`
-  return `call it if it makes a decision, execute(id, ${name === "" ? "decision" : name}(...)), or wrap it if it decides, execute(id, ${aggregate.name}.decide((state) => ...))`
+  return `call the function if it returns a decision: execute(id, ${name === "" ? "decision" : name}(...)); wrap it if it decides: execute(id, ${aggregate.name}.decide((state) => ...))`
 }
 
 /** An event as every later reader will get it. Throws if it differs from the given event. */
@@ -88,7 +88,7 @@ const named = (decoded: object, tag: string): Aggregate.AnyEvent => {
 /** Describes where a value would be different once it is read. */
 export const otherValue = (path: Path): string => {
   const where = path.length === 0 ? "" : ` at ${showPath(path)}`
-  return `it would be read back as another value${where}: the schema writes different values as the same JSON, or loses a part`
+  return `it would be read back as another value${where}; its schema writes different values as the same JSON, or loses a part`
 }
 
 /** The event of a stored type, upcast to its newest version. Throws if that fails. */

@@ -80,7 +80,7 @@ export const makeDecoder = (mapper: Mapper["Service"], log: Log) => {
               event: events[recorded.length] as Aggregate.Event<A>
             })
           } catch (cause) {
-            const reason = `its metadata: ${messageOf(cause)}`
+            const reason = `its metadata is invalid: ${messageOf(cause)}`
             return Effect.fail(new EventNotDecodable({ stream, version, position, type, reason, cause }))
           }
         }

@@ -16,7 +16,7 @@ export const refuseHoles = (
   isFirst: boolean
 ): Effect.Effect<ReadonlyArray<Notification>, RecorderFailure> => {
   const missing = (version: number, found: string) => {
-    const reason = `stream "${stream}" is incomplete: event ${version} is missing where ${found} was found; restore the log from a backup`
+    const reason = `stream "${stream}" is incomplete: event ${version} is missing, ${found} was found in its place; restore the log from a backup`
     return Effect.fail(new RecorderFailure({ operation: "read a stream", reason }))
   }
   const isBackward = direction === "backward"

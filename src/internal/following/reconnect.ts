@@ -25,7 +25,7 @@ export const waitForLog = <A, R>(
               since ??= now
               attempts++
               return Effect.andThen(
-                Effect.logWarning(`a follower waits for its log: ${error.message}`),
+                Effect.logWarning(`a follower is waiting for its log: ${error.message}`),
                 report({ _tag: "Retrying", position, since, attempts, error })
               )
             })

@@ -13,13 +13,13 @@ const counter = (...described_: Parameters<typeof described>) => {
 const gauge = (...described_: Parameters<typeof described>) => Metric.gauge(...described(...described_))
 
 /** Events that handlers have processed, by `projection`. */
-export const projected = counter("events_projected_total", "{event}", "events that a projection has handled")
+export const projected = counter("events_projected_total", "{event}", "events that a projection has processed")
 
 /** Failed attempts of a projection, by `projection`. */
 export const retries = counter(
   "projection_retries_total",
   "{attempt}",
-  "attempts of a projection that failed, at an event or at reaching its log or view"
+  "failed attempts of a projection to process an event, or to reach its log or view"
 )
 
 /** Events that were set aside as dead letters, by `projection`. */
@@ -36,14 +36,14 @@ export const lagPositions = gauge(
 export const lagSeconds = gauge(
   "projection_lag_seconds",
   "s",
-  "age of the event that a projection has processed last, or that it is held up before; 0 when it has come to the end"
+  "age of the event that a projection processed last, or that blocks it; 0 when it has reached the end"
 )
 
 /** The state of a runner, by `projection`, `version` and `state`: 1 for the current state, 0 for earlier ones. */
 const state = gauge(
   "projection_state",
   "1",
-  "1 for the state that a projection's runner is in, 0 for those that it has left"
+  "1 for the current state of a projection's runner, 0 for its earlier states"
 )
 
 /** What is known about the runners of a registry, by their attributes. */

@@ -71,7 +71,7 @@ const applyBeginning = (
     Effect.suspend(() => {
       context.failedStreams.delete(event.stream)
       return Effect.logWarning(
-        `projection "${context.projection.name}" has discarded what was set aside of stream "${event.stream}", which was erased and begins again`
+        `projection "${context.projection.name}" discarded the dead letters of stream "${event.stream}", which was erased and begins again`
       )
     })
   )
@@ -85,7 +85,7 @@ const deferAfterFailed = (
   event: Notification,
   to: Position
 ): Effect.Effect<void, HandlerFailed | ProcessError> =>
-  Effect.flatMap(toDeadLetter(event, "an event before it in its stream is set aside", 0), (letter) =>
+  Effect.flatMap(toDeadLetter(event, "an earlier event of its stream is set aside", 0), (letter) =>
     context.tracker
       .move(to, (_view, { isSetAside, setAside }) =>
         Effect.flatMap(
@@ -116,7 +116,7 @@ const reportBlocked = Effect.fnUntraced(function* (
   yield* onBlocked(toBlockedOn(event), cause, attempts, nextAttempt)
   if (attempts !== 1 && attempts % 10 !== 0) return
   yield* Effect.logWarning(
-    `projection "${projection.name}" is held up: a handler has failed ${attempts} times on event ${version} of stream "${stream}" (${type}): ${messageOf(cause)}`
+    `projection "${projection.name}" is blocked: a handler failed ${attempts === 1 ? "once" : `${attempts} times`} on event ${version} of stream "${stream}" (${type}): ${messageOf(cause)}`
   )
 })
 

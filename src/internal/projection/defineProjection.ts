@@ -24,7 +24,9 @@ export const effectOf = <R>(
   given: Effect.Effect<unknown, unknown, R>
 ): Effect.Effect<unknown, unknown, R> => {
   if (Effect.isEffect(given)) return given
-  throw new Error(`projection "${name}": a handler or setup gives an Effect, and this one gave ${typeof given}`)
+  throw new Error(
+    `projection "${name}": handlers and setup must return an Effect, but one returned a value of type ${typeof given}`
+  )
 }
 
 type AnyHandler<R> = (event: AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, R>
@@ -41,20 +43,22 @@ export const handlersOf = <R>(name: string, aggregates: ReadonlyArray<Aggregate.
       const handler = own?.[tag]
       if (handler === undefined) {
         throw new Error(
-          `projection "${name}" has no handler for ${aggregate.name}.${tag}: write one, or Projection.ignore`
+          `projection "${name}" has no handler for ${aggregate.name}.${tag}; write one, or use Projection.ignore`
         )
       }
       if (typeof handler === "function") of.set(tag, handler)
     }
     const unknown = Object.keys(own ?? {}).find((tag) => !aggregate.compiled.byTag.has(tag))
     if (unknown !== undefined) {
-      throw new Error(`projection "${name}" handles ${aggregate.name}.${unknown}, and there is no such event`)
+      throw new Error(
+        `projection "${name}" has a handler for ${aggregate.name}.${unknown}, which is not one of the aggregate's events`
+      )
     }
     byAggregate.set(aggregate.name, of)
   }
   const other = Object.keys(given).find((aggregate) => !byAggregate.has(aggregate))
   if (other !== undefined) {
-    throw new Error(`projection "${name}" handles events of ${other}, which is none of its aggregates`)
+    throw new Error(`projection "${name}" has handlers for ${other}, which is not one of its aggregates`)
   }
   return {
     handles: (aggregate: string, tag: string) => byAggregate.get(aggregate)?.has(tag) === true,
@@ -79,7 +83,7 @@ const sourceOf = (definition: Definition<View.Any>): string =>
 export const definedOtherwise = (operation: string, version: number): RecorderFailure =>
   new RecorderFailure({
     operation,
-    reason: `this process has a version ${version} of that name that is defined otherwise: give one of them another name, or a higher version if it is to take the other's place`
+    reason: `this process has two different definitions of version ${version} under that name; give one of them another name, or a higher version if it is to replace the other`
   })
 
 /** Checks a definition, and throws if it is invalid. */
@@ -92,19 +96,23 @@ export const build = <K extends View.Any, M extends Mode, D extends Projection.D
 ): Projection.Projection<K, M, D, R> => {
   const { version = 1, aggregates, view, from } = definition
   if (!/^[a-z][a-z0-9_]{0,39}$/.test(name)) {
-    throw new Error(`projection "${name}": a name is 1 to 40 lower-case letters, digits and "_", a letter first`)
+    throw new Error(
+      `invalid projection name "${name}": it must be 1 to 40 lower-case letters, digits or "_", and begin with a letter`
+    )
   }
   if (/_v[0-9]+(_|$)/.test(name)) {
-    throw new Error(`projection "${name}": a name has no "_v" with a number: that is how its versions are told apart`)
+    throw new Error(
+      `invalid projection name "${name}": it must not contain "_v" followed by a number, which marks versions`
+    )
   }
   if (!(Number.isInteger(version) && version > 0 && version < 1_000_000)) {
-    throw new Error(`projection "${name}": version is a whole number from 1 on, not ${version}`)
+    throw new Error(`projection "${name}": version must be a whole number from 1 to 999999, got ${version}`)
   }
   if (!(from === undefined || from === "start" || from === "end" || (typeof from === "bigint" && from >= 0n))) {
-    throw new Error(`projection "${name}": from is "start", "end" or a position, not ${String(from)}`)
+    throw new Error(`projection "${name}": from must be "start", "end" or a position, got ${String(from)}`)
   }
   const names = new Set(aggregates.map((aggregate) => aggregate.name))
-  if (names.size < aggregates.length) throw new Error(`projection "${name}" names an aggregate twice`)
+  if (names.size < aggregates.length) throw new Error(`projection "${name}" names the same aggregate twice`)
   const setup =
     view._tag === "Memory"
       ? (memoryView: unknown) => (memoryView as View.MemoryView<unknown>).set(view.initial())

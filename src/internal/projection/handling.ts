@@ -60,7 +60,7 @@ export const hasEnded = (context: Context.Context<never>): boolean => Context.ge
 /** The error for such a fiber. */
 export const refusal = (): Error =>
   new Error(
-    "the handler of a projection that this fiber was started in has ended, and what it does would be in another event's transaction, or in none: let the handler wait for what it starts"
+    "the projection handler that started this fiber has ended, so the fiber would work in another event's transaction, or in none; let the handler wait for the fibers that it starts"
   )
 
 const sqlRefusal = (): SqlError.SqlError => {

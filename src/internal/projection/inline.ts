@@ -43,7 +43,7 @@ export interface InlineDatabase {
 
 /** The database's error for an append that does not update an inline projection; without quotes, for SQL. */
 export const refusal = ({ projection, version }: Tracking.Key): string =>
-  `version ${version} of projection ${projection} is kept up inline, and whoever appends here does not do that: give the layer of the log the projection as the option inline`
+  `version ${version} of projection ${projection} is maintained inline, but this writer does not maintain it; pass the projection in the option inline of the layer of the log`
 
 type AnyRecorded = Positioned<string, { readonly _tag: string }>
 type Decode = (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<AnyRecorded>, ReadError>
@@ -78,7 +78,7 @@ const make = (projection: Projection.Inline, decode: Decode, context: Context.Co
     return event === undefined || compiled.handles(aggregate.name, event.tag)
   }
   const failed = (cause: unknown): RecorderError => {
-    const failure = { operation: `keep inline projection "${name}" up`, reason: explain(cause), cause }
+    const failure = { operation: `update inline projection "${name}"`, reason: explain(cause), cause }
     return isTransient(cause) ? new RecorderUnavailable(failure) : new RecorderFailure(failure)
   }
   return {
@@ -157,8 +157,8 @@ const goLive = Effect.fnUntraced(function* (
       while (yield* page()) yield* Effect.yieldNow
       if (!(yield* store.promote(key, { keep: true }))) {
         return yield* new RecorderFailure({
-          operation: `switch projection "${projection.name}" over`,
-          reason: `version ${key.version} is behind the current one, or lower: give it a higher version`
+          operation: `promote inline projection "${projection.name}"`,
+          reason: `version ${key.version} lags behind the current one, or is lower; give it a higher version`
         })
       }
       return true
@@ -166,7 +166,7 @@ const goLive = Effect.fnUntraced(function* (
   )
   if (!isNew) return
   yield* Effect.logInfo(
-    `version ${key.version} of inline projection "${projection.name}" is the current one from now on`
+    `version ${key.version} of inline projection "${projection.name}" is now the current one`
   )
 })
 
@@ -195,7 +195,7 @@ export const withInline = Effect.fnUntraced(function* <S>(
   const context = yield* Effect.context<never>()
   const twice = projections.find(({ name }, i) => projections.findIndex((one) => one.name === name) < i)
   if (twice !== undefined) {
-    const reason = "it is twice among the inline projections, by its name"
+    const reason = "two inline projections have this name"
     return yield* new RecorderFailure({ operation: `open inline projection "${twice.name}"`, reason })
   }
   const inlines: Array<Inline> = []

@@ -67,11 +67,11 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
   if (progress.aggregates.join() !== aggregates.join()) {
     const advice =
       delivery === "at-least-once"
-        ? `a higher version, which continues where this one is and does nothing again`
-        : "a higher version, which is made from the start"
+        ? "a higher version, which continues where this one is and repeats nothing"
+        : "a higher version, which is built from the start"
     return yield* new RecorderFailure({
       operation: `open the view of projection "${name}"`,
-      reason: `version ${version} was made from the events of ${progress.aggregates.join(", ")}, and is defined for those of ${aggregates.join(", ")}: give it ${advice}, or another name if it is another projection`
+      reason: `version ${version} was built from the events of ${progress.aggregates.join(", ")}, but is now defined for those of ${aggregates.join(", ")}; give it ${advice}, or another name if it is another projection`
     })
   }
   // at the start nothing has been missed; an inline projection does not record its position
@@ -81,14 +81,14 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
     const advice =
       delivery === "at-least-once"
         ? "to handle it from now on, give it a higher version, which continues where this one is"
-        : "give it a higher version, which is made from the start"
+        : "give it a higher version, which is built from the start"
     return yield* new RecorderFailure({
       operation: `open the view of projection "${name}"`,
-      reason: `version ${version} has ignored ${missed.join(", ")}, and is defined to handle it now, so that what was recorded of it before would be missing: ${advice}`
+      reason: `version ${version} has ignored ${missed.join(", ")} so far but is now defined to handle it, and the earlier events would be missing; ${advice}`
     })
   }
   if (progress.logId !== undefined && progress.logId !== logId) {
-    const reason = `this log is another (${logId}, not ${progress.logId})`
+    const reason = `this is a different log (its id is "${logId}", not "${progress.logId}")`
     return yield* Upstream.toUpstreamChanged(projection, progress.position, { reason, agreed: undefined })
   }
   return progress

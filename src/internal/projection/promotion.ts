@@ -23,7 +23,7 @@ export const makePromotion = (context: RunnerContext, status: Status): Promotion
   const promote = Effect.gen(function* () {
     if (yield* store.promote(key, { keep })) {
       isBuilding = false
-      yield* Effect.logInfo(`version ${key.version} of projection "${projection.name}" is the current one from now on`)
+      yield* Effect.logInfo(`version ${key.version} of projection "${projection.name}" is now the current one`)
       return
     }
     // a version below the current one becomes ready when it has caught up

@@ -33,7 +33,7 @@ export const replay = Effect.fnUntraced(function* <Provided, R>(
       upTo: letter.streamVersion,
       limit: 1
     })
-    if (found[0]?.position !== letter.position) return yield* Effect.fail("the log has no such event (any more)")
+    if (found[0]?.position !== letter.position) return yield* Effect.fail("the log does not have this event, or no longer")
     const events = yield* decode(found)
     const handled = events.filter(({ aggregate, event }) => projection.compiled.handles(aggregate, event._tag))
     return yield* store.takeBack(key, letter.position, (view) =>
@@ -57,7 +57,7 @@ export const replay = Effect.fnUntraced(function* <Provided, R>(
       const failure = Cause.squash(exit.cause)
       // a failure for which the event is not to blame
       if (isTransient(failure)) {
-        const operation = `replay what projection "${projection.name}" has set aside`
+        const operation = `replay the dead letters of projection "${projection.name}"`
         return yield* new RecorderUnavailable({ operation, reason: cause, cause: failure })
       }
       failing.add(letter.stream)

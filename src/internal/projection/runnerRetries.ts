@@ -93,8 +93,8 @@ const waitForNewerProgram = Effect.fnUntraced(function* (
   }
   // enough time for standby runners to look at the lease
   const delay = Math.max(next ?? NEWER_INTERVAL, 2 * Math.min(settings.leaseMillis / 4, 1000))
-  const reason = `event ${event.version} of stream "${event.stream}" (${event.type}) is of a newer program: ${messageOf(cause)}`
-  yield* Effect.logWarning(`projection "${name}" gives its lease up: ${reason}`)
+  const reason = `event ${event.version} of stream "${event.stream}" (${event.type}) was written by a newer version of the program: ${messageOf(cause)}`
+  yield* Effect.logWarning(`projection "${name}" gives up its lease: ${reason}`)
   local.blocked.set(key.version, reason)
   yield* status.set({ _tag: "Blocked", event, cause, attempts, nextAttempt: now + delay })
   yield* Effect.sleep(delay)

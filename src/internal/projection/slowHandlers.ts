@@ -24,7 +24,7 @@ export const reportSlowHandlers = Effect.fnUntraced(function* (
     if (took < slowAfterMillis) continue
     reported = inHand
     const { stream, version, type } = inHand.event
-    const reason = `handlers have had ${inHand.events} events for ${took} ms, the first of them event ${version} of stream "${stream}" (${type})`
+    const reason = `its handlers have worked for ${took} ms on a batch of ${inHand.events} ${inHand.events === 1 ? "event" : "events"}, which begins with event ${version} of stream "${stream}" (${type})`
     local.blocked.set(key.version, reason)
     yield* Effect.logWarning(`projection "${projection.name}" is slow: ${reason}`)
     yield* status.show({ _tag: "Slow", ...inHand })

@@ -43,7 +43,7 @@ export const warnOfStale = (
     if (now - known.since < PATIENCE || (known.warned !== undefined && now - known.warned < AGAIN)) return Effect.void
     known.warned = now
     return Effect.logWarning(
-      `version ${version} of projection "${name}" is read, has stood ${position === undefined ? "at the start" : `at position ${position}`} for ${Math.round((now - known.since) / 1000)} s, and is not kept up to date: version ${further.version} is at position ${further.position}`
+      `version ${version} of projection "${name}" is being read but not kept up to date: it has been ${position === undefined ? "at the start" : `at position ${position}`} for ${Math.round((now - known.since) / 1000)} s, while version ${further.version} is at position ${further.position}`
     )
   })
 }

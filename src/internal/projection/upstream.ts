@@ -113,7 +113,9 @@ export const inspect = Effect.fnUntraced(function* (
   }
   const newest = there[0]
   if (newest !== undefined && !noted.has(newest.position) && newest.recordedAt > seen.recordedAt) {
-    return changed(`this log has an event at position ${newest.position} that is newer than all that the view has seen`)
+    return changed(
+      `this log has an event at position ${newest.position} that is newer than any event the view has seen`
+    )
   }
   return { _tag: "Same", seen: { ...found, recordedAt: Math.max(found.recordedAt, seen.recordedAt) } }
 })

@@ -9,7 +9,7 @@ export class WorkAborted extends Error {
   override readonly name = "WorkAborted"
   constructor() {
     super(
-      "one of its SQL statements failed and it went on: PostgreSQL does no more in that transaction; let it fail, or run what may fail in a withTransaction of its own"
+      "a SQL statement failed but the handler continued, and PostgreSQL has aborted the transaction; let the handler fail, or wrap statements that may fail in their own withTransaction"
     )
   }
   get [TypeId](): typeof TypeId {

@@ -29,7 +29,7 @@ export const warnOfLongWait = (stream: string): Effect.Effect<void> | undefined 
     ? undefined
     : Effect.delay(
         Effect.logWarning(
-          `a command on "${stream}" has waited ${LONG} for those before it; a decision that waits for a command on what it decides on never ends`
+          `a command on "${stream}" has waited ${LONG} for those before it; a decision that waits for a command on its own aggregate never ends`
         ),
         LONG
       )
@@ -82,7 +82,7 @@ export const withoutTurn = <A, E, R>(
     ? command
     : Effect.die(
         new Error(
-          `a decision on "${own}" executes a command on "${own}", which would wait for the decision's end; return its events from the decision, or execute it afterwards`
+          `a decision on "${own}" executes a command on "${own}", which would wait for the decision to end; return its events from the decision, or execute it afterwards`
         )
       )
 }

@@ -24,10 +24,10 @@ export const foldPage = (
       if (creates === exists) {
         return misplaced(
           notification,
-          creates ? "it creates what exists already" : "it changes what does not exist yet"
+          creates ? "it creates an aggregate that already exists" : "it changes an aggregate that does not exist yet"
         )
       }
-      if (!isTime(notification.recordedAt)) return misplaced(notification, "the time of its recording is none")
+      if (!isTime(notification.recordedAt)) return misplaced(notification, "the time of its recording is invalid")
       state = aggregate.compiled.apply(state, event)
       exists = true
     }

@@ -18,7 +18,7 @@ export const snapshotInBackground = <A extends Aggregate.Any>(
   // the caller that gets the result may change it
   return snapshots.save(aggregate, toInstance<A>(id, ownCopy(aggregate, after)), after.eventId).pipe(
     Effect.catchCause((cause) =>
-      Effect.logWarning(`no snapshot of "${StreamName.of(aggregate.name, id)}" could be kept`, cause)
+      Effect.logWarning(`the snapshot of "${StreamName.of(aggregate.name, id)}" could not be saved`, cause)
     ),
     runInBackground
   )

@@ -95,7 +95,7 @@ export const transact = (store: EventStore["Service"], states: States) => {
     const { aggregate, id } = participant
     if (decision.aggregate !== aggregate.name) {
       throw new Error(
-        `the participant "${participant.name}" is a ${aggregate.name}, its decision is on a ${decision.aggregate}`
+        `the participant "${participant.name}" is a ${aggregate.name}, but its decision is for a ${decision.aggregate}`
       )
     }
     return deciding(store, [streamOf(participant)], takeDecision(aggregate, id, decision, before))
@@ -222,7 +222,7 @@ const outcomesOf = <E>(decided: unknown): Outcomes<E> => {
   const isPromise = decided instanceof Promise
   throw new Error(
     isPromise
-      ? "the decision of a transaction is a promise; one that has to wait returns an Effect, such as Effect.promise(...)"
-      : "the decision of a transaction returns an object with the events of each participant by its name"
+      ? "the decision of a transaction returned a promise; a decision that has to wait returns an Effect, such as Effect.promise(...)"
+      : "the decision of a transaction must return an object that has the events of each participant under its name"
   )
 }

@@ -39,7 +39,7 @@ const setStatus = (db: ViewDatabase, key: Tracking.Key, status: "current" | "ret
 export const makePromote =
   (db: ViewDatabase): Store["promote"] =>
   (key, { keep = false } = {}) =>
-    Effect.tap(inTransaction(db, "make a version the current one", promote(db, key, keep)), () =>
+    Effect.tap(inTransaction(db, "promote a version", promote(db, key, keep)), () =>
       Effect.sync(() => db.localProgress(key.projection).switched())
     )
 

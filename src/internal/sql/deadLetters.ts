@@ -21,12 +21,12 @@ export const deadLettersIn = (
       Effect.asVoid(query(db, "set an event aside", addDeadLetter, [...keyValues(key), ...deadLetterValues(letter)])),
     isSetAside: (stream) =>
       Effect.map(
-        query(db, "look for events that are set aside", hasDeadLetter, [...keyValues(key), stream]),
+        query(db, "look for dead letters", hasDeadLetter, [...keyValues(key), stream]),
         (rows) => rows.length > 0
       ),
     discard: (stream) =>
       Effect.map(
-        query(db, "discard what is set aside", discardStream, [...keyValues(key), stream]),
+        query(db, "discard dead letters", discardStream, [...keyValues(key), stream]),
         (rows) => rows.length
       )
   }
@@ -41,15 +41,15 @@ export const makeDeadLetters = (
     deadLetters: (key, stream) =>
       Effect.map(
         stream === undefined
-          ? query(db, "read what is set aside", statements.findDeadLetters, keyValues(key))
-          : query(db, "read what is set aside", statements.findDeadLettersOfStream, [...keyValues(key), stream]),
+          ? query(db, "read dead letters", statements.findDeadLetters, keyValues(key))
+          : query(db, "read dead letters", statements.findDeadLettersOfStream, [...keyValues(key), stream]),
         (rows) => rows.map(toDeadLetter)
       ),
 
     takeBack: (key, position, work) =>
       inTransactionOfWork(
         db,
-        "take back an event that is set aside",
+        "replay a dead letter",
         Effect.gen(function* () {
           // from here on, no batch of this projection is committed until this is
           const [row] = yield* run(db, statements.lockVersion, keyValues(key))
@@ -63,7 +63,7 @@ export const makeDeadLetters = (
     discard: (key, what) =>
       inTransaction(
         db,
-        "discard what is set aside",
+        "discard dead letters",
         Effect.gen(function* () {
           // no batch of this projection sets something aside meanwhile
           yield* run(db, statements.lockVersion, keyValues(key))
@@ -76,7 +76,7 @@ export const makeDeadLetters = (
 
     triedAgain: (key, position, cause) =>
       Effect.asVoid(
-        query(db, "note that an event was tried again", statements.countAttempt, [...keyValues(key), position, cause])
+        query(db, "count an attempt at a dead letter", statements.countAttempt, [...keyValues(key), position, cause])
       )
   }
 }

@@ -41,13 +41,13 @@ export const makeLease = (db: ViewDatabase): ViewStore<unknown, never>["lease"] 
   const watching: Watching = new Map()
   const take = gather(
     (requests: NonEmptyReadonlyArray<Request>) =>
-      brief(db, "take the lease of a projection", takeAll(db, watching, requests)),
+      brief(db, "acquire the lease of a projection", takeAll(db, watching, requests)),
     isInTransaction(db)
   )
   return (key, holder, milliseconds) =>
     milliseconds > 0
       ? take({ key, holder, milliseconds })
-      : Effect.as(query(db, "give a lease back", db.statements.releaseLease, [...keyValues(key), holder]), false)
+      : Effect.as(query(db, "release a lease", db.statements.releaseLease, [...keyValues(key), holder]), false)
 }
 
 /** Takes or renews leases; returns for each request whether its holder has the lease. */

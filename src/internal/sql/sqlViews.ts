@@ -23,7 +23,7 @@ export const make = (sql: SqlClient.SqlClient, dialect: Dialect): ViewStore<SqlV
     localProgress: db.localProgress,
     open: makeOpen(db),
     versions: gather(
-      (projections) => brief(db, "read how far projections have come", progressOfMany(db, projections)),
+      (projections) => brief(db, "read the progress of projections", progressOfMany(db, projections)),
       isInTransaction(db)
     ),
     transact: makeTransact(db),

@@ -153,7 +153,7 @@ const subscribe = <Place, Item, E extends { readonly _tag: string; readonly mess
       isTransient: (error) => error._tag === "KurrentUnavailable",
       onRetry: ({ since, attempts, error }) =>
         Effect.andThen(
-          Effect.logWarning(`a subscription waits for the server: ${error.message}`),
+          Effect.logWarning(`a subscription is waiting for the server: ${error.message}`),
           told({ _tag: "Retrying", last, since, attempts, error: error as KurrentUnavailable })
         )
     })

@@ -79,12 +79,14 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
         ),
         Effect.mapError((error) => {
           if (error._tag === "KurrentUnavailable" && isOfCertificate(error)) {
-            return failure(`the certificate of the server is not trusted, see rootCertificate (${error.reason})`)
+            return failure(
+              `the certificate of the server is not trusted; see the option rootCertificate (${error.reason})`
+            )
           }
           if (error._tag === "KurrentUnavailable" && isOfTls(error)) {
             const hint = tls
-              ? "it was asked with TLS: a server without it needs tls=false in the connection string"
-              : "it was asked without TLS: a server with it needs tls=true in the connection string"
+              ? "the connection used TLS; for a server without TLS, write tls=false in the connection string"
+              : "the connection did not use TLS; for a server with TLS, write tls=true in the connection string"
             const { cause, operation, reason } = error
             return new KurrentUnavailable({ operation, reason: `${reason}; ${hint}`, cause })
           }
@@ -129,16 +131,16 @@ const certificateFile = (given: string): Effect.Effect<string, KurrentFailure, S
   const check = (pem: string, what: string) =>
     Effect.try({
       try: () => void new X509Certificate(pem),
-      catch: () => failure(`${what} is no certificate as PEM`)
+      catch: () => failure(`${what} is not a certificate in PEM format`)
     })
   if (!given.includes("-----BEGIN")) {
     const path = Path.resolve(given)
     const content = Effect.tryPromise({
       try: () => Fs.readFile(path, "utf8"),
-      catch: () => failure(`the root certificate can't be read: ${path}`)
+      catch: () => failure(`the root certificate "${path}" can't be read`)
     })
     return Effect.as(
-      Effect.flatMap(content, (pem) => check(pem, `the root certificate in ${path}`)),
+      Effect.flatMap(content, (pem) => check(pem, `the root certificate "${path}"`)),
       path
     )
   }

@@ -172,7 +172,7 @@ export const consume = (
         ? Effect.fail(
             new KurrentUnavailable({
               operation: "settle an event",
-              reason: "the connection that the event came by is closed; the event will be given again"
+              reason: "the connection that delivered the event is closed; the event will be delivered again"
             })
           )
         : Effect.mapError(
@@ -199,7 +199,7 @@ export const consume = (
       onRetry: ({ error, ...retry }) =>
         isTransient(error)
           ? Effect.andThen(
-              Effect.logWarning(`a consumer waits for the server: ${error.message}`),
+              Effect.logWarning(`a consumer is waiting for the server: ${error.message}`),
               onRetry?.({ ...retry, error }) ?? Effect.void
             )
           : Effect.void
@@ -210,4 +210,4 @@ export const consume = (
 /** Why there can't be such a persistent subscription, or `undefined` if there can. */
 export const groupProblem = (stream: string, group: string): string | undefined =>
   (stream === "$all" ? undefined : Values.streamProblem(stream)) ??
-  (group === "" || !group.isWellFormed() ? `"${group}" is no name of a persistent subscription` : undefined)
+  (group === "" || !group.isWellFormed() ? `"${group}" is not a valid name of a persistent subscription` : undefined)

@@ -26,13 +26,13 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 /** Why an event can't be appended, or `undefined` if it can: what the client or the server would fail on. */
 export const unappendable = ({ id, type, data, metadata }: EventToAppend): string | undefined => {
-  if (type === "" || !type.isWellFormed()) return `"${type}" is no type of an event`
-  if (id !== undefined && !UUID.test(id)) return `the id "${id}" of an event of type "${type}" is no UUID`
+  if (type === "" || !type.isWellFormed()) return `"${type}" is not a valid event type`
+  if (id !== undefined && !UUID.test(id)) return `the id "${id}" of an event of type "${type}" is not a UUID`
   const body = data instanceof Uint8Array ? data : toJson(data)
   if (body === undefined) return `the data of an event of type "${type}" is neither JSON nor bytes`
   const rest = metadata === undefined ? "" : isObject(metadata) ? toJson(metadata) : undefined
   return rest === undefined
-    ? `the metadata of an event of type "${type}" is no object that can be JSON`
+    ? `the metadata of an event of type "${type}" is not an object that JSON can represent`
     : Values.sizeProblem(`an event of type "${type}"`, Values.sizeOf(body, rest))
 }
 
@@ -41,7 +41,7 @@ export const unappendableToStreams = (event: EventToAppend): string | undefined 
   unappendable(event) ??
   (Object.values(event.metadata ?? {}).every((value) => typeof value === "string")
     ? undefined
-    : `the metadata of an event of type "${event.type}" has values that are no strings, which appends to several streams can't keep`)
+    : `the metadata of an event of type "${event.type}" has values that are not strings, which an append to several streams can't store`)
 
 const toJson = (value: unknown): string | undefined => {
   try {

@@ -60,7 +60,7 @@ const NEVER = 2n ** 63n - 1n
 /** `$all` has metadata too: who may read it. */
 const nameProblem = (stream: string): string | undefined =>
   (stream === "$all" ? undefined : Values.streamProblem(stream)) ??
-  (stream.startsWith("$$") ? `"${stream}" has no metadata: it is metadata` : undefined)
+  (stream.startsWith("$$") ? `"${stream}" has no metadata, because it is the metadata of another stream` : undefined)
 
 export const getStreamMetadata = (
   connection: Connection,
@@ -83,7 +83,7 @@ export const getStreamMetadata = (
       return isObject(data)
         ? Effect.succeed({ metadata: fromJson(data), revision })
         : Effect.fail(
-            new KurrentFailure({ operation: READ, reason: `the metadata of stream "${stream}" is no JSON object` })
+            new KurrentFailure({ operation: READ, reason: `the metadata of stream "${stream}" is not a JSON object` })
           )
     })
   )
@@ -160,14 +160,14 @@ const problemOf = ({ maxCount, maxAge, truncateBefore, cacheControl, custom }: S
   const seconds = (name: string, duration: Duration.Duration | undefined) =>
     duration === undefined || Number.isSafeInteger(Duration.toSeconds(duration))
       ? Values.countProblem(`the seconds of ${name}`, duration && Duration.toSeconds(duration), 1, LONGEST)
-      : `${name} has to be whole seconds`
+      : `${name} must be a whole number of seconds`
   const own = Object.keys(custom ?? {}).find((key) => OWN_KEYS.has(key))
   return (
     Values.countProblem("maxCount", maxCount, 1, Number.MAX_SAFE_INTEGER) ??
     seconds("maxAge", maxAge) ??
     seconds("cacheControl", cacheControl) ??
     (truncateBefore === undefined ? undefined : Values.placeProblem("truncateBefore", truncateBefore)) ??
-    (own === undefined ? undefined : `"${own}" is the server's own key, and has a property of its own`)
+    (own === undefined ? undefined : `"${own}" is one of the server's own keys; use the property for it`)
   )
 }
 

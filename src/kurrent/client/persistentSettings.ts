@@ -178,7 +178,7 @@ export const settingsProblem = (settings: Complete): string | undefined => {
     Values.countProblem("historyBufferSize", settings.historyBufferSize, 1) ??
     (settings.readBatchSize < Math.min(settings.historyBufferSize, settings.liveBufferSize)
       ? undefined
-      : "readBatchSize has to be less than historyBufferSize and liveBufferSize")
+      : "readBatchSize must be less than historyBufferSize and liveBufferSize")
   )
 }
 
@@ -193,7 +193,7 @@ const toMilliseconds = (input: Duration.Input): number | undefined => {
 const millisecondsProblem = (name: string, input: Duration.Input): string | undefined => {
   const found = toMilliseconds(input)
   return found === undefined || Values.countProblem(name, found, 0) !== undefined
-    ? `${name} is a duration of whole milliseconds, up to 24 days, and not "${String(input)}"`
+    ? `${name} must be a duration of whole milliseconds, up to 24 days, got "${String(input)}"`
     : undefined
 }
 

@@ -118,7 +118,7 @@ export const make = (connection: Connection, registry: Registry): PersistentSubs
   }
 
   const info: PersistentSubscriptions["info"] = (stream, group) => {
-    const operation = "look at a persistent subscription"
+    const operation = "get a persistent subscription"
     const call = connection.ask(operation, stream, async (client) =>
       Settings.fromClientInfo(
         stream === ALL
@@ -217,4 +217,4 @@ export const make = (connection: Connection, registry: Registry): PersistentSubs
 const strategyProblem = (strategy: string): string | undefined =>
   strategy === "RoundRobin" || strategy === "DispatchToSingle" || strategy === "Pinned"
     ? undefined
-    : `the server can't be told "${strategy}" in an update: choose another consumerStrategy, or delete the subscription and create it anew`
+    : `the server can't change consumerStrategy to "${strategy}" in an update; choose another, or delete the subscription and create it again`

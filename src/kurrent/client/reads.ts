@@ -51,7 +51,7 @@ export interface ReadAllOptions extends ReadOptions {
 
 const READ_STREAM = "read a stream"
 const READ_ALL = "read $all"
-const REVISION = "ask for the revision"
+const REVISION = "query the revision"
 
 const problemOf = ({ limit, pageSize, from }: ReadStreamOptions): string | undefined =>
   (limit === Number.POSITIVE_INFINITY ? undefined : Values.countProblem("limit", limit, 0, Number.MAX_SAFE_INTEGER)) ??
@@ -159,7 +159,7 @@ export const currentRevision = (
     Effect.andThen(lastRevision(connection, stream)),
     Effect.flatMap((last): Effect.Effect<bigint | "NoStream", KurrentFailure> => {
       if (last !== "Hidden") return Effect.succeed(last)
-      const reason = `all events of "${stream}" are truncated or too old; the server does not tell the revision then`
+      const reason = `all events of stream "${stream}" are truncated or too old; the server does not report the revision then`
       return Effect.fail(new KurrentFailure({ operation: REVISION, reason }))
     })
   )
@@ -198,7 +198,7 @@ export const positionOf = (operation: string, position: bigint | undefined): Eff
     ? Effect.fail(
         new KurrentFailure({
           operation,
-          reason: "the server does not tell the position of an event; it is older than 22.6"
+          reason: "the server does not report the position of an event; it is older than 22.6"
         })
       )
     : Effect.succeed(position)
@@ -236,8 +236,8 @@ export const allPage = <A = ResolvedEvent>(
         if (!isFilter && !isPosition) return yield* Effect.mapError(patiently(read), narrow)
         if (failures + 1 < REFUSALS) return yield* attempt(failures + 1)
         const reason = isFilter
-          ? "the server refuses the filter: a pattern is no regular expression of .NET"
-          : `the server refuses position ${from}: it is no event's; positions come from reads, subscriptions and appends`
+          ? "the server refuses the filter, because a pattern is not a regular expression of .NET"
+          : `the server refuses position ${from}, because no event has it; take positions from reads, subscriptions and appends`
         return yield* Effect.fail(new KurrentFailure({ operation: READ_ALL, reason, cause: error }))
       })
     )
@@ -254,5 +254,5 @@ export const commitPosition = (
     ([last]): Effect.Effect<bigint | undefined, KurrentFailure> =>
       last === undefined
         ? Effect.succeed(undefined)
-        : positionOf("ask for the position", (last.link ?? last.event)?.position)
+        : positionOf("query the position", (last.link ?? last.event)?.position)
   )

@@ -12,7 +12,7 @@ export const alikeStreams = (parts: ReadonlyArray<{ readonly stream: string }>):
   for (const { stream } of parts) {
     const other = seen.get(stream.toLowerCase())
     if (other !== undefined && other !== stream) {
-      return `KurrentDB takes "${other}" and "${stream}" for one stream where both are in one append; append to them one after the other`
+      return `KurrentDB takes "${other}" and "${stream}" for the same stream if both are in one append; append to them separately`
     }
     seen.set(stream.toLowerCase(), stream)
   }

@@ -11,12 +11,12 @@ export type ExpectedRevision = "NoStream" | "StreamExists" | "Any" | bigint
 /** Why it can't be the name of a stream, or `undefined` if it can. */
 export const streamProblem = (stream: string): string | undefined =>
   stream === "" || stream === "$$" || stream === "$all" || !stream.isWellFormed()
-    ? `"${stream}" is no name of a stream`
+    ? `"${stream}" is not a valid stream name`
     : undefined
 
 /** Why it can't be a revision or a position, or `undefined` if it can. */
 export const placeProblem = (name: string, place: bigint): string | undefined =>
-  place < 0n || place > INT64 ? `${name} is from 0 to 2^63 - 1, and not ${place}` : undefined
+  place < 0n || place > INT64 ? `${name} must be from 0 to 2^63 - 1, got ${place}` : undefined
 
 export const expectedProblem = (expected: ExpectedRevision): string | undefined =>
   typeof expected === "bigint" ? placeProblem("expected", expected) : undefined
@@ -30,7 +30,7 @@ export const countProblem = (
 ): string | undefined =>
   count === undefined || (Number.isSafeInteger(count) && count >= least && count <= most)
     ? undefined
-    : `${name} is an integer from ${least} to ${most}, and not ${count}`
+    : `${name} must be an integer from ${least} to ${most}, got ${count}`
 
 /** An expected revision in the client's form. */
 export const toState = (expected: ExpectedRevision) => {
@@ -59,7 +59,7 @@ const LARGEST = 16 * 2 ** 20 - 10_000
 /** Why an event of this many bytes can't be sent, or `undefined` if it can. */
 export const sizeProblem = (what: string, bytes: number): string | undefined =>
   bytes > LARGEST
-    ? `${what} has ${bytes} bytes, which is larger than the server accepts (${LARGEST}, and what its MaxAppendEventSize says); keep less in it, or compress it`
+    ? `${what} has ${bytes} bytes, which is more than the server accepts (${LARGEST}, or its MaxAppendEventSize if that is less); keep less in it, or compress it`
     : undefined
 
 /** The size in bytes of texts and bytes as they are sent; an estimate if the size can't be too large. */

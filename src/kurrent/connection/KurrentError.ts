@@ -17,7 +17,7 @@ export class StreamTombstoned extends Schema.TaggedError<StreamTombstoned>()("St
   stream: Schema.String
 }) {
   override get message(): string {
-    return `the stream "${this.stream}" has a tombstone: its name can't be used again`
+    return `the stream "${this.stream}" has a tombstone; its name can't be used again`
   }
 }
 
@@ -29,7 +29,8 @@ export class WrongExpectedRevision extends Schema.TaggedError<WrongExpectedRevis
   actual: Revision
 }) {
   override get message(): string {
-    return `stream "${this.stream}" was expected at ${this.expected} but is at ${this.actual}`
+    const described = (revision: bigint | string) => (typeof revision === "bigint" ? `revision ${revision}` : revision)
+    return `stream "${this.stream}" was expected at ${described(this.expected)} but is at ${described(this.actual)}`
   }
 }
 
@@ -78,7 +79,7 @@ export class PersistentSubscriptionExists extends Schema.TaggedError<PersistentS
   group
 ) {
   override get message(): string {
-    return `the persistent subscription "${this.group}" to "${this.stream}" exists already`
+    return `the persistent subscription "${this.group}" to "${this.stream}" already exists`
   }
 }
 

@@ -55,7 +55,7 @@ export const parse = (input: string, overrides: Overrides = {}): Result.Result<P
   const text = input.trim()
   if (text === "") return Result.fail("the connection string is empty")
   for (const [name, given] of Object.entries({ "connection string": text, ...overrides })) {
-    if (given?.isWellFormed() === false) return Result.fail(`the ${name} has half of a surrogate pair`)
+    if (given?.isWellFormed() === false) return Result.fail(`the ${name} contains half of a surrogate pair`)
   }
   const scheme = SCHEME.exec(text)
   if (scheme === null && text.includes("://")) {

@@ -95,7 +95,7 @@ export const toCallError = (operation: string, stream: string, cause: unknown): 
       return new StreamTombstoned({ stream: name })
     case ErrorType.NOT_LEADER:
       return unavailable(
-        `the server is not the leader${error.leader === undefined ? "" : `, ${hostOf(error.leader)} is`}`
+        `the server is not the leader${error.leader === undefined ? "" : `; ${hostOf(error.leader)} is`}`
       )
     case ErrorType.UNAVAILABLE:
     case ErrorType.CANCELLED:
@@ -205,14 +205,16 @@ const unsupported = ({ feature, minimumVersion }: Raw): string => {
       : feature === "appendRecords"
         ? "check streams that are not appended to, or mix the events of several streams"
         : `do ${textOf(feature) ?? "this"}`
-  return `this server can't ${what}: KurrentDB can from ${textOf(minimumVersion) ?? "a later version"} on`
+  const minimum = textOf(minimumVersion)
+  const needed = minimum === undefined ? "a later version of KurrentDB" : `KurrentDB ${minimum} or later`
+  return `this server can't ${what}; that needs ${needed}`
 }
 
 const accessDenied = (message: string): string =>
-  `access denied: check user, password and the rights of the user (${message})`
+  `access denied; check the user name, the password and the rights of the user (${message})`
 
 const tooLarge = (message: string, limit?: unknown): string =>
-  `larger than the server accepts${limit === undefined ? "" : ` (${limit} bytes)`}: append fewer events at once, or smaller ones, or raise MaxAppendSize and MaxAppendEventSize of the server (${message})`
+  `the append is larger than the server accepts${limit === undefined ? "" : ` (${limit} bytes)`}; append fewer events at once, or smaller ones, or raise MaxAppendSize and MaxAppendEventSize of the server (${message})`
 
 const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" && value !== "unknown stream" ? value : undefined

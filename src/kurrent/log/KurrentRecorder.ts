@@ -42,7 +42,7 @@ const PAGE = 4096
 const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
   const connection = yield* Connected
   if (!isPrefix(prefix)) {
-    const reason = `the option prefix is at most 64 letters, digits and _ . : and not "${prefix}"`
+    const reason = `the option prefix must be at most 64 letters, digits, "_", "." or ":", got "${prefix}"`
     return yield* Effect.fail(new RecorderFailure({ operation: OPERATION, reason }))
   }
   const names = make(prefix)

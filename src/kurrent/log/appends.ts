@@ -20,7 +20,7 @@ import { toRecorderError } from "./recorderErrors.ts"
 const APPEND = "append"
 
 const WITHOUT_POSITION =
-  "the server does not tell the position of what was appended: the stream was deleted meanwhile, or it is older than 22.6"
+  "the server does not report the position of the append; the stream was deleted meanwhile, or the server is older than 22.6"
 
 /** For how long, and how often, to look for the events that caused a refusal before they are taken to be hidden. */
 const SOON = Schedule.upTo(Schedule.exponential("10 millis"), { duration: "2 seconds" })
@@ -129,7 +129,7 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
           onSuccess: ({ nextExpectedRevision, position }) => {
             const version = Number(nextExpectedRevision)
             if (version !== lastVersion(one)) {
-              return Effect.fail(failure(`${deleted(stream)}; it was recorded at ${version}`))
+              return Effect.fail(failure(`${deleted(stream)}; the append was recorded at version ${version}`))
             }
             return position === undefined
               ? Effect.fail(failure(WITHOUT_POSITION))
@@ -189,7 +189,7 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
 }
 
 const deleted = (stream: string): string =>
-  `the stream "${stream}" was deleted or truncated on the server, which goes on counting where it ended; use another id`
+  `the stream "${stream}" was deleted or truncated on the server, where its versions continue after the deleted ones; use another id`
 
 /** The server returns the position of the last event. That is the position of each only if there is one. */
 const withPositions = ({ events }: Append, appended: Appended): Appended =>
@@ -197,7 +197,7 @@ const withPositions = ({ events }: Append, appended: Appended): Appended =>
 
 const toAppendError = (stream: string, error: CallError): RecorderError =>
   error._tag === "StreamTombstoned"
-    ? failure(`the stream "${stream}" has a tombstone: its name can't be used again`)
+    ? failure(`the stream "${stream}" has a tombstone, so its name can't be used again; use another id`)
     : toRecorderError(APPEND, error)
 
 /** What the metadata of a stream hides of the stream. */

@@ -45,9 +45,10 @@ const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 /** Why an event can't be stored, or `undefined` if it can. */
 export const unstorable = ({ id, payload, metadata, recordedAt }: StoredEvent): string | undefined => {
   const isWrong = (typeof payload === "string" && !payload.isWellFormed()) || !metadata.isWellFormed()
-  if (isWrong) return `event ${id} has half of a surrogate pair, which KurrentDB can't store; encode it as bytes`
-  if (!Number.isSafeInteger(recordedAt)) return `the time ${recordedAt} of event ${id} is no number of milliseconds`
-  return Values.sizeProblem(`event ${id}`, Values.sizeOf(payload, metadata))
+  if (isWrong) return `event "${id}" contains half of a surrogate pair, which KurrentDB can't store; encode it as bytes`
+  if (!Number.isSafeInteger(recordedAt))
+    return `the time ${recordedAt} of event "${id}" is not a whole number of milliseconds`
+  return Values.sizeProblem(`event "${id}"`, Values.sizeOf(payload, metadata))
 }
 
 /** `ordered`: whether the server preserves the order of the metadata's keys. Appends to several streams may not. */
@@ -205,7 +206,7 @@ const textOf = (bytes: Uint8Array): string => {
 
 const toInteger = (key: string, text: string): number => {
   const value = Number(text)
-  if (!Number.isSafeInteger(value)) throw new Error(`its metadata has "${text}" as ${key}, which is no integer`)
+  if (!Number.isSafeInteger(value)) throw new Error(`its metadata has "${text}" as ${key}, which is not an integer`)
   return value
 }
 

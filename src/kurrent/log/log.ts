@@ -93,7 +93,7 @@ const find = <E extends Pick<RecordedEvent, "type" | "revision">>(
   decode: (event: E, place: Place) => Notification
 ): Found | Unreadable => {
   try {
-    if (commit === undefined) throw new Error("the server does not tell its position; it is older than 22.6")
+    if (commit === undefined) throw new Error("the server does not report its position; it is older than 22.6")
     const position = fromStorage(commit)
     const stream = names.fromServer(serverStream)
     return stream === undefined || isTombstone(event)
@@ -139,7 +139,7 @@ const toLogError = (error: CallError): RecorderError =>
   isAccessDenied(error)
     ? new RecorderFailure({
         operation: "read the log",
-        reason: `the user needs the right to read "$all", which the log is in: name it in the metadata of "$all" (KurrentClient.updateStreamMetadata, $acl), or use a member of $admins (${toRecorderError("read the log", error).reason})`,
+        reason: `the user needs the right to read "$all", which contains the log; name the user in the metadata of "$all" (KurrentClient.updateStreamMetadata, $acl), or use a member of $admins (${toRecorderError("read the log", error).reason})`,
         cause: error
       })
     : toRecorderError("read the log", error)

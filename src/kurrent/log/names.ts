@@ -54,8 +54,8 @@ export const make = (prefix: string): Names => {
     problem: (stream) => {
       if (isOwn.test(prefix + stream)) return undefined
       return stream.startsWith("$")
-        ? `the stream "${stream}" has a name that begins with $, which is the server's own`
-        : `the stream "${stream}" has a name of a side stream for snapshots`
+        ? `the stream name "${stream}" begins with "$", as only the server's own streams do`
+        : `the stream name "${stream}" is reserved for the snapshots of another stream`
     },
     filter: (filter) => {
       if (filter?.types !== undefined) return { on: "type", include: filter.types.map(escape) }

@@ -102,14 +102,14 @@ describe("appends to a stream", () => {
       circular.self = circular
       const wrong: ReadonlyArray<readonly [string, ReadonlyArray<EventToAppend>, bigint | "Any", string]> = [
         [stream, [], "Any", "no events"],
-        ["", [happened(0)], "Any", "no name of a stream"],
-        ["$all", [happened(0)], "Any", "no name of a stream"],
-        ["half-\ud800", [happened(0)], "Any", "no name of a stream"],
-        [stream, [{ type: "", data: {} }], "Any", "no type"],
+        ["", [happened(0)], "Any", "not a valid stream name"],
+        ["$all", [happened(0)], "Any", "not a valid stream name"],
+        ["half-\ud800", [happened(0)], "Any", "not a valid stream name"],
+        [stream, [{ type: "", data: {} }], "Any", "not a valid event type"],
         [stream, [{ type: "t", data: undefined }], "Any", "neither JSON nor bytes"],
         [stream, [{ type: "t", data: circular }], "Any", "neither JSON nor bytes"],
         [stream, [{ type: "t", data: 1n }], "Any", "neither JSON nor bytes"],
-        [stream, [{ id: "1", type: "t", data: 1 }], "Any", "no UUID"],
+        [stream, [{ id: "1", type: "t", data: 1 }], "Any", "not a UUID"],
         [stream, [{ type: "t", data: 1, metadata: { n: 1n } }], "Any", "metadata"],
         [stream, [happened(0)], -1n, "2^63"],
         [stream, [happened(0)], 2n ** 63n, "2^63"]
@@ -188,12 +188,12 @@ describe.skipIf(!isSince("26.0.0"))("appends to several streams", () => {
         [client.appendToStreams([]), "no events"],
         [client.appendToStreams([{ ...one, events: [] }]), "no events"],
         [client.appendToStreams([one, one]), "twice"],
-        [client.appendToStreams([one, { ...one, stream: stream.toUpperCase() }]), "for one stream"],
-        [client.appendToStreams([{ ...one, events: [{ ...happened(0), metadata: { n: 1 } }] }]), "no strings"],
+        [client.appendToStreams([one, { ...one, stream: stream.toUpperCase() }]), "for the same stream"],
+        [client.appendToStreams([{ ...one, events: [{ ...happened(0), metadata: { n: 1 } }] }]), "not strings"],
         [client.appendRecords([]), "no events"],
         [
           client.appendRecords([{ ...happened(0), stream }], [{ stream: stream.toUpperCase(), expected: 0n }]),
-          "for one"
+          "for the same"
         ]
       ] as const
       for (const [append, reason] of wrong) {

@@ -81,7 +81,7 @@ describe("G8 what is received", () => {
   it("is refused if the time in it is none", () => {
     for (const time of ["soon", "1.5", "12345678901234567"]) {
       const event = received({ metadata: utf8.encode(`{"$recordedAt":"${time}"}`) })
-      assert.throws(() => fromReceived(event, place), "no integer")
+      assert.throws(() => fromReceived(event, place), "not an integer")
     }
   })
 

@@ -300,7 +300,7 @@ describe.concurrent("credentials", () => {
       for (const one of [options, { ...options, username: "ada", password: Redacted.make("wrong") }]) {
         const [error, took] = yield* timed(failure(one))
         assert.strictEqual(error._tag, "RecorderFailure")
-        assert.match(error.message, /access denied: check user, password/)
+        assert.match(error.message, /access denied; check the user name, the password/)
         assert.isBelow(took, ENDS)
       }
     })
