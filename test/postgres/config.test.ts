@@ -496,7 +496,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
       const unknown = yield* failureOf({ url: urlOf("no_such_role") })
       assertSaid(unknown, "RecorderFailure", "no_such_role")
       // where a password is asked for, the server says the same of a wrong one
-      assert.match(unknown.message, /or there is no such role: the server does not say which|does not exist/)
+      assert.match(unknown.message, /or there is no such role; the server does not say which|does not exist/)
       const nobody = yield* newRole("NOLOGIN")
       assertSaid(yield* failureOf({ url: urlOf(nobody) }), "RecorderFailure", "check the user", nobody)
     })

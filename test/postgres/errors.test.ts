@@ -265,7 +265,7 @@ describe.concurrent("what the server says of a statement", () => {
       assert.isTrue(Exit.isSuccess(fine))
       const error = yield* Effect.flip(large)
       assert.deepInclude(error, { _tag: "RecorderFailure" })
-      assert.match(error.message, /larger than PostgreSQL/)
+      assert.match(error.message, /more than PostgreSQL accepts in one call/)
       assert.deepStrictEqual(yield* idsOf(log), [small.events[0].id])
     })
   )

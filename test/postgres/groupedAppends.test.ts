@@ -210,7 +210,7 @@ describe("appends of all kinds at once", () => {
     })
     const { stream } = recordedBefore
     add("a conflict", { ...newAppend("x"), stream }, ["WrongExpectedVersion", `is at version ${answer.version}`])
-    add("a version to come", { ...newAppend(of("none")), expected: 3 }, ["WrongExpectedVersion", "is at no event"])
+    add("a version to come", { ...newAppend(of("none")), expected: 3 }, ["WrongExpectedVersion", "but has no events"])
     const half = [newAppend(of("half-a")), { ...newAppend("x"), stream }, newAppend(of("half-b"))] as const
     all.push({
       ...{ what: "a conflict in one of several", appends: [], fails: ["WrongExpectedVersion", stream] },

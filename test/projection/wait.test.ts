@@ -86,7 +86,7 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
         const none = Position.Position.make(1n)
         const before = yield* Effect.flip(Projection.wait(projection, none, { timeout: "20 millis" }))
         assert.include(before, { _tag: "ProjectionBehind", position: none, reached: undefined, waited: 20 })
-        assert.include(before.message, "has not begun")
+        assert.include(before.message, "it has not started")
         assert.isUndefined(before._tag === "ProjectionBehind" ? before.stopped : "")
 
         const runner = yield* ProjectionRunner.make(projection)

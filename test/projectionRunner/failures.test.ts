@@ -79,8 +79,8 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
           ...{ _tag: "ProjectionFailed", projection: "journal", stream: "Counter-a", version: 2 },
           ...{ type: "Counter.Increased", attempts: 3 }
         })
-        assert.include(error.message, "failed 3 times on event 2 of stream")
-        assert.include(error.message, "no")
+        assert.include(error.message, 'failed on event 2 of stream "Counter-a" (Counter.Increased)')
+        assert.include(error.message, "after 3 attempts: no")
         assert.strictEqual(calls.count, 4)
         yield* until(Effect.sync(() => states.at(-1)?._tag === "Stopped"))
         assert.deepStrictEqual(states.at(-1), { _tag: "Stopped", error })

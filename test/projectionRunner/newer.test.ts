@@ -106,7 +106,7 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
           assert.include(blocked.event, { stream: "Counter-a", version: 1, type: "Counter.Renamed" })
           assert.include(blocked.cause, { _tag: "UnknownEventType" })
           const behind = yield* Effect.flip(Projection.wait(older, recorded?.position, { timeout: 0 }))
-          assert.include(behind.message, "is of a newer program")
+          assert.include(behind.message, "was written by a newer version of the program")
           assert.deepStrictEqual(yield* Projection.deadLetters(older), [])
         }).pipe(Effect.scoped, Effect.provide(Layer.mergeAll(MemoryLayer(), place, Logger.layer([]))))
       }).pipe(Effect.scoped)

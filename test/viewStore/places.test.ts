@@ -177,7 +177,7 @@ ${formerly(`${a.schema}.`, a.projection)}${formerly(`${b.schema}.`, b.projection
           const opened = yield* Effect.flip(store.open(keyOf("journal"), { ...opening, setup: setUpJournal }))
           assert.include(
             String(opened),
-            `that of version 1 of projection "journal" whose tracking is in schema "${schema}"`
+            `belongs, by its comment, to version 1 of projection "journal" whose tracking is in schema "${schema}"`
           )
           assert.include(yield* Effect.flip(store.reset(keyOf("journal"), setUpJournal)), { _tag: "RecorderFailure" })
         })
@@ -246,7 +246,7 @@ describe.concurrent("places in SQLite", () => {
         const db = new DatabaseSync(file)
         db.exec(`CREATE TABLE ${table} (n integer)`)
         const error = yield* Effect.flip(opened(file, (store) => begin(store, "journal")))
-        assert.include(String(error), `"${table}" of somebody else's`)
+        assert.include(String(error), `"${table}" that does not belong to the projection`)
         assert.isDefined(db.prepare(`SELECT 1 FROM sqlite_master WHERE name = '${table}'`).get())
         db.close()
       }

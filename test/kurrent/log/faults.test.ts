@@ -452,7 +452,7 @@ describe("appends", () => {
       assert.isTrue(rest.every(Exit.isSuccess))
       const error = yield* Effect.flip(exit!)
       assert.strictEqual(error._tag, "RecorderFailure")
-      assert.match(error.message, /larger than the server accepts.*MaxAppendEventSize/)
+      assert.match(error.message, /more than the server accepts.*MaxAppendEventSize/)
       assert.lengthOf(yield* idsOf(log), 20)
     })
   )
