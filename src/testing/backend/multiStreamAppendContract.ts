@@ -110,7 +110,7 @@ const appendingTests = (backend: Backend<Services>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 4)
     }))
 
-  test("G1 one wrong expectation, and nothing is recorded anywhere", () =>
+  test("G1 one wrong expectation means that nothing is recorded in any stream", () =>
     Effect.gen(function* () {
       const [recorder, { append }] = [yield* Recorder, yield* MultiStreamAppend]
       yield* recorder.append(appendOf(rex, "NoStream", 3))
@@ -133,7 +133,7 @@ const appendingTests = (backend: Backend<Services>): void => {
       for (const name of names) assert.strictEqual(yield* lastVersion(recorder, name), "NoStream")
     }))
 
-  test("G2 streams that are only checked have to be where they are expected, and stay as they are", () =>
+  test("G2 streams that are only checked must be at their expected versions, and do not change", () =>
     Effect.gen(function* () {
       const [recorder, { append }] = [yield* Recorder, yield* MultiStreamAppend]
       yield* recorder.append(appendOf(rex, "NoStream", 3))
@@ -181,7 +181,7 @@ const appendingTests = (backend: Backend<Services>): void => {
 const concurrencyTests = (backend: Backend<Services>): void => {
   const test = testsOn(backend)
 
-  test("G2 of two writers who each check what the other one appends to, exactly one succeeds", ({ connect }) =>
+  test("G2 of two writers that each check the stream that the other appends to, exactly one succeeds", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const [one, two] = [yield* MultiStreamAppend, Context.get(yield* connect, MultiStreamAppend)]
@@ -198,7 +198,7 @@ const concurrencyTests = (backend: Backend<Services>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 30)
     }))
 
-  test("G2 writers to overlapping sets of streams all get their turn, and never halfway", ({ connect }) =>
+  test("G2 writers to overlapping sets of streams all succeed in the end, each with all of its events", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const connections = [yield* MultiStreamAppend, Context.get(yield* connect, MultiStreamAppend)]
@@ -266,7 +266,7 @@ const repeatingTests = (backend: Backend<Services>): void => {
     }))
   const testReopening = reopeningTestsOn(backend)
 
-  test("G7 the same append again has the same answer, also after later events and when the checks no longer hold", () =>
+  test("G7 the same append again returns the same result, also after later events and when the checks no longer hold", () =>
     Effect.gen(function* () {
       const [recorder, { append }] = [yield* Recorder, yield* MultiStreamAppend]
       const appends = [appendOf(rex, "NoStream", 2), appendOf(fido, "NoStream", 3)] as const
@@ -285,7 +285,7 @@ const repeatingTests = (backend: Backend<Services>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 17)
     }))
 
-  test("G7 an append of which only some streams have the events is refused, and records nothing", () =>
+  test("G7 an append whose events only some of the streams have is refused, and records nothing", () =>
     Effect.gen(function* () {
       const [recorder, { append }] = [yield* Recorder, yield* MultiStreamAppend]
       const [ofRex, ofFido] = [appendOf(rex, "NoStream", 2), appendOf(fido, "NoStream", 2)]
@@ -306,7 +306,7 @@ const repeatingTests = (backend: Backend<Services>): void => {
     }))
 
   testReopening(
-    "G5 G7 the same append again after the log was opened again has the same answer",
+    "G5 G7 the same append again after the log was reopened returns the same result",
     Effect.gen(function* () {
       const { append } = yield* MultiStreamAppend
       const appends = [appendOf(rex, "NoStream", 2), appendOf(fido, "NoStream", 3)] as const

@@ -22,14 +22,14 @@ import { totalOrderTests } from "./recorder/totalOrder.ts"
 export const recorderContract = (backend: Backend<Recorder>): void => {
   describe(`Recorder contract on ${backend.name}`, () => {
     describe("appending", () => appendingTests(backend))
-    describe("appending again", () => repeatingTests(backend))
+    describe("repeated appends", () => repeatingTests(backend))
     describe("fidelity", () => fidelityTests(backend))
     describe("reading", () => readingTests(backend))
-    describe("sizes of pages", () => pageSizeTests(backend))
+    describe("page sizes", () => pageSizeTests(backend))
     describe("total order", () => totalOrderTests(backend))
     describe("following", () => followingTests(backend))
     describe("interrupting", () => interruptingTests(backend))
-    if (backend.durable) describe("opening again", () => reopeningTests(backend))
+    if (backend.durable) describe("reopening", () => reopeningTests(backend))
     describe("random programs", () =>
       programTests(backend, {
         maxParts: 1,

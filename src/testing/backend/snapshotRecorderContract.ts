@@ -46,7 +46,7 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
         assert.strictEqual(yield* load(rex), undefined)
       }))
 
-    test("a snapshot takes the place of an older one", ({ connect }) =>
+    test("a snapshot replaces an older one", ({ connect }) =>
       Effect.gen(function* () {
         const { save, load } = yield* SnapshotRecorder
         const other = Context.get(yield* connect, SnapshotRecorder)
@@ -58,7 +58,7 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
         }
       }))
 
-    test("a snapshot takes the place of one of the same version", () =>
+    test("a snapshot replaces one of the same version", () =>
       Effect.gen(function* () {
         const { save, load } = yield* SnapshotRecorder
         yield* save(snapshotOf({ version: 5, payload: "unreadable", encoding: "raw", schemaVersion: 1 }))
@@ -74,7 +74,7 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
         assertSame(yield* load(rex), replacement)
       }))
 
-    test("a snapshot that is older than what is kept is ignored", () =>
+    test("a snapshot older than the stored one is ignored", () =>
       Effect.gen(function* () {
         const { save, load } = yield* SnapshotRecorder
         const newest = snapshotOf({ version: 5, payload: "5" })
@@ -83,7 +83,7 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
         assertSame(yield* load(rex), newest)
       }))
 
-    test("of snapshots that are saved at once the newest is kept", ({ connect }) =>
+    test("of snapshots that are saved concurrently, the newest is kept", ({ connect }) =>
       Effect.gen(function* () {
         const recorders = [yield* SnapshotRecorder, Context.get(yield* connect, SnapshotRecorder)]
         for (let round = 0; round < 5; round++) {
@@ -100,7 +100,7 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
         }
       }))
 
-    test("G8 what was saved comes back byte for byte", () =>
+    test("G8 a saved snapshot comes back byte for byte", () =>
       Effect.gen(function* () {
         const { save, load } = yield* SnapshotRecorder
         const allBytes = Uint8Array.from({ length: 256 }, (_, n) => n)
@@ -121,7 +121,7 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
         }
       }))
 
-    test("G8 a saved payload does not change with the buffer that it was saved from", () =>
+    test("G8 a saved payload does not change when the buffer that was passed changes", () =>
       Effect.gen(function* () {
         const { save, load } = yield* SnapshotRecorder
         // a Buffer is a Uint8Array, but its slice is no copy
@@ -132,7 +132,7 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
         }
       }))
 
-    test("G8 each stream has a snapshot of its own, however alike the names are", () =>
+    test("G8 each stream has its own snapshot, however similar the names are", () =>
       Effect.gen(function* () {
         const { save, load } = yield* SnapshotRecorder
         const names = [
@@ -175,7 +175,7 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
 
     const kept = snapshotOf({ version: 7, payload: Uint8Array.of(0, 255), encoding: "raw", schemaVersion: 3 })
     testReopening(
-      "G5 a snapshot is there when the log is opened again",
+      "G5 a snapshot is there when the log is reopened",
       Effect.gen(function* () {
         yield* (yield* SnapshotRecorder).save(kept)
       }),

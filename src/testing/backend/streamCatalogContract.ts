@@ -87,7 +87,7 @@ export const streamCatalogContract = (backend: Backend<Services>): void => {
         }
       }))
 
-    test("a page begins behind a name, whether or not there is such a stream", () =>
+    test("a page begins after a name, whether or not there is such a stream", () =>
       Effect.gen(function* () {
         yield* createAll
         const dogs = names.filter((name) => StreamName.category(name) === "Dog")
@@ -100,7 +100,7 @@ export const streamCatalogContract = (backend: Backend<Services>): void => {
         assert.deepStrictEqual(yield* namesOf({ after: between }), names.slice(names.indexOf(stream("Dog-2"))))
       }))
 
-    test("a page has at the most as many as it may", () =>
+    test("a page has at most as many streams as its limit", () =>
       Effect.gen(function* () {
         yield* createAll
         for (const limit of [0, 1, 2, names.length - 1, names.length, names.length + 1]) {
@@ -112,7 +112,7 @@ export const streamCatalogContract = (backend: Backend<Services>): void => {
         }
       }))
 
-    test("pages of any size have each stream once, also while others are created", () =>
+    test("pages of any size contain each stream once, also while others are created", () =>
       Effect.gen(function* () {
         const recorder = yield* Recorder
         const create = (name: string) =>
@@ -131,7 +131,7 @@ export const streamCatalogContract = (backend: Backend<Services>): void => {
         }
       }))
 
-    testReopening("G5 streams are listed when the log is opened again", createAll, () =>
+    testReopening("G5 streams are listed when the log is reopened", createAll, () =>
       Effect.map(namesOf({}), (listed) => assert.deepStrictEqual(listed, names))
     )
   })

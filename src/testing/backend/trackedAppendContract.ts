@@ -66,7 +66,7 @@ export const trackedAppendContract = (backend: Backend<Services>): void => {
 const movingTests = (backend: Backend<Services>): void => {
   const test = testsOn(backend)
 
-  test("a key that has not begun has no position", () =>
+  test("a key without a move has no position", () =>
     Effect.gen(function* () {
       const { position } = yield* TrackedAppend
       assert.strictEqual(yield* position(key), undefined)
@@ -110,7 +110,7 @@ const movingTests = (backend: Backend<Services>): void => {
       assert.strictEqual(yield* position({ ...key, projection: "half \ufffd" }), at(1))
     }))
 
-  test("keys that differ in anything are tracked by themselves", () =>
+  test("keys that differ in anything are tracked separately", () =>
     Effect.gen(function* () {
       const { append, position } = yield* TrackedAppend
       const keys: ReadonlyArray<Tracking.Key> = [
@@ -140,7 +140,7 @@ const movingTests = (backend: Backend<Services>): void => {
       for (const [i, one] of keys.entries()) assert.strictEqual(yield* position(one), at(i + 1000))
     }))
 
-  test("G8 positions are kept exactly, whatever their size", () =>
+  test("G8 positions are stored exactly, whatever their size", () =>
     Effect.gen(function* () {
       const { append, position } = yield* TrackedAppend
       const positions = [0n, 1n, 2n ** 31n, 2n ** 32n + 1n, 2n ** 53n + 1n, 2n ** 63n - 1n].map(at)
@@ -152,7 +152,7 @@ const movingTests = (backend: Backend<Services>): void => {
       }
     }))
 
-  test("a move that stands still or goes back is refused, and records nothing", () =>
+  test("a move to the same or an earlier position is refused, and records nothing", () =>
     Effect.gen(function* () {
       const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
       yield* append([appendOf(rex, "NoStream")], move(undefined, 30))
@@ -205,7 +205,7 @@ const movingTests = (backend: Backend<Services>): void => {
 const atomicityTests = (backend: Backend<Services>): void => {
   const test = testsOn(backend)
 
-  test("G1 a move from where the tracking is not is refused, and records nothing", () =>
+  test("G1 a move from a position that the tracking is not at is refused, and records nothing", () =>
     Effect.gen(function* () {
       const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
       const refused = (attempt: Tracking.Move, actual: Position.Position | undefined) =>
@@ -245,7 +245,7 @@ const atomicityTests = (backend: Backend<Services>): void => {
       assert.strictEqual(yield* position(key), at(2))
     }))
 
-  test("G1 where the events and the move are both wrong, nothing is done", () =>
+  test("G1 if the events and the move are both wrong, nothing is done", () =>
     Effect.gen(function* () {
       const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
       const error = yield* Effect.flip(append([appendOf(rex, 3)], move(1, 2)))
@@ -363,7 +363,7 @@ const repeatingTests = (backend: Backend<Services>): void => {
   const test = testsOn(backend)
   const testReopening = reopeningTestsOn(backend)
 
-  test("G7 the same events with the same move again have the same answer, also after later ones", () =>
+  test("G7 the same events with the same move again return the same result, also after later ones", () =>
     Effect.gen(function* () {
       const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
       const appends = [appendOf(rex, "NoStream", 2), appendOf(fido, "NoStream")]
@@ -383,7 +383,7 @@ const repeatingTests = (backend: Backend<Services>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 9)
     }))
 
-  test("G7 events that were recorded without the move are not taken for it: the tracking is moved or the answer no success", () =>
+  test("G7 events that were recorded without the move are not taken for it: the tracking moves, or the append fails", () =>
     Effect.gen(function* () {
       const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
       const appendOfRex = appendOf(rex, "NoStream", 2)
@@ -415,7 +415,7 @@ const repeatingTests = (backend: Backend<Services>): void => {
     }))
 
   testReopening(
-    "G5 G7 events and tracking are there when the log is opened again, and the same append has the same answer",
+    "G5 G7 events and tracking are there when the log is reopened, and the same append returns the same result",
     Effect.gen(function* () {
       const { append } = yield* TrackedAppend
       const appends = [appendOf(rex, "NoStream", 2)]
@@ -458,7 +458,7 @@ const concurrencyTests = (backend: Backend<Services>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 10)
     }))
 
-  test("G2 runners of one key, started over after each conflict, do each step of the work once", ({ connect }) =>
+  test("G2 runners of one key, restarted after each conflict, do each step of the work once", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const connections = [yield* TrackedAppend, Context.get(yield* connect, TrackedAppend)]
@@ -479,7 +479,7 @@ const concurrencyTests = (backend: Backend<Services>): void => {
       assert.deepStrictEqual(done, Arr.range(1, steps))
     }))
 
-  test("G2 runners of different slices do not hold each other up", ({ connect }) =>
+  test("G2 runners of different slices do not delay each other", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const connections = [yield* TrackedAppend, Context.get(yield* connect, TrackedAppend)]

@@ -99,7 +99,7 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
-      "G1 work that fails leaves nothing, neither of itself nor of the events",
+      "G1 work that fails leaves nothing of itself, nor of the events",
       Effect.gen(function* () {
         const recorder = yield* Recorder
         const { append } = yield* TransactionalAppend
@@ -130,7 +130,7 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
-      "G7 the same events again have the same answer, and nothing of the work is kept",
+      "G7 the same events again return the same result, and nothing of the work is kept",
       Effect.gen(function* () {
         const recorder = yield* Recorder
         const { append } = yield* TransactionalAppend
@@ -145,7 +145,7 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
-      "G7 an append that is sent again does no work, also where the work would fail the second time",
+      "G7 a repeated append does no work, even if the work would fail the second time",
       Effect.gen(function* () {
         yield* withDistinctNotes
         const { append } = yield* TransactionalAppend
@@ -177,7 +177,7 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
-      "G2 a stale append is refused with the version and does no work",
+      "G2 a stale append is refused with the actual version and does no work",
       Effect.gen(function* () {
         const recorder = yield* Recorder
         const { append } = yield* TransactionalAppend
@@ -205,14 +205,14 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
-      "G2 work that fails because another has appended meanwhile: refused by the version",
+      "G2 work that fails because another writer appended meanwhile is reported as a version conflict",
       Effect.gen(function* () {
         yield* withDistinctNotes
         const { append } = yield* TransactionalAppend
         for (const expected of ["NoStream", 0, 1] as const) {
           const attempts = yield* Effect.forEach(
             Arr.range(1, 8),
-            () => Effect.result(append({ appends: [appendOf(rex, expected)] }, noteOnce(`behind ${expected}`))),
+            () => Effect.result(append({ appends: [appendOf(rex, expected)] }, noteOnce(`at ${expected}`))),
             { concurrency: "unbounded" }
           )
           const refusals = attempts.flatMap((attempt) => (attempt._tag === "Failure" ? [attempt.failure] : []))
@@ -221,34 +221,32 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
             assertWrongVersion(refused, { stream: rex, expected, actual: expected === "NoStream" ? 0 : expected + 1 })
           }
         }
-        assert.deepStrictEqual(yield* notes, ["behind 0", "behind 1", "behind NoStream"])
+        assert.deepStrictEqual(yield* notes, ["at 0", "at 1", "at NoStream"])
       })
     )
 
     test(
-      "G7 work that fails because the same append was sent twice at once: one answer for both",
+      "G7 if work fails because the same append was sent twice concurrently, both return the same result",
       Effect.gen(function* () {
         yield* withDistinctNotes
         const { append } = yield* TransactionalAppend
         for (const expected of ["NoStream", 0, 1] as const) {
           const request = { appends: [appendOf(rex, expected), appendOf(fido, expected)] }
-          const answers = yield* Effect.forEach(
-            Arr.range(1, 8),
-            () => append(request, noteOnce(`behind ${expected}`)),
-            { concurrency: "unbounded" }
-          )
+          const answers = yield* Effect.forEach(Arr.range(1, 8), () => append(request, noteOnce(`at ${expected}`)), {
+            concurrency: "unbounded"
+          })
           const version = expected === "NoStream" ? 0 : expected + 1
           for (const answer of answers) {
             assert.deepStrictEqual([[...answer.versions], answer.position], [[version, version], answers[0]?.position])
           }
         }
-        assert.deepStrictEqual(yield* notes, ["behind 0", "behind 1", "behind NoStream"])
+        assert.deepStrictEqual(yield* notes, ["at 0", "at 1", "at NoStream"])
         assert.strictEqual((yield* readOrderlyLog(yield* Recorder)).length, 6)
       })
     )
 
     test(
-      "a tracking move goes with both, or none of them goes",
+      "a tracking move is committed with work and events, or none of them is",
       Effect.gen(function* () {
         const { append } = yield* TransactionalAppend
         const { position } = yield* TrackedAppend
@@ -268,7 +266,7 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
-      "a tracking move that stands still or goes back is refused, before any work",
+      "a tracking move to the same or an earlier position is refused, before any work",
       Effect.gen(function* () {
         const recorder = yield* Recorder
         const { append } = yield* TransactionalAppend
@@ -292,7 +290,7 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
-      "G2 of many at once for one stream one succeeds, and only its work is kept",
+      "G2 of many concurrent appends to one stream one succeeds, and only its work is kept",
       Effect.gen(function* () {
         const { append } = yield* TransactionalAppend
         const attempts = yield* Effect.forEach(
@@ -306,7 +304,7 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
-      "G3 others append in between, and the order is kept",
+      "G3 the order is kept if others append in between",
       Effect.gen(function* () {
         const recorder = yield* Recorder
         const { append } = yield* TransactionalAppend
@@ -326,7 +324,7 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
     )
 
     test(
-      "G10 interrupted at any moment, work and events are both there or both not",
+      "G10 if interrupted at any moment, work and events are either both there or both absent",
       Effect.gen(function* () {
         const recorder = yield* Recorder
         const { append } = yield* TransactionalAppend
@@ -340,7 +338,7 @@ export const transactionalAppendContract = (backend: Backend<Services>): void =>
       })
     )
 
-    onNewLog("work that appends itself is part of the transaction", () =>
+    onNewLog("an append made by the work is part of the transaction", () =>
       Effect.gen(function* () {
         yield* withNotes
         const recorder = yield* Recorder

@@ -95,6 +95,6 @@ const assertGoesOn = (seen: Position | undefined, { notifications, position }: F
   }
   assert.isTrue(
     last === undefined || (position !== undefined && position >= last),
-    `a follower that had seen ${last} was told ${position}`
+    `a follower that had seen ${last} was notified of ${position}`
   )
 }

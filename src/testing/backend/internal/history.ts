@@ -43,12 +43,12 @@ export const assertSequential = (
     const place = placeOf(log, batch, sends)
     if (place !== undefined) recorded.set(batch, place)
   }
-  assert.strictEqual(log.length, countEvents([...recorded.keys()]), "events that nobody was told of")
+  assert.strictEqual(log.length, countEvents([...recorded.keys()]), "events that no caller was told of")
 
   const inOrder = [...recorded.values()].sort((a, b) => a.firstIndex - b.firstIndex)
   inOrder.forEach((one, i) => {
     for (const later of inOrder.slice(i + 1)) {
-      assert.isTrue(later.returned > one.called, "a batch is behind one that was sent only after it was answered")
+      assert.isTrue(later.returned > one.called, "a batch comes after one that was sent only once it had completed")
     }
   })
   for (const one of sent) {
@@ -101,7 +101,7 @@ const assertRefusal = (
   recorded: ReadonlyMap<Batch, Recorded>
 ): void => {
   const own = recorded.get(batch)
-  assert.isTrue(own === undefined || own.returned > called, "a batch was refused that had been recorded before")
+  assert.isTrue(own === undefined || own.returned > called, "a batch was refused although it had been recorded before")
   const parts = [...batch.appends, ...batch.checks]
   assert.isTrue(
     parts.some((part) => part.stream === stream && part.expected === expected),
@@ -115,17 +115,17 @@ const assertRefusal = (
   }
   if (actual !== "NoStream") {
     const there = recordingOf(actual)
-    assert.isTrue(there !== undefined && there.called < returned, `"${stream}" had not come to ${actual} yet`)
+    assert.isTrue(there !== undefined && there.called < returned, `"${stream}" had not reached ${actual} yet`)
   }
   const next = recordingOf(nextVersion(actual))
-  assert.isTrue(next === undefined || next.returned > called, `"${stream}" was beyond ${actual} already`)
+  assert.isTrue(next === undefined || next.returned > called, `"${stream}" was already beyond ${actual}`)
 }
 
 /** A reader sees a beginning of the log, with all that had been answered before. */
 const assertSeen = (log: ReadonlyArray<Notification>, seen: Seen, recorded: ReadonlyArray<Recorded>): void => {
   assert.deepStrictEqual(ids(seen.log), ids(log.slice(0, seen.log.length)))
   for (const { called, returned, firstIndex, lastIndex } of recorded) {
-    if (returned < seen.called) assert.isBelow(lastIndex, seen.log.length, "an answered batch is seen")
+    if (returned < seen.called) assert.isBelow(lastIndex, seen.log.length, "a completed batch is seen")
     if (called > seen.returned) assert.isAtLeast(firstIndex, seen.log.length, "a batch is not seen before it is sent")
     const isWhole = lastIndex < seen.log.length || firstIndex >= seen.log.length
     assert.isTrue(isWhole, "a batch is seen as a whole")

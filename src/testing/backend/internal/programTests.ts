@@ -31,7 +31,7 @@ export const programTests = <S>(
   const settings = { timeout: TIMEOUT * Math.max(1, runs / 30), arbitrary: { runs } }
 
   it.live.prop(
-    "G2 G7 random programs, one call after another, are answered as by the model",
+    "G2 G7 random programs, one call after another, have the results of the model",
     { program: Program, reads: Reads },
     ({ program: { batches, senders }, reads }) =>
       onNewLog(backend, () =>
@@ -65,7 +65,7 @@ export const programTests = <S>(
   )
 
   it.live.prop(
-    "G1 G2 G3 G7 random concurrent programs are answered as in some sequential order",
+    "G1 G2 G3 G7 random concurrent programs have the results of some sequential order",
     { program: Program },
     ({ program: { batches, senders } }) =>
       onNewLog(backend, ({ connect }) =>
@@ -116,7 +116,7 @@ const assertAnswer = (answer: AppendedToStreams | WrongExpectedVersion, expected
       ({ stream, expected, actual }) =>
         stream === answer.stream && expected === answer.expected && actual === answer.actual
     )
-    assert.isTrue(told, `${answer} is none of what is wrong: ${JSON.stringify(expected.wrong)}`)
+    assert.isTrue(told, `${answer} is not one of the possible failures: ${JSON.stringify(expected.wrong)}`)
   }
 }
 

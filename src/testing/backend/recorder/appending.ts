@@ -44,7 +44,7 @@ export const appendingTests = (backend: Backend<Recorder>): void => {
     }))
 
   it.live(
-    "the id of a log is no other's",
+    "the id of a log differs from that of any other log",
     () =>
       Effect.gen(function* () {
         const newId = onNewLog(backend, () => Recorder.useSync(({ logId }) => logId))
@@ -53,7 +53,7 @@ export const appendingTests = (backend: Backend<Recorder>): void => {
     TIMEOUT
   )
 
-  test("an append answers the version and the position of its last event", ({ connect }) =>
+  test("an append returns the version and the position of its last event", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const other = Context.get(yield* connect, Recorder)
@@ -72,7 +72,7 @@ export const appendingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual(yield* recorder.head, third.position)
     }))
 
-  test("streams do not disturb each other", () =>
+  test("streams do not affect each other", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const [ofRex, ofFido] = [storedEvents(3), storedEvents(2)]
@@ -102,7 +102,7 @@ export const appendingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 103)
     }))
 
-  test("events of an append that is inserted in pieces keep their order, and the last gives its position", () =>
+  test("events of an append that is inserted in pieces keep their order, and the position is that of the last", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const events = storedEvents(23)
@@ -116,7 +116,7 @@ export const appendingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual(read[22]?.position, position)
     }))
 
-  test("G1 whoever reads meanwhile sees all events of an append or none", ({ connect }) =>
+  test("G1 a concurrent reader sees all events of an append or none", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const other = Context.get(yield* connect, Recorder)
@@ -143,7 +143,7 @@ export const appendingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, size * count)
     }))
 
-  test("G2 an append at another version than the stream's says what it expected and what there is", () =>
+  test("G2 an append at another version than the stream's fails with the expected and the actual version", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const append = (name: StreamName, expected: ExpectedVersion, events = storedEvents(1)) =>
@@ -189,7 +189,7 @@ export const appendingTests = (backend: Backend<Recorder>): void => {
       assert.deepStrictEqual(ids(yield* readOrderlyLog(recorders[0]!)), winners)
     }))
 
-  test("G2 writers who try again behind the version they are told all get their turn", ({ connect }) =>
+  test("G2 writers that retry at the reported version all succeed in the end", ({ connect }) =>
     Effect.gen(function* () {
       const recorders = [yield* Recorder, Context.get(yield* connect, Recorder)]
       const appendBehind = (
@@ -216,7 +216,7 @@ export const appendingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual(yield* lastVersion(recorders[1]!, rex), 199)
     }))
 
-  test("an append of 5000 events is read back whole", () =>
+  test("an append of 5000 events is read back in full", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const events = storedEvents(5000)

@@ -17,9 +17,9 @@ const payloads: Readonly<Record<string, string | Uint8Array>> = {
   "no bytes": new Uint8Array(),
   "every byte": allBytes,
   "bytes that are also text": new TextEncoder().encode('{"a":1}'),
-  "bytes that are no UTF-8": Uint8Array.of(0xff, 0xfe, 0xc0, 0x80, 0xed, 0xa0, 0x80),
+  "bytes that are not UTF-8": Uint8Array.of(0xff, 0xfe, 0xc0, 0x80, 0xed, 0xa0, 0x80),
   "a view on a part of a buffer": allBytes.subarray(100, 200),
-  "text that is no JSON": "roll over",
+  "text that is not JSON": "roll over",
   "escaped NUL and lone surrogate": '{"nul":"\\u0000","half":"\\ud800","key\\u0000":1}',
   "spaces, order of keys, a key twice, forms of numbers":
     '{ "b" : 1.0,\t"a":1e2,\r\n "a":-0, "z":12345678901234567890 }',
@@ -89,7 +89,7 @@ export const fidelityTests = (backend: Backend<Recorder>): void => {
       comesBack([storedEvent({ payload, encoding: typeof payload === "string" && isJson(payload) ? "json" : "raw" })]))
   }
 
-  test("G8 payloads of text and of bytes come back from one stream as what they were", () =>
+  test("G8 payloads of text and of bytes in one stream come back as text and as bytes", () =>
     comesBack([
       storedEvent({ payload: "{}" }),
       storedEvent({ payload: new TextEncoder().encode("{}"), encoding: "raw" }),
@@ -102,7 +102,7 @@ export const fidelityTests = (backend: Backend<Recorder>): void => {
 
   test("G8 type, schema version, encoding and time come back", () => comesBack(Arr.map(fields, storedEvent)))
 
-  test("a time that is not a whole number of milliseconds is refused, and fails its append alone", () =>
+  test("a time that is not a whole number of milliseconds fails its own append only", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const times = [0.5, 1764417600000.25, -0.5, Number.NaN, Infinity, -Infinity, 2 ** 53]
@@ -125,7 +125,7 @@ export const fidelityTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual(log.length, times.length)
     }))
 
-  test("G8 a recorded payload does not change with the buffer that it was appended from", () =>
+  test("G8 a recorded payload does not change when the appended buffer changes", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       // a Buffer is a Uint8Array, but its slice is no copy
@@ -140,7 +140,7 @@ export const fidelityTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("G8 stream names that are alike are different streams", () =>
+  test("G8 similar stream names are different streams", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       assert.strictEqual(new Set(names).size, names.length)

@@ -14,7 +14,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
   const test = testsOn(backend)
   const rex = stream("Dog-rex")
 
-  test("a follower of an empty log is told that it has caught up, and gets what comes", ({ connect }) =>
+  test("a follower of an empty log is notified that it has caught up, and receives new events", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const follower = yield* startFollower(Context.get(yield* connect, Recorder))
@@ -27,7 +27,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       assert.isTrue(follower.caughtUp)
     }))
 
-  test("G12 a follower says whether it catches up or has come to the end, and how far it has come", () =>
+  test("G12 a follower reports whether it is catching up or live, and its position", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const first = yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(3) })
@@ -42,7 +42,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       assert.deepStrictEqual(states.at(-1), { _tag: "Live", position })
     }))
 
-  test("a follower begins at the start, or behind the position it is given", () =>
+  test("a follower begins at the start, or after the given position", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(4) })
@@ -59,7 +59,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("G3 a follower that is to begin after a position beyond the head is refused, with both positions", () =>
+  test("G3 a follower from a position beyond the head is refused, with both positions", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const beyond = fromStorage(1n << 50n)
@@ -74,7 +74,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       assert.deepInclude(yield* Effect.flip(Stream.runDrain(filtered)), { _tag: "PositionBeyondHead", from: beyond })
     }))
 
-  test("a follower has caught up when it has come to the end, and not before", () =>
+  test("a follower has caught up when it has reached the end, and not before", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const filters: ReadonlyArray<Filter | undefined> = [undefined, { types: ["Even"] }, { categories: ["Dog"] }]
@@ -98,7 +98,9 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("G3 followers get each event once and in order, from the log's past into its present", ({ connect }) =>
+  test("G3 followers receive each event once and in order, across the switch from old events to new ones", ({
+    connect
+  }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const other = Context.get(yield* connect, Recorder)
@@ -143,7 +145,9 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       assert.deepStrictEqual(places(follower.notifications), places(yield* readOrderlyLog(recorder)))
     }))
 
-  test("a follower with a filter gets what meets it, and is told how far it has come beyond that", ({ connect }) =>
+  test("a follower with a filter receives the matching events, and is notified of its position after the others", ({
+    connect
+  }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const append = (name: string, type: string, count = 1) =>
@@ -177,7 +181,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       )
     }))
 
-  test("G3 filtered followers of a log under load get each of their events once", ({ connect }) =>
+  test("G3 filtered followers of a log under load receive each of their events once", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const other = Context.get(yield* connect, Recorder)
@@ -197,7 +201,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("a follower that is slow holds up neither appends nor other followers, and misses nothing", () =>
+  test("a slow follower delays neither appends nor other followers, and misses nothing", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const released = yield* Deferred.make<void>()
@@ -215,7 +219,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual(slow.notifications.length, 5000)
     }))
 
-  test("many follow one log at once", ({ connect }) =>
+  test("many followers can follow one log at once", ({ connect }) =>
     Effect.gen(function* () {
       const recorders = [yield* Recorder, Context.get(yield* connect, Recorder)]
       const [recorder] = recorders
@@ -248,7 +252,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       )
     }))
 
-  test("a follower that stops in the middle takes no more, and the next goes on from there", () =>
+  test("a follower that stops midway takes no more events, and the next one continues from there", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(10) })

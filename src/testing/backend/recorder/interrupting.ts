@@ -14,7 +14,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
   const test = testsOn(backend)
   const rex = stream("Dog-rex")
 
-  test("G10 an interrupted append is recorded whole or not at all, and the next one works", () =>
+  test("G10 an interrupted append is recorded completely or not at all, and the next one works", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       for (let round = 0; round < 40; round++) {
@@ -29,7 +29,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 120)
     }))
 
-  test("G10 of many appends that are interrupted under load each is recorded whole or not at all", ({ connect }) =>
+  test("G10 each of many appends that are interrupted under load is recorded completely or not at all", ({ connect }) =>
     Effect.gen(function* () {
       const recorders = [yield* Recorder, Context.get(yield* connect, Recorder)]
       const follower = yield* startFollower(recorders[1]!)
@@ -66,7 +66,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
         const [first, ...others] = append.events
         const at = inLog.indexOf(first.id)
         if (at === -1) {
-          assert.isFalse(answered, "an append that was answered is in the log")
+          assert.isFalse(answered, "an append that succeeded is in the log")
           for (const { id } of others) assert.notInclude(inLog, id)
         } else {
           assert.deepStrictEqual(inLog.slice(at, at + append.events.length), ids(append.events))
@@ -76,7 +76,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
       assert.deepStrictEqual(places(follower.notifications), places(log))
     }))
 
-  test("G10 interrupting some of many appends at once leaves the others to be answered", () =>
+  test("G10 interrupting some of many concurrent appends does not affect the others", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       for (let round = 0; round < 20; round++) {
@@ -97,7 +97,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("G10 interrupted reads and followers leave nothing behind that would be missed", () =>
+  test("G10 interrupted reads and followers leak nothing", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(100) })
@@ -118,7 +118,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
       assert.deepStrictEqual(places(follower.notifications), places(yield* readLog(recorder)))
     }))
 
-  test("G10 interrupting a follower ends it, while it catches up and while it waits", () =>
+  test("G10 interrupting a follower ends it, both while it catches up and while it waits", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(2000) })
@@ -150,7 +150,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual(follower.notifications.length, 0)
     }))
 
-  test("G10 closing a connection that is in use ends what is under way on it, and leaves the others as they were", ({
+  test("G10 closing a connection in use ends its running operations, and does not affect other connections", ({
     connect
   }) =>
     Effect.gen(function* () {
@@ -180,7 +180,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
         const answer = yield* recorder.append(append)
         const exit = exits[i]!
         if (Exit.isSuccess(exit)) assert.deepStrictEqual({ ...exit.value }, { ...answer })
-        else assert.isFalse(Cause.hasDies(exit.cause), "closing is no defect")
+        else assert.isFalse(Cause.hasDies(exit.cause), "closing is not a defect")
       }
       const log = yield* readOrderlyLog(recorder)
       assert.strictEqual(log.length, 201)

@@ -51,7 +51,7 @@ export const pageSizeTests = (backend: Backend<Recorder>): void => {
     return recorder
   })
 
-  test("a page ends with the event that brings it to its size, and has at least one", () =>
+  test("a page ends with the event that fills it, and has at least one event", () =>
     Effect.gen(function* () {
       const recorder = yield* written
       for (const direction of directions) {
@@ -79,7 +79,7 @@ export const pageSizeTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("pages of any size have each event once, as it was recorded", () =>
+  test("pages of any size contain each event once, as it was recorded", () =>
     Effect.gen(function* () {
       const recorder = yield* written
       const [log, whole] = [yield* readLog(recorder), yield* readStream(recorder, rex)]
@@ -97,7 +97,7 @@ export const pageSizeTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("a follower's batches end for their size, and none says too early that it has caught up", () =>
+  test("a follower's batches end at their size, and none reports too early that it has caught up", () =>
     Effect.gen(function* () {
       const recorder = yield* written
       const log = yield* readLog(recorder)
@@ -136,7 +136,10 @@ const assertPage = (page: ReadonlyArray<Notification>, whole: ReadonlyArray<Noti
   assert.deepStrictEqual(places(page), places(whole.slice(0, page.length)))
   assertNotBeyond(page, bounds.maxBytes ?? 0)
   const isWhole = page.length === Math.min(whole.length, bounds.limit)
-  assert.isTrue(isWhole || bytesOf(page) >= (bounds.maxBytes ?? 0), "a page that is cut has reached its size")
+  assert.isTrue(
+    isWhole || bytesOf(page) >= (bounds.maxBytes ?? 0),
+    "a page with more events after it has reached its size"
+  )
   assert.isTrue(page.length > 0 || whole.length === 0, "a page has at least one event")
   if (isLastPage(page, bounds)) assert.strictEqual(page.length, whole.length)
 }

@@ -33,7 +33,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
   const test = testsOn(backend)
   const rex = stream("Dog-rex")
 
-  test("a stream is read after, up to, at the most, in both directions", () =>
+  test("a stream is read with after, upTo and limit, in both directions", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       yield* recorder.append({ stream: stream("Dog-re"), expected: "NoStream", events: storedEvents(3) })
@@ -46,7 +46,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
             for (const limit of [0, 1, 4, 1000]) {
               const page = yield* recorder.readStream({ stream: rex, direction, after, upTo, limit })
               const expected = within([0, 1, 2, 3], direction, after, upTo).slice(0, limit)
-              const read = `${direction} after ${after} up to ${upTo}, at the most ${limit}`
+              const read = `${direction} after ${after} up to ${upTo}, at most ${limit}`
               assert.deepStrictEqual(
                 page.map(({ version }) => version),
                 expected,
@@ -58,7 +58,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("the total order is read after, up to, at the most, in both directions", () =>
+  test("the total order is read with after, upTo and limit, in both directions", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(2) })
@@ -73,7 +73,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
             for (const limit of [0, 1, 5, 1000]) {
               const page = yield* recorder.readAll({ direction, after, upTo, limit })
               const expected = within(positions, direction, after, upTo).slice(0, limit)
-              const read = `${direction} after ${after} up to ${upTo}, at the most ${limit}`
+              const read = `${direction} after ${after} up to ${upTo}, at most ${limit}`
               assert.deepStrictEqual(
                 page.map(({ position }) => position),
                 expected,
@@ -85,7 +85,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("G4 pages of any size, in both directions, have each event once", () =>
+  test("G4 pages of any size, in both directions, contain each event once", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       for (let i = 0; i < 4; i++) {
@@ -121,7 +121,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("a filter on types takes exactly these", () =>
+  test("a filter on types selects exactly these", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const events = Arr.map(types, (type) => storedEvent({ type }))
@@ -142,7 +142,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
       assert.deepStrictEqual(yield* read({ types: [...many, "Named"] }), ids(events.slice(-1)))
     }))
 
-  test("a filter on categories takes exactly these, by reading and by following", () =>
+  test("a filter on categories selects exactly these, by reading and by following", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       for (const name of streams) {
@@ -172,7 +172,7 @@ export const readingTests = (backend: Backend<Recorder>): void => {
       assert.deepStrictEqual(yield* read({ categories: [...many, "Dogs"] }), byCategory.get("Dogs"))
     }))
 
-  test("a filter on types and categories takes what meets both", () =>
+  test("a filter on types and categories selects events that match both", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const [named, renamed] = ["Named", "Renamed"]

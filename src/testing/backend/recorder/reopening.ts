@@ -19,7 +19,7 @@ export const reopeningTests = (backend: Backend<Recorder>): void => {
   const first: Append = { stream: rex, expected: "NoStream", events }
 
   test(
-    "G5 what was appended is there when the log is opened again",
+    "G5 appended events are there when the log is reopened",
     Effect.gen(function* () {
       const recorder = yield* Recorder
       yield* recorder.append(first)
@@ -44,7 +44,7 @@ export const reopeningTests = (backend: Backend<Recorder>): void => {
   )
 
   test(
-    "G5 a log that is opened again goes on where it was",
+    "G5 a reopened log continues where it was",
     Effect.gen(function* () {
       const recorder = yield* Recorder
       yield* recorder.append(first)
@@ -64,7 +64,7 @@ export const reopeningTests = (backend: Backend<Recorder>): void => {
   )
 
   test(
-    "G7 the same append again after the log was opened again has the same answer",
+    "G7 the same append again after the log was reopened returns the same result",
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const answer = yield* recorder.append(first)

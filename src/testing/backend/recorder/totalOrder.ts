@@ -15,7 +15,7 @@ import { testsOn } from "../internal/register.ts"
 export const totalOrderTests = (backend: Backend<Recorder>): void => {
   const test = testsOn(backend)
 
-  test("G3 10 writers of 50 batches of 100 events, 2 readers: no position appears behind one already seen", (log) =>
+  test("G3 10 writers of 50 batches of 100 events, 2 readers: no position appears later than a higher one that was already seen", (log) =>
     Effect.gen(function* () {
       const [one, two] = yield* twoConnections(log)
       const jobs = Arr.makeBy(50, (n) => ({ recorder: n % 2 === 0 ? one : two, name: stream(`Job-${n}`) }))
@@ -93,7 +93,7 @@ export const totalOrderTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorders[0])).length, 6000)
     }))
 
-  test("G3 an append that begins when another was answered comes behind it", (log) =>
+  test("G3 an append that begins after another has completed comes after it", (log) =>
     Effect.gen(function* () {
       const [one, two] = yield* twoConnections(log)
       const chain = (n: number) =>
@@ -113,7 +113,7 @@ export const totalOrderTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual((yield* readOrderlyLog(one)).length, 320)
     }))
 
-  test("G4 writers of many streams: each stream is in the total order as it is by itself", (log) =>
+  test("G4 writers of many streams: each stream has the same order in the total order as on its own", (log) =>
     Effect.gen(function* () {
       const recorders = yield* twoConnections(log)
       const write = (n: number) =>
