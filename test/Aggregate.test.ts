@@ -16,13 +16,13 @@ const definition = {
 
 describe("Aggregate ids", () => {
   // the values are those of Python's uuid.uuid5(uuid.NAMESPACE_URL, "/Dog/Fido"): they must never change
-  it("are stable when made of a name: the UUIDv5 of a path", () => {
+  it("are stable when derived from a name: the UUIDv5 of a path", () => {
     assert.strictEqual(Dog.id("Fido"), "e4013879-0e20-5a16-ab21-7d0f3f2c2378")
     assert.strictEqual(Dog.id("Zoë 🐕"), "49e1fcfd-bb11-586c-b436-3e7fcde36a62")
   })
 
   // the value is that of RFC 9562, A.4
-  it("are those of a name in a namespace of one's own", () => {
+  it("can be derived from a name in a namespace of the user's own", () => {
     const dns = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
     assert.strictEqual(Dog.idIn(dns, "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2")
     assert.strictEqual(Dog.idIn(dns.toUpperCase(), "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2")
@@ -40,7 +40,7 @@ describe("Aggregate ids", () => {
     assert.strictEqual(Dog.id(name), Dog.id(name))
   })
 
-  it("can be made of names longer than a stream's", () => {
+  it("can be derived from names longer than a stream name", () => {
     assert.match(Dog.id("x".repeat(10_000)), uuid(5))
   })
 
@@ -49,7 +49,7 @@ describe("Aggregate ids", () => {
     ["a name with a NUL", "a\0b", "NUL"],
     ["a name with a lone surrogate", "a\ud800", "surrogate"],
     ["a long name with a lone surrogate", `${"x".repeat(600)}\ud800`, "surrogate"]
-  ])("are not made of %s", (_what, name, because) => {
+  ])("can't be derived from %s", (_what, name, because) => {
     assert.throws(() => Dog.id(name), because)
   })
 
@@ -73,7 +73,7 @@ describe("Aggregate ids", () => {
     })
   )
 
-  it("can be any text that makes a stream name", () => {
+  it("can be any text that is valid in a stream name", () => {
     assert.strictEqual(Dog.Id.make("rex"), "rex")
     assert.strictEqual(Dog.Id.make("a-b c/🐕"), "a-b c/🐕")
     assert.strictEqual(Dog.stream(Dog.Id.make("rex")), "Dog-rex")
@@ -89,7 +89,7 @@ describe("Aggregate ids", () => {
     ["a\0b", "NUL"],
     ["\udc00", "surrogate"],
     ["x".repeat(509), "512 bytes"]
-  ] as const)("are refused with the reason when they are bad: %j", ([id, because]) =>
+  ] as const)("are refused with the reason if they are invalid: %j", ([id, because]) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Schema.decodeUnknownEffect(Dog.Id)(id))
       assert.include(String(error), because)
@@ -112,7 +112,7 @@ describe("Aggregate.make", () => {
     assert.throws(() => make(name, definition), because)
   })
 
-  it("refuses an event whose default type has other characters, and says what to do", () => {
+  it("refuses an event whose default type has other characters, and advises what to do", () => {
     assert.throws(() => make("Dog house", definition), /Dog house\.Born.*DomainEvent\.make/)
     const typed = { ...definition, creation: { Born: DomainEvent.make({ schema: {}, type: "DogHouse.Born" }) } }
     assert.strictEqual(make("Dog house", typed).name, "Dog house")
@@ -150,7 +150,7 @@ describe("Aggregate.make", () => {
     "fold",
     "snapshotEvery",
     "compiled"
-  ])("refuses an event called %s, which is a property of the aggregate", (tag) => {
+  ])("refuses an event named %s, which is a property of the aggregate", (tag) => {
     const clash = { ...definition, creation: { [tag]: {} }, reduce: { [tag]: () => ({}) } }
     assert.throws(() => make("Dog", clash), tag)
   })
@@ -175,11 +175,11 @@ describe("Aggregate.fold", () => {
     assert.deepStrictEqual(Dog.fold(events), { name: "Fido", tricks: ["sit", "roll"] })
   })
 
-  it("is nothing without events", () => {
+  it("is undefined without events", () => {
     assert.strictEqual(Dog.fold([]), undefined)
   })
 
-  it.prop("G11 gives the same from the start and from any state on the way", [Tricks], ([tricks]) => {
+  it.prop("G11 returns the same state from the start and from any intermediate state", [Tricks], ([tricks]) => {
     const events = [Dog.Registered({ name: "Fido" }), ...tricks.map((trick) => Dog.TrickAdded({ trick }))]
     const whole = Dog.fold(events)
     for (let n = 0; n <= events.length; n++) {
@@ -207,7 +207,7 @@ describe("Aggregate.fold", () => {
     assert.strictEqual(Switch.fold([Switch.Mounted(), Switch.Turned({ on: false })]), false)
   })
 
-  it("refuses an event called then: whoever returns the aggregate from an async function would wait for ever", () => {
+  it("refuses an event named then: an async function that returns the aggregate would never complete", () => {
     assert.throws(
       () =>
         Aggregate.make("Plan", {

@@ -17,11 +17,11 @@ const large = "all work and no play makes Jack a dull boy\n".repeat(100)
 const size = (payload: string | Uint8Array | undefined) => Buffer.byteLength(payload ?? "")
 
 describe.each(formats)("%s", (name, format, layer) => {
-  it.prop("gives bytes back as they were", [Schema.Uint8Array], ([bytes]) => {
+  it.prop("returns bytes unchanged", [Schema.Uint8Array], ([bytes]) => {
     assert.deepStrictEqual(new Uint8Array(format.decompress(format.compress(bytes))), bytes)
   })
 
-  it.effect("stores a small payload plain, as text", () =>
+  it.effect("stores a small payload uncompressed, as text", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const process = yield* open(log, { mapper: mapper(layer) })
@@ -45,7 +45,7 @@ describe.each(formats)("%s", (name, format, layer) => {
   )
 
   it.effect.prop(
-    "never stores more than the plain text takes, and gives it back",
+    "never stores more than the plain text needs, and reads it back",
     [
       Arbitrary.map(Arbitrary.schema(Schema.Tuple([Schema.String, Schema.Int])), ([text, n]) =>
         text.repeat(Math.abs(n % 50))
@@ -89,7 +89,7 @@ describe.each(formats)("%s", (name, format, layer) => {
 })
 
 describe("Compressor", () => {
-  it.effect("lets a log written plain, with zlib, with zstd, encrypted, and plain again read back as one", () =>
+  it.effect("reads a log whose events were written plain, with zlib, with zstd, encrypted, and plain again", () =>
     Effect.gen(function* () {
       const key = { id: "k", key: yield* KeyService.randomKey(32) }
       const all = (compressor: Layer.Layer<Compressor.Compressor>, cipher = Cipher.layerKeys([key])) =>
@@ -115,7 +115,7 @@ describe("Compressor", () => {
     })
   )
 
-  it.effect("reads what was compressed after compression was given up", () =>
+  it.effect("reads compressed events after compression was turned off", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       for (const [, , layer] of formats) yield* write(yield* open(log, { mapper: mapper(layer) }), large)
@@ -123,7 +123,7 @@ describe("Compressor", () => {
     })
   )
 
-  it.effect("takes a user's own format, which others do not know", () =>
+  it.effect("accepts a user's own format, which others do not know", () =>
     Effect.gen(function* () {
       const halving: Compressor.Format = {
         name: "halving",
@@ -142,7 +142,7 @@ describe("Compressor", () => {
   )
 
   it.effect.each(["json+zlib+zlib", "json+zlib+", "json+", "+zlib", "zlib"])(
-    "is not guessed from an encoding that is none: %j",
+    "is not guessed from an invalid encoding: %j",
     (encoding) =>
       Effect.gen(function* () {
         const log = yield* makeLog
@@ -158,7 +158,7 @@ describe("Compressor", () => {
       })
   )
 
-  it.effect("fails with EventNotEncodable where a format throws, and records nothing", () =>
+  it.effect("fails with EventNotEncodable if a format throws, and records nothing", () =>
     Effect.gen(function* () {
       const broken: Compressor.Format = {
         ...Compressor.zlib,
@@ -174,7 +174,7 @@ describe("Compressor", () => {
     })
   )
 
-  it.each(["ZLIB", "a+b", "a:b", ""])("refuses a format called %j: encodings could not be told apart", (name) => {
+  it.each(["ZLIB", "a+b", "a:b", ""])("refuses a format named %j: encodings would be ambiguous", (name) => {
     assert.throws(() => Compressor.layer({ ...Compressor.zlib, name }), "it must be 1 to 32 lower-case letters")
   })
 })

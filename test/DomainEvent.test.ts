@@ -6,7 +6,7 @@ import { makeLog, open } from "./support/memoryLog.ts"
 const state = Schema.Struct({ name: Schema.String })
 
 describe("DomainEvent.make", () => {
-  it("takes letters, digits and _ . : - for a stored type, up to 256 of them", () => {
+  it("accepts letters, digits and _ . : - in a stored type, up to 256 of them", () => {
     for (const type of ["a", "Dog.Registered", "dog-registered:v1_0", "x".repeat(256)]) {
       assert.strictEqual(DomainEvent.make({ schema: {}, type }).type, type)
       assert.deepStrictEqual(DomainEvent.make({ schema: {}, aliases: [type] }).aliases, [type])
@@ -21,7 +21,7 @@ describe("DomainEvent.make", () => {
     }
   )
 
-  it("has no stored type of its own and no aliases unless it is given some", () => {
+  it("has no stored type of its own and no aliases by default", () => {
     const plain = DomainEvent.make({ schema: { name: Schema.String } })
     assert.strictEqual(plain.type, undefined)
     assert.deepStrictEqual(plain.aliases, [])

@@ -15,7 +15,7 @@ describe("a program with several logs", () => {
     memory: MemoryLayer(),
     SQLite: SqliteLayer({ filename: ":memory:" })
   })) {
-    it.effect(`writes to the one that is provided nearest (${other} in memory)`, () =>
+    it.effect(`writes to the innermost one that is provided (${other} in memory)`, () =>
       Effect.gen(function* () {
         yield* Effect.gen(function* () {
           assert.isTrue(yield* isEmpty)

@@ -65,7 +65,7 @@ describe("Evolution", () => {
     [1, { owner: "Ada" }, "EUR"],
     [2, { owner: "Ada", currency: "CHF" }, "CHF"],
     [3, { owner: { name: "Ada" }, currency: "USD" }, "USD"]
-  ])("brings version %i up to the newest", (version, json, currency) => {
+  ])("upcasts version %i to the newest", (version, json, currency) => {
     assert.deepStrictEqual(codec.decode(version, json), { owner: { name: "Ada" }, currency })
   })
 
@@ -74,11 +74,11 @@ describe("Evolution", () => {
     assert.throws(() => codec.decode(3, { owner: "Ada", currency: "EUR" }))
   })
 
-  it.each([0, 4, -1, 1.5, Number.NaN])("refuses version %d, which it has no schema of", (version) => {
+  it.each([0, 4, -1, 1.5, Number.NaN])("refuses version %d, for which it has no schema", (version) => {
     assert.throws(() => codec.decode(version, { owner: "Ada" }), "is unknown here")
   })
 
-  it("checks what each step makes against its schema", () => {
+  it("checks the result of each step against its schema", () => {
     const broken = openedV1.version(2, { owner: Schema.NonEmptyString }, () => ({ owner: "" }))
     const mended = broken.version(3, { owner: Schema.String }, ({ owner }) => ({ owner: `${owner}!` }))
     assert.throws(() => Evolution.compile(broken).decode(1, { owner: "Ada" }))
@@ -98,7 +98,7 @@ describe("Evolution", () => {
     assert.deepStrictEqual(Evolution.compile(cents).decode(1, { amount: "7" }), { cents: 700n })
   })
 
-  it("evolves schemas that are no structs, and unions", () => {
+  it("evolves schemas that are not structs, and unions", () => {
     const contact = Evolution.version(1, Schema.Struct({ mail: Schema.String })).version(
       2,
       Schema.Union([
@@ -116,7 +116,7 @@ describe("Evolution", () => {
 describe("an old event", () => {
   const id = (name: string) => Account3.id(name)
 
-  it.effect("comes up in the repository, in the history, in the total order and in answers", () =>
+  it.effect("is upcast in the repository, in the history, in the total order and in results", () =>
     Effect.gen(function* () {
       const { repository, store } = yield* open(yield* makeLog)
       yield* repository.of(Account1).execute(id("a"), Account1.Opened({ owner: "Ada" }))
@@ -140,7 +140,7 @@ describe("an old event", () => {
     })
   )
 
-  it.effect("of a newer program is an EventNotDecodable that says so, everywhere", () =>
+  it.effect("of a newer program is an EventNotDecodable that names the reason, everywhere", () =>
     Effect.gen(function* () {
       const { repository, store } = yield* open(yield* makeLog)
       yield* repository.of(Account3).execute(id("a"), Account3.Opened({ owner: { name: "Ada" }, currency: "EUR" }))
@@ -169,7 +169,7 @@ describe("an old event", () => {
     })
   )
 
-  it.effect("whose step throws is an EventNotDecodable with what it threw", () =>
+  it.effect("whose step throws is an EventNotDecodable with the thrown error", () =>
     Effect.gen(function* () {
       const { repository } = yield* open(yield* makeLog)
       const Account = Aggregate.make("Account", {
@@ -199,7 +199,7 @@ describe("an old snapshot", () => {
     return { log, repository, snapshots }
   })
 
-  it.effect("comes up step by step, and is kept in its new form", () =>
+  it.effect("is upcast step by step, and stored in its new form", () =>
     Effect.gen(function* () {
       const { log, repository, snapshots } = yield* opened
       const { createdAt } = yield* repository.of(Account1).snapshot(a)
@@ -219,7 +219,7 @@ describe("an old snapshot", () => {
     })
   )
 
-  it.effect("of a newer program is passed over and reported, and the events are read", () =>
+  it.effect("of a newer program is skipped and reported, and the events are read", () =>
     Effect.gen(function* () {
       const { repository, snapshots } = yield* opened
       yield* repository.of(Account3).snapshot(a)

@@ -16,7 +16,7 @@ const using = <A, E>(
 ) => KeyService.KeyService.use(f).pipe(Effect.provide(KeyService.layer(keys)))
 
 describe("KeyService.randomKey", () => {
-  it.effect.each([16, 24, 32] as const)("makes a key of %i bytes, another each time", (bytes) =>
+  it.effect.each([16, 24, 32] as const)("creates a key of %i bytes, a different one each time", (bytes) =>
     Effect.gen(function* () {
       const [one, other] = yield* Effect.all([KeyService.randomKey(bytes), KeyService.randomKey(bytes)])
       assert.strictEqual(Redacted.value(one).length, bytes)
@@ -26,7 +26,7 @@ describe("KeyService.randomKey", () => {
 })
 
 describe("a key as base64", () => {
-  it.effect.each([16, 24, 32] as const)("is the same key again (%i bytes)", (bytes) =>
+  it.effect.each([16, 24, 32] as const)("decodes to the same key (%i bytes)", (bytes) =>
     Effect.gen(function* () {
       const key = yield* KeyService.randomKey(bytes)
       const text = KeyService.keyToBase64(key)
@@ -34,7 +34,7 @@ describe("a key as base64", () => {
     })
   )
 
-  it.effect("reads what openssl rand -base64 32 prints, with its line end", () =>
+  it.effect("reads the output of openssl rand -base64 32, with its line end", () =>
     Effect.gen(function* () {
       const text = Redacted.make("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n")
       const key = yield* KeyService.keyFromBase64(text)
@@ -46,7 +46,7 @@ describe("a key as base64", () => {
   )
 
   it.effect.each(["", "c2hvcnQ=", Buffer.alloc(17).toString("base64"), Buffer.alloc(64).toString("base64")])(
-    "is refused when it is no key: %j",
+    "is refused if it is not a key: %j",
     (text) =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(KeyService.keyFromBase64(Redacted.make(text)))
@@ -96,7 +96,7 @@ describe("KeyService.layer", () => {
     })
   )
 
-  it.effect("encrypts with the key that is named, so that a new one can be deployed for reading first", () =>
+  it.effect("encrypts with the named key, so that a new one can first be deployed for reading", () =>
     Effect.gen(function* () {
       const keys = [
         { id: "old", key: keyOf(32) },

@@ -66,7 +66,7 @@ describe("a reader of a log", () => {
     expectTypeOf<Extract<Provided<ReturnType<typeof KurrentLayer>>, Reader>>().toEqualTypeOf<Reader>()
   })
 
-  it.effect("is the recorder of the log that is provided nearest", () =>
+  it.effect("is the recorder of the innermost log that is provided", () =>
     Effect.gen(function* () {
       const [inner, outer] = [yield* Layer.build(MemoryLayer()), yield* Effect.context<LogReader.LogReader>()]
       const idOf = (log: Context.Context<LogReader.LogReader>) => Context.get(log, LogReader.LogReader).logId

@@ -70,18 +70,18 @@ describe("Metadata", () => {
     assert.throws(() => Metadata.toStored(metadata), "metadata attributes must be a record of strings")
   })
 
-  it.each(["", "null", "7", '"text"', "{", '["a"]'])("refuses %j, which is no JSON object", (text) => {
+  it.each(["", "null", "7", '"text"', "{", '["a"]'])("refuses %j, which is not a JSON object", (text) => {
     assert.throws(() => Metadata.fromStored(text))
   })
 
-  it.effect("is empty where nothing is set", () =>
+  it.effect("is empty if nothing is set", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* current, Metadata.empty)
       assert.strictEqual(Metadata.toStored(yield* current), "{}")
     })
   )
 
-  it.effect("is what is set for the scope, the innermost first", () =>
+  it.effect("is the metadata set for the scope, the innermost first", () =>
     Effect.gen(function* () {
       const inner = yield* current.pipe(Effect.provideService(Metadata.CausationId, "inner"))
       assert.deepStrictEqual(inner, {
@@ -114,7 +114,7 @@ describe("Metadata", () => {
     })
   )
 
-  it.effect("is not forged by a span whose ids came from outside", () =>
+  it.effect("can't be forged by a span whose ids come from outside", () =>
     Effect.gen(function* () {
       const span = Tracer.externalSpan({ traceId: '","$correlationId":"forged', spanId: '"', sampled: true })
       const read = Metadata.fromStored(Metadata.toStored(yield* Effect.withParentSpan(current, span)))

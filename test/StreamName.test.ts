@@ -67,7 +67,7 @@ describe("StreamName", () => {
     { arbitrary: { runs: 500, size: 400 } }
   )
 
-  it.prop("gives back the parts it was made of", [Schema.NonEmptyString], ([id]) => {
+  it.prop("returns the parts that it was made of", [Schema.NonEmptyString], ([id]) => {
     const stream = StreamName.of("Dog", id)
     assert.strictEqual(StreamName.category(stream), "Dog")
     assert.strictEqual(StreamName.id(stream), id)

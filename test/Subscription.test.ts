@@ -65,7 +65,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
   const test = (name: string, run: () => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
     it.live(name, () => Effect.flatMap(makeLayer, (layer) => Effect.provide(run(), layer)))
 
-  test("G3 all events come once and in order, from the past into the present, to each of several at once", () =>
+  test("G3 several concurrent subscriptions each receive all events, old and new, once and in order", () =>
     Effect.gen(function* () {
       yield* countUp("before", 20)
       const one = yield* collect(Subscription.all([Counter, Dog]))
@@ -83,7 +83,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
       }
     }))
 
-  test("it begins at the start, behind a position, or with what comes next", () =>
+  test("it begins at the start, after a position, or with the next event", () =>
     Effect.gen(function* () {
       yield* countUp("1", 5)
       const before = yield* whole
@@ -108,7 +108,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
       assert.deepStrictEqual(places(end.seen), expected.slice(-3))
     }))
 
-  test("G3 one that is to begin beyond the head is refused, and one that begins at the newest event is not", () =>
+  test("G3 a start beyond the head is refused, and a start at the newest event is not", () =>
     Effect.gen(function* () {
       const from = Position.fromStorage(1n << 50n)
       const refused = Effect.flip(Stream.runDrain(Subscription.all([Counter], { from })))
@@ -131,7 +131,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
       for (const { until } of started) yield* until(({ length }) => length > 0)
     }))
 
-  test("of a kind of aggregate, of one aggregate, of some types: these and no others, past and present", () =>
+  test("of one type of aggregate, of one aggregate, of some event types: these and no others, old and new", () =>
     Effect.gen(function* () {
       const dogs = yield* Repository.of(Dog)
       const one = Counter.stream(Counter.id("1"))
@@ -165,7 +165,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
       assert.deepStrictEqual(places(later.seen), behind)
     }))
 
-  test("a batch says how far it has come, also past what it leaves out, and when it has come to the end", () =>
+  test("a batch reports its position, also past the events that it omits, and when it has reached the end", () =>
     Effect.gen(function* () {
       yield* countUp("1", 3)
       const { seen, until } = yield* collect(Subscription.batches([Dog]))
@@ -182,7 +182,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
       assert.isTrue(seen.every(({ events }) => events.length === 0))
     }))
 
-  test("one that is slow misses nothing, and holds up neither others nor writers", () =>
+  test("a slow one misses nothing, and delays neither others nor writers", () =>
     Effect.gen(function* () {
       const store = yield* EventStore.EventStore
       const gate = yield* Deferred.make<void>()
@@ -210,7 +210,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
       assert.deepStrictEqual(places(fast.seen), expected)
     }))
 
-  test("G3 those that stop and go on from where they were, while others write, have each event once", () =>
+  test("G3 subscriptions that stop and resume while others write receive each event once", () =>
     Effect.gen(function* () {
       const writing = yield* Effect.forkScoped(
         Effect.forEach(["a", "b", "c"], (id) => countUp(id, 60), { concurrency: "unbounded" })
@@ -234,7 +234,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
 })
 
 it.live.each(["start", "end"] as const)(
-  "G12 one that begins, from the %s, while its log can't be reached, says so and waits",
+  "G12 one that begins, from the %s, while its log can't be reached, reports it and waits",
   (from) =>
     Effect.gen(function* () {
       const base = yield* makeLog
@@ -262,7 +262,7 @@ it.live.each(["start", "end"] as const)(
     })
 )
 
-it.live("G12 one whose onState fails once is told all the same of what comes then", () =>
+it.live("G12 one whose onState fails once is still notified of later states", () =>
   Effect.gen(function* () {
     const base = yield* makeLog
     const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "read", reason: "not now" })
@@ -302,7 +302,7 @@ it.live("G12 one whose onState fails once is told all the same of what comes the
   })
 )
 
-it.live("G3 whatever is kept in memory, each has its events once and in order", () =>
+it.live("G3 each receives its events once and in order, whatever is kept in memory", () =>
   Effect.gen(function* () {
     // some events: most are read again, in pages of two or three
     const layer = MemoryLayer({ pageBytes: 30, tailBytes: 100 })

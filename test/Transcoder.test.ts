@@ -95,7 +95,7 @@ class Point extends Schema.Class<Point>("Point")({ x: Schema.Finite, y: Schema.F
   }
 }
 
-describe("what Effect has a codec for comes back as it was", () => {
+describe("values that Effect has a codec for come back unchanged", () => {
   roundTrips("String", Schema.String)
   roundTrips("Boolean", Schema.Boolean)
   roundTrips("Null", Schema.Null)
@@ -141,7 +141,7 @@ describe("what Effect has a codec for comes back as it was", () => {
     Arbitrary.map(Arbitrary.schema(Schema.Finite), (k) => new Temperature(k))
   )
 
-  it.effect("optional keys stay away when they are", () =>
+  it.effect("optional keys stay absent", () =>
     Effect.gen(function* () {
       const Box = boxOf(Schema.Struct({ note: Schema.optionalKey(Schema.String), at: Schema.optional(Schema.Date) }))
       const values = [{}, { note: "a" }, { note: "", at: new Date(0) }, { at: undefined }]
@@ -166,7 +166,7 @@ describe("what Effect has a codec for comes back as it was", () => {
     })
   )
 
-  it.effect("members called as those of every object", () =>
+  it.effect("members named like those of every object", () =>
     Effect.gen(function* () {
       const value: Record<string, number> = JSON.parse('{"__proto__":1,"constructor":2,"hasOwnProperty":3,"":4}')
       const [found] = yield* throughLog(boxOf(Schema.Record(Schema.String, Schema.Int)), Mapper.layerJson, [value])
@@ -182,7 +182,7 @@ describe("what Effect has a codec for comes back as it was", () => {
     })
   )
 
-  it.effect("a class comes back as one, a user's own type too", () =>
+  it.effect("an instance of a class comes back as one, and so does a user's own type", () =>
     Effect.gen(function* () {
       const [point] = yield* throughLog(boxOf(Point), Mapper.layerJson, [new Point({ x: 3, y: 4 })])
       assert.instanceOf(point?.value, Point)
@@ -204,7 +204,7 @@ describe("what Effect has a codec for comes back as it was", () => {
   )
 })
 
-it.effect("a format may change text that is not well-formed: the answer is what every reader gets", () =>
+it.effect("a format may change text that is not well-formed: the append returns what every reader gets", () =>
   Effect.gen(function* () {
     const values = ["\ud800", `${"x".repeat(300)}\ud800`]
     const [short, long] = yield* throughLog(boxOf(Schema.String), mapper(Transcoder.layer(msgpack)), values)
@@ -221,7 +221,7 @@ describe("Transcoder", () => {
     { text: "c", count: 3n }
   ] as const
 
-  it.effect("reads a log that was first written as JSON and then in another format as one", () =>
+  it.effect("reads a log that was written first as JSON and then in another format", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const before = yield* open(log)
@@ -253,7 +253,7 @@ describe("Transcoder", () => {
     })
   )
 
-  it.effect("goes back to JSON when the other format is given to be read", () =>
+  it.effect("returns to JSON if the other format is given for reading", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const packed = yield* open(log, { mapper: mapper(Transcoder.layer(msgpack)) })
@@ -276,7 +276,7 @@ describe("Transcoder", () => {
     })
   )
 
-  it.effect("answers with the events as the format gives them back", () =>
+  it.effect("returns the events as the format reads them back", () =>
     Effect.gen(function* () {
       const shouting: Transcoder.Format = {
         name: "shouting",
@@ -289,7 +289,7 @@ describe("Transcoder", () => {
     })
   )
 
-  it.effect("fails with EventNotEncodable where a format can't write a value, or can't read it back", () =>
+  it.effect("fails with EventNotEncodable if a format can't write a value, or can't read it back", () =>
     Effect.gen(function* () {
       const failing = (part: "encode" | "decode"): Transcoder.Format => ({
         ...Transcoder.json,
@@ -311,7 +311,7 @@ describe("Transcoder", () => {
   )
 
   it.each(["JSON", "a+b", "a:b", "", "x".repeat(33)])(
-    "refuses a format called %j: encodings could not be told apart",
+    "refuses a format named %j: encodings would be ambiguous",
     (name) => {
       assert.throws(() => Transcoder.layer({ ...Transcoder.json, name }), "it must be 1 to 32 lower-case letters")
     }

@@ -82,7 +82,7 @@ describe.each(pairs)("an aggregate and a log of %s, repositories of %s", (_from,
     return Context.get(built, to.library.Repository.Repository)
   })
 
-  it.effect("G2 a command that was overtaken is taken again", () =>
+  it.effect("G2 a command that lost a race is retried", () =>
     Effect.gen(function* () {
       const log = yield* Layer.build(Layer.fresh(from.memory.layerRecorders))
       const [here, there] = [yield* repositoryOn(log), yield* repositoryOn(log)]
@@ -101,7 +101,7 @@ describe.each(pairs)("an aggregate and a log of %s, repositories of %s", (_from,
     })
   )
 
-  it.effect("what a recorder fails with ends a subscription as it is", () =>
+  it.effect("a recorder's error ends a subscription unchanged", () =>
     Effect.gen(function* () {
       const log = yield* Layer.build(Layer.fresh(from.memory.layerRecorders))
       const failure = new from.library.EventSourcingError.RecorderFailure({ operation: "follow", reason: "gone" })
@@ -153,7 +153,7 @@ describe("an error", () => {
   const { EventSourcingError: there } = copy.library
   const unavailable = { operation: "append", reason: "not now" }
 
-  it("is recognised, whichever copy it is of", () => {
+  it("is recognised, whichever copy it comes from", () => {
     for (const { RecorderFailure, RecorderUnavailable, WrongExpectedVersion } of [here, there]) {
       assert.isTrue(here.isRecorderUnavailable(new RecorderUnavailable(unavailable)))
       assert.isTrue(here.isRecorderFailure(new RecorderFailure(unavailable)))
@@ -163,7 +163,7 @@ describe("an error", () => {
     }
   })
 
-  it("of a domain is none of the library's, though it may be called the same", () => {
+  it("of a domain is not one of the library's, even if it has the same name", () => {
     class RecorderFailure extends Schema.TaggedError<RecorderFailure>()("RecorderFailure", {}) {}
     assert.isFalse(here.isRecorderFailure(new RecorderFailure()))
     for (const value of [undefined, null, "RecorderFailure", { _tag: "RecorderFailure" }]) {

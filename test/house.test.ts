@@ -111,12 +111,12 @@ describe("imports", () => {
     assert.deepStrictEqual(wrong.map(show), [])
   })
 
-  it("of public modules are of no backend, and of no test kit", () => {
+  it("of public modules come from no backend and no test kit", () => {
     const wrong = imports.filter(({ from, to }) => roomOf(from) === "" && !/^(?:internal\/|[^/]+$)/.test(to))
     assert.deepStrictEqual(wrong.map(show), [])
   })
 
-  it("of internal rooms take only the types of public modules that stand above them", () => {
+  it("of internal rooms use only the types of public modules above them", () => {
     const wrong = imports.filter(
       ({ from, to, isType }) => from.startsWith("internal/") && roomOf(to) === "" && !isType && !foundations.has(to)
     )
@@ -159,7 +159,7 @@ describe("decisions by the text of an error", () => {
     assert.isAbove(words.length, 2)
   })
 
-  it("are not by words of our own, which can be edited", () => {
+  it("do not depend on our own wording, which can be edited", () => {
     const all = [...sources.values()].map(withoutComments).join("\n")
     const own = words.filter(({ text }) => {
       const literal = /^"([^"]+)"$/.exec(text)?.[1]
@@ -197,7 +197,7 @@ describe("tests", () => {
 
   it("are found", () => assert.isAbove(files.length, 100))
 
-  it("are in a folder of the name of a room or module, or have such a name", () => {
+  it("are in a folder named after a room or module, or are named after one", () => {
     const elsewhere = files.filter((file) => {
       const folder = Path.posix.dirname(file)
       const name = Path.posix.basename(file, ".test.ts")

@@ -16,7 +16,7 @@ const expected = JSON.parse(JSON.stringify(Model.results())) as unknown
 describe("a domain model in a browser", () => {
   const script = bundle(read("model.ts"), folder, { conditions })
 
-  it("does what it does in Node", () => {
+  it("behaves as in Node", () => {
     assert.deepStrictEqual(call(script, "results"), expected)
   })
 
@@ -46,13 +46,13 @@ describe("the modules of a domain model", () => {
     }
   )
 
-  it("name nothing of Node, also where a test does not come", () => {
+  it("use nothing of Node, even in code that no test reaches", () => {
     const [output] = outputFiles
     assert.include(output?.text, "crypto.getRandomValues")
     assert.notMatch(output?.text ?? "", /OF_NODE_|["']node:/)
   })
 
-  it("are all that is in the bundle", () => {
+  it("are the whole bundle", () => {
     const used = Object.values(metafile.outputs).flatMap(({ inputs }) =>
       Object.entries(inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? [path.basename(file)] : []))
     )
@@ -64,12 +64,12 @@ describe("the modules of a domain model", () => {
 describe("all of the library but its backends", () => {
   const script = bundle(read("everything.ts"), folder, { conditions })
 
-  it("can be loaded in a browser, as bundlers do that leave nothing out", () => {
+  it("can be loaded in a browser, as by bundlers that omit nothing", () => {
     // a bundler lists them in an order of its own
     assert.sameMembers(call(script, "names") as Array<string>, Object.keys(Library))
   })
 
-  it("says what is missing there", () => {
+  it("reports what is missing there", () => {
     assert.strictEqual(call(script, "compress"), "Error: this needs node:zlib, which this runtime does not have")
   })
 })

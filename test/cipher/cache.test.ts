@@ -63,7 +63,7 @@ describe("a key that was shredded", () => {
   })
 
   it.effect.each(["0 seconds", "59 seconds"] as const)(
-    "%s after it was used ends what was decrypted with it within a minute",
+    "%s after it was used makes its events unreadable within a minute",
     (before) =>
       Effect.gen(function* () {
         const patients = yield* shredded(before)
@@ -87,7 +87,7 @@ describe("a key that was shredded", () => {
       })
   )
 
-  it.effect("goes on to be used for the minute, and not at all once its aggregate is forgotten", () =>
+  it.effect("remains in use for the minute, and not at all once its aggregate is forgotten", () =>
     Effect.gen(function* () {
       const patients = yield* shredded("0 seconds")
       assert.deepInclude((yield* patients.get(ada, { allowStale: true })).state, { name: "Ada" })
@@ -97,7 +97,7 @@ describe("a key that was shredded", () => {
     })
   )
 
-  it.effect("of a state that commands have gone on from counts from the first of them", () =>
+  it.effect("of a state that several commands used counts from the first of them", () =>
     Effect.gen(function* () {
       const { cipher, keys } = perPatient()
       keys.set("ada", yield* KeyService.randomKey(32))
@@ -111,7 +111,7 @@ describe("a key that was shredded", () => {
     })
   )
 
-  it.effect("does not end what is in clear", () =>
+  it.effect("does not affect plaintext", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const patients = (yield* open(log)).repository.of(Patient)
@@ -151,7 +151,7 @@ describe("a key that was made in a transaction", () => {
     })
   )
 
-  it.effect("that is rolled back is not used for what is recorded afterwards", () =>
+  it.effect("that is rolled back is not used for events that are recorded afterwards", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const live = () =>

@@ -58,7 +58,7 @@ describe("AES-GCM", () => {
     Cipher.Cipher.use(f).pipe(Effect.provide(Cipher.layerKeys([keyOf("a"), keyOf("b")])))
 
   it.effect.prop(
-    "gives any bytes back",
+    "returns any bytes unchanged",
     [Schema.Uint8Array],
     Effect.fnUntraced(function* ([bytes]) {
       const back = yield* withCipher((cipher) =>
@@ -70,7 +70,7 @@ describe("AES-GCM", () => {
     })
   )
 
-  it.effect("never takes a nonce twice", () =>
+  it.effect("never uses a nonce twice", () =>
     withCipher((cipher) =>
       Effect.gen(function* () {
         const sealed = yield* Effect.replicateEffect(cipher.encrypt(new Uint8Array(8), place), 1000)
@@ -131,7 +131,7 @@ describe("an encrypted event", () => {
 
   const named = { _tag: "EventNotDecryptable", stream: "Note-1", version: 1, type: "Note.Rewritten" } as const
 
-  it.effect("G9 is refused by name with every one of its bits flipped", () =>
+  it.effect("G9 is refused by name if any one of its bits is flipped", () =>
     Effect.gen(function* () {
       const { event, log } = yield* encrypted
       const payload = bytesOf(event)
@@ -146,7 +146,7 @@ describe("an encrypted event", () => {
     })
   )
 
-  it.effect("G9 is refused by name cut off anywhere, or with something added", () =>
+  it.effect("G9 is refused by name if it is truncated anywhere, or extended", () =>
     Effect.gen(function* () {
       const { event, log } = yield* encrypted
       const payload = bytesOf(event)
@@ -214,7 +214,7 @@ describe("an encrypted event", () => {
     })
   )
 
-  it.effect("is refused by name under another cipher's", () =>
+  it.effect("is refused by name under the name of another cipher", () =>
     Effect.gen(function* () {
       const { log } = yield* encrypted
       const error = yield* refusal(log, { encoding: "json+chacha20:a" })
@@ -222,7 +222,7 @@ describe("an encrypted event", () => {
     })
   )
 
-  it.effect("does not fail the events of others: it is named where it is met", () =>
+  it.effect("does not fail other events: the error names it when it is read", () =>
     Effect.gen(function* () {
       const { log } = yield* encrypted
       const error = yield* refusal(log, { payload: new Uint8Array(40) })
@@ -265,7 +265,7 @@ describe("an encrypted event", () => {
     })
   )
 
-  it.effect("shows no key and no plaintext in what is reported of it", () =>
+  it.effect("shows no key and no plaintext in errors and logs", () =>
     Effect.gen(function* () {
       const { event, log } = yield* encrypted
       const { id: keyId, key } = keyOf("a")

@@ -48,7 +48,7 @@ const options = (service: Service, cipher?: Parameters<typeof Cipher.layerAesGcm
 })
 
 describe("the key service", () => {
-  it.effect("is asked with the stream and type of an event, once for each, and once for each key's id", () =>
+  it.effect("is queried with the stream and type of an event, once for each, and once for each key's id", () =>
     Effect.gen(function* () {
       const { asked, service } = recording()
       const process = yield* open(yield* makeLog, options(service))
@@ -66,7 +66,7 @@ describe("the key service", () => {
     })
   )
 
-  it.effect("is asked again after a minute, so that a rotated key is noticed", () =>
+  it.effect("is queried again after a minute, so that a rotated key is noticed", () =>
     Effect.gen(function* () {
       let newest = "a"
       const { asked, service } = recording({
@@ -92,7 +92,7 @@ describe("the key service", () => {
     })
   )
 
-  it.effect("is asked again after the time that is set, also for a key that is gone", () =>
+  it.effect("is queried again after the configured time, also for a key that is gone", () =>
     Effect.gen(function* () {
       let shredded = false
       const log = yield* makeLog
@@ -110,7 +110,7 @@ describe("the key service", () => {
     })
   )
 
-  it.effect("is asked again for what fell out of a small cache", () =>
+  it.effect("is queried again for keys that were evicted from a small cache", () =>
     Effect.gen(function* () {
       const { asked, service } = recording()
       const process = yield* open(yield* makeLog, options(service, { keysCached: 1 }))
@@ -127,7 +127,7 @@ describe("the key service", () => {
     })
   )
 
-  it.effect("is asked once by many who want the same key at once, and may be slow", () =>
+  it.effect("is queried once for many concurrent requests of the same key, and may be slow", () =>
     Effect.gen(function* () {
       const answer = yield* Deferred.make<void>()
       const { asked, service } = recording({
@@ -150,7 +150,7 @@ describe("the key service", () => {
     })
   )
 
-  it.effect("G10 answers those who go on waiting when the first who asked is interrupted", () =>
+  it.effect("G10 serves the other waiters if the first is interrupted", () =>
     Effect.gen(function* () {
       const answer = yield* Deferred.make<void>()
       const { service } = recording({
@@ -181,7 +181,7 @@ describe("a key service that fails", () => {
       : { ...working, decryptionKey: (id) => Effect.andThen(failOnce, working.decryptionKey(id)) }
   }
 
-  it.effect("fails an append with a typed error, records nothing, and is asked again by the next", () =>
+  it.effect("fails an append with a typed error, records nothing, and is queried again by the next one", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const process = yield* open(log, options(failingOnce("encryptionKey")))
@@ -194,7 +194,7 @@ describe("a key service that fails", () => {
     })
   )
 
-  it.effect("fails a read with a typed error that names the event, and is asked again by the next", () =>
+  it.effect("fails a read with a typed error that names the event, and is queried again by the next one", () =>
     Effect.gen(function* () {
       const process = yield* open(yield* makeLog, options(failingOnce("decryptionKey")))
       yield* write(process, "one")

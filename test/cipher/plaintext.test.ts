@@ -11,7 +11,7 @@ const mapper = Effect.map(KeyService.randomKey(32), (key) => (plaintext: "accept
 }))
 
 describe("G9 plaintext in a log with a cipher", () => {
-  it.effect("is read by default, so that a log can begin to be encrypted", () =>
+  it.effect("is read by default, so that encryption can be introduced in an existing log", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       yield* write(yield* open(log), "plain")
@@ -21,7 +21,7 @@ describe("G9 plaintext in a log with a cipher", () => {
     })
   )
 
-  it.effect("is refused where it is said so, also in the place of what was encrypted", () =>
+  it.effect("is refused on request, also in place of an encrypted event", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const options = (yield* mapper)("refuse")

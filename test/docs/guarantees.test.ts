@@ -9,13 +9,13 @@ describe("docs/guarantees.md", () => {
     assert.strictEqual(text, withTitles(text))
   })
 
-  it("each guarantee has tests, and each tag is of a guarantee", () => {
+  it("each guarantee has tests, and each tag names a guarantee", () => {
     const promised = [...text.matchAll(/^\| \*\*(G\d+) /gm)].map(([, tag]) => tag)
     assert.deepStrictEqual([...titles().keys()], promised)
     for (const [tag, all] of titles()) assert.isAtLeast(all.length, 3, tag)
   })
 
-  it("a tag is spelled in one way: at the beginning of a title, before a space", () => {
+  it("a tag is spelled in only one way: at the beginning of a title, before a space", () => {
     const folder = `${import.meta.dirname}/../..`
     const others = ["test", "src/testing"].flatMap((part) =>
       fs

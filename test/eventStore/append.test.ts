@@ -17,7 +17,7 @@ const idsOf = ({ store }: Process) =>
   Effect.map(Stream.runCollect(store.readAll([Dog])), (events) => events.map(({ id }) => id))
 
 describe("EventStore.append", () => {
-  it.effect("appends to a new stream, and behind an exact version", () =>
+  it.effect("appends to a new stream, and after an exact version", () =>
     Effect.gen(function* () {
       const process = yield* open(yield* makeLog)
       const first = yield* process.store.append(Dog, rex, { expected: "NoStream", events: [registered, trick("sit")] })
@@ -35,7 +35,7 @@ describe("EventStore.append", () => {
     })
   )
 
-  it.effect("answers with what every later reader gets", () =>
+  it.effect("returns what every later reader gets", () =>
     Effect.gen(function* () {
       yield* TestClock.setTime(1_700_000_000_000)
       const { store } = yield* open(yield* makeLog)
@@ -58,7 +58,7 @@ describe("EventStore.append", () => {
     })
   )
 
-  it.effect("leaves out what the schema does not declare, in its answer too", () =>
+  it.effect("omits fields that the schema does not declare, in its result too", () =>
     Effect.gen(function* () {
       const process = yield* open(yield* makeLog)
       const event = { ...registered, collar: "red" }
@@ -94,7 +94,7 @@ describe("EventStore.append", () => {
     })
   )
 
-  it.effect('goes behind whatever there is with "Any", also when many do at once', () =>
+  it.effect('appends after whatever is there with "Any", also when many do so concurrently', () =>
     Effect.gen(function* () {
       const log = yielding(yield* makeLog)
       const processes = yield* Effect.all([open(log), open(log)])
@@ -116,7 +116,7 @@ describe("EventStore.append", () => {
   )
 })
 
-it.effect('G7 "Any" sends the same ids again after a conflict, should one have been recorded after all', () =>
+it.effect('G7 "Any" sends the same ids again after a conflict, in case one was recorded after all', () =>
   Effect.gen(function* () {
     const base = yield* makeLog
     const other = yield* open(base)
@@ -178,7 +178,7 @@ describe("EventNotEncodable", () => {
     })
   )
 
-  it.effect("refuses an event that can't stand where it would: nobody could read the aggregate again", () =>
+  it.effect("refuses an event that can't follow the others: the aggregate could not be read again", () =>
     Effect.gen(function* () {
       const { store, repository } = yield* open(yield* makeLog)
       yield* store.append(Dog, rex, { expected: "Any", events: [registered] })
@@ -210,7 +210,7 @@ describe("EventNotEncodable", () => {
     })
   )
 
-  it.effect.each([{ $user: "ada" }, { age: 7 }])("says which metadata attribute is none: %j", (attributes) =>
+  it.effect.each([{ $user: "ada" }, { age: 7 }])("names the invalid metadata attribute: %j", (attributes) =>
     Effect.gen(function* () {
       const error = yield* Effect.provideService(
         failing([registered]),
@@ -242,7 +242,7 @@ describe("the clock of the writer", () => {
     [-0.5, -1],
     [1_764_417_600_000.25, 1_764_417_600_000],
     [8.64e15, 8.64e15]
-  ] as const)("may say %d: recorded are whole milliseconds, and an id that is one", ([now, recordedAt]) =>
+  ] as const)("may report %d: whole milliseconds and a valid id are recorded", ([now, recordedAt]) =>
     Effect.gen(function* () {
       const { store } = yield* open(yield* makeLog)
       for (const expected of ["NoStream", "Any"] as const) {
@@ -259,7 +259,7 @@ describe("the clock of the writer", () => {
   )
 
   it.effect.each([[Number.NaN], [Number.POSITIVE_INFINITY], [8.64e15 + 1]] as const)(
-    "says %d, which is no time",
+    "reports %d, which is not a time",
     ([now]) =>
       Effect.gen(function* () {
         const { store } = yield* open(yield* makeLog)
@@ -271,7 +271,7 @@ describe("the clock of the writer", () => {
 })
 
 describe("G7 prepared events", () => {
-  it.effect("are recorded once, however often they are committed, with the same answer", () =>
+  it.effect("are recorded once, however often they are committed, with the same result", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const [here, there] = yield* Effect.all([open(log), open(log)])
@@ -290,7 +290,7 @@ describe("G7 prepared events", () => {
     })
   )
 
-  it.effect("are refused where others stand", () =>
+  it.effect("are refused if others have their versions", () =>
     Effect.gen(function* () {
       const { store } = yield* open(yield* makeLog)
       const one = yield* store.prepare(Dog, rex, "NoStream", [registered])
@@ -335,7 +335,7 @@ describe("a lost answer", () => {
     [true, "Any"],
     [false, "NoStream"],
     [false, "Any"]
-  ] as const)("makes the same events be sent again: recorded before %s, expected %s", ([recorded, expected]) =>
+  ] as const)("makes the append send the same events again: recorded before %s, expected %s", ([recorded, expected]) =>
     Effect.gen(function* () {
       const { calls, log } = losingAnswers(yield* makeLog, { recorded, times: 3 })
       const process = yield* open(log)
@@ -352,7 +352,7 @@ describe("a lost answer", () => {
     })
   )
 
-  it.effect("is found again behind what others recorded in the meantime", () =>
+  it.effect("is recovered after others recorded events in the meantime", () =>
     Effect.gen(function* () {
       const base = yield* makeLog
       const other = yield* open(base)
@@ -390,7 +390,7 @@ describe("a lost answer", () => {
     })
   )
 
-  it.effect("is not what ends the wait for a lock: that has its own bound, and is not begun anew", () =>
+  it.effect("does not end the wait for a lock, which has its own limit and is not restarted", () =>
     Effect.gen(function* () {
       let appends = 0
       const held = new EventSourcingError.RecorderUnavailable({ operation: "append", reason: "held", waited: 5000 })
@@ -430,7 +430,7 @@ describe("a lost answer", () => {
     })
   )
 
-  it.effect("is what RecorderUnavailable means: other failures are answers, and are not sent again", () =>
+  it.effect("is what RecorderUnavailable means: after other failures nothing is sent again", () =>
     Effect.gen(function* () {
       const base = yield* makeLog
       for (const error of [

@@ -27,7 +27,7 @@ const started = Effect.gen(function* () {
 describe("G8 a hole in a stream", () => {
   // the first, one within a page, and the last and first of pages of 512, from either end
   it.effect.each([0, 1, 511, 512, LENGTH - 512, LENGTH - 513, LENGTH - 2])(
-    "is not passed over, forward or backward: event %i is missing",
+    "is not skipped, forward or backward: event %i is missing",
     (lost) =>
       Effect.gen(function* () {
         const { store, repository } = yield* open(without(yield* started, lost))
@@ -40,7 +40,7 @@ describe("G8 a hole in a stream", () => {
       })
   )
 
-  it.effect("is none where the read ends before it, or begins behind it", () =>
+  it.effect("does not matter if the read ends before it, or begins after it", () =>
     Effect.gen(function* () {
       const { store } = yield* open(without(yield* started, 600))
       const count = (options: Parameters<typeof store.read>[2]) => Stream.runCount(store.read(Counter, one, options))

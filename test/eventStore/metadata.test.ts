@@ -12,7 +12,7 @@ const registered = Dog.Registered({ name: "Rex" })
 describe("an event's own time", () => {
   const at = (iso: string) => Effect.provideService(Metadata.RecordedAt, DateTime.makeUnsafe(iso))
 
-  it.effect("is recorded in the place of the clock's, for imports, and is that of the aggregate", () =>
+  it.effect("is recorded in place of the clock's, for imports, and is the aggregate's time", () =>
     Effect.gen(function* () {
       const { repository } = yield* open(yield* makeLog)
       const dogs = repository.of(Dog)
@@ -71,7 +71,7 @@ describe("metadata", () => {
     })
   )
 
-  it.effect("is a flat JSON object of strings where it is stored, and an empty one where nothing is set", () =>
+  it.effect("is stored as a flat JSON object of strings, an empty one if nothing is set", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const { store } = yield* open(log)
@@ -107,7 +107,7 @@ describe("the trace context", () => {
   const traceOf = (event: RecordedEvent.RecordedEvent<"Dog", unknown> | undefined) =>
     event?.metadata.traceParent?.split("-")
 
-  it.effect("is that of the current span, in the W3C's form, as it is answered and as it is read", () =>
+  it.effect("is that of the current span, in the W3C's form, both returned and read", () =>
     Effect.gen(function* () {
       const { repository, store } = yield* open(yield* makeLog)
       const dogs = repository.of(Dog)
@@ -125,7 +125,7 @@ describe("the trace context", () => {
     })
   )
 
-  it.effect("goes on from a caller in another process, sampled or not", () =>
+  it.effect("continues from a caller in another process, sampled or not", () =>
     Effect.gen(function* () {
       const { repository, store } = yield* open(yield* makeLog)
       const traceId = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -136,7 +136,7 @@ describe("the trace context", () => {
     })
   )
 
-  it.effect("is absent where there is no span", () =>
+  it.effect("is absent if there is no span", () =>
     Effect.gen(function* () {
       const { repository, store } = yield* open(yield* makeLog)
       yield* repository.of(Dog).execute(rex, registered)

@@ -34,7 +34,7 @@ const paged = (log: Log, paging: Recorder.Paging, more: Partial<Recorder.Recorde
 }
 
 describe("pages", () => {
-  it.effect.each([1, 3, 5, 10, 11])("of %i events have each event once, asked for ahead or not", (size) =>
+  it.effect.each([1, 3, 5, 10, 11])("of %i events contain each event once, prefetched or not", (size) =>
     Effect.gen(function* () {
       const log = yield* started
       for (const ahead of [false, true]) {
@@ -54,7 +54,7 @@ describe("pages", () => {
   )
 
   it.effect.each([1, 30, 60, 100, 10_000])(
-    "of %i bytes have each event once, also where the last has that size",
+    "of %i bytes contain each event once, also if the last one has that size",
     (pageBytes) =>
       Effect.gen(function* () {
         const log = yield* started
@@ -84,7 +84,7 @@ describe("pages", () => {
       })
   )
 
-  it.effect("that end for their size end no stream: what is missing after one is noticed", () =>
+  it.effect("that end at their size do not end the stream: a missing event after one is noticed", () =>
     Effect.gen(function* () {
       const log = yield* started
       // pages that are cut for their size as if the lost events had never been there
@@ -129,7 +129,7 @@ describe("pages", () => {
     })
   )
 
-  it.effect("the next one is asked for before the last one is handed out, where the recorder says so", () =>
+  it.effect("the next one is requested before the last one is delivered, if the recorder asks for it", () =>
     Effect.gen(function* () {
       const log = yield* started
       for (const [ahead, expected] of [
@@ -154,7 +154,7 @@ describe("pages", () => {
     })
   )
 
-  it.effect("what fails ahead fails when it is asked for, and not before", () =>
+  it.effect("a failure of a prefetched page is reported when that page is due, and not before", () =>
     Effect.gen(function* () {
       const log = yield* started
       const failure = new EventSourcingError.RecorderFailure({ operation: "read a stream", reason: "it is gone" })

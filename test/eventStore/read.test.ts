@@ -39,7 +39,7 @@ const readOptions = (places: number) => {
 }
 
 describe("EventStore.read", () => {
-  it.effect("reads nothing where there is no stream", () =>
+  it.effect("reads nothing if there is no stream", () =>
     Effect.gen(function* () {
       const { store } = yield* open(yield* makeLog)
       assert.deepStrictEqual(yield* Stream.runCollect(store.read(Dog, rex)), [])
@@ -50,7 +50,7 @@ describe("EventStore.read", () => {
   )
 
   it.effect.prop(
-    "reads either way, behind a version and up to one",
+    "reads in both directions, after a version and up to one",
     [readOptions(LENGTH + 2)],
     Effect.fnUntraced(function* ([options]) {
       const process = yield* open(yield* makeLog)
@@ -64,7 +64,7 @@ describe("EventStore.read", () => {
     })
   )
 
-  it.effect.each([512, 513, 1024, 1300])("reads %i events whole, both ways, in pages", (length) =>
+  it.effect.each([512, 513, 1024, 1300])("reads all of %i events, in both directions, in pages", (length) =>
     Effect.gen(function* () {
       const { calls, log } = counting(yield* makeLog)
       const process = yield* open(log)
@@ -80,7 +80,7 @@ describe("EventStore.read", () => {
     })
   )
 
-  it.effect("reads no further than it is asked for", () =>
+  it.effect("reads no further than requested", () =>
     Effect.gen(function* () {
       const { calls, log } = counting(yield* makeLog)
       const process = yield* open(log)
@@ -112,7 +112,7 @@ describe("EventStore.readAll", () => {
     }
   })
 
-  it.effect("reads the events of the aggregates that it is given, in order, and leaves out others", () =>
+  it.effect("reads the events of the given aggregates, in order, and omits others", () =>
     Effect.gen(function* () {
       const process = yield* open(yield* makeLog)
       yield* mixed(process, 4)
@@ -148,7 +148,7 @@ describe("EventStore.readAll", () => {
   )
 
   it.effect.prop(
-    "reads either way, behind a position and up to one",
+    "reads in both directions, after a position and up to one",
     [readOptions(23)],
     Effect.fnUntraced(function* ([{ after, direction, upTo }]) {
       const process = yield* open(yield* makeLog)
@@ -171,7 +171,7 @@ describe("EventStore.readAll", () => {
     })
   )
 
-  it.effect("reads a large log whole, both ways, in pages", () =>
+  it.effect("reads all of a large log, in both directions, in pages", () =>
     Effect.gen(function* () {
       const process = yield* open(yield* makeLog)
       yield* mixed(process, 1200)
@@ -185,7 +185,7 @@ describe("EventStore.readAll", () => {
   )
 })
 
-describe("G8 what can't be read is never skipped", () => {
+describe("G8 an unreadable event is never skipped", () => {
   const Older = Aggregate.make("Dog", {
     state: Schema.Struct({}),
     creation: { Registered: {} },

@@ -93,7 +93,7 @@ describe.each(Object.entries(kinds))("G8 an event %s", (_, kind) => {
     assert.strictEqual(count, before)
   })
 
-  test("is read after those before it", () =>
+  test("fails a read after the events before it", () =>
     Effect.gen(function* () {
       const store = yield* EventStore.EventStore
       yield* append(kind)
@@ -106,7 +106,7 @@ describe.each(Object.entries(kinds))("G8 an event %s", (_, kind) => {
       assert.strictEqual(yield* Stream.runCount(store.read(Counter, one, { after: GOOD })), MORE)
     }))
 
-  test("comes to a subscription after those before it", () =>
+  test("fails a subscription after the events before it", () =>
     Effect.gen(function* () {
       yield* append(kind)
       yield* assertBefore(Subscription.all([Counter]))
@@ -117,7 +117,7 @@ describe.each(Object.entries(kinds))("G8 an event %s", (_, kind) => {
       }
     }))
 
-  test("comes to a live subscription after those before it", () =>
+  test("fails a live subscription after the events before it", () =>
     Effect.gen(function* () {
       const live = yield* Deferred.make<void>()
       const onState = ({ _tag }: Recorder.FollowState) =>
@@ -128,7 +128,7 @@ describe.each(Object.entries(kinds))("G8 an event %s", (_, kind) => {
       yield* Fiber.join(fiber)
     }))
 
-  test("ends batches whose last says how far it has come", () =>
+  test("ends batches, the last of which reports its position", () =>
     Effect.gen(function* () {
       yield* append(kind)
       const batches: Array<Subscription.Batch<unknown>> = []

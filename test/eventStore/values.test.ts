@@ -90,7 +90,7 @@ describe("a property that is undefined", () => {
       { label: undefined, next: { label: null, next: null } },
       { next: { label: null, next: null } }
     ]
-  ] as const)("of %s is left out", ([, schema, value, expected]) =>
+  ] as const)("of %s is omitted", ([, schema, value, expected]) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* throughLog(schema, value), { [readBack]: expected })
     })
@@ -140,7 +140,7 @@ describe("a value that would be read back as another", () => {
     ["a class as anything", Schema.Any, new Shop({ a: "b" }), ""],
     ["anything in an empty struct", Schema.Struct({ x: Schema.Struct({}) }), { x: { at: new Date(0) } }, '["x"]["at"]'],
     ["what a transformation rounds", Schema.Struct({ n: Rounded }), { n: 1.5 }, '["n"]']
-  ] as const)("is refused, and says where: %s", ([, schema, value, path]) =>
+  ] as const)("is refused, with its path: %s", ([, schema, value, path]) =>
     Effect.gen(function* () {
       const found = yield* throughLog(schema, value)
       if (!(found instanceof EventSourcingError.EventNotEncodable)) return assert.fail("it was recorded")
@@ -157,13 +157,13 @@ describe("a value that would be read back as another", () => {
     [Schema.Unknown, { a: [1, "b", null, { c: true }] }],
     [Schema.Struct({ n: Rounded }), { n: 2 }],
     [Schema.Record(Schema.String, Schema.UndefinedOr(Schema.Int)), { k: undefined, l: 1 }]
-  ] as const)("is no other of the same schema: %o", ([schema, value]) =>
+  ] as const)("is not another value of the same schema: %o", ([schema, value]) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* throughLog(schema, value), { [readBack]: value })
     })
   )
 
-  it.effect("leaves out what no member of a union has a name for", () =>
+  it.effect("omits fields that no member of a union declares", () =>
     Effect.gen(function* () {
       const Shape = Schema.Union([
         Schema.Struct({ kind: Schema.Literal("a"), x: Schema.Int }),
@@ -174,7 +174,7 @@ describe("a value that would be read back as another", () => {
     })
   )
 
-  it.effect("is not kept as a snapshot", () =>
+  it.effect("is not stored as a snapshot", () =>
     Effect.gen(function* () {
       const Person = Aggregate.make("Person", {
         state: Contact,
@@ -337,34 +337,36 @@ describe("a value that comes back is not refused", () => {
       ]),
       { v: "1", a: "", b: "" }
     ]
-  ] as const)("but one that changes is: %s", ([, schema, value]) =>
+  ] as const)("but one that changes is refused: %s", ([, schema, value]) =>
     Effect.gen(function* () {
       assert.instanceOf(yield* throughLog(schema, value), EventSourcingError.EventNotEncodable)
     })
   )
 
-  it.effect("is found out in a time that grows with the schema, not with its ways through itself", () =>
-    Effect.gen(function* () {
-      interface Node {
-        readonly at?: unknown
-        readonly links: ReadonlyArray<Node | null>
-      }
-      const nodes: ReadonlyArray<Schema.Codec<Node>> = Array.from({ length: 40 }, () =>
-        Schema.Struct({
-          at: Schema.optional(Schema.Unknown),
-          links: Schema.Array(Schema.NullOr(Schema.suspend((): Schema.Codec<Node> => Schema.Union(nodes))))
+  it.effect(
+    "is detected in a time that grows with the size of the schema, not with the number of paths through it",
+    () =>
+      Effect.gen(function* () {
+        interface Node {
+          readonly at?: unknown
+          readonly links: ReadonlyArray<Node | null>
+        }
+        const nodes: ReadonlyArray<Schema.Codec<Node>> = Array.from({ length: 40 }, () =>
+          Schema.Struct({
+            at: Schema.optional(Schema.Unknown),
+            links: Schema.Array(Schema.NullOr(Schema.suspend((): Schema.Codec<Node> => Schema.Union(nodes))))
+          })
+        )
+        const [first] = nodes
+        if (first === undefined) return
+        assert.deepStrictEqual(yield* throughLog(first, { links: [null, { links: [] }] }), {
+          [readBack]: { links: [null, { links: [] }] }
         })
-      )
-      const [first] = nodes
-      if (first === undefined) return
-      assert.deepStrictEqual(yield* throughLog(first, { links: [null, { links: [] }] }), {
-        [readBack]: { links: [null, { links: [] }] }
+        const list = (item: Schema.Codec<unknown>): Schema.Codec<unknown> =>
+          Schema.Struct({ item, next: Schema.NullOr(Schema.suspend(() => list(item))) })
+        const endless = { item: 1, next: { item: 2, next: null } }
+        assert.deepStrictEqual(yield* throughLog(list(Schema.Int), endless), { [readBack]: endless })
       })
-      const list = (item: Schema.Codec<unknown>): Schema.Codec<unknown> =>
-        Schema.Struct({ item, next: Schema.NullOr(Schema.suspend(() => list(item))) })
-      const endless = { item: 1, next: { item: 2, next: null } }
-      assert.deepStrictEqual(yield* throughLog(list(Schema.Int), endless), { [readBack]: endless })
-    })
   )
 })
 
@@ -377,7 +379,7 @@ describe("an event without fields", () => {
     reduce: { Placed: () => 0, Archived: (n) => n, Closed: (n) => n, Ended: (n) => n }
   })
 
-  it.effect("is recorded as {}, whatever it is given", () =>
+  it.effect("is recorded as {}, whatever is passed", () =>
     Effect.gen(function* () {
       const { store } = yield* open(yield* makeLog)
       const body = { password: "secret", nested: { deep: [1] } }
@@ -420,7 +422,7 @@ describe("keys of a record", () => {
     { arbitrary: { runs: 300 } }
   )
 
-  it("can't be the place of the event's name", () => {
+  it("can't be \"_tag\", which holds the event's name", () => {
     // @ts-expect-error the event has its name there
     assert.throws(() => Counted.Began({ _tag: "mine", a: 1 }), '"_tag" can\'t be one of its keys')
     const Either = Aggregate.make("Either", {
@@ -440,7 +442,7 @@ describe("an error of the schema's own", () => {
   const failing = (encode: (n: number) => number) =>
     Schema.Number.pipe(Schema.decodeTo(Schema.Number, SchemaTransformation.transform({ decode: (n) => n, encode })))
 
-  it.effect("is what is said, not that of the adapter", () =>
+  it.effect("is reported, not that of the adapter", () =>
     Effect.gen(function* () {
       const found = yield* throughLog(
         failing(() => {
@@ -452,7 +454,7 @@ describe("an error of the schema's own", () => {
     })
   )
 
-  it.effect("tells of a transformation that is asynchronous", () =>
+  it.effect("names a transformation that is asynchronous", () =>
     Effect.gen(function* () {
       const later = Schema.Number.pipe(
         Schema.decodeTo(

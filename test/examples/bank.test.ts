@@ -39,7 +39,7 @@ const assertSound = ({ after, balances, before, transfers }: ReturnType<typeof r
 }
 
 describe("bank, the program", () => {
-  it.live("in memory each run begins anew", () =>
+  it.live("in memory each run starts empty", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       for (const { code, stderr, stdout } of [yield* bank([], cwd), yield* bank([], cwd)]) {
@@ -51,7 +51,7 @@ describe("bank, the program", () => {
     })
   )
 
-  it.live("on a file the second run goes on with the accounts of the first", () =>
+  it.live("on a file the second run continues with the accounts of the first", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const first = read((yield* bank(["--file", "bank.db"], cwd)).stdout)
@@ -189,7 +189,7 @@ describe("bank, the application", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it("writes cents as people read them", () => {
+  it("prints cents as people read them", () => {
     assert.deepStrictEqual([0n, 5n, 99n, 100n, 1234n, -5n, -1234n, 10n ** 20n].map(format), [
       "0.00",
       "0.05",

@@ -187,7 +187,7 @@ describe("git-history", () => {
     })
   )
 
-  it.live("killed in the middle, again and again, it misses nothing and doubles nothing", () =>
+  it.live("killed repeatedly in the middle of its work, it misses nothing and duplicates nothing", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const repository = path.join(cwd, "big")
@@ -222,7 +222,7 @@ describe("git-history", () => {
     })
   )
 
-  it.live("two at once on one file double nothing", () =>
+  it.live("two concurrent runs on one file duplicate nothing", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const repository = path.join(cwd, "shared")
@@ -241,7 +241,7 @@ describe("git-history", () => {
     })
   )
 
-  it.live("takes a bare repository, a clone, a directory within, and one without commits", () =>
+  it.live("accepts a bare repository, a clone, a directory within, and one without commits", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const repository = path.join(cwd, "origin")
@@ -273,7 +273,7 @@ describe("git-history", () => {
     })
   )
 
-  it.live("counts commits whose files can't be read, and says so", () =>
+  it.live("counts commits whose files can't be read, and reports them", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const repository = path.join(cwd, "damaged")
@@ -295,7 +295,7 @@ describe("git-history", () => {
     })
   )
 
-  it.live("says what is wrong", () =>
+  it.live("reports what is wrong", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       fs.mkdirSync(path.join(cwd, "plain"))

@@ -66,7 +66,7 @@ describe("the examples on PostgreSQL", () => {
     })
   )
 
-  it.live("a wrong password is said in one line, without the password", () =>
+  it.live("a wrong password is reported in one line, without the password", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const wrong = new URL(url())

@@ -138,7 +138,7 @@ describe.concurrent.each(Object.entries(logs))("the counts from %s", (name, make
 const withoutServers = { ...process.env, KURRENTDB_URI: undefined }
 
 describe("school-counts", () => {
-  it.live("counts right on SQLite, twice, and tells a query that shows the view", () =>
+  it.live("counts correctly on SQLite, twice, and prints a query that shows the view", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const counts = run("school-counts", ["--file", "my school.db"], { cwd, env: withoutServers })
@@ -158,7 +158,7 @@ describe("school-counts", () => {
     })
   )
 
-  it.live("counts the dogs of a school that was there before", () =>
+  it.live("counts the dogs of an existing school", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       assert.strictEqual((yield* run("training-school", [], { cwd, env: withoutServers })).code, 0)
@@ -167,7 +167,7 @@ describe("school-counts", () => {
     })
   )
 
-  it.live("counts right on PostgreSQL, twice, and tells a query that shows the view", () =>
+  it.live("counts correctly on PostgreSQL, twice, and prints a query that shows the view", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const postgres = yield* newDatabase()
@@ -183,7 +183,7 @@ describe("school-counts", () => {
     })
   )
 
-  it.live("counts right from KurrentDB into a SQLite file, twice", () =>
+  it.live("counts correctly from KurrentDB into a SQLite file, twice", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const { uri } = yield* Effect.acquireRelease(

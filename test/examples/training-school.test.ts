@@ -36,7 +36,7 @@ describe("training-school", () => {
     })
   )
 
-  it.live("keeps the file where it is told to, and tells a query that shows the events", () =>
+  it.live("stores the file at the given path, and prints a query that shows the events", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const { stdout } = yield* school(["--file", "my dogs.db"], cwd)
@@ -53,7 +53,7 @@ describe("training-school", () => {
     })
   )
 
-  it.live("says why a file can't be used", () =>
+  it.live("reports why a file can't be used", () =>
     Effect.gen(function* () {
       const cwd = yield* temporaryDirectory
       const { code, stderr, stdout } = yield* school(["--file", "missing/school.db"], cwd)

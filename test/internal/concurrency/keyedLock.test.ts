@@ -3,7 +3,7 @@ import { Deferred, Effect, Exit, Fiber, References } from "effect"
 import * as KeyedLock from "../../../src/internal/concurrency/keyedLock.ts"
 
 describe("KeyedLock", () => {
-  it.effect("lets one in at a time, in the order in which they came", () =>
+  it.effect("admits one at a time, in the order of arrival", () =>
     Effect.gen(function* () {
       const { withLock } = KeyedLock.make()
       const order: Array<number> = []
@@ -28,7 +28,7 @@ describe("KeyedLock", () => {
     })
   )
 
-  it.effect("lets those with other keys in", () =>
+  it.effect("admits those with other keys", () =>
     Effect.gen(function* () {
       const { withLock } = KeyedLock.make()
       const holding = yield* Effect.forkChild(withLock("a")(Effect.never), { startImmediately: true })
@@ -42,7 +42,7 @@ describe("KeyedLock", () => {
     ["fails", Effect.fail("no")],
     ["dies", Effect.die(new Error("a bug"))],
     ["is interrupted", Effect.interrupt]
-  ] as const)("is free again when the one inside %s", ([, effect]) =>
+  ] as const)("is free again when its holder %s", ([, effect]) =>
     Effect.gen(function* () {
       const { withLock } = KeyedLock.make()
       const waiting = yield* Effect.forkChild(withLock("a")(Effect.andThen(Effect.yieldNow, Effect.succeed(1))))
@@ -77,7 +77,7 @@ describe("KeyedLock", () => {
     Effect.race(Effect.as(effect, true), Effect.as(Effect.replicateEffect(Effect.yieldNow, 200), false))
 
   // a fiber gives way when its budget of steps is used up, which may be between any two steps of the lock
-  it.effect("wakes one who gave way just before it began to wait, at any step", () =>
+  it.effect("wakes a fiber that yielded just before it began to wait, at any step", () =>
     Effect.gen(function* () {
       const budget = 16
       for (let steps = 0; steps < 2 * budget; steps++) {
@@ -98,7 +98,7 @@ describe("KeyedLock", () => {
     })
   )
 
-  it.effect("G10 is never held by nobody and forgets no waiter, wherever two of four are interrupted", () =>
+  it.effect("G10 is never stuck without a holder and forgets no waiter, wherever two of four are interrupted", () =>
     Effect.gen(function* () {
       const times = (count: number) => Array.from({ length: count }, (_, i) => i)
       // with a budget of less than three steps no fiber would ever come forward

@@ -34,7 +34,7 @@ describe("JSON text", () => {
     { arbitrary: { runs: 2000 } }
   )
 
-  it("takes an object nested deeper than the stack is", () => {
+  it("accepts an object nested deeper than the stack", () => {
     const depth = 100_000
     const text = `${'{"\\n":'.repeat(depth)}1${"}".repeat(depth)}`
     let found = Json.parse(text)
@@ -52,7 +52,7 @@ describe("JSON text", () => {
     ['["a\\\\", {"b":1}]', false],
     ['["a\\\\", {"b\\"" :1}]', true],
     ["{}", false]
-  ] as const)("tells whether a key of %s is written with an escape", (text, expected) => {
+  ] as const)("detects whether a key of %s is written with an escape", (text, expected) => {
     assert.strictEqual(Json.hasEscapedKey(text), expected)
   })
 })

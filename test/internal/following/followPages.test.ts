@@ -23,7 +23,7 @@ describe.each([
   ["SQLite", Effect.succeed(sqlite)],
   ["SQLite, whose file others have open", sharedSqlite]
 ] as const)("following on %s", (_name, makeLayer) => {
-  it.effect("fails, and does not wait for ever, once the log is closed", () =>
+  it.effect("fails, and does not wait forever, once the log is closed", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const { follow } = Context.get(yield* Scope.provide(Layer.build(yield* makeLayer), scope), Recorder.Recorder)
@@ -44,7 +44,7 @@ describe.each([
   )
 })
 
-it.effect("G12 a follower that can't read says since when it tries again, and goes on by itself", () =>
+it.effect("G12 a follower that can't read reports since when it has been retrying, and resumes on its own", () =>
   Effect.gen(function* () {
     const error = new EventSourcingError.RecorderUnavailable({ operation: "read the log", reason: "it is away" })
     let failures = 3
@@ -72,7 +72,7 @@ it.effect("G12 a follower that can't read says since when it tries again, and go
   })
 )
 
-it.effect("a follower whose observer throws keeps nobody from being woken", () =>
+it.effect("a follower whose observer throws does not keep others from being woken", () =>
   Effect.gen(function* () {
     const changes = makeChangeSignal()
     const thrown = new Error("an observer's own")

@@ -43,7 +43,7 @@ const sizes = (events: ReadonlyArray<{ readonly payload: string | Uint8Array; re
   events.reduce((sum, event) => sum + sizeOf(event), 0)
 
 describe("the shared tail", () => {
-  it.effect("keeps at most so many bytes, the newest events, and reaches back as far as these", () =>
+  it.effect("keeps at most a number of bytes, the newest events, and reaches back as far as these", () =>
     Effect.gen(function* () {
       const { tail, append } = yield* makeTail(10 * SIZE)
       const member = yield* tail.join(of("Dog"))
@@ -61,7 +61,7 @@ describe("the shared tail", () => {
     })
   )
 
-  it.effect("keeps nothing of an event that is larger than all that it may keep", () =>
+  it.effect("keeps nothing of an event that is larger than its limit", () =>
     Effect.gen(function* () {
       const { tail, append } = yield* makeTail(10 * SIZE)
       const member = yield* tail.join(of("Dog"))
@@ -91,7 +91,7 @@ describe("the shared tail", () => {
     })
   )
 
-  it.effect("keeps only what somebody is interested in, by category and otherwise", () =>
+  it.effect("keeps only events that a follower wants, by category and otherwise", () =>
     Effect.gen(function* () {
       const { tail, append } = yield* makeTail(10 * SIZE)
       const scope = yield* Scope.make()
@@ -115,7 +115,7 @@ describe("the shared tail", () => {
     })
   )
 
-  it.effect("does not reach back, for one who joins, to what came before", () =>
+  it.effect("does not reach back, for a follower that joins, to earlier events", () =>
     Effect.gen(function* () {
       const { tail, append } = yield* makeTail(Number.POSITIVE_INFINITY)
       const first = yield* tail.join(of("Dog"))

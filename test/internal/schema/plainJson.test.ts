@@ -100,7 +100,7 @@ describe("plain JSON", () => {
     const decode = Schema.decodeUnknownOption(Schema.toCodecJson(schema))
 
     it.prop(
-      `${name}: what is found plain, the schema decodes as it is`,
+      `${name}: values that are found plain are decoded unchanged by the schema`,
       [json],
       ([value]) => {
         if (isPlain?.(value)) assert.deepStrictEqual(decode(value), Option.some(value))
@@ -120,7 +120,7 @@ describe("plain JSON", () => {
     })
   }
 
-  it("what is no plain object is left to the schema", () => {
+  it("a value that is not a plain object is left to the schema", () => {
     const isPlain = plainJson(Schema.Struct({}).ast)
     assert.deepStrictEqual(
       [{}, new Date(0), new Map(), Object.create(null), []].map((value) => isPlain?.(value)),
