@@ -19,7 +19,7 @@ const linksOf = (spans: ReturnType<typeof recordingTracer>) =>
   spans.named("Projection.counts").flatMap(({ links }) => idsOf(links.map(({ span }) => span)))
 
 describe.concurrent.each(Object.entries(logs))("a projection of %s", (_, makeLog) => {
-  it.live("is linked to the traces that recorded its events, from before and as they come", () =>
+  it.live("is linked to the traces that recorded its events, old and new", () =>
     Effect.gen(function* () {
       const spans = recordingTracer()
       const layer = Layer.merge(yield* makeLog, MemoryViews())
@@ -52,7 +52,7 @@ describe("a projection's span", () => {
       )
     })
 
-  it.live("says how many events it is about, and begins a trace of its own, in which the handlers are", () =>
+  it.live("has the number of its events, and starts a trace of its own, which contains the handlers", () =>
     traced((spans) =>
       Effect.gen(function* () {
         const seen: Array<string> = []
@@ -92,25 +92,27 @@ describe("a projection's span", () => {
     )
   )
 
-  it.live("has one link for all events that a span recorded, none for those that none did, and 128 at most", () =>
-    traced((spans) =>
-      Effect.gen(function* () {
-        const store = yield* EventStore.EventStore
-        const counters = yield* Repository.of(Counter)
-        yield* counters
-          .execute(counter, [Counter.Started(), Counter.Increased({ to: 1 })])
-          .pipe(Effect.withTracerEnabled(false))
-        const both = [Counter.Increased({ to: 2 }), Counter.Increased({ to: 3 })]
-        yield* store.append(Counter, counter, { expected: 1, events: both })
-        for (let i = 4; i < 200; i++) yield* counters.execute(counter, increase)
-        const last = yield* counters.execute(counter, increase)
-        yield* ProjectionRunner.make(memoryCounts)
-        yield* untilProcessed(memoryCounts, last.position)
-        const [batch] = spans.named("Projection.counts")
-        assert.isAbove(Number(attributesOf(batch).events), 198)
-        const recorders = [...spans.named("EventStore.append").slice(0, 1), ...spans.named("Repository.execute")]
-        assert.deepStrictEqual(linksOf(spans), idsOf(recorders.slice(0, 128)))
-      })
-    )
+  it.live(
+    "has one link for each span that recorded events of it, none for events without a span, and at most 128",
+    () =>
+      traced((spans) =>
+        Effect.gen(function* () {
+          const store = yield* EventStore.EventStore
+          const counters = yield* Repository.of(Counter)
+          yield* counters
+            .execute(counter, [Counter.Started(), Counter.Increased({ to: 1 })])
+            .pipe(Effect.withTracerEnabled(false))
+          const both = [Counter.Increased({ to: 2 }), Counter.Increased({ to: 3 })]
+          yield* store.append(Counter, counter, { expected: 1, events: both })
+          for (let i = 4; i < 200; i++) yield* counters.execute(counter, increase)
+          const last = yield* counters.execute(counter, increase)
+          yield* ProjectionRunner.make(memoryCounts)
+          yield* untilProcessed(memoryCounts, last.position)
+          const [batch] = spans.named("Projection.counts")
+          assert.isAbove(Number(attributesOf(batch).events), 198)
+          const recorders = [...spans.named("EventStore.append").slice(0, 1), ...spans.named("Repository.execute")]
+          assert.deepStrictEqual(linksOf(spans), idsOf(recorders.slice(0, 128)))
+        })
+      )
   )
 })

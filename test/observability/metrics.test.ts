@@ -35,8 +35,8 @@ const none = {
 const onMemory = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   self.pipe(Effect.scoped, Effect.provide(Layer.merge(MemoryLayer(), MemoryViews())), ownRegistry)
 
-describe("what is appended", () => {
-  it.effect("is nothing at first, and there to be seen", () =>
+describe("the counter of appends", () => {
+  it.effect("is zero at first, and exists from the start", () =>
     onMemory(
       Effect.gen(function* () {
         yield* Repository.of(Dog)
@@ -45,7 +45,7 @@ describe("what is appended", () => {
     )
   )
 
-  it.effect("is counted by appends and by events, through repositories, transactions and the event store", () =>
+  it.effect("counts appends and events, through repositories, transactions and the event store", () =>
     onMemory(
       Effect.gen(function* () {
         const dogs = yield* Repository.of(Dog)
@@ -74,7 +74,7 @@ describe("what is appended", () => {
     )
   )
 
-  it.effect("is counted once where an answer is lost and the append is sent again", () =>
+  it.effect("counts an append once if its answer is lost and it is sent again", () =>
     Effect.gen(function* () {
       const { log, calls } = losingAnswers(yield* makeLog, { times: 1 })
       yield* Effect.gen(function* () {
@@ -90,7 +90,7 @@ describe("what is appended", () => {
 describe("a conflict", () => {
   const rest = { expected: 0, events: [Dog.Rested()] }
 
-  it.effect("is counted for each append that is refused, also where a repository tries again", () =>
+  it.effect("is counted for each append that is refused, also if a repository retries", () =>
     onMemory(
       Effect.gen(function* () {
         const dogs = yield* Repository.of(Dog)
@@ -112,7 +112,7 @@ describe("a conflict", () => {
     )
   )
 
-  it.effect("is none where nothing was appended", () =>
+  it.effect("is not counted if nothing was appended", () =>
     onMemory(
       Effect.gen(function* () {
         const dogs = yield* Repository.of(Dog)
@@ -125,7 +125,7 @@ describe("a conflict", () => {
 })
 
 describe("the cache", () => {
-  it.effect("is hit or missed once for each state that is asked for", () =>
+  it.effect("is hit or missed once for each requested state", () =>
     onMemory(
       Effect.gen(function* () {
         const dogs = yield* Repository.of(Dog)
@@ -153,7 +153,7 @@ describe("the cache", () => {
     )
   )
 
-  it.live("is not asked within a transaction of the caller's, so that is no miss", () =>
+  it.live("is not used within a transaction of the caller's, which does not count as a miss", () =>
     Effect.gen(function* () {
       const filename = `${yield* temporaryDirectory}/events.db`
       const layer = Layer.merge(SqliteLayer({ filename }), layerSqlClient({ filename }))
@@ -184,7 +184,7 @@ describe("a registry", () => {
     }).pipe(ownRegistry)
   )
 
-  it.effect("tells layers apart that were built with other attributes", () =>
+  it.effect("distinguishes layers that were built with other attributes", () =>
     Effect.gen(function* () {
       const as = (tenant: string) => Effect.provideService(Metric.CurrentMetricAttributes, { tenant })
       yield* as("one")(addOne("a"))
@@ -237,7 +237,7 @@ describe("a projection", () => {
 
   const options = { retry: Schedule.recurs(2), onFailure: "set-aside" } as const
 
-  it.live("counts events that were handled, attempts that failed, and what was set aside", () =>
+  it.live("counts events that were processed, attempts that failed, and events that were set aside", () =>
     onMemory(
       Effect.gen(function* () {
         const projection = makeFailing()
@@ -267,7 +267,7 @@ describe("a projection", () => {
     ).pipe(Effect.provide(Logger.layer([])))
   )
 
-  it.effect("kept up inline, counts events whose append was recorded", () =>
+  it.effect("that is inline counts events whose append was recorded", () =>
     Effect.gen(function* () {
       const filename = `${yield* temporaryDirectory}/events.db`
       const names = Projection.make("names", {
@@ -300,7 +300,7 @@ describe("a projection", () => {
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([])), ownRegistry)
   )
 
-  it.effect("counts the events of a batch, and says by how much it is behind, in positions and in seconds", () =>
+  it.effect("counts the events of a batch, and reports its lag, in positions and in seconds", () =>
     onMemory(
       Effect.gen(function* () {
         const [reached, goOn] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
@@ -342,7 +342,7 @@ describe("a projection", () => {
     )
   )
 
-  it.live("says in which state its runner is, also when it has stopped", () =>
+  it.live("reports the state of its runner, also when it has stopped", () =>
     onMemory(
       Effect.gen(function* () {
         const projection = makeFailing()

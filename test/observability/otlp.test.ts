@@ -82,7 +82,7 @@ const valueOf = (metric: Metric | undefined) =>
   (metric?.sum ?? metric?.gauge)?.dataPoints.map(({ asDouble }) => asDouble)
 
 describe("an OTLP collector", () => {
-  it.live("gets every metric that is documented, with its kind, unit and attributes, and its value", () =>
+  it.live("receives every documented metric, with its kind, unit and attributes, and its value", () =>
     Effect.gen(function* () {
       const { metrics } = yield* exported
       for (const { name, cells } of documented("Metrics")) {
@@ -123,7 +123,7 @@ describe("an OTLP collector", () => {
     })
   )
 
-  it.live("gets every span that is documented, with its attributes", () =>
+  it.live("receives every documented span, with its attributes", () =>
     Effect.gen(function* () {
       const { spans } = yield* exported
       const names = new Set<string>()
@@ -140,7 +140,7 @@ describe("an OTLP collector", () => {
     })
   )
 
-  it.live("gets links from a projection's span to the commands that recorded its events, in their traces", () =>
+  it.live("receives links from a projection's span to the commands that recorded its events, in their traces", () =>
     Effect.gen(function* () {
       const { spans } = yield* exported
       const named = (name: string) => spans.filter((span) => span.name === `effect-eventsourcing/${name}`)

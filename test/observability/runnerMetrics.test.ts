@@ -65,7 +65,7 @@ describe("the lag", () => {
     )
   }
 
-  it.effect("of a runner that can't write to its view is measured, and grows while nothing can be found out", () => {
+  it.effect("of a runner that can't write to its view is measured, and grows while nothing can be queried", () => {
     const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "ask", reason: "not now" })
     let isAway = false
     const away = <A, E, R>(self: Effect.Effect<A, E, R>) =>
@@ -89,7 +89,7 @@ describe("the lag", () => {
     )
   })
 
-  it.effect("of a runner that stands by is that of the view", () =>
+  it.effect("of a runner on standby is that of the view", () =>
     onMemory(
       Effect.gen(function* () {
         const projection = make(() => Effect.never)
@@ -107,7 +107,7 @@ describe("the lag", () => {
 })
 
 describe("the state", () => {
-  it.live("is one, also of a runner that was started again", () =>
+  it.live("is a single one, also of a restarted runner", () =>
     onMemory(
       Effect.gen(function* () {
         let isMended = false
@@ -126,7 +126,7 @@ describe("the state", () => {
     )
   )
 
-  it.live("of two runners that share a name, as those of two tenants, is told of each", () =>
+  it.live("of two runners that share a name, like those of two tenants, is reported for each", () =>
     Effect.gen(function* () {
       yield* Effect.gen(function* () {
         const context = Layer.mergeAll(MemoryLayer(), makePlace(), Logger.layer([]))

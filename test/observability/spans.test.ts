@@ -52,7 +52,7 @@ describe("a command", () => {
     )
   )
 
-  it.effect("that is refused is so on what is there now, which is loaded", () =>
+  it.effect("that is refused loads the current events, and is refused on those", () =>
     traced(({ named, paths }) =>
       Effect.gen(function* () {
         const dogs = yield* registered
@@ -86,7 +86,7 @@ describe("a command", () => {
     )
   )
 
-  it.effect("is what its events say that they were recorded by", () =>
+  it.effect("is named by its events as the span that recorded them", () =>
     traced(({ named }) =>
       Effect.gen(function* () {
         const dogs = yield* Repository.of(Dog)
@@ -101,7 +101,7 @@ describe("a command", () => {
 })
 
 describe("other operations", () => {
-  it.effect("get loads, unless it takes what the cache has", () =>
+  it.effect("get loads, unless it uses the cache", () =>
     traced(({ named, paths }) =>
       Effect.gen(function* () {
         const dogs = yield* registered
@@ -146,7 +146,7 @@ describe("other operations", () => {
     )
   )
 
-  it.effect("an append by itself", () =>
+  it.effect("an append on its own", () =>
     traced(({ named, paths }) =>
       Effect.gen(function* () {
         const store = yield* EventStore.EventStore
@@ -158,7 +158,7 @@ describe("other operations", () => {
   )
 })
 
-describe("nobody who traces", () => {
+describe("without a tracer", () => {
   /** A decision that tells in which span it is taken. */
   const tell = Dog.decide(() =>
     Effect.matchEffect(Effect.currentParentSpan, {
@@ -167,7 +167,7 @@ describe("nobody who traces", () => {
     })
   )
 
-  it.effect("no span is begun where there is no tracer and no span", () =>
+  it.effect("no span is started if there is no tracer and no span", () =>
     Effect.gen(function* () {
       const dogs = yield* registered
       const { events } = yield* dogs.execute(fido, tell)
@@ -178,7 +178,7 @@ describe("nobody who traces", () => {
     }).pipe(Effect.provide(MemoryLayer()))
   )
 
-  it.effect("no span is begun where tracing is off", () =>
+  it.effect("no span is started if tracing is off", () =>
     traced(({ all }) =>
       Effect.gen(function* () {
         const dogs = yield* registered

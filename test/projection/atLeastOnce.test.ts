@@ -56,11 +56,11 @@ const idsOf = (name: string) =>
 
 const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "ask", reason: "not now" })
 
-describe.concurrent.each(Object.entries(kinds))("side effects that are noted in %s", (_, kind) => {
+describe.concurrent.each(Object.entries(kinds))("side effects whose progress is stored in %s", (_, kind) => {
   const test = (title: string, run: () => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
     it.live(title, () => inViews(kind, run()))
 
-  test("each event has its effect once where nothing fails, with the id of the event as the key", () =>
+  test("each event has its effect once if nothing fails, with the id of the event as the key", () =>
     Effect.gen(function* () {
       const { mail, sent, versions } = makeMail(kind)
       yield* count("a", 3)
@@ -73,7 +73,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       )
     }))
 
-  it.live("one that was not noted is done again with the same key; those before it are not", () => {
+  it.live("one whose progress was not stored is done again with the same key; those before it are not", () => {
     const { transactions, layer } = watching()
     return inViews(
       kind,
@@ -111,7 +111,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       assert.deepStrictEqual(versions(), [0, 1, 2])
     }))
 
-  test("one that fails is tried again by the policy, and stops the runner then", () =>
+  test("one that fails is retried by the policy, and then stops the runner", () =>
     Effect.gen(function* () {
       let attempts = 0
       const { mail, versions } = makeMail(kind, ({ version }) =>
@@ -134,7 +134,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       assert.deepStrictEqual(versions(), [0])
     }))
 
-  test("one may be set aside by what it fails with, while everything else is waited for", () =>
+  test("one may be set aside depending on its error, while all others are retried", () =>
     Effect.gen(function* () {
       let first = 0
       const { mail, versions } = makeMail(kind, ({ version }) => {
@@ -154,7 +154,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       )
     }))
 
-  test("a runner that is held up finds out that its view was reset", () =>
+  test("a blocked runner notices that its view was reset", () =>
     Effect.gen(function* () {
       let refused = true
       const { mail, versions } = makeMail(kind, ({ version }) =>
@@ -169,7 +169,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       assert.deepStrictEqual(versions(), [0, 0, 1])
     }))
 
-  test("those set aside wait for a replay, and those that come after a replay have their effect", () =>
+  test("those set aside wait for a replay, and later ones have their effect after it", () =>
     Effect.gen(function* () {
       let refused = true
       const { mail, versions } = makeMail(kind, ({ version }) =>
@@ -187,7 +187,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
       yield* untilState(runner, "Live")
     }))
 
-  test("of two versions only the newer sends when it is level: the older one's runner stops, and is not started again", () =>
+  test("of two versions only the newer sends once it has caught up: the older one's runner stops, and can't be restarted", () =>
     Effect.gen(function* () {
       const old = makeMail(kind)
       const next = makeMail(kind, undefined, 2)
@@ -209,7 +209,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects that are noted in 
     }))
 })
 
-it.effect("by default it is tried again without end, at least once a minute, and the state says so", () =>
+it.effect("by default it is retried indefinitely, at least once a minute, and the state shows it", () =>
   inViews(
     kinds.memory,
     Effect.gen(function* () {
@@ -245,9 +245,9 @@ it.effect("by default it is tried again without end, at least once a minute, and
 )
 
 describe.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kinds.PostgreSQL }))(
-  "side effects that are noted in tables of %s",
+  "side effects whose progress is in tables of %s",
   (_, kind) => {
-    it.live("a handler that asks for a client gets the one of that database, outside of a transaction", () =>
+    it.live("a handler that requires a client gets the one of that database, outside of a transaction", () =>
       inViews(
         kind,
         Effect.gen(function* () {

@@ -261,7 +261,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
   )
 
   it.live(
-    "G6 paused for longer than its lease within a transaction, it commits that as a whole or not at all",
+    "G6 paused for longer than its lease within a transaction, it commits all of it or nothing",
     on(makePlace, (place) =>
       Effect.gen(function* () {
         const { check } = yield* makeChecks(place)

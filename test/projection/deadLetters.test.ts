@@ -53,7 +53,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
   const test = (title: string, run: (kind: Kind) => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
     it.live(title, () => inViews(kind, run(kind)))
 
-  test("G6 G8 what comes behind in its stream waits, other streams go on, and a replay makes good for it in order", ({
+  test("G6 G8 later events of its stream wait, other streams continue, and a replay handles the events in order", ({
     journal
   }) =>
     Effect.gen(function* () {
@@ -97,7 +97,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.deepStrictEqual(yield* letters(projection), [])
     }))
 
-  test("G6 what fails again on replay stays where it is, with all behind it; other streams are made good", ({
+  test("G6 an event that fails again on replay stays set aside, with all after it; other streams are replayed", ({
     journal
   }) =>
     Effect.gen(function* () {
@@ -159,7 +159,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.strictEqual(journal_.length, 3 * 25 + 1)
     }))
 
-  test("G6 what is behind is set aside after a restart, too", ({ journal }) =>
+  test("G6 later events of the stream are set aside after a restart, too", ({ journal }) =>
     Effect.gen(function* () {
       const { failing, handled } = failingOn("Counter-a 1")
       const projection = journal({ handled })
@@ -177,7 +177,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.deepStrictEqual(ofStream("a", yield* readJournal(projection)), entries("a", 0, 1, 2))
     }))
 
-  test("G8 events that can't be read are set aside, with nothing of what they say", ({ journal }) =>
+  test("G8 events that can't be read are set aside, without any of their content", ({ journal }) =>
     Effect.gen(function* () {
       const secret = "4711-0815-secret"
       /** As a newer version of the program has it. */
@@ -265,7 +265,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.deepStrictEqual(yield* Projection.deadLetters(journal()), [])
     }))
 
-  test("a replay for which log or view can't be reached says so, and counts as no attempt", ({ journal }) =>
+  test("a replay that can't reach log or view reports it, and does not count as an attempt", ({ journal }) =>
     Effect.gen(function* () {
       const { failing, handled } = failingOn("Counter-a 0")
       let outage: Effect.Effect<void, unknown> = Effect.void
@@ -291,7 +291,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: 1, left: [] })
     }))
 
-  test("what is discarded takes no effect, and its stream goes on", ({ journal }) =>
+  test("discarded events take no effect, and their stream continues", ({ journal }) =>
     Effect.gen(function* () {
       const { handled } = failingOn("Counter-a 1", "Counter-b 0")
       const projection = journal({ handled })
@@ -313,7 +313,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.deepStrictEqual(ofStream("b", taken), entries("b", 2))
     }))
 
-  test("G10 a replay that is interrupted sets nothing aside anew, and loses nothing", ({ journal }) =>
+  test("G10 an interrupted replay sets nothing aside again, and loses nothing", ({ journal }) =>
     Effect.gen(function* () {
       const { failing, handled } = failingOn("Counter-a 0")
       let hold: Effect.Effect<void> = Effect.void
@@ -338,32 +338,34 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
 
 describe.concurrent.each(Object.entries(kinds))("dead letters of a stream that was erased, in %s", (_, kind) => {
   for (const fails of [false, true]) {
-    it.live(`a stream that begins again waits for nothing of before${fails ? ", also if it fails again" : ""}`, () =>
-      Effect.gen(function* () {
-        const filename = `${yield* temporaryDirectory}/log.db`
-        const views = yield* kind.make
-        yield* Effect.gen(function* () {
-          const { failing, handled } = failingOn("Counter-a 0")
-          const projection = kind.journal({ handled })
-          yield* ProjectionRunner.make(projection, setAside)
-          yield* untilProcessed(projection, yield* count("a", 3))
-          assert.strictEqual((yield* letters(projection)).length, 3)
-          const db = new DatabaseSync(filename)
-          db.exec("DELETE FROM stored_events WHERE stream = 'Counter-a'")
-          db.close()
-          if (!fails) failing.clear()
-          yield* untilProcessed(projection, yield* count("a", 2))
-          assert.deepStrictEqual(yield* readJournal(projection), fails ? [] : entries("a", 0, 1))
-          assert.deepStrictEqual(
-            yield* letters(projection),
-            fails ? ["Counter-a 0, tried 2", "Counter-a 1, tried 0"] : []
-          )
-          failing.clear()
-          assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: fails ? 2 : 0, left: [] })
-          yield* untilProcessed(projection, yield* count("a"))
-          assert.deepStrictEqual(yield* readJournal(projection), entries("a", 0, 1, 2))
-        }).pipe(Effect.scoped, Effect.provide([SqliteLayer({ filename }), views, silent]))
-      })
+    it.live(
+      `a stream that begins again does not wait for the dead letters of the old one${fails ? ", also if it fails again" : ""}`,
+      () =>
+        Effect.gen(function* () {
+          const filename = `${yield* temporaryDirectory}/log.db`
+          const views = yield* kind.make
+          yield* Effect.gen(function* () {
+            const { failing, handled } = failingOn("Counter-a 0")
+            const projection = kind.journal({ handled })
+            yield* ProjectionRunner.make(projection, setAside)
+            yield* untilProcessed(projection, yield* count("a", 3))
+            assert.strictEqual((yield* letters(projection)).length, 3)
+            const db = new DatabaseSync(filename)
+            db.exec("DELETE FROM stored_events WHERE stream = 'Counter-a'")
+            db.close()
+            if (!fails) failing.clear()
+            yield* untilProcessed(projection, yield* count("a", 2))
+            assert.deepStrictEqual(yield* readJournal(projection), fails ? [] : entries("a", 0, 1))
+            assert.deepStrictEqual(
+              yield* letters(projection),
+              fails ? ["Counter-a 0, tried 2", "Counter-a 1, tried 0"] : []
+            )
+            failing.clear()
+            assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: fails ? 2 : 0, left: [] })
+            yield* untilProcessed(projection, yield* count("a"))
+            assert.deepStrictEqual(yield* readJournal(projection), entries("a", 0, 1, 2))
+          }).pipe(Effect.scoped, Effect.provide([SqliteLayer({ filename }), views, silent]))
+        })
     )
   }
 })

@@ -46,7 +46,7 @@ const superseded = Effect.gen(function* () {
 })
 
 describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kinds.PostgreSQL }))(
-  "what depends on a view in %s",
+  "objects that depend on a view in %s",
   (name, kind) => {
     const test = (title: string, run: Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
       it.live(title, () => inViews(kind, run))
@@ -73,7 +73,7 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
     const tableOf = ({ sql, table }: View.SqlView, name: string) => sql`${table(name)}`.compile()[0]
 
     test(
-      "views and foreign keys of others are named by reset and remove, and stay, as does the view",
+      "others' views and foreign keys are named by reset and remove, and stay, as does the view",
       Effect.gen(function* () {
         const store = yield* superseded
         const of = yield* theirs((of, view) => [
@@ -125,7 +125,7 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
     )
 
     test(
-      "what is the projection's own is in nobody's way, nor is what others have that refers to something else",
+      "the projection's own objects do not count, nor do others' objects that refer to something else",
       Effect.gen(function* () {
         const store = yield* superseded
         yield* theirs((of, view) => [
@@ -140,7 +140,7 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
 
     if (isPostgres) {
       test(
-        "so are defaults, rows of a type, functions, partitions elsewhere, and a log that was made in its schema",
+        "so are defaults, rows of a type, functions, partitions elsewhere, and a log that was created in its schema",
         Effect.gen(function* () {
           const store = yield* superseded
           const of = yield* theirs((of, view) => {

@@ -70,7 +70,7 @@ describe.concurrent.each(Object.entries(kinds))(
       }
     }
 
-    it.live("is refused what it does at once, and fails those who wait for it as any error", () =>
+    it.live("is refused at once, and the refusal fails its waiters like any error", () =>
       inViews(
         kind,
         Effect.gen(function* () {

@@ -80,10 +80,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       )
     )
 
-  test("a higher version with another aggregate continues: it does nothing again, and leaves nothing out", ({
-    define,
-    take
-  }) =>
+  test("a higher version with another aggregate continues: it repeats nothing, and omits nothing", ({ define, take }) =>
     Effect.gen(function* () {
       yield* count("a", 3)
       yield* ignored
@@ -106,10 +103,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       assert.deepStrictEqual(take(), [])
     }))
 
-  test("a higher version takes the place of one that is running at once, also before it has come to the end", ({
-    define,
-    take
-  }) =>
+  test("a higher version replaces a running one at once, also before that has reached the end", ({ define, take }) =>
     Effect.scoped(
       Effect.gen(function* () {
         yield* count("a", 2)
@@ -128,10 +122,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       })
     ))
 
-  test("what was set aside goes along: a higher version knows of it, and does it when it is replayed", ({
-    define,
-    take
-  }) =>
+  test("dead letters are carried over: a higher version has them, and replays them", ({ define, take }) =>
     Effect.gen(function* () {
       const isWell = { value: false }
       const failing = (version: number) =>
@@ -155,7 +146,10 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       assert.deepStrictEqual(take(), entries("a", 0, 1, 2))
     }))
 
-  test("it begins where it says: with the first event, with what comes next, after a position", ({ define, take }) =>
+  test("it starts where the definition says: with the first event, with the next event, or after a position", ({
+    define,
+    take
+  }) =>
     Effect.gen(function* () {
       const second = yield* count("a", 2)
       yield* count("a", 2)
@@ -170,7 +164,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       }
     }))
 
-  test("one that begins at the end gets what is recorded right after its runner was started", ({ define, take }) =>
+  test("one that starts at the end gets events that are recorded right after its runner started", ({ define, take }) =>
     Effect.scoped(
       Effect.gen(function* () {
         yield* count("a", 2)
@@ -186,7 +180,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       })
     ))
 
-  test("one that begins at the end of an empty log gets everything", ({ define, take }) =>
+  test("one that starts at the end of an empty log gets everything", ({ define, take }) =>
     Effect.gen(function* () {
       yield* runToEnd(define({ from: "end" }))
       yield* count("a", 2)
@@ -194,7 +188,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       assert.deepStrictEqual(take(), entries("a", 0, 1))
     }))
 
-  test("a higher version whose `from` is the same continues: nothing between is left out or done again", ({
+  test("a higher version whose `from` is the same continues: nothing between is omitted or repeated", ({
     define,
     take
   }) =>
@@ -216,7 +210,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       }
     }))
 
-  test("one that is to begin after a position that the log has not come to waits for it, and says so", ({
+  test("one that is to start after a position that the log has not reached waits for it, and reports that", ({
     define,
     take
   }) =>
@@ -234,7 +228,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       })
     ))
 
-  test("a reset does everything again from where it begins", ({ define, take }) =>
+  test("a reset repeats everything from its starting point", ({ define, take }) =>
     Effect.gen(function* () {
       const first = yield* count("a")
       yield* count("a", 2)
@@ -246,7 +240,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       }
     }))
 
-  it.live("what a log that was restored advises does nothing twice", () =>
+  it.live("following the advice after a restored log repeats nothing", () =>
     Effect.gen(function* () {
       const place = yield* kind.make
       const filename = yield* Temporary.file
@@ -275,7 +269,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
   )
 })
 
-it("a definition that begins nowhere is refused", () => {
+it("a definition with an invalid start is refused", () => {
   const define = (from: unknown) =>
     Projection.atLeastOnce("mail", {
       from: from as Projection.Start,

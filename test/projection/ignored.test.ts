@@ -37,7 +37,7 @@ const run = (projection: Any) =>
   })
 
 describe.concurrent.each(Object.entries(kinds))("with a view in %s", (of, kind) => {
-  it.live("G12 a version that ignored an event is refused as soon as it handles it, and says which", () =>
+  it.live("G12 a version that ignored an event is refused as soon as it handles it, with the event's name", () =>
     inViews(
       kind,
       Effect.gen(function* () {

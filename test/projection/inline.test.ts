@@ -69,7 +69,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
   const test = (name: string, run: (database: Database) => Effect.Effect<unknown, unknown, Scope.Scope>): void =>
     it.live(name, () => Effect.flatMap(make, run))
 
-  test("G6 a view is there when the append answers, and across restarts", ({ log, views }) =>
+  test("G6 a view is current when the append returns, and across restarts", ({ log, views }) =>
     Effect.gen(function* () {
       yield* Effect.gen(function* () {
         yield* register
@@ -83,7 +83,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide([log([counts()]), views]))
     }))
 
-  test("G6 what was there before is in the view when the layer is built", ({ log, views }) =>
+  test("G6 existing events are in the view once the layer is built", ({ log, views }) =>
     Effect.gen(function* () {
       yield* Effect.andThen(register, teach("roll over")).pipe(Effect.provide(log([])))
       yield* Effect.gen(function* () {
@@ -93,7 +93,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide([log([counts()]), views]))
     }))
 
-  test("G6 a view is made from pages of any size", ({ log, views }) =>
+  test("G6 a view is built from pages of any size", ({ log, views }) =>
     Effect.gen(function* () {
       const history = Effect.gen(function* () {
         yield* register
@@ -108,7 +108,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }
     }))
 
-  test("G1 a handler that fails fails its own append, and no other", ({ log, views }) =>
+  test("G1 a handler that fails makes its own append fail, and no other", ({ log, views }) =>
     Effect.gen(function* () {
       const failing = counts({ onTrick: (trick) => (trick === "bad" ? Effect.fail("no") : Effect.void) })
       yield* Effect.gen(function* () {
@@ -126,7 +126,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide([log([failing]), views]))
     }))
 
-  test("G1 a handler that throws fails its own append, with an error as any other", ({ log, views }) =>
+  test("G1 a handler that throws makes its own append fail, with an error like any other", ({ log, views }) =>
     Effect.gen(function* () {
       const throwing = counts({
         onTrick: () => {
@@ -142,7 +142,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide([log([throwing]), views]))
     }))
 
-  test("G7 an append that is sent again leaves the view as it is", ({ log, views }) =>
+  test("G7 a repeated append leaves the view unchanged", ({ log, views }) =>
     Effect.gen(function* () {
       yield* register
       const store = yield* EventStore.EventStore
@@ -153,7 +153,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       assert.deepStrictEqual(yield* read, { Registered: 1, TrickAdded: 2 })
     }).pipe(Effect.provide([log([counts()]), views])))
 
-  test("G2 an append that is refused leaves the view as it is", ({ log, views }) =>
+  test("G2 a refused append leaves the view unchanged", ({ log, views }) =>
     Effect.gen(function* () {
       yield* register
       const store = yield* EventStore.EventStore
@@ -164,7 +164,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       assert.deepStrictEqual(yield* read, { Registered: 1 })
     }).pipe(Effect.provide([log([counts()]), views])))
 
-  test("whoever appends without them is refused, and says what to do", ({ log, views }) =>
+  test("a writer without them is refused, with advice what to do", ({ log, views }) =>
     Effect.gen(function* () {
       const without = log([])
       yield* Effect.andThen(register, Effect.void).pipe(Effect.provide([log([counts()]), views]))
@@ -179,7 +179,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide(log([])))
     }))
 
-  test("a newer version takes the place of the older, whose processes are refused from then on", ({ log, views }) =>
+  test("a newer version replaces the older, whose processes are refused from then on", ({ log, views }) =>
     Effect.gen(function* () {
       yield* register
       yield* Effect.gen(function* () {
@@ -229,7 +229,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide([log([slow]), views]))
     }))
 
-  test("one that is removed, by its name too, holds up nobody's appends", ({ log, views }) =>
+  test("a removed one, also removed by name, does not block appends", ({ log, views }) =>
     Effect.gen(function* () {
       yield* Effect.provide(register, log([counts()]), { local: true })
       yield* Effect.gen(function* () {
@@ -240,7 +240,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide([log([]), views]))
     }))
 
-  test("two processes that start at once bring the view up once", ({ log, views }) =>
+  test("two processes that start concurrently build the view once", ({ log, views }) =>
     Effect.gen(function* () {
       yield* Effect.gen(function* () {
         yield* register
@@ -252,7 +252,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       assert.deepStrictEqual(yield* Effect.provide(read, [log([counts()]), views]), { Registered: 1, TrickAdded: 30 })
     }))
 
-  test("appends at the switch are either in what the view catches up with, or kept up", ({ log, views }) =>
+  test("appends during the promotion are either caught up with, or processed inline", ({ log, views }) =>
     Effect.gen(function* () {
       const without = log([])
       yield* Effect.gen(function* () {
@@ -277,7 +277,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       }).pipe(Effect.provide(without))
     }))
 
-  test("G6 many at once, of several streams", ({ log, views }) =>
+  test("G6 many concurrent appends to several streams", ({ log, views }) =>
     Effect.gen(function* () {
       const dogs = yield* Repository.of(Dog)
       yield* Effect.forEach(
@@ -292,7 +292,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       assert.deepStrictEqual(yield* read, { Registered: 40, TrickAdded: 120 })
     }).pipe(Effect.provide([log([counts()]), views])))
 
-  test("handlers see the client of their own database, whatever else the program provides", ({ log, views }) =>
+  test("handlers get the client of their own database, whatever else the program provides", ({ log, views }) =>
     Effect.gen(function* () {
       const seen: Array<boolean> = []
       const looking = counts({
@@ -310,7 +310,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
 })
 
 describe("inline projections of several logs, or twice of one", () => {
-  it.live("G6 a view that was made from another log is refused", () =>
+  it.live("G6 a view that was built from another log is refused", () =>
     Effect.gen(function* () {
       const viewsSchema = yield* newViewsSchema
       const log = (schema: string) => PostgresLayer({ url: url(), schema, viewsSchema, inline: [counts()] })
@@ -321,7 +321,7 @@ describe("inline projections of several logs, or twice of one", () => {
     })
   )
 
-  it.live("one that is given twice is refused", () =>
+  it.live("one that is passed twice is refused", () =>
     Effect.gen(function* () {
       const twice = SqliteLayer({ filename: `${yield* temporaryDirectory}/events.db`, inline: [counts(), counts()] })
       const error = yield* Effect.flip(Effect.provide(register, twice))

@@ -11,7 +11,7 @@ import { readJournal } from "./support/journalView.ts"
 import { changing, kinds } from "./support/viewKinds.ts"
 
 describe.concurrent.each(Object.entries(kinds))("with a view in %s", (of, kind) => {
-  it.live("what was never made is not read or reset, and says what is missing", () =>
+  it.live("a view that was never created can't be read or reset, and the error names what is missing", () =>
     inViews(
       kind,
       Effect.gen(function* () {
@@ -33,7 +33,7 @@ describe.concurrent.each(Object.entries(kinds))("with a view in %s", (of, kind) 
     )
   )
 
-  it.effect("G12 who reads right after the runner's layer was built waits for its view, whatever the clock", () =>
+  it.effect("G12 a read right after the runner's layer was built waits for its view, whatever the clock", () =>
     Effect.gen(function* (): Effect.fn.Return<void, unknown, Scope.Scope> {
       const goOn = yield* Deferred.make<void>()
       const opening = changing((store) => ({
@@ -52,7 +52,7 @@ describe.concurrent.each(Object.entries(kinds))("with a view in %s", (of, kind) 
     })
   )
 
-  it.live("G12 a runner that stops before it has made it is told of to who waits for it", () =>
+  it.live("G12 a runner that stops before it has created its view is reported to those that wait for the view", () =>
     inViews(
       kind,
       Effect.gen(function* () {

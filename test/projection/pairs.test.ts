@@ -25,7 +25,7 @@ const countUp = Effect.gen(function* () {
 })
 
 describe.concurrent.each(Object.entries(logs))("projections from %s", (_, makeLog) => {
-  it.live("G6 into memory: what was there, and what comes", () =>
+  it.live("G6 into memory: existing events and new ones", () =>
     Effect.gen(function* () {
       const layer = Layer.merge(yield* makeLog, MemoryViews())
       yield* Effect.gen(function* () {
@@ -41,7 +41,7 @@ describe.concurrent.each(Object.entries(logs))("projections from %s", (_, makeLo
   )
 
   describe.each(Object.entries(sqlViews))("into %s", (_, makeViews) => {
-    it.live("G6 what was there, and what comes, also across a restart", () =>
+    it.live("G6 existing events and new ones, also across a restart", () =>
       Effect.gen(function* () {
         const log = yield* makeLog
         const views = yield* makeViews

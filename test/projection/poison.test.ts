@@ -11,7 +11,7 @@ import { kinds } from "./support/viewKinds.ts"
 const setAside = { onFailure: "set-aside", retry: Schedule.recurs(1) } as const
 
 describe.each(Object.entries(kinds))("with a view in %s", (_, kind) => {
-  it.live("G12 what a handler fails with may have any character in it", () =>
+  it.live("G12 a handler's error may contain any character", () =>
     inViews(
       kind,
       Effect.gen(function* () {
@@ -57,7 +57,7 @@ it.live("G12 a statement that always exceeds the server's statement_timeout coun
 )
 
 it.live.each(["26000", "42P05"])(
-  "G12 of a prepared statement that a pooler has mixed up (%s) it says what to do",
+  "G12 the error of a prepared statement that a pooler has mixed up (%s) advises what to do",
   (code) =>
     inViews(
       kinds.PostgreSQL,

@@ -21,7 +21,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
     it.live(title, () => inViews(kind, run(kind)))
 
   it.live(
-    "G6 a new version is made beside the old one and takes its place when it is level: readers see no gap",
+    "G6 a new version is built beside the old one and replaces it once it has caught up: readers see no gap",
     () => {
       const goOn = Deferred.makeUnsafe<void>()
       const holding = changing((store) => ({
@@ -87,7 +87,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
     }
   )
 
-  it.live("a new version takes the place of the old one when it is as far, also where both are behind the log", () => {
+  it.live("a new version replaces the old one when it has come as far, even if both lag behind the log", () => {
     // the first page is handled, in however many transactions, and the second is not
     const holding = changing((store) => ({
       transact: (move, work) =>
@@ -111,7 +111,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
     )
   })
 
-  test("G12 an old runner goes on until its version is removed, and stops then, on a quiet log, too", ({ journal }) =>
+  test("G12 an old runner continues until its version is removed, and then stops, on a quiet log, too", ({ journal }) =>
     Effect.gen(function* () {
       yield* count("a", 2)
       const runner = yield* ProjectionRunner.make(journal())
@@ -125,7 +125,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       yield* untilState(next, "Live")
     }))
 
-  test("after a roll-back an old version goes on from where it was, and is the current one when the new is removed", ({
+  test("after a roll-back an old version resumes where it was, and is current again when the new one is removed", ({
     journal
   }) =>
     Effect.gen(function* () {
@@ -160,7 +160,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
     }))
 
-  test("one that was overtaken while it was made is read by nobody before it is level", ({ journal }) =>
+  test("one that was overtaken while it was being built is not read before it has caught up", ({ journal }) =>
     Effect.gen(function* () {
       const [first, second, third] = [1, 2, 3].map((version) => journal({ version })) as [
         JournalProjection,
@@ -186,7 +186,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       assert.deepStrictEqual(yield* readJournal(second), yield* wholeLog)
     }))
 
-  it.live("a version that an older version of the library retired is taken up again, and read when it is level", () => {
+  it.live("a version that an older version of the library retired is resumed, and read once it has caught up", () => {
     let formerly = true
     const place = changing((store) => ({
       promote: (key, options) => store.promote(key, formerly ? {} : options)
@@ -212,7 +212,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
     )
   })
 
-  it.effect("whoever reads a version that nobody keeps up is warned, once a minute", () => {
+  it.effect("reading a version that no runner keeps up to date logs a warning, once a minute", () => {
     const warnings: Array<string> = []
     const logger = Logger.layer([
       Logger.make(({ message }) => {
@@ -253,14 +253,14 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
     return Effect.flatMap(kind.make, (views) => Effect.provide(program, [views, logger]))
   })
 
-  test("in an empty log a new version takes its place at once", ({ journal }) =>
+  test("on an empty log a new version is promoted at once", ({ journal }) =>
     Effect.gen(function* () {
       yield* untilState(yield* ProjectionRunner.make(journal()), "Live")
       yield* untilState(yield* ProjectionRunner.make(journal({ version: 2 })), "Live")
       assert.deepStrictEqual(yield* statuses(journal()), ["1 retired", "2 current"])
     }))
 
-  test("a new version that fails leaves the old one as it is, and its runner at work", ({ journal }) =>
+  test("a new version that fails leaves the old one unchanged, and its runner running", ({ journal }) =>
     Effect.gen(function* () {
       const last = yield* count("a", 3)
       yield* ProjectionRunner.make(journal())
@@ -278,7 +278,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
     }))
 
-  test("G6 reset in place while its runner works, on a quiet log: it makes the view anew", ({ journal }) =>
+  test("G6 reset in place while its runner works, on a quiet log: it rebuilds the view", ({ journal }) =>
     Effect.gen(function* () {
       let calls = 0
       const projection = journal({ handled: () => Effect.sync(() => calls++) })
@@ -294,7 +294,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       assert.notInclude(names(states), "Stopped")
     }))
 
-  test("G6 reset in place again and again while events come", ({ journal }) =>
+  test("G6 reset in place repeatedly while events arrive", ({ journal }) =>
     Effect.gen(function* () {
       const projection = journal({ handled: () => Effect.yieldNow })
       yield* ProjectionRunner.make(projection, { maxBatch: 3 })
@@ -325,7 +325,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       assert.include(yield* Effect.flip(late.join), { _tag: "ProjectionSuperseded", by: 2 })
     }))
 
-  test("a projection without a view says so to its readers", ({ journal }) =>
+  test("reading a projection without a view fails with an error that says so", ({ journal }) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(readJournal(journal()))
       assert.include(error, { _tag: "ViewNotFound" })

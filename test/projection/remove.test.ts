@@ -15,7 +15,7 @@ describe.concurrent.each(Object.entries(kinds))("removing a projection in %s", (
   const test = (title: string, run: (kind: Kind) => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
     it.live(title, () => inViews(kind, run(kind)))
 
-  test("all of its versions go, and their runners, at work or standing by, stop and do not make them again", ({
+  test("all of its versions are removed, and their runners, working or on standby, stop and do not create them again", ({
     journal
   }) =>
     Effect.gen(function* () {

@@ -21,7 +21,7 @@ const databases: Readonly<Record<string, Effect.Effect<Database, unknown, Scope.
 
 describe.concurrent.each(Object.entries(databases))("G10 a program run with NodeRuntime.runMain, in %s", (_, make) => {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    it.live(`gives its lease back on ${signal}`, () =>
+    it.live(`releases its lease on ${signal}`, () =>
       Effect.gen(function* () {
         const database = yield* make
         const child = yield* start("projection/support/serveUntilSignal.ts", JSON.stringify(database))

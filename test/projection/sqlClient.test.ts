@@ -116,7 +116,7 @@ describe.concurrent.each(Object.entries({ SQLite: sqlite, "another PostgreSQL da
       }
     }
 
-    it.live("G6 a replay, too", () =>
+    it.live("G6 a replay works, too", () =>
       Effect.gen(function* () {
         const { views, where } = yield* makeTarget
         const heard: Array<string | undefined> = []

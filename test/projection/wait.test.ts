@@ -29,7 +29,7 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
   const test = (title: string, run: (kind: Kind) => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
     it.live(title, () => inViews(kind, run(kind)))
 
-  it.live("what is there is not waited for", () => {
+  it.live("a position that has been reached is not waited for", () => {
     const { asked, layer } = counting()
     return inViews(
       kind,
@@ -50,7 +50,9 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
     )
   })
 
-  test("what the view ignores, and what is of others, is waited for on a quiet log, too", ({ journal }) =>
+  test("events that the view ignores, and those of other aggregates, are waited for on a quiet log, too", ({
+    journal
+  }) =>
     Effect.gen(function* () {
       const projection = journal()
       const runner = yield* ProjectionRunner.make(projection)
@@ -70,14 +72,14 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
       assert.strictEqual(version?.position, position)
     }))
 
-  test("a runner that begins at a log's end of others' events comes to that", ({ journal }) =>
+  test("a runner that starts in a log that ends with others' events reaches that end", ({ journal }) =>
     Effect.gen(function* () {
       const last = yield* ignored
       yield* ProjectionRunner.make(journal())
       yield* untilProcessed(journal(), last)
     }))
 
-  it.live("it takes no longer than its timeout, and says how far the view has come", () => {
+  it.live("it takes no longer than its timeout, and reports how far the view has come", () => {
     const { transactions, layer } = watching()
     return inViews(
       kind,
@@ -106,7 +108,7 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
     )
   })
 
-  test("a timeout that can't be is refused", ({ journal }) =>
+  test("an invalid timeout is refused", ({ journal }) =>
     Effect.gen(function* () {
       const timeout = "soon" as never
       const error = yield* Effect.flip(Projection.wait(journal(), Position.Position.make(1n), { timeout }))
@@ -134,7 +136,7 @@ describe("waiting in the process of the runner", () => {
     })
 
   for (const name of ["memory", "SQLite"] as const) {
-    it.effect(`it is told of what the view in ${name} has processed, and does not look for it`, () =>
+    it.effect(`it is notified of the progress of the view in ${name}, and does not query it`, () =>
       test(kinds[name])(
         Effect.gen(function* () {
           const projection = kinds[name].journal()
@@ -151,23 +153,25 @@ describe("waiting in the process of the runner", () => {
     )
 
     for (const who of ["before", "after"] as const) {
-      it.effect(`of what the view in ${name} ignores it is told at once, if it has waited since ${who} it came`, () =>
-        test(kinds[name])(
-          Effect.gen(function* () {
-            const projection = kinds[name].journal()
-            const runner = yield* ProjectionRunner.make(projection)
-            yield* untilState(runner, "Live")
-            // what nobody waits for is noted with what comes later
-            yield* ignored
-            const position = Position.Position.make(2n)
-            const wait = Projection.wait(projection, position)
-            const first = who === "before" ? yield* Effect.forkChild(wait, { startImmediately: true }) : undefined
-            yield* ignored
-            if (first === undefined) yield* wait
-            else yield* Fiber.join(first)
-            assert.strictEqual((yield* Projection.versions(projection))[0]?.position, position)
-          })
-        )
+      it.effect(
+        `it is notified at once of events that the view in ${name} ignores, if it has waited since ${who} they came`,
+        () =>
+          test(kinds[name])(
+            Effect.gen(function* () {
+              const projection = kinds[name].journal()
+              const runner = yield* ProjectionRunner.make(projection)
+              yield* untilState(runner, "Live")
+              // what nobody waits for is noted with what comes later
+              yield* ignored
+              const position = Position.Position.make(2n)
+              const wait = Projection.wait(projection, position)
+              const first = who === "before" ? yield* Effect.forkChild(wait, { startImmediately: true }) : undefined
+              yield* ignored
+              if (first === undefined) yield* wait
+              else yield* Fiber.join(first)
+              assert.strictEqual((yield* Projection.versions(projection))[0]?.position, position)
+            })
+          )
       )
     }
 
@@ -188,7 +192,7 @@ describe("waiting in the process of the runner", () => {
 
 describe("waiting in another process than the runner", () => {
   for (const name of ["SQLite", "PostgreSQL"] as const) {
-    it.live(`it looks for what the view in ${name} has processed`, () =>
+    it.live(`it queries the progress of the view in ${name}`, () =>
       Effect.gen(function* () {
         const kind = kinds[name]
         const place = yield* kind.make

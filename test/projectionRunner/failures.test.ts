@@ -66,7 +66,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         }))
     }
 
-    test(`G12 a handler that ${how} always: what came before has taken effect, and the runner stops and says why`, ({
+    test(`G12 a handler that ${how} always: earlier events have taken effect, and the runner stops with the reason`, ({
       journal
     }) =>
       Effect.gen(function* () {
@@ -99,7 +99,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       }))
   }
 
-  test("G12 who waits for a view that is held up is told on what", ({ journal }) =>
+  test("G12 the error of a wait for a blocked view names the event that blocks it", ({ journal }) =>
     Effect.gen(function* () {
       // with the batch, and by itself
       const { handled } = first(third, 2, () => Effect.fail("no"))
@@ -114,7 +114,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       yield* untilProcessed(projection, last)
     }))
 
-  test("G12 while it tries again, its state says on which event, why, how often and when", ({ journal }) =>
+  test("G12 while it retries, its state shows on which event, why, how often and when", ({ journal }) =>
     Effect.gen(function* () {
       const { handled } = first(third, 2, () => Effect.fail("no"))
       const runner = yield* ProjectionRunner.make(journal({ handled }), { retry: Schedule.spaced("20 millis") })
@@ -140,7 +140,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       assert.deepStrictEqual(names(states.slice(-4)), ["Live", "Blocked", "Live"])
     }))
 
-  test("G6 G12 what passes by itself is tried again without end, whatever the policy for failures", ({ journal }) =>
+  test("G6 G12 transient failures are retried indefinitely, whatever the policy for failures", ({ journal }) =>
     Effect.gen(function* () {
       const { calls, handled } = first(third, 4, () => Effect.fail(unavailable))
       let outages = 0
@@ -165,7 +165,9 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       yield* untilState(runner, "Live")
     }))
 
-  test("G10 G6 interrupted in the middle of a handler it has done nothing, and the next one does all", ({ journal }) =>
+  test("G10 G6 interrupted in the middle of a handler it has done nothing, and the next one does everything", ({
+    journal
+  }) =>
     Effect.gen(function* () {
       const reached = yield* Deferred.make<void>()
       const { handled } = first(third, 1, () => Effect.andThen(Deferred.succeed(reached, undefined), Effect.never))
@@ -187,7 +189,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
     }))
 
-  it.live("G6 a batch whose commit was not answered takes effect once, whether it was committed or not", () => {
+  it.live("G6 a batch whose commit got no answer takes effect once, whether it was committed or not", () => {
     const { transactions, layer } = watching()
     return inViews(
       kind,
@@ -207,7 +209,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
     )
   })
 
-  it.live("G6 a runner whose tracking another moved begins anew from there", () => {
+  it.live("G6 a runner whose tracking another moved restarts from there", () => {
     const { transactions, layer } = watching()
     return inViews(
       kind,
@@ -241,8 +243,8 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
   })
 })
 
-describe("what types would refuse", () => {
-  it.live("G12 a handler that gives no Effect fails as any other", () =>
+describe("definitions that the types would refuse", () => {
+  it.live("G12 a handler that returns no Effect fails like any other", () =>
     Effect.gen(function* () {
       yield* count("a")
       const projection = Projection.make("untyped", {
@@ -257,7 +259,7 @@ describe("what types would refuse", () => {
     }).pipe(Effect.scoped, Effect.provide([MemoryLayer(), SqliteViews({ filename: ":memory:" })]))
   )
 
-  it.live("G12 a setup that throws, or gives no Effect, stops the runner with an error that says so", () =>
+  it.live("G12 a setup that throws, or returns no Effect, stops the runner with an error that says so", () =>
     Effect.gen(function* () {
       const setups = {
         "no such table": (): Effect.Effect<void> => {
@@ -282,7 +284,7 @@ describe("what types would refuse", () => {
 })
 
 describe("databases that fail in the middle of a batch", () => {
-  it.live("G6 PostgreSQL ends the session, several times: nothing is lost, nothing comes twice", () =>
+  it.live("G6 PostgreSQL ends the session, several times: nothing is lost, nothing is processed twice", () =>
     inViews(
       kinds.PostgreSQL,
       Effect.gen(function* () {
@@ -311,41 +313,39 @@ describe("databases that fail in the middle of a batch", () => {
     )
   )
 
-  it.live(
-    "G10 G6 a statement of PostgreSQL's that is running when the runner is interrupted is waited for by nobody",
-    () =>
-      inViews(
-        kinds.PostgreSQL,
-        Effect.gen(function* () {
-          const others = yield* connect({ maxConnections: 1 })
-          const running = Deferred.makeUnsafe<number>()
-          const handled = ({ view }: Handled) =>
-            Effect.gen(function* () {
-              if ("get" in view || (yield* Deferred.isDone(running))) return
-              const [row] = yield* view.sql<{ readonly pid: number }>`SELECT pg_backend_pid() AS pid`
-              yield* Deferred.succeed(running, row?.pid ?? 0)
-              yield* view.sql`SELECT pg_sleep(1000)`
-            })
-          const projection = kinds.PostgreSQL.journal({ handled })
-          const scope = yield* Scopes.make()
-          yield* Scopes.provide(ProjectionRunner.make(projection), scope)
-          const last = yield* count("a", 2)
-          const pid = yield* Deferred.await(running)
-          const sleeping = Effect.map(
-            others`SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND wait_event = 'PgSleep'`,
-            ({ length }) => length > 0
-          )
-          yield* until(sleeping)
-          yield* Scopes.close(scope, Exit.void)
-          yield* until(Effect.map(sleeping, (is) => !is))
-          yield* ProjectionRunner.make(projection)
-          yield* untilProcessed(projection, last)
-          assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
-        })
-      )
+  it.live("G10 G6 no one waits for a statement that PostgreSQL is running when the runner is interrupted", () =>
+    inViews(
+      kinds.PostgreSQL,
+      Effect.gen(function* () {
+        const others = yield* connect({ maxConnections: 1 })
+        const running = Deferred.makeUnsafe<number>()
+        const handled = ({ view }: Handled) =>
+          Effect.gen(function* () {
+            if ("get" in view || (yield* Deferred.isDone(running))) return
+            const [row] = yield* view.sql<{ readonly pid: number }>`SELECT pg_backend_pid() AS pid`
+            yield* Deferred.succeed(running, row?.pid ?? 0)
+            yield* view.sql`SELECT pg_sleep(1000)`
+          })
+        const projection = kinds.PostgreSQL.journal({ handled })
+        const scope = yield* Scopes.make()
+        yield* Scopes.provide(ProjectionRunner.make(projection), scope)
+        const last = yield* count("a", 2)
+        const pid = yield* Deferred.await(running)
+        const sleeping = Effect.map(
+          others`SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND wait_event = 'PgSleep'`,
+          ({ length }) => length > 0
+        )
+        yield* until(sleeping)
+        yield* Scopes.close(scope, Exit.void)
+        yield* until(Effect.map(sleeping, (is) => !is))
+        yield* ProjectionRunner.make(projection)
+        yield* untilProcessed(projection, last)
+        assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
+      })
+    )
   )
 
-  it.live("G6 another connection holds the lock of a SQLite file for longer than is waited", () =>
+  it.live("G6 another connection holds the lock of a SQLite file for longer than the timeout", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const make = Effect.succeed(Layer.merge(SqliteViews({ filename, lockTimeout: "20 millis" }), MemoryViews()))

@@ -48,7 +48,7 @@ describe.each(["SQLite", "PostgreSQL"] as const)("with log and views in %s", (na
       })
     )
 
-  test("any number of waiters cost one look at a time", (during) =>
+  test("any number of waiters cost one query at a time", (during) =>
     Effect.gen(function* () {
       const waited = projections(3)
       const last = yield* count("a")
@@ -64,7 +64,7 @@ describe.each(["SQLite", "PostgreSQL"] as const)("with log and views in %s", (na
       assert.isAtMost(yield* during(2), 42)
     }))
 
-  test("idle projections of a process share what they ask for", (during) =>
+  test("idle projections of a process share their queries", (during) =>
     Effect.gen(function* () {
       const idle = projections(20)
       const last = yield* count("a", 3)
@@ -79,7 +79,7 @@ describe.each(["SQLite", "PostgreSQL"] as const)("with log and views in %s", (na
       for (const projection of idle) assert.lengthOf(yield* readJournal(projection), 4)
     }))
 
-  test("those that stand by share it, too, and take over as before", (during) =>
+  test("those on standby share them, too, and take over as before", (during) =>
     Effect.gen(function* () {
       const idle = projections(20)
       yield* count("a", 3)

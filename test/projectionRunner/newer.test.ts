@@ -55,7 +55,7 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
   (_, kind) => {
     for (const [which, event] of Object.entries(written)) {
       for (const [policy, options] of Object.entries(policies)) {
-        it.live(`G8 a runner that ${policy} leaves an event ${which} to a newer program that stands by`, () =>
+        it.live(`G8 a runner that ${policy} leaves an event ${which} to a newer program on standby`, () =>
           Effect.gen(function* () {
             const place = yield* kind.make
             const log = yield* Layer.build(MemoryLayer())
@@ -92,7 +92,7 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
       }
     }
 
-    it.live("G12 where there is no newer program, the runner says which event it does not know", () =>
+    it.live("G12 if there is no newer program, the runner names the event that it does not know", () =>
       Effect.gen(function* () {
         const place = yield* kind.make
         yield* Effect.gen(function* () {

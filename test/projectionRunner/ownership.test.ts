@@ -36,7 +36,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
   const test = (title: string, run: (kind: Kind) => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
     it.live(title, () => inViews(kind, run(kind)))
 
-  test("G6 G12 one works and the others stand by; when it ends, another takes over", ({ journal }) =>
+  test("G6 G12 one works and the others are on standby; when it ends, another takes over", ({ journal }) =>
     Effect.gen(function* () {
       const handled: Array<string> = []
       const of = (who: string) => journal({ handled: () => Effect.sync(() => handled.push(who)) })
@@ -56,7 +56,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
       assert.deepStrictEqual(yield* readJournal(journal()), yield* wholeLog)
     }))
 
-  it.live("G6 one that vanishes keeps its lease until that has run out, and no longer", () =>
+  it.live("G6 one that vanishes keeps its lease until it expires, and no longer", () =>
     inViews(
       kind,
       Effect.gen(function* () {
@@ -74,7 +74,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
     )
   )
 
-  test("G6 two that both take themselves for the owner: each event takes effect once", ({ journal }) =>
+  test("G6 two that both believe they are the owner: each event takes effect once", ({ journal }) =>
     Effect.gen(function* () {
       // so that each is often in the middle of what the other does
       const projection = journal({ handled: () => Effect.yieldNow })
@@ -86,7 +86,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
       for (const runner of runners) yield* untilState(runner, "Live")
     }))
 
-  it.live("G6 one whose lease another has taken stops in the middle of its work, and stands by", () => {
+  it.live("G6 one whose lease another has taken stops in the middle of its work, and goes on standby", () => {
     let isTaken = false
     const taking = changing((store) => ({
       lease: (key, holder, milliseconds) =>
@@ -138,7 +138,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
       assert.deepStrictEqual(names(states), ["Live"])
     }))
 
-  it.live("G12 where it can't be found out who the owner is, it says so, and tries again", () => {
+  it.live("G12 if the owner can't be determined, it reports that, and retries", () => {
     let isGone = true
     const gone = new EventSourcingError.RecorderUnavailable({ operation: "take a lease", reason: "not now" })
     const failing = changing((store) => ({
@@ -162,7 +162,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
 })
 
 it.live.each(["memory", "SQLite", "PostgreSQL"] as const)(
-  "in %s two definitions of one name are refused, and standing by is told once",
+  "in %s two definitions of one name are refused, and standby is logged once",
   (of) => {
     const kind = kinds[of]
     const lines: Array<string> = []
@@ -217,7 +217,7 @@ it.live.each(["memory", "SQLite", "PostgreSQL"] as const)(
   }
 )
 
-describe("the lease's time", () => {
+describe("the time of a lease", () => {
   it.effect("G6 another takes over within a second of its end, and not before it", () =>
     Effect.gen(function* () {
       const { journal, make } = kinds.memory

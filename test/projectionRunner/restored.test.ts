@@ -122,7 +122,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       yield* assertLevel(log, journal)
     }) as never)
 
-  test("G6 a restored log that has not come so far is waited for, and then told by its other events", (log, journal) =>
+  test("G6 a restored log that has not reached the view's position is waited for, and then detected by its other events", (log, journal) =>
     Effect.gen(function* () {
       yield* log.open(count("a", 3))
       yield* log.backUp
@@ -142,7 +142,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       assert.deepStrictEqual(yield* readJournal(journal), [...entries("a", 0, 1, 2), ...entries("lost", 0, 1, 2)])
     }) as never)
 
-  test("G6 a restored log is told also if the view had passed only events that it ignores", (log, journal) =>
+  test("G6 a restored log is detected even if the view had only seen events that it ignores", (log, journal) =>
     Effect.gen(function* () {
       yield* log.open(count("a", 2))
       yield* log.backUp
@@ -153,7 +153,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       assert.include(yield* stopped(log, journal), { _tag: "UpstreamChanged", position: at(6) })
     }) as never)
 
-  test("G6 a restored log is told also if only other aggregates' events came to where the view has been", (log, journal) =>
+  test("G6 a restored log is detected even if only other aggregates' events have reached the view's position", (log, journal) =>
     Effect.gen(function* () {
       yield* log.open(count("a", 2))
       yield* log.backUp
@@ -163,7 +163,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       assert.include(yield* stopped(log, journal), { _tag: "UpstreamChanged", position: at(4) })
     }) as never)
 
-  test("G6 a restored log whose positions were not used again is told by streams that end too early", (log, journal) =>
+  test("G6 a restored log whose positions were not reused is detected by streams that end too early", (log, journal) =>
     Effect.gen(function* () {
       yield* log.open(count("a", 2))
       yield* log.open(runWhile(journal, count("a", 2) as never))
@@ -175,7 +175,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       assert.include(String(error), "is missing from this log")
     }) as never)
 
-  test("G6 the stream with the newest event was erased: the runner waits for the next one, and goes on", (log, journal) =>
+  test("G6 the stream with the newest event was erased: the runner waits for the next event, and continues", (log, journal) =>
     Effect.gen(function* () {
       yield* log.open(runWhile(journal, Effect.andThen(count("a", 2), count("gone", 2)) as never))
       yield* log.erase("gone")
@@ -191,7 +191,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       yield* assertLevel(log, journal, ...entries("gone", 0, 1))
     }) as never)
 
-  test("G6 streams were erased that others have recorded after: the runner goes on at once", (log, journal) =>
+  test("G6 streams were erased and later events exist: the runner continues at once", (log, journal) =>
     Effect.gen(function* () {
       // more than what is noted of a log
       const recorded = Effect.andThen(Effect.andThen(count("a", 2), count("gone", 20)), count("also-gone"))
@@ -206,7 +206,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       assert.deepStrictEqual(journalled.slice(-2), [...entries("a", 2), ...entries("a", 0)])
     }) as never)
 
-  test("G6 everything was erased: the runner waits, and goes on", (log, journal) =>
+  test("G6 everything was erased: the runner waits, and then continues", (log, journal) =>
     Effect.gen(function* () {
       yield* log.open(runWhile(journal, count("gone", 2) as never))
       yield* log.erase("gone")
@@ -221,7 +221,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       yield* assertLevel(log, journal, ...entries("gone", 0, 1))
     }) as never)
 
-  test("G6 a replica that is behind is waited for, and nothing of it is processed twice", (log, journal) =>
+  test("G6 a lagging replica is waited for, and nothing of it is processed twice", (log, journal) =>
     Effect.gen(function* () {
       yield* log.open(count("a", 2))
       yield* log.open(runWhile(journal, Effect.andThen(count("b", 2), count("a", 2)) as never))
@@ -247,7 +247,7 @@ WHERE it.position <= ${upTo} AND it.position NOT IN (SELECT position FROM main.s
       yield* assertLevel(log, journal)
     }) as never)
 
-  test("G6 a reset while the log is waited for is taken up at once", (log, journal) =>
+  test("G6 a reset while the runner waits for the log takes effect at once", (log, journal) =>
     Effect.gen(function* () {
       yield* log.open(runWhile(journal, Effect.andThen(count("a", 2), count("gone")) as never))
       yield* log.erase("gone")
@@ -286,7 +286,7 @@ const makeViews = {
   PostgreSQL: Effect.map(newViewsSchema, (place) => ({ place, layer: PostgresViews({ url: url(), schema: place }) }))
 }
 
-describe.concurrent.each(["SQLite", "PostgreSQL"] as const)("a view that an earlier version made in %s", (name) => {
+describe.concurrent.each(["SQLite", "PostgreSQL"] as const)("a view that an earlier version built in %s", (name) => {
   const journal = makeJournal("tables")
   const migrated = (
     run: (
@@ -306,7 +306,7 @@ describe.concurrent.each(["SQLite", "PostgreSQL"] as const)("a view that an earl
       yield* run(log, within, place)
     })
 
-  it.live("G6 goes on, and what it has seen is noted at once", () =>
+  it.live("G6 continues, and what it has seen is stored at once", () =>
     migrated(
       Effect.fnUntraced(function* (log, within) {
         yield* log.backUp
@@ -324,7 +324,7 @@ describe.concurrent.each(["SQLite", "PostgreSQL"] as const)("a view that an earl
     )
   )
 
-  it.live("G6 that an earlier version has moved since: what was noted before is not held against the log", () =>
+  it.live("G6 that an earlier version has moved since: the older record is not compared with the log", () =>
     migrated(
       Effect.fnUntraced(function* (log, within, place) {
         // it is brought up, and notes what it has seen
@@ -338,7 +338,7 @@ describe.concurrent.each(["SQLite", "PostgreSQL"] as const)("a view that an earl
     )
   )
 
-  it.live("G6 whose log is behind: waits, and takes nothing for known that comes up to its position", () =>
+  it.live("G6 whose log lags: waits, and assumes nothing about new events up to its position", () =>
     migrated(
       Effect.fnUntraced(function* (log, within) {
         yield* log.change((db) => db.exec("DELETE FROM stored_events WHERE position > 2"))
@@ -383,7 +383,7 @@ const inPostgres = (
     yield* Effect.provide(run(yield* makePostgresLog, makeJournal("tables")), all)
   })
 
-it.live("G6 a log in PostgreSQL whose newest stream was erased is waited for, and goes on", () =>
+it.live("G6 the runner waits for a log in PostgreSQL whose newest stream was erased, and then continues", () =>
   inPostgres((log, journal) =>
     Effect.gen(function* () {
       yield* log.open(

@@ -15,7 +15,7 @@ const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "ask
 
 describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_, kind) => {
   for (const [what, append] of Object.entries({ "an event of its own": count("a"), "an event of others": ignored })) {
-    it.live(`G12 is Retrying from the first failure on, until the view takes ${what}`, () => {
+    it.live(`G12 is Retrying from the first failure on, until the view accepts ${what}`, () => {
       const { transactions, layer } = watching()
       return inViews(
         kind,
@@ -41,7 +41,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
   }
 })
 
-it.live("G12 in PostgreSQL it says who holds the row of the view's tracking", () =>
+it.live("G12 in PostgreSQL it names the session that holds the row of the view's tracking", () =>
   Effect.gen(function* () {
     const schema = yield* newSchema
     const place = PostgresViews({ url: url(), schema, lockTimeout: "100 millis" })

@@ -22,7 +22,9 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
   const test = (title: string, run: (kind: Kind) => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
     it.live(title, () => inViews(kind, run(kind)))
 
-  test("G12 says that handlers have not come back, since when and with what, and goes on when they do", ({ journal }) =>
+  test("G12 reports that handlers have not returned, since when and with which events, and continues when they do", ({
+    journal
+  }) =>
     Effect.gen(function* () {
       const released = yield* Deferred.make<void>()
       const projection = journal({
@@ -52,7 +54,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
     }).pipe(Effect.provide(Lines)))
 })
 
-describe("a log and a view in one SQLite file, and a handler that does not come back", () => {
+describe("a log and a view in one SQLite file, and a handler that does not return", () => {
   const hanging = (
     lockTimeout: "Infinity" | "300 millis",
     run: (projection: ReturnType<typeof makeJournal>) => Effect.Effect<unknown, unknown, Services | Scope.Scope>
@@ -75,7 +77,7 @@ describe("a log and a view in one SQLite file, and a handler that does not come 
       )
     })
 
-  it.live("G12 wait keeps its timeout, however long locks are waited for", () =>
+  it.live("G12 wait respects its timeout, however long locks are waited for", () =>
     hanging("Infinity", (projection) =>
       Effect.gen(function* () {
         const store = yield* EventStore.EventStore
@@ -89,7 +91,7 @@ describe("a log and a view in one SQLite file, and a handler that does not come 
     )
   )
 
-  it.live("G12 commands and reads fail after lockTimeout, and say what they waited for", () =>
+  it.live("G12 commands and reads fail after lockTimeout, with what they waited for", () =>
     hanging("300 millis", (projection) =>
       Effect.gen(function* () {
         const [command, read] = yield* Effect.all([Effect.flip(count("b")), Effect.flip(readJournal(projection))], {

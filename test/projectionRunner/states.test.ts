@@ -18,7 +18,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
   const test = (title: string, run: (kind: Kind) => Effect.Effect<unknown, unknown, Services | Scope.Scope>): void =>
     it.live(title, () => inViews(kind, run(kind)))
 
-  it.live("G12 it starts, catches up, is live and stops; how far it is and how fast, it says, too", () =>
+  it.live("G12 it starts, catches up, is live and stops, and reports its position and pace", () =>
     Effect.gen(function* () {
       const opened = yield* Deferred.make<void>()
       const layer = changing((store) => ({
@@ -57,7 +57,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
     })
   )
 
-  test("G12 in an empty log it is live at once, and says how far it has come with each event", ({ journal }) =>
+  test("G12 on an empty log it is live at once, and reports its position with each event", ({ journal }) =>
     Effect.gen(function* () {
       const runner = yield* ProjectionRunner.make(journal())
       assert.deepStrictEqual(yield* untilState(runner, "Live"), { _tag: "Live", position: undefined })
@@ -72,7 +72,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       assert.deepStrictEqual(names(states), ["Live"])
     }))
 
-  test("G12 options that can't be stop it, and say which", ({ journal }) =>
+  test("G12 invalid options stop it, with an error that names them", ({ journal }) =>
     Effect.gen(function* () {
       for (const [name, options] of Object.entries({
         maxBatch: { maxBatch: 0 },
@@ -85,7 +85,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       }
     }))
 
-  it.live("of what was there it takes hundreds in a transaction, of what comes each by itself", () => {
+  it.live("it processes hundreds of existing events in one transaction, and each new event on its own", () => {
     const { transactions, layer } = watching()
     return inViews(
       kind,
@@ -110,7 +110,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
     )
   })
 
-  it.live("of what was there it takes no more in a transaction than it is told to", () => {
+  it.live("it processes no more existing events in one transaction than maxBatch", () => {
     const { transactions, layer } = watching()
     return inViews(
       kind,
@@ -127,7 +127,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
     )
   })
 
-  it.live("a handler of batches gets ever larger ones while it is quick, then them one by one", () => {
+  it.live("a handler of batches gets larger and larger ones while it is fast, and then new events one by one", () => {
     const { layer } = watching()
     return inViews(
       kind,
@@ -155,7 +155,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
 describe("a runner whose log can't be reached", () => {
   const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "read", reason: "the log is gone" })
 
-  it.live("G12 it tries again, says so, and goes on when the log is there", () =>
+  it.live("G12 it retries, reports that, and continues when the log can be reached", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       let isGone = true

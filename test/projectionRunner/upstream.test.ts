@@ -11,37 +11,39 @@ import { Counter, Dog } from "../support/dog.ts"
 import { untilProcessed } from "../support/untilProcessed.ts"
 
 describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
-  it.live("G6 another log: the runner stops and says so, and a reset makes the view from this one", () =>
-    Effect.gen(function* () {
-      const projection = kind.journal()
-      const place = yield* kind.make
-      // one place for all of it
-      yield* Effect.gen(function* () {
+  it.live(
+    "G6 a different log: the runner stops with an error that says so, and a reset builds the view from this log",
+    () =>
+      Effect.gen(function* () {
+        const projection = kind.journal()
+        const place = yield* kind.make
+        // one place for all of it
         yield* Effect.gen(function* () {
-          yield* ProjectionRunner.make(projection)
-          yield* untilProcessed(projection, yield* count("old", 2))
-        }).pipe(Effect.scoped, Effect.provide(MemoryLayer(), { local: true }))
-        yield* Effect.gen(function* () {
-          const position = Position.Position.make(2n)
-          // as far as the other was, so that only its id tells
-          const last = yield* count("new", 3)
-          const runner = yield* ProjectionRunner.make(projection)
-          const error = yield* Effect.flip(runner.join)
-          assert.include(error, { _tag: "UpstreamChanged", projection: "journal", upstream: "log", position })
-          assert.include(error.message, "this is a different log")
-          assert.strictEqual((yield* readJournal(projection)).length, 2)
-          yield* Projection.reset(projection)
-          yield* ProjectionRunner.make(projection)
-          yield* untilProcessed(projection, last)
-          assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
-        }).pipe(Effect.scoped, Effect.provide(MemoryLayer(), { local: true }))
-      }).pipe(Effect.provide(Layer.merge(place, Logger.layer([]))))
-    })
+          yield* Effect.gen(function* () {
+            yield* ProjectionRunner.make(projection)
+            yield* untilProcessed(projection, yield* count("old", 2))
+          }).pipe(Effect.scoped, Effect.provide(MemoryLayer(), { local: true }))
+          yield* Effect.gen(function* () {
+            const position = Position.Position.make(2n)
+            // as far as the other was, so that only its id tells
+            const last = yield* count("new", 3)
+            const runner = yield* ProjectionRunner.make(projection)
+            const error = yield* Effect.flip(runner.join)
+            assert.include(error, { _tag: "UpstreamChanged", projection: "journal", upstream: "log", position })
+            assert.include(error.message, "this is a different log")
+            assert.strictEqual((yield* readJournal(projection)).length, 2)
+            yield* Projection.reset(projection)
+            yield* ProjectionRunner.make(projection)
+            yield* untilProcessed(projection, last)
+            assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
+          }).pipe(Effect.scoped, Effect.provide(MemoryLayer(), { local: true }))
+        }).pipe(Effect.provide(Layer.merge(place, Logger.layer([]))))
+      })
   )
 })
 
 it.live(
-  "G6 aggregates other than the view was made from: the runner stops and says so, and a reset makes it from them",
+  "G6 other aggregates than those the view was built from: the runner stops with an error that says so, and a reset builds it from them",
   () =>
     Effect.gen(function* () {
       const view = Projection.sql(({ sql, table }) => sql`CREATE TABLE ${table("started")} (stream text PRIMARY KEY)`)

@@ -49,7 +49,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
   const test = (title: string, run: (store: AnyStore) => Effect.Effect<unknown, unknown, Scope.Scope>): void =>
     it.live(title, () => Effect.flatMap(kind.make, (layer) => Effect.provide(Effect.flatMap(kind.store, run), layer)))
 
-  test("G6 a move that stands still or goes back is refused, and nothing is done", (store) =>
+  test("G6 a move to the same or an earlier position is refused, and nothing is done", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       yield* move(store, undefined, 30)
@@ -102,7 +102,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* progress(store), ["1 current 150"])
     }))
 
-  test("G6 what was noted of the log comes back with the view, until a move or a reset that notes nothing", (store) =>
+  test("G6 the record of the log comes back with the view, until a move or a reset without one", (store) =>
     Effect.gen(function* () {
       const noted = Effect.map(open(store), ({ seen }) => seen)
       assert.isUndefined(yield* noted)
@@ -131,7 +131,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.isUndefined(yield* noted)
     }))
 
-  test("G6 a runner that was at the start when the view was reset goes on, and who opens the view then takes nothing back", (store) =>
+  test("G6 a runner that was at the start when the view was reset continues, and opening the view then undoes nothing", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       yield* store.reset(key, setUpJournal)
@@ -140,7 +140,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* progress(store), ["1 current 2"])
     }))
 
-  test("G6 of many that move from one position at once, one does", (store) =>
+  test("G6 of many concurrent moves from one position, one succeeds", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       yield* move(store, undefined, 1)
@@ -203,7 +203,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* read(store), [])
     }))
 
-  test("G6 what a reader does meanwhile takes nothing back that is committed", (store) =>
+  test("G6 a concurrent reader undoes nothing that is committed", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       yield* setAside(store, undefined, letter(1, "Counter-1"))
@@ -255,7 +255,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* read(store), ["a", "b"])
     }))
 
-  test("another version takes the place of the current one when it is level, and the old one moves no more", (store) =>
+  test("another version replaces the current one once it has caught up, and the old one moves no more", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       yield* move(store, undefined, 5)
@@ -273,7 +273,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual([yield* read(store), yield* read(store, 2)], [["to 5"], ["to 4", "to 5"]])
     }))
 
-  test("G12 versions that were overtaken while they were made move no more, either", (store) =>
+  test("G12 versions that were overtaken while they were being built move no more, either", (store) =>
     Effect.gen(function* () {
       for (const version of [1, 2, 3]) yield* open(store, version)
       yield* move(store, undefined, 1)
@@ -284,7 +284,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* progress(store), ["1 retired 1", "2 retired 1", "3 current 2"])
     }))
 
-  test("a version is removed with all that is its own, but not the current one", (store) =>
+  test("a version is removed with everything that belongs to it, but not the current one", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       yield* open(store, 2)
@@ -299,7 +299,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* read(store, 2), ["to 1"])
     }))
 
-  test("a reset empties view, tracking and what is set aside, in one", (store) =>
+  test("a reset clears the view, its tracking and its dead letters, in one transaction", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       yield* setAside(store, undefined, letter(1, "Counter-1"))
@@ -320,7 +320,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepInclude(yield* open(store), { logId: "log-2", aggregates })
     }))
 
-  test("what is set aside is kept as it was said, in the order of the log, and taken back once", (store) =>
+  test("dead letters are stored as given, in the order of the log, and replayed once", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       // positions beyond what a number tells apart, too
@@ -346,7 +346,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* read(store), ["back"])
     }))
 
-  test("G6 what is set aside is taken back in the order of its stream", (store) =>
+  test("G6 dead letters are replayed in the order of their stream", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       for (const [n, stream] of ["Counter-1", "Counter-2", "Counter-1"].entries()) {
@@ -360,7 +360,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* read(store), ["2", "1", "3"])
     }))
 
-  test("what is set aside is discarded by stream or by event, and its stream is free when nothing of it is left", (store) =>
+  test("dead letters are discarded by stream or by event, and their stream is free when none is left", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       for (const [n, stream] of ["Counter-1", "Counter-2", "Counter-1", "Counter-1"].entries()) {
@@ -388,7 +388,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* left, ["event-2"])
     }))
 
-  test("all versions of a projection are removed at once, and those of others are not", (store) =>
+  test("all versions of a projection are removed together, and those of others are not", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       yield* open(store, 2)
@@ -417,7 +417,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* read(store), [])
     }))
 
-  test("the work of a move can end it earlier than it was to", (store) =>
+  test("the work of a move can end it at an earlier position", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       const seen = { position: at(3), aggregates: ["Counter"], events: [], recordedAt: 1 }
@@ -439,7 +439,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.strictEqual((yield* open(store)).position, at(5))
     }))
 
-  test("what is asked of several projections at once is answered for each", (store) =>
+  test("a query for several projections at once returns the result of each", (store) =>
     Effect.gen(function* () {
       const names = ["a", "b", "c"]
       const keys = names.map((projection) => ({ ...key, projection }))
@@ -462,7 +462,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       )
     }))
 
-  test("a lease is held by one until it is given back or has run out", (store) =>
+  test("a lease is held by one runner until it is released or has expired", (store) =>
     Effect.gen(function* () {
       const lease = (holder: string, milliseconds: number) => store.lease(key, holder, milliseconds)
       assert.isTrue(yield* lease("a", 60_000))
@@ -484,7 +484,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(answers.filter((answer) => answer).length, 1)
     }))
 
-  test("of versions that are first opened at once, one is the current one", (store) =>
+  test("of versions that are first opened concurrently, one is the current one", (store) =>
     Effect.gen(function* () {
       const opened = yield* Effect.forEach([1, 1, 2, 3, 3, 4], (version) => Effect.exit(open(store, version)), {
         concurrency: "unbounded"
@@ -497,7 +497,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       }
     }))
 
-  test("a view that is kept up in one way is not opened in the other", (store) =>
+  test("a view that is maintained in one mode is not opened in the other", (store) =>
     Effect.gen(function* () {
       yield* open(store)
       const inline = store.open(key, { mode: "inline", logId: "log-1", aggregates: ["Counter"], setup: setUpJournal })

@@ -73,7 +73,7 @@ describe.each(Object.entries(places))("leases in %s", (_, make) => {
     it.live(title, () => Effect.flatMap(make, (place) => Effect.flatMap(makeTime, (time) => run(place, time))))
   const ahead = (own: string) => `UPDATE ${own}projection_leases SET expires_at = expires_at + ${HOUR}`
 
-  test("G12 one that a clock was ahead for ends when it was not renewed for its length", ({ open, run }, {
+  test("G12 one that was written by a clock that is ahead ends if it is not renewed for its length", ({ open, run }, {
     during,
     pass
   }) =>
@@ -120,7 +120,9 @@ describe.each(Object.entries(places))("leases in %s", (_, make) => {
       assert.isTrue(yield* during(store.lease(key, "two", 1000)))
     }))
 
-  test("the table of commit 6e72552 is brought up, and its statements work on beside", ({ open, run }, { during }) =>
+  test("the table of commit 6e72552 is migrated, and the statements of that version still work", ({ open, run }, {
+    during
+  }) =>
     Effect.gen(function* () {
       yield* run(
         (own) => `CREATE TABLE ${own}projection_leases (
@@ -148,7 +150,7 @@ WHERE projection_leases.holder = excluded.holder OR projection_leases.expires_at
     }))
 })
 
-it.effect("a lease in memory does not hang on the time of day", () =>
+it.effect("a lease in memory does not depend on the time of day", () =>
   Effect.gen(function* () {
     const store = (yield* Layer.build(MemoryViews())).pipe(Context.get(ViewStore.MemoryViewStore))
     yield* TestClock.setTime(10 * HOUR)

@@ -87,7 +87,7 @@ const tenants = Effect.map(newViewsSchema, (schema) => ({
 describe.concurrent("places in PostgreSQL", () => {
   const test = (title: string, run: () => Effect.Effect<unknown, unknown, Scope.Scope>): void => it.live(title, run)
 
-  test("G6 two whose names meet have places of their own: what is reset or removed of one leaves the other", () =>
+  test("G6 two whose names coincide have places of their own: a reset or removal of one does not affect the other", () =>
     Effect.gen(function* () {
       const { a, b } = yield* tenants
       const side = keyOf(a.projection)
@@ -105,7 +105,7 @@ describe.concurrent("places in PostgreSQL", () => {
       assert.deepStrictEqual(yield* withStore(b.views, (store) => entries(store, b.projection)), [])
     }))
 
-  test("G6 also if both are made at once, and the public schema is one of them", () =>
+  test("G6 also if both are created concurrently, and the public schema is one of them", () =>
     Effect.gen(function* () {
       const { a, b } = yield* tenants
       const projection = `p${a.schema.slice(5, 30)}`
@@ -120,7 +120,7 @@ describe.concurrent("places in PostgreSQL", () => {
 DELETE FROM public.projection_tracking WHERE projection = '${projection}'`)
     }))
 
-  test("a place of an older version of the library is found again, and says from then on whose it is", () =>
+  test("a place of an older version of the library is found again, and names its owner from then on", () =>
     Effect.gen(function* () {
       const schema = yield* newViewsSchema
       const place = `${schema}_journal_v1`
@@ -144,7 +144,7 @@ ${formerly(`${schema}.`, "journal")}${oldJournal(`${place}.journal`)}`)
       assert.deepStrictEqual(yield* withStore(views, (store) => entries(store, "journal")), [])
     }))
 
-  test("G6 a place that an older version gave to two goes on, and is removed by neither", () =>
+  test("G6 a place that an older version gave to two still works, and is removed by neither", () =>
     Effect.gen(function* () {
       const { a, b, place } = yield* tenants
       yield* execute(`CREATE SCHEMA ${a.schema};
@@ -185,7 +185,7 @@ ${formerly(`${a.schema}.`, a.projection)}${formerly(`${b.schema}.`, b.projection
       assert.deepStrictEqual(yield* withStore(views, (store) => entries(store, "journal")), ["journal"])
     }))
 
-  test("G6 a schema that somebody else has tables in is no place", () =>
+  test("G6 a schema with tables of other programs is not used as a place", () =>
     Effect.gen(function* () {
       const schema = yield* newViewsSchema
       yield* execute(`CREATE SCHEMA ${schema}_journal_v1;
@@ -198,7 +198,7 @@ CREATE TABLE ${schema}_journal_v1.mine ()`)
 describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kinds.PostgreSQL }))(
   "names of tables in %s",
   (name, kind) => {
-    it.live("two that differ behind the 63rd byte are not taken for one", () => {
+    it.live("two that differ after the 63rd byte are not taken for one", () => {
       const long = "n".repeat(63)
       const setup = ({ sql, table }: View.SqlView) =>
         Effect.forEach(["a", "b"], (end) => sql`CREATE TABLE IF NOT EXISTS ${table(long + end)} (n integer)`)
@@ -239,7 +239,7 @@ describe.concurrent("places in SQLite", () => {
     })
   )
 
-  it.live("G6 tables of somebody else's with such names, in whatever case, are not taken for the projection's", () =>
+  it.live("G6 other programs' tables with such names, in whatever case, are not taken for the projection's", () =>
     Effect.gen(function* () {
       for (const table of ["journal_v1_mine", "Journal_V1_mine"]) {
         const file = `${yield* temporaryDirectory}/views.db`
