@@ -30,7 +30,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("reads only what is newer after a conflict", () =>
+  it.effect("reads only newer events after a conflict", () =>
     Effect.gen(function* () {
       const { calls, here, there } = yield* twoProcesses()
       const counters = here.of(Counter)
@@ -52,7 +52,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("does not give a state to another aggregate of the same name", () =>
+  it.effect("does not return a state to another aggregate of the same name", () =>
     Effect.gen(function* () {
       const { here } = yield* twoProcesses()
       const Doubled = Aggregate.make("Counter", {
@@ -69,7 +69,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect.each([0, 1, 3])("keeps %i states, those that were used last", (cacheCapacity) =>
+  it.effect.each([0, 1, 3])("keeps %i states, the most recently used", (cacheCapacity) =>
     Effect.gen(function* () {
       const { calls, here } = yield* twoProcesses({ cacheCapacity })
       const counters = here.of(Counter)
@@ -89,7 +89,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("keeps what is used before what is not", () =>
+  it.effect("keeps states that are used rather than others", () =>
     Effect.gen(function* () {
       const { calls, here } = yield* twoProcesses({ cacheCapacity: 2 })
       const counters = here.of(Counter)
@@ -106,9 +106,9 @@ describe("the cache", () => {
   )
 })
 
-describe("a log that was put back to an earlier state", () => {
+describe("a log that was restored from a backup", () => {
   it.effect.each(["a command", "a transaction"] as const)(
-    "is noticed by %s, which then starts from what is there",
+    "is noticed by %s, which then starts from the existing events",
     (kind) =>
       Effect.gen(function* () {
         const [before, after] = yield* Effect.all([makeLog, makeLog])
@@ -146,7 +146,7 @@ describe("a log that was put back to an earlier state", () => {
 })
 
 describe("get", () => {
-  it.effect("reads what another process recorded since", () =>
+  it.effect("reads events that another process recorded since", () =>
     Effect.gen(function* () {
       const { here, there } = yield* twoProcesses()
       yield* TestClock.setTime(1000)
@@ -162,7 +162,7 @@ describe("get", () => {
     })
   )
 
-  it.effect("that is slow does not put the cache back", () =>
+  it.effect("that is slow does not overwrite a newer state in the cache", () =>
     Effect.gen(function* () {
       const base = yield* makeLog
       yield* (yield* open(base)).repository.of(Counter).execute(one, Counter.Started())
@@ -192,7 +192,7 @@ describe("get", () => {
     })
   )
 
-  it.effect("takes what the cache has, and reads nothing, when a stale answer is allowed", () =>
+  it.effect("returns the cached state, and reads nothing, if a stale state is allowed", () =>
     Effect.gen(function* () {
       const { calls, here, there } = yield* twoProcesses()
       const counters = here.of(Counter)
@@ -208,7 +208,7 @@ describe("get", () => {
     })
   )
 
-  it.effect("of an old version does not put the cache back", () =>
+  it.effect("of an old version does not overwrite a newer state in the cache", () =>
     Effect.gen(function* () {
       const { here } = yield* twoProcesses()
       const counters = here.of(Counter)
@@ -223,7 +223,7 @@ describe("a decision on a stale cache", () => {
   const rex = Dog.Id.make("rex")
   const registered = Dog.Registered({ name: "Rex" })
 
-  it.effect("that fails is taken again on what is there now", () =>
+  it.effect("that fails is taken again on the current state", () =>
     Effect.gen(function* () {
       const { here, there } = yield* twoProcesses()
       const counters = here.of(Counter)
@@ -241,7 +241,7 @@ describe("a decision on a stale cache", () => {
     })
   )
 
-  it.effect("that records nothing is taken again on what is there now", () =>
+  it.effect("that records nothing is taken again on the current state", () =>
     Effect.gen(function* () {
       const { here, there } = yield* twoProcesses()
       const counters = here.of(Counter)
@@ -256,7 +256,7 @@ describe("a decision on a stale cache", () => {
     })
   )
 
-  it.effect("that makes an event which does not fit its schema is taken again too", () =>
+  it.effect("that returns an event which does not fit its schema is taken again too", () =>
     Effect.gen(function* () {
       const { here, there } = yield* twoProcesses()
       const Account = Aggregate.make("Account", {
@@ -274,7 +274,7 @@ describe("a decision on a stale cache", () => {
     })
   )
 
-  it.effect("that the domain refuses on either is refused for what is there now", () =>
+  it.effect("that the domain refuses on both states is refused because of the current one", () =>
     Effect.gen(function* () {
       const { here, there } = yield* twoProcesses()
       const dogs = here.of(Dog)
@@ -287,7 +287,7 @@ describe("a decision on a stale cache", () => {
     })
   )
 
-  it.effect("costs one read where nothing is newer, and is not taken again", () =>
+  it.effect("costs one read if nothing is newer, and is not taken again", () =>
     Effect.gen(function* () {
       const { calls, here } = yield* twoProcesses()
       const counters = here.of(Counter)
@@ -304,7 +304,7 @@ describe("a decision on a stale cache", () => {
     })
   )
 
-  it.effect("of a transaction is never taken: it reads first", () =>
+  it.effect("is never taken in a transaction, which reads first", () =>
     Effect.gen(function* () {
       const { here, log, there } = yield* twoProcesses()
       yield* here.of(Counter).execute(one, Counter.Started())

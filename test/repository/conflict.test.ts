@@ -30,7 +30,7 @@ describe("a conflict in a transaction", () => {
     return { run, seen }
   })
 
-  it.effect("makes the whole be done again, on states that belong together", () =>
+  it.effect("makes it retry the whole transaction, on consistent states", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const { run, seen } = yield* overtaken(log, repository, (there) => transfer(there, ada, bob, 4))
@@ -44,7 +44,7 @@ describe("a conflict in a transaction", () => {
     })
   )
 
-  it.effect("is the answer when the policy is at its end, and nothing was recorded", () =>
+  it.effect("is returned once the policy gives up, and nothing was recorded", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses({ conflictRetry: Schedule.recurs(2) })
       const { run, seen } = yield* overtaken(log, repository, (there) => transfer(there, ada, bob, 1), Infinity)
@@ -56,7 +56,7 @@ describe("a conflict in a transaction", () => {
     })
   )
 
-  it.effect("is one too where a participant that gets no event has moved on: no write skew", () =>
+  it.effect("also arises if a participant without events has moved on: no write skew", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const there = (yield* open(log)).repository
@@ -85,7 +85,7 @@ describe("a conflict in a transaction", () => {
   )
 
   it.effect.each(["an empty one", "a refusal"] as const)(
-    "is found by a decision that records nothing (%s), so that its answer rests on states that belong together",
+    "is detected by a decision that records nothing (%s), so that its result rests on consistent states",
     (kind) =>
       Effect.gen(function* () {
         const { log, repository } = yield* purses()
@@ -110,7 +110,7 @@ describe("a conflict in a transaction", () => {
       })
   )
 
-  it.effect("is no matter of what stands beside: another stream may grow", () =>
+  it.effect("does not arise from other streams, which may grow", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const { run, seen } = yield* overtaken(log, repository, (there) =>
@@ -121,7 +121,7 @@ describe("a conflict in a transaction", () => {
     })
   )
 
-  it.effect("is found too by an event that only states which do not belong together would make", () =>
+  it.effect("is also detected by an event that only inconsistent states would lead to", () =>
     Effect.gen(function* () {
       const { log: base } = yield* purses()
       const there = (yield* open(base)).repository
@@ -151,7 +151,7 @@ describe("a conflict in a transaction", () => {
     })
   )
 
-  it.live("never loses a coin, with many transfers in two processes that cross each other", () =>
+  it.live("never loses a coin, with many transfers in both directions by two processes", () =>
     Effect.gen(function* () {
       const base = yield* makeLog
       const log = yielding(base)

@@ -38,7 +38,7 @@ describe("thousands of fibers on one aggregate", () => {
     })
   )
 
-  it.effect("all get their own answer", () =>
+  it.effect("all get their own result", () =>
     Effect.gen(function* () {
       const { repository } = yield* open(yielding(yield* makeLog))
       const counters = repository.of(Counter)
@@ -73,7 +73,7 @@ describe("thousands of fibers on one aggregate", () => {
     })
   )
 
-  it.effect("do not keep out those on other aggregates", () =>
+  it.effect("do not delay those on other aggregates", () =>
     Effect.gen(function* () {
       const { repository } = yield* open(yielding(yield* makeLog))
       const counters = repository.of(Counter)
@@ -92,7 +92,7 @@ describe("thousands of fibers on one aggregate", () => {
     })
   )
 
-  it.effect("come first to be served first", () =>
+  it.effect("are served in the order of arrival", () =>
     Effect.gen(function* () {
       const { repository } = yield* open(yielding(yield* makeLog))
       const counters = repository.of(Counter)
@@ -117,7 +117,7 @@ describe("thousands of fibers on one aggregate", () => {
 })
 
 describe("thousands of transactions over a few aggregates", () => {
-  it.effect("all succeed, without a deadlock, whichever way they cross", () =>
+  it.effect("all succeed, without a deadlock, whatever the order of their participants", () =>
     Effect.gen(function* () {
       const { calls, log } = counting(yielding(yield* makeLog))
       const { repository } = yield* open(log)

@@ -26,7 +26,7 @@ describe("execute", () => {
     ],
     ["a function that decides", () => Dog.Rested(), "wrap it if it decides: execute(id, Dog.decide((state) => ...))"],
     ["a constructor that was not called", Dog.Rested, "Dog.Rested was not called: write Dog.Rested(...)"]
-  ] as const)("says what to write instead of %s", ([_what, command, says]) =>
+  ] as const)("advises what to write instead of %s", ([_what, command, says]) =>
     Effect.gen(function* () {
       const dogs = yield* dogsOn(yield* makeLog)
       yield* dogs.execute(rex, registered)
@@ -37,7 +37,7 @@ describe("execute", () => {
     })
   )
 
-  it.effect("answers with the new state, version and times, and with what was recorded", () =>
+  it.effect("returns the new state, version and times, and the recorded events", () =>
     Effect.gen(function* () {
       const dogs = yield* dogsOn(yield* makeLog)
       yield* TestClock.setTime(1000)
@@ -57,7 +57,7 @@ describe("execute", () => {
     })
   )
 
-  it.effect("records an event as it is, or several at once", () =>
+  it.effect("records an event that is passed directly, or several at once", () =>
     Effect.gen(function* () {
       const { calls, log } = counting(yield* makeLog)
       const dogs = yield* dogsOn(log)
@@ -76,7 +76,7 @@ describe("execute", () => {
     })
   )
 
-  it.effect("takes the outcome of a decision: an event, several, none, or an Effect of those", () =>
+  it.effect("accepts the outcome of a decision: an event, several, none, or an Effect of those", () =>
     Effect.gen(function* () {
       const dogs = yield* dogsOn(yield* makeLog)
       yield* dogs.execute(rex, registered)
@@ -127,7 +127,7 @@ describe("execute", () => {
     })
   )
 
-  it.effect("answers with the state and no position where nothing was recorded", () =>
+  it.effect("returns the state and no position if nothing was recorded", () =>
     Effect.gen(function* () {
       const { calls, log } = counting(yield* makeLog)
       const dogs = yield* dogsOn(log)
@@ -156,7 +156,7 @@ describe("execute", () => {
     })
   )
 
-  it.effect("passes a failure of the domain as it is, whatever it is, and records nothing", () =>
+  it.effect("passes a failure of the domain unchanged, whatever it is, and records nothing", () =>
     Effect.gen(function* () {
       const { calls, log } = counting(yield* makeLog)
       const dogs = yield* dogsOn(log)
@@ -220,7 +220,7 @@ describe("what a decision requires", () => {
     })
   )
 
-  it.effect("createOrDecide: nothing, but there has to be an aggregate afterwards", () =>
+  it.effect("createOrDecide: nothing, but the aggregate must exist afterwards", () =>
     Effect.gen(function* () {
       const dogs = yield* dogsOn(yield* makeLog)
       const train = Dog.createOrDecide((dog) =>
@@ -238,7 +238,7 @@ describe("what a decision requires", () => {
   )
 })
 
-it.effect("null is no command, and says so", () =>
+it.effect("null is not a command, and the error says so", () =>
   Effect.gen(function* () {
     const dogs = yield* dogsOn(yield* makeLog)
     yield* dogs.execute(rex, registered)
@@ -350,7 +350,7 @@ describe("a conflict", () => {
     return { decision, decisions }
   })
 
-  it.effect("is decided again on what the other recorded", () =>
+  it.effect("is decided again on the events of the other", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const counters = yield* countersOn(log, { conflictRetry: Schedule.recurs(10) })
@@ -361,7 +361,7 @@ describe("a conflict", () => {
     })
   )
 
-  it.effect.each([0, 1, 3])("is decided again as often as the policy says (%i times), then it is the answer", (times) =>
+  it.effect.each([0, 1, 3])("is decided again as often as the policy allows (%i times), and then returned", (times) =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const counters = yield* countersOn(log, { conflictRetry: Schedule.recurs(times) })
@@ -410,7 +410,7 @@ describe("a conflict", () => {
     })
   )
 
-  it.effect("with an expected version is the answer, and nothing is tried again", () =>
+  it.effect("with an expected version is returned, without a retry", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const counters = yield* countersOn(log)

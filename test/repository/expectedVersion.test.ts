@@ -11,7 +11,7 @@ const registered = Dog.Registered({ name: "Rex" })
 const one = Counter.Id.make("1")
 
 describe("an expected version", () => {
-  it.effect("is where the aggregate has to be, or NoStream", () =>
+  it.effect("is the version that the aggregate must have, or NoStream", () =>
     Effect.gen(function* () {
       const dogs = (yield* open(yield* makeLog)).repository.of(Dog)
       yield* dogs.execute(rex, registered, { expectedVersion: "NoStream" })
@@ -28,7 +28,7 @@ describe("an expected version", () => {
     })
   )
 
-  it.effect("comes before the decision: it is not taken at another version", () =>
+  it.effect("is checked before the decision, which is not taken at another version", () =>
     Effect.gen(function* () {
       const dogs = (yield* open(yield* makeLog)).repository.of(Dog)
       yield* dogs.execute(rex, [registered, Dog.Rested()])
@@ -46,7 +46,7 @@ describe("an expected version", () => {
     ["an event", Counter.decide((count) => Counter.Increased({ to: count + 1 }))],
     ["none", Counter.decide(() => [])],
     ["a failure", Counter.decide(() => Effect.fail("refused" as const))]
-  ] as const)("that a stale cache believes in is not enough, when the decision is %s", ([, decision]) =>
+  ] as const)("that only a stale cache has is not enough if the decision is %s", ([, decision]) =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const [here, there] = yield* Effect.all([open(log), open(log)])
@@ -58,7 +58,7 @@ describe("an expected version", () => {
     })
   )
 
-  it.effect("that only another process has come to is met, whatever the cache has", () =>
+  it.effect("that only another process has reached is accepted, whatever the cache has", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const [here, there] = yield* Effect.all([open(log), open(log)])
@@ -71,7 +71,7 @@ describe("an expected version", () => {
 })
 
 describe("a lost answer", () => {
-  it.effect.each([undefined, 0])("does not make for a new decision (expected version %j)", (expectedVersion) =>
+  it.effect.each([undefined, 0])("does not lead to a new decision (expected version %j)", (expectedVersion) =>
     Effect.gen(function* () {
       const base = yield* makeLog
       yield* (yield* open(base)).repository.of(Counter).execute(one, Counter.Started())
@@ -93,7 +93,7 @@ describe("a lost answer", () => {
     })
   )
 
-  it.effect("for good leaves a repository that goes on from what was recorded after all", () =>
+  it.effect("that never arrives leaves a repository that continues from the events that were recorded after all", () =>
     Effect.gen(function* () {
       const base = yield* makeLog
       const { log } = losingAnswers(base, { times: 6 })
@@ -105,7 +105,7 @@ describe("a lost answer", () => {
     })
   )
 
-  it.effect("is no matter where the recorder failed for good", () =>
+  it.effect("does not matter if the recorder failed permanently", () =>
     Effect.gen(function* () {
       const failure = new EventSourcingError.RecorderFailure({ operation: "append", reason: "the disk is full" })
       const base = yield* makeLog
@@ -120,7 +120,7 @@ describe("a lost answer", () => {
 
 describe("G10 an interrupted command", () => {
   it.effect.each(["before", "after"] as const)(
-    "that is interrupted %s its events are recorded leaves the cache right and the aggregate free",
+    "that is interrupted %s its events are recorded leaves the cache correct and the aggregate unlocked",
     (moment) =>
       Effect.gen(function* () {
         const reached = yield* Deferred.make<void>()
@@ -152,7 +152,7 @@ describe("G10 an interrupted command", () => {
       })
   )
 
-  it.effect("that is interrupted while it decides records nothing and leaves the aggregate free", () =>
+  it.effect("that is interrupted while it decides records nothing and leaves the aggregate unlocked", () =>
     Effect.gen(function* () {
       const { calls, log } = counting(yield* makeLog)
       const counters = (yield* open(log)).repository.of(Counter)

@@ -10,7 +10,7 @@ const rex = Dog.Id.make("rex")
 const registered = Dog.Registered({ name: "Rex" })
 
 describe("get", () => {
-  it.effect("gives the state, version and times of an aggregate", () =>
+  it.effect("returns the state, version and times of an aggregate", () =>
     Effect.gen(function* () {
       const { repository } = yield* open(yield* makeLog, { cacheCapacity: 0 })
       const dogs = repository.of(Dog)
@@ -34,7 +34,7 @@ describe("get", () => {
     })
   )
 
-  it.effect("fails with AggregateNotFound where there is none, or none at that version", () =>
+  it.effect("fails with AggregateNotFound if there is none, or none at that version", () =>
     Effect.gen(function* () {
       const dogs = (yield* open(yield* makeLog)).repository.of(Dog)
       const missing = { _tag: "AggregateNotFound", aggregate: "Dog", id: "rex" } as const
@@ -52,7 +52,7 @@ describe("get", () => {
   const Step = Schema.Struct({ trick: Schema.NonEmptyString, rests: Schema.Boolean })
 
   it.effect.prop(
-    "G11 gives the same at every version from the start, from a snapshot, and from the cache: the fold of what came before",
+    "G11 returns the same at every version from the start, from a snapshot, and from the cache: the fold of the events",
     [Schema.Array(Step), Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 100 }))],
     Effect.fnUntraced(function* ([steps, seed]) {
       const events: [DogEvent, ...Array<DogEvent>] = [
@@ -104,7 +104,7 @@ describe("get", () => {
     })
   )
 
-  it.effect("G8 fails where an event is missing in the middle, instead of giving a wrong state", () =>
+  it.effect("G8 fails if an event is missing in the middle, instead of returning a wrong state", () =>
     Effect.gen(function* () {
       const base = yield* makeLog
       const dogs = (yield* open(base)).repository.of(Dog)
@@ -119,7 +119,7 @@ describe("get", () => {
     })
   )
 
-  it.effect("passes failures of the recorder as they are", () =>
+  it.effect("passes failures of the recorder unchanged", () =>
     Effect.gen(function* () {
       const failure = new EventSourcingError.RecorderUnavailable({ operation: "read", reason: "out of reach" })
       const log = withRecorder(yield* makeLog, () => ({
@@ -139,7 +139,7 @@ describe("get", () => {
 })
 
 describe("exists", () => {
-  it.effect("says whether the aggregate has an event, also one that another process recorded", () =>
+  it.effect("tells whether the aggregate has an event, also one that another process recorded", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const [here, there] = (yield* Effect.all([open(log), open(log)])).map(({ repository }) => repository.of(Dog))

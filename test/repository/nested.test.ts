@@ -24,7 +24,7 @@ const isOwnDecision = (exit: Exit.Exit<unknown, unknown>) => {
 }
 
 describe("a command within a decision", () => {
-  it.effect("on what the decision is on is a defect at once", () =>
+  it.effect("on the decision's own aggregate is a defect at once", () =>
     Effect.gen(function* () {
       const { dogs, log, repository, train } = yield* kennel
       const self = Dog.decide(() => Effect.as(train(rex, "sit"), Dog.Rested()))
@@ -65,7 +65,7 @@ describe("a command within a decision", () => {
     })
   )
 
-  it.effect("on another aggregate is executed, also by two who decide on each other's", () =>
+  it.effect("on another aggregate is executed, also by two decisions on each other's aggregates", () =>
     Effect.gen(function* () {
       const { dogs, train } = yield* kennel
       const meeting = yield* Deferred.make<void>()
@@ -87,7 +87,7 @@ describe("a command within a decision", () => {
     })
   )
 
-  it.effect("that outlives its decision is one as any other", () =>
+  it.effect("that outlives its decision is like any other command", () =>
     Effect.gen(function* () {
       const { dogs, train } = yield* kennel
       const over = yield* Deferred.make<void>()
@@ -109,7 +109,7 @@ describe("a command within a decision", () => {
     })
   )
 
-  it.effect("of repositories on the same log in another place takes turns there", () =>
+  it.effect("of another instance of repositories on the same log waits for its turn there", () =>
     Effect.gen(function* () {
       const { dogs, log } = yield* kennel
       const there = (yield* open(log)).repository.of(Dog)
@@ -126,7 +126,7 @@ describe("a command within a decision", () => {
     })
   )
 
-  it.effect("that waits for long, while a decision may wait for it, is told of", () =>
+  it.effect("that waits for long, while a decision may wait for it, is logged", () =>
     Effect.gen(function* () {
       const { dogs, train } = yield* kennel
       const logs = capturingLogs()
@@ -150,7 +150,7 @@ describe("a command within a decision", () => {
     })
   )
 
-  it.effect("reads what the decision is on", () =>
+  it.effect("can read the decision's own aggregate", () =>
     Effect.gen(function* () {
       const { dogs } = yield* kennel
       const named = Dog.decide(() => Effect.map(dogs.get(rex), ({ state }) => Dog.TrickAdded({ trick: state.name })))

@@ -48,7 +48,7 @@ describe.each(Object.entries(backends))("repositories inside the user's own tran
     return { sql, services, repository }
   })
 
-  it.live("commands build on each other, and are there for others with the commit", () =>
+  it.live("commands build on each other, and become visible to others with the commit", () =>
     Effect.gen(function* () {
       const { sql, repository } = yield* purses
       const inside = yield* sql.withTransaction(
@@ -65,7 +65,7 @@ describe.each(Object.entries(backends))("repositories inside the user's own tran
     })
   )
 
-  it.live("G11 what is rolled back is in no cache", () =>
+  it.live("G11 rolled back states are in no cache", () =>
     Effect.gen(function* () {
       const { sql, repository } = yield* purses
       const bobs = repository.of(Purse)
@@ -84,7 +84,7 @@ describe.each(Object.entries(backends))("repositories inside the user's own tran
     })
   )
 
-  it.live("nobody else sees what is not committed, not even a state that is cached", () =>
+  it.live("no one else sees uncommitted events, not even in a cached state", () =>
     Effect.gen(function* () {
       const { sql, repository } = yield* purses
       const [appended, looked] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
@@ -107,7 +107,7 @@ describe.each(Object.entries(backends))("repositories inside the user's own tran
   )
 
   it.live(
-    "a transaction of several commands and single commands on the same aggregates wait for each other and go on",
+    "a transaction of several commands and single commands on the same aggregates wait for each other and then continue",
     () =>
       Effect.gen(function* () {
         const { sql, repository } = yield* purses
@@ -158,7 +158,7 @@ describe.each(Object.entries(backends))("repositories inside the user's own tran
     })
   )
 
-  it.live("no snapshot is taken beside a transaction, which may not come to its end", () =>
+  it.live("no snapshot is taken during a transaction, which may be rolled back", () =>
     Effect.gen(function* () {
       const Counter = Aggregate.make("Counter", {
         state: Schema.Int,
@@ -188,7 +188,7 @@ describe.each(Object.entries(backends))("repositories inside the user's own tran
     })
   )
 
-  it.live("a follower that is started inside sees what is committed, and outlives the transaction", () =>
+  it.live("a follower that is started inside sees committed events, and outlives the transaction", () =>
     Effect.gen(function* () {
       const { sql, services, repository } = yield* purses
       const recorder = Context.get(services, Recorder.Recorder)

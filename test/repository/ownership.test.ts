@@ -57,7 +57,7 @@ const clean = (year: number): State => ({
 })
 
 describe("a state that can be changed in place", () => {
-  it.effect("is its holder's own, whoever that is", () =>
+  it.effect("belongs to each caller alone", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const { repository } = yield* open(log)
@@ -102,7 +102,7 @@ describe("a state that can be changed in place", () => {
     })
   )
 
-  it.effect("is its holder's own in a transaction", () =>
+  it.effect("belongs to each caller alone in a transaction", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const { repository } = yield* open(log)
@@ -126,7 +126,7 @@ describe("a state that can be changed in place", () => {
     })
   )
 
-  it.effect("may be changed by a reducer, which gets one that nobody else has", () =>
+  it.effect("may be changed by a reducer, which gets a copy of its own", () =>
     Effect.gen(function* () {
       const List = Aggregate.make("List", {
         state: Schema.mutable(Schema.Array(Schema.String)),
@@ -158,7 +158,7 @@ describe("a state that can be changed in place", () => {
 })
 
 describe("a state that nothing can change", () => {
-  it.effect("is one for all who have it", () =>
+  it.effect("is shared by all callers", () =>
     Effect.gen(function* () {
       const { repository } = yield* open(yield* makeLog)
       const dogs = repository.of(Dog)
@@ -176,7 +176,7 @@ describe("a state that nothing can change", () => {
     assert.strictEqual(copierOf(schema)(state), state)
   })
 
-  it("shares what nobody else can copy, and keeps parts that are there twice one", () => {
+  it("shares values that can't be copied, and keeps a part that occurs twice a single one", () => {
     class Secret {
       readonly #key = 7
       readonly open = "yes"
@@ -211,7 +211,7 @@ describe("a state that nothing can change", () => {
     assert.isTrue(copy.url.href === "a:b" && copy.url !== state.url && copy.query !== state.query)
   })
 
-  it("makes another of a class with mutable fields by the class, and shares one of read-only fields", () => {
+  it("copies an instance with mutable fields by its class, and shares one with read-only fields", () => {
     class Base extends Schema.Class<Base>("Base")({ items: Schema.mutable(Schema.Array(Schema.Int)) }) {
       readonly #secret = 7
       get secret() {
@@ -232,7 +232,7 @@ describe("a state that nothing can change", () => {
     assert.strictEqual(copierOf(Point)(point), point)
   })
 
-  it("copies only what can be changed, and what that is in", () => {
+  it("copies only mutable values, and the values that contain them", () => {
     const Line = Schema.Struct({ sku: Schema.String, price: Schema.Option(Schema.BigDecimal) })
     const State = Schema.Struct({
       at: Schema.Date,

@@ -36,7 +36,7 @@ describe("decisions on participants", () => {
     })
   )
 
-  it.effect("fail with what they fail with, and nothing is recorded", () =>
+  it.effect("pass their failures unchanged, and nothing is recorded", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const head = yield* headOf(log)
@@ -49,7 +49,7 @@ describe("decisions on participants", () => {
     })
   )
 
-  it.effect("require what they require of a participant that may exist", () =>
+  it.effect("have their own requirements for a participant that may exist", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const on = (id: typeof ada) =>
@@ -93,7 +93,7 @@ describe("the expected version of a participant", () => {
     })
   )
 
-  it.effect("is not decided on again when another was first, but is when another participant moved", () =>
+  it.effect("is not decided on again if another writer was first, but is if another participant moved", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const other = (yield* open(log)).repository.of(Purse)
@@ -111,7 +111,7 @@ describe("the expected version of a participant", () => {
     })
   )
 
-  it.effect("of which another moved the participant meanwhile is not decided on again", () =>
+  it.effect("is not decided on again if another writer moved the participant meanwhile", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const other = (yield* open(log)).repository.of(Purse)
@@ -129,7 +129,7 @@ describe("the expected version of a participant", () => {
     })
   )
 
-  it.effect("that is no version is a failure", () =>
+  it.effect("that is not a version is a failure", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const expectedVersion = "0" as unknown as number

@@ -24,7 +24,7 @@ const opened = Effect.gen(function* () {
 })
 
 describe("a stream that was removed", () => {
-  it.effect("is gone for whoever has it in the cache", () =>
+  it.effect("is gone for repositories that have it in the cache", () =>
     Effect.gen(function* () {
       const { dogs, repository, shell } = yield* opened
       shell.exec("DELETE FROM stored_events; DELETE FROM stored_snapshots")
@@ -45,7 +45,7 @@ describe("a stream that was removed", () => {
     })
   )
 
-  it.effect("can begin anew at once, as in a test suite that removes all between its tests", () =>
+  it.effect("can begin again at once, as in a test suite that removes everything between its tests", () =>
     Effect.gen(function* () {
       const { dogs, shell } = yield* opened
       shell.exec("DELETE FROM stored_events")
@@ -54,7 +54,7 @@ describe("a stream that was removed", () => {
     })
   )
 
-  it.effect("is not taken for another that has come as far since", () =>
+  it.effect("is not taken for a new one that has come as far since", () =>
     Effect.gen(function* () {
       const { dogs, filename, shell } = yield* opened
       shell.exec("DELETE FROM stored_events")
@@ -68,7 +68,7 @@ describe("a stream that was removed", () => {
   )
 })
 
-it.effect("a snapshot of a stream that another took the place of is not taken for it", () =>
+it.effect("a snapshot of a removed stream is not taken for one of the new stream", () =>
   Effect.gen(function* () {
     const { dogs, filename, shell } = yield* opened
     yield* dogs.snapshot(rex)
@@ -85,7 +85,7 @@ it.effect("a snapshot of a stream that another took the place of is not taken fo
   })
 )
 
-it.effect("what is read while it is forgotten is not remembered", () =>
+it.effect("a state that is read while the aggregate is forgotten is not cached", () =>
   Effect.gen(function* () {
     const log = yield* makeLog
     const writer = yield* open(log)
@@ -106,7 +106,7 @@ it.effect("what is read while it is forgotten is not remembered", () =>
   })
 )
 
-it.effect("forget: the next who asks gets what is recorded", () =>
+it.effect("forget: the next read gets the recorded events", () =>
   Effect.gen(function* () {
     const { repository, store } = yield* open(yield* makeLog)
     const dogs = repository.of(Dog)

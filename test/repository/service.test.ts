@@ -12,7 +12,7 @@ class Dogs extends Context.Service<Dogs, Repository.AggregateRepository<typeof D
 const [fido, rex] = [Dog.id("Fido"), Dog.id("Rex")]
 
 describe("a service of a program", () => {
-  it.effect("can be a repository: its commands need nothing more", () =>
+  it.effect("can be a repository, whose commands require nothing more", () =>
     Effect.gen(function* () {
       const dogs = yield* Dogs
       const run = dogs.execute(fido, Dog.Registered({ name: "Fido" }))
@@ -22,7 +22,7 @@ describe("a service of a program", () => {
     }).pipe(Effect.provide(Dogs.layer.pipe(Layer.provide(MemoryLayer()))))
   )
 
-  it.effect("can have transactions that need nothing more", () => {
+  it.effect("can have transactions that require nothing more", () => {
     const make = Effect.gen(function* () {
       const { transaction } = yield* Repository.transactions
       return {

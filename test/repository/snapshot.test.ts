@@ -63,7 +63,7 @@ describe("snapshotEvery", () => {
     ["over several boundaries at once", 2, [7, 1], [6, 7]],
     ["not as far as one", 10, [9], []],
     ["one by one", 1, [1, 1, 1], [0, 1, 2]]
-  ] as const)("takes one where an append of several events goes %s", ([, snapshotEvery, appends, expected]) =>
+  ] as const)("takes one if an append of several events goes %s", ([, snapshotEvery, appends, expected]) =>
     Effect.gen(function* () {
       const { log, saved } = yield* watched(yield* makeLog)
       const counters = (yield* open(log)).repository.of(makeCounter({ snapshotEvery }))
@@ -80,7 +80,7 @@ describe("snapshotEvery", () => {
     })
   )
 
-  it.effect("takes none where nothing was recorded", () =>
+  it.effect("takes none if nothing was recorded", () =>
     Effect.gen(function* () {
       const { log, saved } = yield* watched(yield* makeLog)
       const counters = (yield* open(log)).repository.of(makeCounter({ snapshotEvery: 1 }))
@@ -124,7 +124,7 @@ describe("snapshotEvery", () => {
 })
 
 describe("a snapshot", () => {
-  it.effect("is taken on demand, and spares the events before it", () =>
+  it.effect("is taken on demand, and saves reading the events before it", () =>
     Effect.gen(function* () {
       const { calls, log } = counting(yield* makeLog)
       const { repository, store } = yield* open(log)
@@ -147,7 +147,7 @@ describe("a snapshot", () => {
     })
   )
 
-  it.effect("is no answer for a version before it", () =>
+  it.effect("is not used for a version before it", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const counters = (yield* open(log)).repository.of(Counter)
@@ -160,7 +160,7 @@ describe("a snapshot", () => {
     })
   )
 
-  it.effect("on demand fails as what it is when it can't be kept", () =>
+  it.effect("on demand fails with the error of saving it", () =>
     Effect.gen(function* () {
       const log = withSnapshotRecorder(yield* makeLog, () => ({ save: () => Effect.fail(failure) }))
       const counters = (yield* open(log)).repository.of(Counter)
@@ -180,7 +180,7 @@ describe("a snapshot", () => {
     })
   )
 
-  it.effect("of the last command is kept before its layer closes", () =>
+  it.effect("of the last command is saved before its layer closes", () =>
     Effect.gen(function* () {
       const log = yield* makeLog
       yield* Effect.scoped(
@@ -192,7 +192,7 @@ describe("a snapshot", () => {
     })
   )
 
-  it.effect("that is being taken holds up the closing of its layer for 5 seconds at the most", () =>
+  it.effect("that is being taken delays the closing of its layer by at most 5 seconds", () =>
     Effect.gen(function* () {
       let interrupted = false
       const log = withSnapshotRecorder(yield* makeLog, () => ({
@@ -245,7 +245,7 @@ describe("a snapshot", () => {
     })
   )
 
-  it.effect("that can't be loaded does not fail a command either, and is reported: the events are there", () =>
+  it.effect("that can't be loaded does not fail a command either, and is reported: the events are read", () =>
     Effect.gen(function* () {
       const logs = capturingLogs()
       const base = yield* makeLog
@@ -258,7 +258,7 @@ describe("a snapshot", () => {
     })
   )
 
-  it.effect("that can't be read is passed over, reported, and replaced by the next", () =>
+  it.effect("that can't be read is skipped, reported, and replaced by the next", () =>
     Effect.gen(function* () {
       const base = yield* makeLog
       const { log, saved } = yield* watched(base)
@@ -278,7 +278,7 @@ describe("a snapshot", () => {
     })
   )
 
-  it.effect("of an older version of the state is brought up, and of a newer one passed over", () =>
+  it.effect("of an older version of the state is upcast, and one of a newer version is skipped", () =>
     Effect.gen(function* () {
       const base = yield* makeLog
       const first = Evolution.version(1, Schema.Int)
@@ -318,7 +318,7 @@ describe("a snapshot", () => {
   )
 })
 
-it.effect("a snapshot store can be swapped alone", () =>
+it.effect("a snapshot store can be replaced on its own", () =>
   Effect.gen(function* () {
     const kept: Array<number> = []
     const store = SnapshotStore.SnapshotStore.of({

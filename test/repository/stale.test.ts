@@ -31,7 +31,7 @@ describe("a cached state that is out of date", () => {
     return here
   })
 
-  it.effect("makes no defect of an event that its reducer refuses", () =>
+  it.effect("does not turn an event that its reducer refuses into a defect", () =>
     Effect.gen(function* () {
       const here = yield* twoProcesses
       const { state } = yield* here.execute(shelf, Shelf.Removed({ book: "Emma" }))
@@ -39,7 +39,7 @@ describe("a cached state that is out of date", () => {
     })
   )
 
-  it.effect("makes no defect of a decision that throws on it", () =>
+  it.effect("does not turn a decision that throws on it into a defect", () =>
     Effect.gen(function* () {
       const here = yield* twoProcesses
       const removeFirst = Shelf.decide(([book]) => {
@@ -52,8 +52,8 @@ describe("a cached state that is out of date", () => {
   )
 })
 
-describe("states that do not belong together", () => {
-  it.effect("make no defect of a transaction's decision that throws on them", () =>
+describe("inconsistent states", () => {
+  it.effect("do not turn a transaction's decision that throws on them into a defect", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const { repository: other } = yield* open(log)
@@ -88,8 +88,8 @@ describe("states that do not belong together", () => {
   )
 })
 
-describe("a log that was put back to an earlier state", () => {
-  it.effect("leaves a snapshot of what is gone unused", () =>
+describe("a log that was restored from a backup", () => {
+  it.effect("leaves a snapshot of lost events unused", () =>
     Effect.gen(function* () {
       const one = Counter.Id.make("1")
       const full = yield* makeLog

@@ -7,7 +7,7 @@ import { open } from "../support/memoryLog.ts"
 import { ada, bob, cleo, coinsOf, headOf, Overdraft, Purse, purses, transfer } from "../support/purse.ts"
 
 describe("a transaction", () => {
-  it.effect("decides over several states, and answers with each as it stands afterwards", () =>
+  it.effect("decides over several states, and returns each as it is afterwards", () =>
     Effect.gen(function* () {
       yield* TestClock.setTime(5000)
       const { log, repository } = yield* purses()
@@ -24,7 +24,7 @@ describe("a transaction", () => {
     })
   )
 
-  it.effect("goes over aggregates of different kinds, with several events each", () =>
+  it.effect("spans aggregates of different types, with several events each", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const rex = Dog.Id.make("rex")
@@ -42,7 +42,7 @@ describe("a transaction", () => {
     })
   )
 
-  it.effect("passes a failure of the domain as it is, and records nothing", () =>
+  it.effect("passes a failure of the domain unchanged, and records nothing", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const head = yield* headOf(log)
@@ -52,7 +52,7 @@ describe("a transaction", () => {
     })
   )
 
-  it.effect("takes an Effect, which may wait", () =>
+  it.effect("accepts an Effect, which may wait", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const waiting = yield* Effect.forkChild(
@@ -67,7 +67,7 @@ describe("a transaction", () => {
     })
   )
 
-  it.effect("asks of its participants that they exist, do not, or either", () =>
+  it.effect("requires that its participants exist, do not exist, or either", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const run = <A, E>(effect: Effect.Effect<A, E, MultiStreamAppend.MultiStreamAppend>) =>
@@ -105,7 +105,7 @@ describe("a transaction", () => {
     })
   )
 
-  it.effect("is a defect where its decision throws, a reducer throws, or a name is no participant's", () =>
+  it.effect("is a defect if its decision throws, a reducer throws, or a name is not a participant's", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const head = yield* headOf(log)
@@ -135,7 +135,7 @@ describe("a transaction", () => {
     })
   )
 
-  it.effect("is a defect where its decision is a promise, or nothing by name", () =>
+  it.effect("is a defect if its decision is a promise, or returns nothing by name", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const participants = { ada: Repository.existing(Purse, ada) }
@@ -155,7 +155,7 @@ describe("a transaction", () => {
   )
 
   it.effect.each(["alice", "constructor", "toString", "__proto__", "hasOwnProperty", "then"])(
-    "has a participant called %s, with an event or without one",
+    "can have a participant named %s, with an event or without one",
     (name) =>
       Effect.gen(function* () {
         const { log, repository } = yield* purses()
@@ -174,7 +174,7 @@ describe("a transaction", () => {
       })
   )
 
-  it.effect("G1 records nothing where one of its events does not fit its schema", () =>
+  it.effect("G1 records nothing if one of its events does not fit its schema", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const head = yield* headOf(log)
@@ -190,7 +190,7 @@ describe("a transaction", () => {
     })
   )
 
-  it.effect("without participants is its decision alone", () =>
+  it.effect("without participants only takes its decision", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       assert.deepStrictEqual(
@@ -205,7 +205,7 @@ describe("a transaction", () => {
 })
 
 describe("G10 an interrupted transaction", () => {
-  it.effect("records nothing, and lets its participants go", () =>
+  it.effect("records nothing, and unlocks its participants", () =>
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const started = yield* Deferred.make<void>()
@@ -225,7 +225,7 @@ describe("G10 an interrupted transaction", () => {
     })
   )
 
-  it.effect("sends the same events again when its answer was lost, and decides once", () =>
+  it.effect("sends the same events again if its answer was lost, and decides once", () =>
     Effect.gen(function* () {
       const { log: base, repository: before } = yield* purses()
       const multi = Context.get(base, MultiStreamAppend.MultiStreamAppend)

@@ -45,7 +45,7 @@ const snapshot = Effect.gen(function* () {
 })
 
 describe("the snapshot of an earlier state", () => {
-  it.effect("whose schema still fits is passed over, which is logged, and replaced by the next", () =>
+  it.effect("with another schema that still fits is skipped, which is logged, and replaced by the next", () =>
     Effect.gen(function* () {
       const log = yield* snapshot
       const orders = (yield* open(log)).repository.of(WithOptionalField)
@@ -62,14 +62,14 @@ describe("the snapshot of an earlier state", () => {
     })
   )
 
-  it.effect("of an earlier version is brought up by its step", () =>
+  it.effect("of an earlier version is upcast by its step", () =>
     Effect.gen(function* () {
       const orders = (yield* open(yield* snapshot)).repository.of(WithVersion)
       assert.deepStrictEqual((yield* orders.get(id)).state, { total: 3, count: 7 })
     })
   )
 
-  it.effect("that has no schema with it, as those of earlier releases, is taken as it is", () =>
+  it.effect("without a fingerprint, like those of earlier releases, is used unchanged", () =>
     Effect.gen(function* () {
       const log = yield* snapshot
       const recorder = Context.get(log, SnapshotRecorder.SnapshotRecorder)
@@ -117,7 +117,7 @@ describe("the fingerprint of a schema", () => {
     Point2
   ]
 
-  it("is another for another schema, and the same in every process", () => {
+  it("differs between schemas, and is the same in every process", () => {
     const all = schemas.map(fingerprint)
     assert.strictEqual(new Set(all).size, schemas.length)
     for (const one of all) assert.match(one, /^[0-9a-f]{16}$/)

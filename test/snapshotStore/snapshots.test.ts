@@ -29,7 +29,7 @@ const instance = (version: number, tricks: ReadonlyArray<string> = ["sit"]): Ins
 const storedIn = (log: Log) => Context.get(log, SnapshotRecorder.SnapshotRecorder).load(Dog.stream(rex))
 
 describe("SnapshotStore", () => {
-  it.effect("gives back what was saved: state, version and times", () =>
+  it.effect("returns what was saved: state, version and times", () =>
     Effect.gen(function* () {
       const { snapshots } = yield* open(yield* makeLog)
       assert.strictEqual(yield* snapshots.load(Dog, rex), undefined)
@@ -64,7 +64,7 @@ describe("SnapshotStore", () => {
   })
 
   it.effect.prop(
-    "gives back states of any codec",
+    "returns states of any codec",
     [State],
     Effect.fnUntraced(function* ([state]) {
       const { snapshots } = yield* open(yield* makeLog)
@@ -75,7 +75,7 @@ describe("SnapshotStore", () => {
     })
   )
 
-  it.effect("compresses a snapshot as an event", () =>
+  it.effect("compresses a snapshot like an event", () =>
     Effect.gen(function* () {
       const mapper = Mapper.layer.pipe(Layer.provide([Transcoder.layerJson, Compressor.layerZstd, Cipher.layerNone]))
       const log = yield* makeLog
@@ -106,7 +106,7 @@ describe("SnapshotStore", () => {
     ["damaged bytes", { encoding: "json+zstd", payload: Uint8Array.of(1, 2, 3) }],
     ["a key that is gone", { encoding: "json+aes-gcm:gone", payload: new Uint8Array(40) }],
     ["a newer schema", { schemaVersion: 2 }]
-  ] as const)("passes over a snapshot of %s, reports it, and replaces it by the next", ([, change]) =>
+  ] as const)("skips a snapshot of %s, reports it, and replaces it by the next", ([, change]) =>
     Effect.gen(function* () {
       const log = yield* makeLog
       const { snapshots } = yield* open(log)
@@ -124,18 +124,20 @@ describe("SnapshotStore", () => {
     })
   )
 
-  it.effect("fails to save with the recorder's error as it is; one that can't be loaded is reported, and is none", () =>
-    Effect.gen(function* () {
-      const logs = capturingLogs()
-      const error = new EventSourcingError.RecorderUnavailable({ operation: "snapshot", reason: "out of reach" })
-      const log = withSnapshotRecorder(yield* makeLog, () => ({
-        save: () => Effect.fail(error),
-        load: () => Effect.fail(error)
-      }))
-      const { snapshots } = yield* open(log)
-      assert.strictEqual(yield* Effect.flip(snapshots.save(Dog, instance(1))), error)
-      assert.isUndefined(yield* Effect.provide(snapshots.load(Dog, rex), logs.layer))
-      assert.strictEqual(logs.lines.length, 1)
-    })
+  it.effect(
+    "fails to save with the recorder's error unchanged; one that can't be loaded is reported and not used",
+    () =>
+      Effect.gen(function* () {
+        const logs = capturingLogs()
+        const error = new EventSourcingError.RecorderUnavailable({ operation: "snapshot", reason: "out of reach" })
+        const log = withSnapshotRecorder(yield* makeLog, () => ({
+          save: () => Effect.fail(error),
+          load: () => Effect.fail(error)
+        }))
+        const { snapshots } = yield* open(log)
+        assert.strictEqual(yield* Effect.flip(snapshots.save(Dog, instance(1))), error)
+        assert.isUndefined(yield* Effect.provide(snapshots.load(Dog, rex), logs.layer))
+        assert.strictEqual(logs.lines.length, 1)
+      })
   )
 })

@@ -37,7 +37,7 @@ describe("a stream of rows that ends early", () => {
           yield* Fiber.interrupt(reading)
         })
     ]
-  ] as const)("because it %s holds no snapshot of the file: appends go on when others have written", ([, use]) =>
+  ] as const)("because it %s holds no snapshot of the file: appends continue after others have written", ([, use]) =>
     Effect.gen(function* () {
       const { filename, sql, recorder } = yield* opened
       yield* use(sql`SELECT n FROM numbers`.stream)
@@ -48,7 +48,7 @@ describe("a stream of rows that ends early", () => {
   )
 })
 
-it.effect("a query of several statements is refused whole, instead of its first one being run", () =>
+it.effect("a query of several statements is refused, instead of only its first one being run", () =>
   Effect.gen(function* () {
     const { sql } = yield* opened
     const several = "INSERT INTO numbers VALUES (-1); INSERT INTO numbers VALUES (-2)"

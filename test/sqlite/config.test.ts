@@ -59,7 +59,7 @@ const errorsOf = (code: string, env: Readonly<Record<string, string>> = {}, ...f
   )
 
 describe("SqliteLayer", () => {
-  it.live("says which Node is needed where there is no node:sqlite", () =>
+  it.live("names the Node version that is needed if node:sqlite is missing", () =>
     Effect.gen(function* () {
       const stderr = yield* errorsOf(
         `import { Effect } from "effect"
@@ -126,7 +126,7 @@ describe("SqliteLayer.config", () => {
     })
   )
 
-  it.effect("a value that is none fails, and is named", () =>
+  it.effect("an invalid value fails, and is named", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       for (const [variable, value] of [
@@ -144,7 +144,7 @@ describe("SqliteLayer.config", () => {
     })
   )
 
-  it.live("a missing variable is named where a promise rejects that nobody handles", () =>
+  it.live("a missing variable is named in an unhandled rejection", () =>
     Effect.gen(function* () {
       const rejected = (layer: string) =>
         errorsOf(
@@ -170,7 +170,7 @@ Effect.runPromise(Effect.void.pipe(Effect.provide(${layer})))`,
     })
   )
 
-  it.effect("what is not set is as in the defaults", () =>
+  it.effect("variables that are not set have their defaults", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const defaults = { filename, lockTimeout: "3 seconds" } as const

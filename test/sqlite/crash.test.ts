@@ -67,35 +67,37 @@ const appendAndKill = Effect.fnUntraced(function* (filename: string, duringOpen:
 describe("SIGKILL in the middle of appends", () => {
   for (let file = 0; file * KILLS_PER_FILE < kills; file++) {
     const times = Math.min(KILLS_PER_FILE, kills - file * KILLS_PER_FILE)
-    it.live(`G1 G2 G5 what was acknowledged is there, nothing is half there (file ${file + 1}, ${times} kills)`, () =>
-      Effect.gen(function* () {
-        console.log(`CRASH_SEED=${seed}`)
-        const next = random(seed + file)
-        const filename = yield* Temporary.file
-        const acknowledged: Array<ReadonlyArray<Acknowledged>> = []
-        let killedInAppends = 0
-        for (let kill = 1; kill <= times; kill++) {
-          const added = yield* appendAndKill(filename, kill % 5 === 0, next)
-          acknowledged.push(...added)
-          if (added.length > 0) killedInAppends++
-          const problems = yield* problemsOfCopy(filename, acknowledged)
-          assert.deepStrictEqual(problems, [], `after kill ${kill} with CRASH_SEED=${seed}`)
-        }
-        assert.isAbove(killedInAppends, 0, "no process came to append before it was killed")
+    it.live(
+      `G1 G2 G5 acknowledged appends are there, and none is there in part (file ${file + 1}, ${times} kills)`,
+      () =>
+        Effect.gen(function* () {
+          console.log(`CRASH_SEED=${seed}`)
+          const next = random(seed + file)
+          const filename = yield* Temporary.file
+          const acknowledged: Array<ReadonlyArray<Acknowledged>> = []
+          let killedInAppends = 0
+          for (let kill = 1; kill <= times; kill++) {
+            const added = yield* appendAndKill(filename, kill % 5 === 0, next)
+            acknowledged.push(...added)
+            if (added.length > 0) killedInAppends++
+            const problems = yield* problemsOfCopy(filename, acknowledged)
+            assert.deepStrictEqual(problems, [], `after kill ${kill} with CRASH_SEED=${seed}`)
+          }
+          assert.isAbove(killedInAppends, 0, "no process came to append before it was killed")
 
-        // one more recovers the file, and is let finish
-        const last = yield* Child.start("support/appendUntilKilled.ts", "3", "sqlite", filename)
-        yield* last.end
-        const added = parse(yield* last.remaining)
-        assert.isAtLeast(added.length, 20)
-        acknowledged.push(...added)
-        assert.deepStrictEqual(yield* problemsOfCopy(filename, acknowledged), [])
-        yield* readsBack(filename)
-      })
+          // one more recovers the file, and is let finish
+          const last = yield* Child.start("support/appendUntilKilled.ts", "3", "sqlite", filename)
+          yield* last.end
+          const added = parse(yield* last.remaining)
+          assert.isAtLeast(added.length, 20)
+          acknowledged.push(...added)
+          assert.deepStrictEqual(yield* problemsOfCopy(filename, acknowledged), [])
+          yield* readsBack(filename)
+        })
     )
   }
 
-  it.live("G5 a commit is on the disk before it answers, unless it was told otherwise", () =>
+  it.live("G5 a commit is on the disk before it returns, unless an option says otherwise", () =>
     Effect.gen(function* () {
       const synchronous = (layer: ReturnType<typeof layerSqlClient>) =>
         SqlClient.SqlClient.use((sql) => sql`PRAGMA synchronous`).pipe(

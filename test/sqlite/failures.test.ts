@@ -39,7 +39,7 @@ describe("a full database", () => {
   const open = (filename: string) => Layer.merge(SqliteLayer({ filename }), layerSqlClient({ filename }))
   const large = (stream: string, bytes: number) => append(stream, { events: [event({ payload: "x".repeat(bytes) })] })
 
-  it.effect("fails the append that finds no room, not the others of its group", () =>
+  it.effect("fails the append that has no room, not the others of its group", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -66,7 +66,7 @@ describe("a full database", () => {
     })
   )
 
-  it.effect("loses nothing that was recorded, and records the rest when there is room again", () =>
+  it.effect("loses no recorded event, and records the rest when there is room again", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -104,7 +104,7 @@ describe("a full database", () => {
     })
   )
 
-  it.effect("fails the user's own transaction with its own error, and the queue goes on", () =>
+  it.effect("fails the user's own transaction with its own error, and the queue continues", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -180,7 +180,7 @@ describe("a file that can't be opened", () => {
     })
   )
 
-  it.effect("because another process has it locked", () =>
+  it.effect("because another process has locked it", () =>
     Effect.gen(function* () {
       const locks = {
         "for writing, and it has no tables yet": ["BEGIN IMMEDIATE", "COMMIT", 0],
@@ -208,7 +208,7 @@ describe("a file that can't be opened", () => {
     })
   )
 
-  it.effect("because it has tables of another program by the same names, which stay as they are", () =>
+  it.effect("because it has tables of another program with the same names, which stay unchanged", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const schema = Stored.withConnection(filename, (db) => db.prepare("SELECT sql FROM sqlite_schema").all())

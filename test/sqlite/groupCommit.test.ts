@@ -31,7 +31,7 @@ const outcome = <E>(append: Effect.Effect<unknown, E>): Effect.Effect<E | typeof
   Effect.match(append, { onSuccess: () => RECORDED, onFailure: (error) => error })
 
 describe("group commit", () => {
-  it.effect("64 appends at once take few transactions, one after the other one each", () =>
+  it.effect("64 concurrent appends take few transactions, and successive ones take one each", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -55,7 +55,7 @@ describe("group commit", () => {
     })
   )
 
-  it.effect("G2 a conflict fails alone", () =>
+  it.effect("G2 a conflict fails only its own append", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -93,7 +93,7 @@ describe("group commit", () => {
   )
 
   for (const raise of ["ABORT", "FAIL", "ROLLBACK"]) {
-    it.effect(`G1 a value that the database refuses fails its append alone, and all of it: RAISE(${raise})`, () =>
+    it.effect(`G1 a value that the database refuses fails all of its own append, and no other: RAISE(${raise})`, () =>
       Effect.gen(function* () {
         const filename = yield* Temporary.file
         yield* Effect.gen(function* () {
@@ -140,7 +140,7 @@ describe("group commit", () => {
     )
   }
 
-  it.live("one that appends without a pause leaves turns to timers and to other writers", () =>
+  it.live("one that appends without a pause lets timers and other writers run", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -164,7 +164,7 @@ describe("group commit", () => {
     })
   )
 
-  it.effect("G10 those that are interrupted before their turn leave nothing, the others are recorded", () =>
+  it.effect("G10 appends that are interrupted before their turn leave nothing, and the others are recorded", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -191,7 +191,7 @@ describe("group commit", () => {
     })
   )
 
-  it.effect("a caller whose observer throws keeps nobody from an answer", () =>
+  it.effect("a caller whose observer throws does not keep others from their results", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {

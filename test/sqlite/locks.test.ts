@@ -106,7 +106,7 @@ describe("one queue for all writers of a process", () => {
     }
   }
   for (const [spelt, spell] of Object.entries(spellings)) {
-    it.effect(`a transaction of the user's that waits holds up the other writers, and nothing else: ${spelt}`, () =>
+    it.effect(`a transaction of the user's that waits delays the other writers, and nothing else: ${spelt}`, () =>
       Effect.gen(function* () {
         const filename = yield* Temporary.file
         yield* Effect.gen(function* () {
@@ -136,18 +136,20 @@ describe("one queue for all writers of a process", () => {
     )
   }
 
-  it.effect("a transaction of the user's that is interrupted gives the queue free, and takes back only its own", () =>
-    Effect.gen(function* () {
-      const filename = yield* Temporary.file
-      yield* Effect.gen(function* () {
-        const recorder = yield* Recorder.Recorder
-        const transaction = yield* holdTransaction
-        const waiting = yield* Effect.forkChild(recorder.append(append("Test-one")))
-        yield* Fiber.interrupt(transaction.fiber)
-        assert.strictEqual((yield* Fiber.join(waiting)).version, 0)
-        assert.deepStrictEqual(yield* transaction.notes, [])
-      }).pipe(Effect.provide(open(filename)))
-    })
+  it.effect(
+    "a transaction of the user's that is interrupted releases the queue, and rolls back only its own writes",
+    () =>
+      Effect.gen(function* () {
+        const filename = yield* Temporary.file
+        yield* Effect.gen(function* () {
+          const recorder = yield* Recorder.Recorder
+          const transaction = yield* holdTransaction
+          const waiting = yield* Effect.forkChild(recorder.append(append("Test-one")))
+          yield* Fiber.interrupt(transaction.fiber)
+          assert.strictEqual((yield* Fiber.join(waiting)).version, 0)
+          assert.deepStrictEqual(yield* transaction.notes, [])
+        }).pipe(Effect.provide(open(filename)))
+      })
   )
 
   it.effect("a write inside a transaction of the user's is part of it", () =>
@@ -172,7 +174,7 @@ describe("one queue for all writers of a process", () => {
     })
   )
 
-  it.effect("a write to another file is fine there", () =>
+  it.effect("a write to another file is allowed there", () =>
     Effect.gen(function* () {
       const [one, other] = [yield* Temporary.file, yield* Temporary.file]
       const appended = yield* Effect.gen(function* () {
@@ -234,7 +236,7 @@ describe("a transaction of this process that holds the queue", () => {
     })
   )
 
-  it.effect("is waited for by each for as long, whenever it came", () =>
+  it.effect("is waited for equally long by each writer, whenever it arrived", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -263,7 +265,7 @@ describe("a transaction of this process that holds the queue", () => {
     })
   )
 
-  it.effect("is not held for too long where the queue moves on, however many are in it", () =>
+  it.effect("does not time out while the queue advances, however many writers are in it", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -284,37 +286,39 @@ describe("a transaction of this process that holds the queue", () => {
     })
   )
 
-  it.effect("and awaits who waits for it, in another runtime: that ends, and so does the transaction", () =>
-    Effect.gen(function* () {
-      const filename = yield* Temporary.file
-      yield* Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const other = yield* Effect.acquireRelease(
-          Effect.map(Clock.Clock, (clock) =>
-            ManagedRuntime.make(Layer.provide(SqliteLayer({ filename }), Layer.succeed(Clock.Clock, clock)))
-          ),
-          (runtime) => runtime.disposeEffect
-        )
-        const clock = yield* Clock.Clock
-        const appended = Recorder.Recorder.use((recorder) => recorder.append(append("Test-one"))).pipe(
-          Effect.provideService(Clock.Clock, clock)
-        )
-        const waiting = yield* Effect.andThen(
-          sql`CREATE TABLE notes (text TEXT NOT NULL) STRICT`,
-          Effect.tryPromise({ try: () => other.runPromise(appended), catch: (error) => error })
-        ).pipe(sql.withTransaction, Effect.flip, Effect.forkChild)
-        // the other runtime has steps of its own
-        while (isRunning(waiting)) {
-          yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-          yield* TestClock.adjust("1 second")
-        }
-        assertHeld(yield* Fiber.join(waiting), "an append of another runtime")
-        assert.deepStrictEqual(yield* sql`SELECT name FROM sqlite_schema WHERE name = 'notes'`, [])
-      }).pipe(Effect.provide(open(filename)))
-    })
+  it.effect(
+    "and waits for a writer that waits for it, in another runtime: that one fails, and so does the transaction",
+    () =>
+      Effect.gen(function* () {
+        const filename = yield* Temporary.file
+        yield* Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const other = yield* Effect.acquireRelease(
+            Effect.map(Clock.Clock, (clock) =>
+              ManagedRuntime.make(Layer.provide(SqliteLayer({ filename }), Layer.succeed(Clock.Clock, clock)))
+            ),
+            (runtime) => runtime.disposeEffect
+          )
+          const clock = yield* Clock.Clock
+          const appended = Recorder.Recorder.use((recorder) => recorder.append(append("Test-one"))).pipe(
+            Effect.provideService(Clock.Clock, clock)
+          )
+          const waiting = yield* Effect.andThen(
+            sql`CREATE TABLE notes (text TEXT NOT NULL) STRICT`,
+            Effect.tryPromise({ try: () => other.runPromise(appended), catch: (error) => error })
+          ).pipe(sql.withTransaction, Effect.flip, Effect.forkChild)
+          // the other runtime has steps of its own
+          while (isRunning(waiting)) {
+            yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+            yield* TestClock.adjust("1 second")
+          }
+          assertHeld(yield* Fiber.join(waiting), "an append of another runtime")
+          assert.deepStrictEqual(yield* sql`SELECT name FROM sqlite_schema WHERE name = 'notes'`, [])
+        }).pipe(Effect.provide(open(filename)))
+      })
   )
 
-  it.effect("holds up the reads of :memory:, too, which has one connection", () =>
+  it.effect("delays the reads of :memory:, too, which has one connection", () =>
     Effect.gen(function* () {
       const database = yield* Layer.build(SqliteLayer({ filename: ":memory:" }))
       const [recorder, transactional] = [
@@ -338,30 +342,32 @@ describe("a transaction of this process that holds the queue", () => {
     })
   )
 
-  it.effect("G10 who is interrupted while it waits leaves the queue to the others, whenever that is", () =>
-    Effect.gen(function* () {
-      const filename = yield* Temporary.file
-      yield* Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        for (let steps = 0; steps < 12; steps++) {
-          const goOn = yield* Deferred.make<void>()
-          const first = yield* Effect.forkChild(sql.withTransaction(Deferred.await(goOn)))
-          const second = yield* Effect.forkChild(sql.withTransaction(Effect.yieldNow))
-          const third = yield* Effect.forkChild(sql`SELECT 1`)
-          yield* Effect.repeat(Effect.yieldNow, { times: 5 })
-          yield* Deferred.succeed(goOn, undefined)
-          yield* Effect.repeat(Effect.yieldNow, { times: steps })
-          yield* Fiber.interrupt(second)
-          yield* Fiber.join(first)
-          yield* Fiber.join(third)
-        }
-      }).pipe(Effect.provide(open(filename)))
-    })
+  it.effect(
+    "G10 a writer that is interrupted while it waits leaves the queue to the others, whenever that happens",
+    () =>
+      Effect.gen(function* () {
+        const filename = yield* Temporary.file
+        yield* Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          for (let steps = 0; steps < 12; steps++) {
+            const goOn = yield* Deferred.make<void>()
+            const first = yield* Effect.forkChild(sql.withTransaction(Deferred.await(goOn)))
+            const second = yield* Effect.forkChild(sql.withTransaction(Effect.yieldNow))
+            const third = yield* Effect.forkChild(sql`SELECT 1`)
+            yield* Effect.repeat(Effect.yieldNow, { times: 5 })
+            yield* Deferred.succeed(goOn, undefined)
+            yield* Effect.repeat(Effect.yieldNow, { times: steps })
+            yield* Fiber.interrupt(second)
+            yield* Fiber.join(first)
+            yield* Fiber.join(third)
+          }
+        }).pipe(Effect.provide(open(filename)))
+      })
   )
 })
 
 describe("a lock that another process holds", () => {
-  it.effect("is waited for with Effect's clock, while everything else goes on", () =>
+  it.effect("is waited for with Effect's clock, while everything else continues", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {

@@ -158,7 +158,7 @@ describe("G5 a file that is lost while it is open takes no more appends", () => 
     })
   )
 
-  it.effect("also where a stream of rows is open, which ends", () =>
+  it.effect("also if a stream of rows is open, which ends", () =>
     Effect.gen(function* () {
       const { filename, services } = yield* openWithBackup
       const sql = Context.get(services, SqlClient.SqlClient)
@@ -177,7 +177,7 @@ describe("G5 a file that is lost while it is open takes no more appends", () => 
     })
   )
 
-  it.effect("G12 a follower is told, and so is whoever reads from then on", () =>
+  it.effect("G12 a follower fails, and so do later reads", () =>
     Effect.gen(function* () {
       const { filename, recorder } = yield* openWithBackup
       const following = yield* Effect.forkChild(Effect.flip(Stream.runDrain(recorder.follow({}))))
@@ -192,7 +192,7 @@ describe("G5 a file that is lost while it is open takes no more appends", () => 
     })
   )
 
-  it.effect("appends that are under way at once are all told", () =>
+  it.effect("concurrent appends all fail", () =>
     Effect.gen(function* () {
       const { filename, recorder } = yield* openWithBackup
       const appends = yield* Effect.forEach(Array.from({ length: 600 }).keys(), (n) =>
@@ -203,7 +203,7 @@ describe("G5 a file that is lost while it is open takes no more appends", () => 
     })
   )
 
-  it.effect("in a directory that nobody has changed for long, too", () =>
+  it.effect("in a directory that has not changed for long, too", () =>
     Effect.gen(function* () {
       const { filename, recorder } = yield* openWithBackup
       const longAgo = new Date(1_600_000_000_000)
@@ -215,8 +215,8 @@ describe("G5 a file that is lost while it is open takes no more appends", () => 
   )
 })
 
-describe("what was recorded before", () => {
-  it.effect("stays with a file that is renamed, and does not get into the one that takes its place", () =>
+describe("events that were recorded before", () => {
+  it.effect("stay with a file that is renamed, and do not get into the one that replaces it", () =>
     Effect.gen(function* () {
       const { filename, backup, recorder, close } = yield* openWithBackup
       Fs.renameSync(filename, `${filename}.old`)
@@ -229,7 +229,7 @@ describe("what was recorded before", () => {
     })
   )
 
-  it.effect("does not get into a backup that was put back before the log was closed", () =>
+  it.effect("do not get into a backup that was restored before the log was closed", () =>
     Effect.gen(function* () {
       const { filename, backup, close } = yield* openWithBackup
       Fs.renameSync(backup, filename)
@@ -238,7 +238,7 @@ describe("what was recorded before", () => {
     })
   )
 
-  it.effect("and what is at the name is opened anew, also while the lost one is not closed", () =>
+  it.effect("do not keep the file of that name from being opened, even while the lost one is not closed", () =>
     Effect.gen(function* () {
       const { filename, backup, recorder, close } = yield* openWithBackup
       Fs.renameSync(backup, filename)
@@ -265,7 +265,7 @@ describe("another SQLite library in this process", () => {
       Fs.closeSync(Fs.openSync(filename, "r"))
     })
 
-  it.effect("G5 removes the -wal, which is noticed; what others write to the new one is left alone", () =>
+  it.effect("G5 removes the -wal, which is noticed; others' writes to the new one are left alone", () =>
     Effect.gen(function* () {
       const { filename, services, close } = yield* openWithBackup
       yield* openAndClose(filename)
@@ -286,7 +286,7 @@ describe("another SQLite library in this process", () => {
     })
   )
 
-  it.effect("has made a new -wal, which closing the log does not remove", () =>
+  it.effect("has created a new -wal, which closing the log does not remove", () =>
     Effect.gen(function* () {
       const { filename, services, close } = yield* openWithBackup
       yield* openAndClose(filename)
@@ -302,7 +302,7 @@ describe("another SQLite library in this process", () => {
   )
 })
 
-describe("what is no loss", () => {
+describe("changes that are not a loss", () => {
   it.effect("VACUUM, checkpoints, backups, other connections, and new files beside it", () =>
     Effect.gen(function* () {
       const { filename, services, recorder } = yield* openWithBackup
@@ -323,7 +323,7 @@ describe("what is no loss", () => {
     })
   )
 
-  it.effect("a link to it that is removed; one that leads to another file now is a loss", () =>
+  it.effect("a link to it that is removed; one that now leads to another file is a loss", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const [link, other] = [`${filename}.link`, `${filename}.other`]
@@ -341,7 +341,7 @@ describe("what is no loss", () => {
     })
   )
 
-  it.effect("another working directory, where the file was named by a relative path", () =>
+  it.effect("another working directory, if the file was named by a relative path", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const before = process.cwd()
@@ -363,24 +363,26 @@ describe("what is no loss", () => {
 })
 
 describe("a file that has two names", () => {
-  it.effect("is refused by the second one, which would have a -wal of its own, as long as the first is open", () =>
-    Effect.gen(function* () {
-      const filename = yield* Temporary.file
-      const log = yield* open(filename)
-      yield* log.recorder.append(append("Test-one"))
-      Fs.linkSync(filename, `${filename}.hard`)
-      const error = yield* Effect.flip(Effect.scoped(Layer.build(SqliteLayer({ filename: `${filename}.hard` }))))
-      assert.strictEqual(error._tag, "RecorderFailure")
-      assert.match(error.message, /log\.db\.hard" is another name.*log\.db", which is open in this process/)
-      yield* log.recorder.append(append("Test-two"))
-      assert.deepStrictEqual(Stored.withConnection(filename, Stored.problems).pipe(Effect.runSync), [])
-      yield* log.close
-      const other = yield* open(`${filename}.hard`)
-      assert.strictEqual((yield* other.recorder.readAll({ limit: 10 })).length, 2)
-    })
+  it.effect(
+    "is refused under the second one, which would have a -wal of its own, as long as it is open under the first",
+    () =>
+      Effect.gen(function* () {
+        const filename = yield* Temporary.file
+        const log = yield* open(filename)
+        yield* log.recorder.append(append("Test-one"))
+        Fs.linkSync(filename, `${filename}.hard`)
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(SqliteLayer({ filename: `${filename}.hard` }))))
+        assert.strictEqual(error._tag, "RecorderFailure")
+        assert.match(error.message, /log\.db\.hard" is another name.*log\.db", which is open in this process/)
+        yield* log.recorder.append(append("Test-two"))
+        assert.deepStrictEqual(Stored.withConnection(filename, Stored.problems).pipe(Effect.runSync), [])
+        yield* log.close
+        const other = yield* open(`${filename}.hard`)
+        assert.strictEqual((yield* other.recorder.readAll({ limit: 10 })).length, 2)
+      })
   )
 
-  it.effect("is refused also where both are opened at once", () =>
+  it.effect("is refused also if both are opened concurrently", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Stored.withConnection(filename, (db: DatabaseSync) => db.exec("PRAGMA user_version = 1"))

@@ -40,7 +40,7 @@ describe("migration", () => {
     })
   )
 
-  it.live("once it has happened, a file opens whoever holds its lock", () =>
+  it.live("once it has happened, a file can be opened while another process holds its lock", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const layer = Layer.merge(
@@ -57,7 +57,7 @@ describe("migration", () => {
     })
   )
 
-  it.effect("leaves nothing where it fails, and is done in full the next time", () =>
+  it.effect("leaves nothing if it fails, and is done in full the next time", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const names = Stored.withConnection(filename, (db) =>
@@ -77,7 +77,7 @@ describe("migration", () => {
     })
   )
 
-  it.effect("leaves the user's own tables and user_version as they are", () =>
+  it.effect("leaves the user's own tables and user_version unchanged", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Stored.withConnection(filename, (db) =>
@@ -93,7 +93,7 @@ describe("migration", () => {
 })
 
 describe("the id of a log", () => {
-  it.effect("stays, is another's in another file, and goes with a copy", () =>
+  it.effect("is stable, differs between files, and is copied with the file", () =>
     Effect.gen(function* () {
       const [one, other] = [yield* Temporary.file, yield* Temporary.file]
       const id = yield* Effect.provide(logId, SqliteLayer({ filename: one }))
@@ -107,7 +107,7 @@ describe("the id of a log", () => {
 })
 
 describe("closing", () => {
-  it.effect("G10 releases the file: one that can be copied, moved or locked by others", () =>
+  it.effect("G10 releases the file, which others can then copy, move or lock", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const directory = Path.dirname(filename)
@@ -123,7 +123,7 @@ describe("closing", () => {
     })
   )
 
-  it.effect("is done by the last who has the file open", () =>
+  it.effect("is done by the last user of the file", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const [one, other] = [yield* openUntilClosed(filename), yield* openUntilClosed(filename)]
@@ -138,7 +138,7 @@ describe("closing", () => {
     })
   )
 
-  it.effect("ends what comes after it with a typed error", () =>
+  it.effect("makes later operations fail with a typed error", () =>
     Effect.gen(function* () {
       const log = yield* openUntilClosed(yield* Temporary.file)
       yield* log.close
@@ -189,7 +189,7 @@ describe("closing", () => {
     })
   )
 
-  it.effect("G10 ends appends that wait for a transaction of the user's, which goes on", () =>
+  it.effect("G10 ends appends that wait for a transaction of the user's, which continues", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {

@@ -19,16 +19,16 @@ describe.each([
     return statement.get(named, ...inOrder) as unknown
   }
 
-  it("gets each value where its number is, as often as it is there", () => {
+  it("receives each value at its number, as often as that occurs", () => {
     assert.deepStrictEqual(valuesOf("SELECT ?2, ?1, ?2", "a", "b"), ["b", "a", "b"])
     assert.deepStrictEqual(valuesOf("SELECT ?10, ?1", ..."abcdefghij"), ["j", "a"])
   })
 
-  it("gets the values of parameters without numbers in their order", () => {
+  it("receives the values of parameters without numbers in their order", () => {
     assert.deepStrictEqual(valuesOf("SELECT ?, ?", 1, null), [1, null])
   })
 
-  it("is not confused by what looks like a number", () => {
+  it("is not confused by text that looks like a number", () => {
     assert.deepStrictEqual(valuesOf(`SELECT '?3', ?1 AS "?4" -- ?5\n /* ?6 */`, "a"), ["?3", "a"])
   })
 })

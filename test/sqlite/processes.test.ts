@@ -26,7 +26,7 @@ const workerOn = (filename: string) => Effect.tap(connect, (worker) => worker.ca
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n)
 
 describe("several processes on one file", () => {
-  it.live("G2 G3 lose and double nothing, and followers see all of it in order", () =>
+  it.live("G2 G3 lose and duplicate nothing, and followers see all events in order", () =>
     Effect.gen(function* () {
       const times = 50
       const filename = yield* Temporary.file
@@ -100,7 +100,7 @@ describe("several processes on one file", () => {
     })
   )
 
-  it.effect("a follower that is at the end wakes for another process's event when it polls", () =>
+  it.effect("a follower at the end notices another process's event when it polls", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       yield* Effect.gen(function* () {
@@ -150,7 +150,7 @@ describe("several processes on one file", () => {
     })
   )
 
-  it.live("one of two wins each race for a name", () =>
+  it.live("exactly one of two wins each race for a name", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const others = yield* workers(2)
@@ -190,7 +190,7 @@ describe("G11 a cache that another process has made stale", () => {
       }).pipe(Effect.provide(SqliteLayer({ filename })))
     })
 
-  it.live("is not what `get` answers, unless a stale answer is allowed", () =>
+  it.live("is not returned by `get`, unless a stale state is allowed", () =>
     withStaleCache((accounts, other) =>
       Effect.gen(function* () {
         yield* other.call("deposit", { name: "ada", amount: 5, by: "bob" })
@@ -205,7 +205,7 @@ describe("G11 a cache that another process has made stale", () => {
     )
   )
 
-  it.live("is not what a refusal rests on", () =>
+  it.live("does not lead to a refusal", () =>
     withStaleCache((accounts, other) =>
       Effect.gen(function* () {
         yield* other.call("deposit", { name: "ada", amount: 5, by: "bob" })
@@ -219,7 +219,7 @@ describe("G11 a cache that another process has made stale", () => {
     )
   )
 
-  it.live("is not what a decision without events rests on", () =>
+  it.live("does not lead to a decision without events", () =>
     withStaleCache((accounts, other) =>
       Effect.gen(function* () {
         yield* accounts.execute(ada, freeze)
@@ -240,7 +240,7 @@ describe("G11 a cache that another process has made stale", () => {
     )
   )
 
-  it.live("is not what an append rests on", () =>
+  it.live("does not lead to an append", () =>
     withStaleCache((accounts, other) =>
       Effect.gen(function* () {
         yield* other.call("withdraw", { name: "ada", amount: 8, by: "bob" })
@@ -254,7 +254,7 @@ describe("G11 a cache that another process has made stale", () => {
     )
   )
 
-  it.live("does not hide a conflict from who expects a version", () =>
+  it.live("does not hide a conflict from a command with an expected version", () =>
     withStaleCache((accounts, other) =>
       Effect.gen(function* () {
         yield* other.call("deposit", { name: "ada", amount: 5, by: "bob" })

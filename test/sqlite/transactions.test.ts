@@ -40,54 +40,56 @@ const endings: ReadonlyArray<readonly [string, (sql: SqlClient.SqlClient) => Eff
 const ended = /the transaction was ended by SQLite/
 
 describe.each(endings)("a transaction that is ended by %s, whose error is caught", (_, end) => {
-  it.live("fails, and whatever comes behind in it: statements, streams, savepoints, reads and appends", () =>
-    Effect.gen(function* () {
-      const { filename, sql, recorder, insert, names } = yield* opened
-      const messages: Array<string> = []
-      const isRefused = <A, E extends { readonly message: string; readonly _tag: string }>(
-        tag: string,
-        self: Effect.Effect<A, E>
-      ) =>
-        Effect.map(Effect.flip(answers(self)), (error) => {
-          assert.strictEqual(error._tag, tag)
-          messages.push(SqlError.isSqlError(error) ? error.reason.message : error.message)
-        })
-      const dog = append("Dog-1")
-      const outer = yield* sql
-        .withTransaction(
-          Effect.gen(function* () {
-            yield* insert("before")
-            yield* recorder.append(append("Dog-0"))
-            yield* end(sql)
-            yield* isRefused("SqlError", insert("behind"))
-            yield* isRefused("SqlError", sql`SELECT 1`.unprepared)
-            yield* isRefused("SqlError", sql`SELECT 1`.values)
-            yield* isRefused("SqlError", sql`SELECT 1`.raw)
-            yield* isRefused(
-              "SqlError",
-              Stream.runDrain(sql`INSERT INTO names VALUES ('in a stream') RETURNING *`.stream)
-            )
-            yield* isRefused("SqlError", sql.withTransaction(insert("in a savepoint")))
-            yield* isRefused("RecorderFailure", recorder.append(dog))
-            yield* isRefused("RecorderFailure", recorder.head)
-            yield* isRefused("RecorderFailure", recorder.readStream({ stream: dog.stream, limit: 1 }))
+  it.live(
+    "fails, and so does everything after it in the transaction: statements, streams, savepoints, reads and appends",
+    () =>
+      Effect.gen(function* () {
+        const { filename, sql, recorder, insert, names } = yield* opened
+        const messages: Array<string> = []
+        const isRefused = <A, E extends { readonly message: string; readonly _tag: string }>(
+          tag: string,
+          self: Effect.Effect<A, E>
+        ) =>
+          Effect.map(Effect.flip(answers(self)), (error) => {
+            assert.strictEqual(error._tag, tag)
+            messages.push(SqlError.isSqlError(error) ? error.reason.message : error.message)
           })
-        )
-        .pipe(answers, Effect.flip)
-      assert.isTrue(SqlError.isSqlError(outer))
-      assert.match(SqlError.isSqlError(outer) ? outer.reason.message : "", ended)
-      assert.strictEqual(messages.length, 9)
-      for (const message of messages) assert.match(message, ended)
-      assert.deepStrictEqual(yield* names, ["there"])
-      assert.deepStrictEqual(yield* Stored.rows(filename), [])
-      // and the next ones are none of its business
-      yield* sql.withTransaction(insert("next"))
-      assert.strictEqual((yield* answers(recorder.append(dog))).version, 0)
-      assert.deepStrictEqual(yield* names, ["next", "there"])
-    })
+        const dog = append("Dog-1")
+        const outer = yield* sql
+          .withTransaction(
+            Effect.gen(function* () {
+              yield* insert("before")
+              yield* recorder.append(append("Dog-0"))
+              yield* end(sql)
+              yield* isRefused("SqlError", insert("behind"))
+              yield* isRefused("SqlError", sql`SELECT 1`.unprepared)
+              yield* isRefused("SqlError", sql`SELECT 1`.values)
+              yield* isRefused("SqlError", sql`SELECT 1`.raw)
+              yield* isRefused(
+                "SqlError",
+                Stream.runDrain(sql`INSERT INTO names VALUES ('in a stream') RETURNING *`.stream)
+              )
+              yield* isRefused("SqlError", sql.withTransaction(insert("in a savepoint")))
+              yield* isRefused("RecorderFailure", recorder.append(dog))
+              yield* isRefused("RecorderFailure", recorder.head)
+              yield* isRefused("RecorderFailure", recorder.readStream({ stream: dog.stream, limit: 1 }))
+            })
+          )
+          .pipe(answers, Effect.flip)
+        assert.isTrue(SqlError.isSqlError(outer))
+        assert.match(SqlError.isSqlError(outer) ? outer.reason.message : "", ended)
+        assert.strictEqual(messages.length, 9)
+        for (const message of messages) assert.match(message, ended)
+        assert.deepStrictEqual(yield* names, ["there"])
+        assert.deepStrictEqual(yield* Stored.rows(filename), [])
+        // and the next ones are none of its business
+        yield* sql.withTransaction(insert("next"))
+        assert.strictEqual((yield* answers(recorder.append(dog))).version, 0)
+        assert.deepStrictEqual(yield* names, ["next", "there"])
+      })
   )
 
-  it.live("fails, although it is a savepoint that it was ended in", () =>
+  it.live("fails, even if it was ended within a savepoint", () =>
     Effect.gen(function* () {
       const { filename, sql, recorder, insert, names } = yield* opened
       const nested = sql.withTransaction(Effect.andThen(insert("nested"), end(sql)))
@@ -105,7 +107,7 @@ describe.each(endings)("a transaction that is ended by %s, whose error is caught
     })
   )
 
-  it.live("G1 takes the append with it whose work it was", () =>
+  it.live("G1 makes the append fail whose work it was", () =>
     Effect.gen(function* () {
       const { filename, sql, context, insert, names } = yield* opened
       const { append: appendWith } = Context.get(context, TransactionalAppend.TransactionalAppend)
@@ -131,7 +133,7 @@ const onTrick = (view: View.SqlView) =>
   )
 
 describe("a projection whose handler ends the transaction, and catches all errors", () => {
-  it.live("G6 followed, stops without a trace in the view, however often it is tried", () =>
+  it.live("G6 followed, stops without a trace in the view, however often it is retried", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const counts = Projection.make("counts", {
@@ -158,7 +160,7 @@ describe("a projection whose handler ends the transaction, and catches all error
     })
   )
 
-  it.live("G6 inline, takes the append with it", () =>
+  it.live("G6 inline, makes the append fail", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file
       const counts = Projection.make("counts", {
@@ -252,7 +254,7 @@ describe("a fiber that outlives the transaction that it was started in", () => {
     })
   )
 
-  it.live("reads what is committed, not what the other transaction has done", () =>
+  it.live("reads committed events, not those of the other transaction", () =>
     Effect.gen(function* () {
       const { sql, recorder } = yield* opened
       const open = yield* Deferred.make<void>()
@@ -270,7 +272,7 @@ describe("a fiber that outlives the transaction that it was started in", () => {
     })
   )
 
-  it.live("G1 is refused what it goes on with in a savepoint that ended with the transaction", () =>
+  it.live("G1 is refused further statements in a savepoint that ended with the transaction", () =>
     Effect.gen(function* () {
       const { filename, sql, recorder, insert, names } = yield* opened
       const [begun, over] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
@@ -338,7 +340,7 @@ describe("a fiber that outlives the transaction that it was started in", () => {
   )
 })
 
-it.live("a transaction that is begun by hand on the reserved connection takes appends in", () =>
+it.live("a transaction that is begun by hand on the reserved connection includes appends", () =>
   Effect.gen(function* () {
     const { filename, sql, recorder } = yield* opened
     const byHand = (end: string) =>
@@ -361,7 +363,7 @@ it.live("a transaction that is begun by hand on the reserved connection takes ap
 )
 
 describe(":memory:", () => {
-  it.live("G6 keeps inline views up in the database of the log", () =>
+  it.live("G6 maintains inline views in the database of the log", () =>
     Effect.gen(function* () {
       const counts = Projection.make("counts", {
         aggregates: [Dog],

@@ -29,7 +29,7 @@ const open = Effect.map(file, (filename) => ({
 }))
 
 describe.concurrent("a view that catches up in the file of its log", () => {
-  it.live("leaves the write lock free after each of its transactions, for long enough that others come upon it", () =>
+  it.live("releases the write lock after each of its transactions, for long enough that others can take it", () =>
     Effect.gen(function* () {
       const { filename, layer } = yield* open
       yield* Effect.gen(function* () {
@@ -61,7 +61,7 @@ describe.concurrent("a view that catches up in the file of its log", () => {
     })
   )
 
-  it.live("holds up a command of the process by one transaction, whatever there is of views", () =>
+  it.live("delays a command of the process by one transaction, however many views there are", () =>
     Effect.gen(function* () {
       const { layer } = yield* open
       yield* Effect.gen(function* () {
@@ -80,7 +80,7 @@ describe.concurrent("a view that catches up in the file of its log", () => {
     })
   )
 
-  it.live("gives a handler of batches as many events as it has time for", () =>
+  it.live("passes a handler of batches as many events as it has time for", () =>
     Effect.gen(function* () {
       const { layer } = yield* open
       yield* Effect.gen(function* () {

@@ -10,7 +10,7 @@ import { count, makeJournal, readJournal, wholeLog } from "../projection/support
 import { until, untilState } from "../projection/support/runnerStates.ts"
 import * as Temporary from "./support/temporaryFile.ts"
 
-it.live("G12 a runner whose view's file has no room waits, says so, and continues when there is some", () =>
+it.live("G12 a runner whose view's file has no room waits, reports that, and continues when there is room", () =>
   Effect.gen(function* () {
     const filename = yield* Temporary.file
     const journal = makeJournal("tables")

@@ -45,7 +45,7 @@ state
 const ten = given(Account, Account.Opened({ balance: 10n }))
 
 describe("thenEvents", () => {
-  it("is met by the events of the decision, as they would be recorded", () => {
+  it("accepts the events of the decision, as they would be recorded", () => {
     ten.when(withdraw(3n)).thenEvents(Account.Withdrawn({ amount: 3n }))
     ten.when(Account.Deposited({ amount: 3n })).thenEvents(Account.Deposited({ amount: 3n }))
     // an optional field that is undefined is not recorded
@@ -83,7 +83,7 @@ difference (- expected, + recorded)
     reportOf(() => decided.thenEvents(Account.Deposited({ amount: 1n }), Account.Withdrawn({ amount: 3n })))
   })
 
-  it("shows the failure of the decision, and keeps it as the cause", () => {
+  it("shows the failure of the decision, and has it as the cause", () => {
     try {
       ten.when(withdraw(12n)).thenEvents(Account.Withdrawn({ amount: 12n }))
       assert.fail("the expectation was met")
@@ -104,7 +104,7 @@ failure
     }
   })
 
-  it("says that nothing was recorded", () => {
+  it("reports that nothing was recorded", () => {
     assert.strictEqual(
       reportOf(() => ten.when(Account.decide(() => [])).thenEvents(Account.Withdrawn({ amount: 3n }))),
       `Account: nothing was recorded, but events were expected
@@ -136,7 +136,7 @@ expected
     )
   })
 
-  it("finds what is read back as another event than the decision returned", () => {
+  it("detects an event that is read back as another than the decision returned", () => {
     const Lossy = Aggregate.make("Lossy", {
       state: Schema.Int,
       creation: {
@@ -164,7 +164,7 @@ expected
     given(Lossy, Lossy.Begun({ name: "ada" })).thenState(0)
   })
 
-  it("finds a reducer that refuses the events of the decision, or the history", () => {
+  it("detects a reducer that refuses the events of the decision, or the history", () => {
     assert.strictEqual(
       reportOf(() => ten.when(Account.decide(() => Account.Broken())).thenEvents(Account.Broken())),
       `Account: the decision's events: the reducer of Account.Broken threw: the reducer is broken\n\n${GIVEN.trimEnd()}`
@@ -175,7 +175,7 @@ expected
     )
   })
 
-  it("compares events of a newer version, classes and sets by what is recorded", () => {
+  it("compares events of a newer version, classes and sets by their recorded form", () => {
     class Size extends Schema.Class<Size>("Size")({ height: Schema.Finite }) {}
     const Thing = Aggregate.make("Thing", {
       state: Schema.Int,
@@ -199,7 +199,7 @@ expected
 })
 
 describe("thenNothing", () => {
-  it("is met by a decision without events, of an aggregate that exists", () => {
+  it("accepts a decision without events, of an existing aggregate", () => {
     ten.when(Account.decide(() => undefined)).thenNothing()
     ten.when(Account.decide(() => Effect.succeed([]))).thenNothing()
     assert.match(
@@ -225,7 +225,7 @@ recorded
 })
 
 describe("thenFails", () => {
-  it("is met by the failure, by its tag, or by its tag and some of its fields", () => {
+  it("accepts the failure, its tag, or its tag and some of its fields", () => {
     const refused = ten.when(withdraw(12n))
     refused.thenFails(new Overdraft({ missing: 2n }))
     refused.thenFails("Overdraft")
@@ -283,7 +283,7 @@ recorded
     )
   })
 
-  it("is not met by a decision that throws", () => {
+  it("does not accept a decision that throws", () => {
     const throwing = Account.decide((): Effect.Effect<never, Overdraft> => {
       throw new Error("oops")
     })
@@ -297,7 +297,7 @@ recorded
 })
 
 describe("thenState", () => {
-  it("is met by the state of the history, and by the one after the decision", () => {
+  it("accepts the state of the history, and the one after the decision", () => {
     ten.thenState({ balance: 10n })
     given(Account).thenState(undefined)
     ten.when(withdraw(3n)).thenState({ balance: 7n })
@@ -338,7 +338,7 @@ difference (- expected, + came out)
 })
 
 describe("a decision", () => {
-  it("gets a state of its own: what it does to it is seen by nobody else", () => {
+  it("gets a state of its own: no one else sees its changes", () => {
     const List = Aggregate.make("List", {
       state: Schema.mutable(Schema.Array(Schema.String)),
       creation: { Begun: {} },
@@ -352,7 +352,7 @@ describe("a decision", () => {
     begun.thenState([])
   })
 
-  it.effect("that waits is taken as an Effect", () =>
+  it.effect("that waits is tested as an Effect", () =>
     Effect.gen(function* () {
       const later = Account.decide(() =>
         Effect.as(Effect.yieldNow, Account.Withdrawn({ amount: 1n })).pipe(Effect.delay("1 hour"))

@@ -93,7 +93,7 @@ recorded
     reportOf(() => accounts.when(transfer(3n)).thenEvents(...swapped))
   })
 
-  it("that fails, or succeeds where a failure was expected, is shown so", () => {
+  it("that fails, or succeeds although a failure was expected, is reported", () => {
     assert.strictEqual(
       reportOf(() => accounts.when(transfer(12n)).thenEvents(stream(Account, ada, Account.Withdrawn({ amount: 12n })))),
       `the program failed, but events were expected
@@ -128,7 +128,7 @@ describe("a program", () => {
     yield* audits.execute(audit, Audit.Noted({ text: "b" }))
   })
 
-  it("may execute several commands; events of an aggregate that nobody named are shown too", () => {
+  it("may execute several commands; events of an aggregate that was not named are shown too", () => {
     accounts
       .when(open)
       .thenEvents(
@@ -147,7 +147,7 @@ describe("a program", () => {
     )
   })
 
-  it("runs on a log of its own each time, which it reads with times and metadata as they are given", () => {
+  it("runs on a log of its own each time, and reads the given times and metadata from it", () => {
     const read = Effect.gen(function* () {
       const store = yield* EventStore.EventStore
       return yield* Stream.runCollect(store.readAll([Account]))
@@ -179,7 +179,7 @@ describe("a program", () => {
     assert.deepStrictEqual(Metadata.empty.attributes, {})
   })
 
-  it.effect("that waits, or asks for other services, runs as an Effect", () =>
+  it.effect("that waits, or requires other services, runs as an Effect", () =>
     Effect.gen(function* () {
       class Fee extends Context.Service<Fee, bigint>()("test/Fee") {}
       const later = Effect.gen(function* () {
@@ -204,7 +204,7 @@ describe("a program", () => {
 })
 
 describe("givenAll", () => {
-  it("refuses events that could not be recorded where they stand", () => {
+  it("refuses events that could not be recorded at their place", () => {
     assert.throws(
       () => givenAll(stream(Account, ada, Account.Deposited({ amount: 1n }))),
       /^Deposited \{"amount":1n\} can't be recorded: it changes the aggregate, which does not exist yet/

@@ -80,7 +80,7 @@ const GIVEN = `given
 `
 
 describe("a view in SQLite", () => {
-  it("has the rows that the events come to", () => {
+  it("has the rows that the events lead to", () => {
     learnt.thenRows(
       ({ sql, table }) => sql`SELECT * FROM ${table("learnt")} ORDER BY position`,
       [
@@ -166,7 +166,7 @@ handled one at a time
     )
   })
 
-  it("is made inline too, where events have no position", () => {
+  it("is built inline too, where events have no position", () => {
     const Names = Projection.make("names", {
       aggregates: [Dog],
       view: Projection.sql(({ sql, table }) => sql`CREATE TABLE ${table("names")} (name text, has_position integer)`),
@@ -191,7 +191,7 @@ handled one at a time
 })
 
 describe("a view in memory", () => {
-  it("has the value that the events come to", () => {
+  it("has the value that the events lead to", () => {
     school.project(Days).thenState({ "2000-01-01": 1, "2026-01-02": 1, cats: 1 })
     givenAll().project(Days).thenState({})
     assert.strictEqual(
@@ -207,7 +207,7 @@ difference (- expected, + came out)
     )
   })
 
-  it("has to come to the same with one event at a time and with all in one batch", () => {
+  it("must be the same with one event at a time and with all in one batch", () => {
     const Last = Projection.batched("last", {
       aggregates: [Dog],
       view: Projection.memory(() => 0),
@@ -226,7 +226,7 @@ difference (- expected, + came out)
     school.project(Sum).thenState(6)
   })
 
-  it.effect("is made as an Effect by handlers that wait, or ask for services", () =>
+  it.effect("is built as an Effect by handlers that wait, or require services", () =>
     Effect.gen(function* () {
       class Weight extends Context.Service<Weight, number>()("test/Weight") {}
       const Weights = Projection.make("weights", {

@@ -93,14 +93,14 @@ describe("the properties of an aggregate", () => {
 
 const EMPTY = { state: Schema.Int, creation: { Begun: {} } }
 
-describe("a fault that a property finds", () => {
+describe("a fault that a property detects", () => {
   it.effect("none in a sound aggregate", () =>
     Effect.gen(function* () {
       assertFaults(yield* check(Dog, { decisions: { learn: generated(learn, Schema.NonEmptyString) } }), {})
     })
   )
 
-  it.effect("a reducer that looks at the clock, at random numbers, or at a counter of its own", () =>
+  it.effect("a reducer that uses the clock, random numbers, or a counter of its own", () =>
     Effect.gen(function* () {
       const reducers = {
         Ticked: (_: number) => Date.now(),
@@ -235,7 +235,7 @@ describe("a fault that a property finds", () => {
     })
   )
 
-  it.effect("an upcaster that looks at the clock, so that each reading is another", () =>
+  it.effect("an upcaster that uses the clock, so that each read returns another value", () =>
     Effect.gen(function* () {
       const Dog = Aggregate.make("Dog", {
         state: Schema.Int,
@@ -269,7 +269,7 @@ describe("a fault that a property finds", () => {
     })
   )
 
-  it.effect("a state that a snapshot loses a part of, or that does not fit its schema", () =>
+  it.effect("a state of which a snapshot loses a part, or that does not fit its schema", () =>
     Effect.gen(function* () {
       // the reducers use what the schema of the state does not have
       interface Secret {
@@ -360,7 +360,7 @@ describe("a fault that a property finds", () => {
     })
   )
 
-  it.effect("a schema that no values can be generated from is a failure that says what to give", () =>
+  it.effect("a schema without generated values is a failure that advises what to pass", () =>
     Effect.gen(function* () {
       class Money {
         readonly cents: number

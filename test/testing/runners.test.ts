@@ -46,7 +46,7 @@ describe("the test kit", () => {
     })
   )
 
-  it.live("needs no vitest: node:test runs it", () =>
+  it.live("does not need vitest: node:test runs it", () =>
     Effect.gen(function* () {
       const { code, output } = yield* run(condition, "--test", path.join(fixtures, "nodeTest.ts"))
       assert.strictEqual(code, 1, output)

@@ -46,7 +46,7 @@ describe("Aggregate.make", () => {
     ])
   })
 
-  it("gives an event without fields a constructor without an argument, and a union one for its members", () => {
+  it("has a constructor without an argument for an event without fields, and one for the members of a union", () => {
     const Shape = Schema.Union([
       Schema.Struct({ kind: Schema.Literal("circle"), radius: Schema.Int }),
       Schema.Struct({ kind: Schema.Literal("square"), side: Schema.Int })
@@ -83,7 +83,7 @@ describe("Aggregate.make", () => {
     expectTypeOf(Sheet.Archived).toEqualTypeOf<() => { readonly _tag: "Archived" }>()
   })
 
-  it("refuses a missing reducer, one too many, and one that gives no state", () => {
+  it("refuses a missing reducer, one too many, and one that returns no state", () => {
     const state = Schema.Struct({ open: Schema.Boolean })
     types(() =>
       Aggregate.make("Door", {
@@ -132,7 +132,7 @@ describe("Aggregate.make", () => {
     )
   })
 
-  it("takes an aggregate that has only events which create it", () => {
+  it("accepts an aggregate that only has events that create it", () => {
     const Receipt = Aggregate.make("Receipt", {
       state: Schema.Struct({ total: Schema.Int }),
       creation: { Printed: { amount: Schema.Int }, Cancelled: {} },
@@ -144,7 +144,7 @@ describe("Aggregate.make", () => {
     >()
   })
 
-  it("takes the name from a function that is generic in it, without a cast", () => {
+  it("accepts a name from a function that is generic in it, without a cast", () => {
     const makeLedger = <const Name extends string>(name: Name) => {
       const Ledger = Aggregate.make(name, {
         state: Schema.Struct({ balance: Schema.Int }),
@@ -225,7 +225,7 @@ describe("Evolution", () => {
     }>()
   })
 
-  it("refuses a hole in the chain, a version twice, and a chain that does not begin with 1", () => {
+  it("refuses a gap in the chain, a duplicate version, and a chain that does not begin with 1", () => {
     types(() => [
       // @ts-expect-error 2 is missing
       first.version(3, { owner: Schema.String }, (v1) => v1),
@@ -249,7 +249,7 @@ describe("Evolution", () => {
     ])
   })
 
-  it("gives reducers the newest version of events and state", () => {
+  it("passes reducers the newest version of events and state", () => {
     types(() =>
       Aggregate.make("Account", {
         state: Evolution.version(1, Schema.Int).version(2, Schema.String, String),
@@ -312,7 +312,7 @@ describe("decisions", () => {
     ])
   })
 
-  it("on what exists return events that change, and get the state", () => {
+  it("on an existing aggregate return events that change it, and get the state", () => {
     Dog.decide((dog) => {
       expectTypeOf(dog).toEqualTypeOf<DogState>()
       return []
@@ -349,14 +349,14 @@ describe("decisions", () => {
     ])
   })
 
-  it("either way return any events, and get a state or none", () => {
+  it("on an aggregate that may exist return any events, and get a state or none", () => {
     Dog.createOrDecide((dog) => {
       expectTypeOf(dog).toEqualTypeOf<DogState | undefined>()
       return dog === undefined ? Dog.Registered({ name: "Rex" }) : Dog.Rested()
     })
   })
 
-  it("need no service: what they need is given to them", () => {
+  it("require no services: what they need is passed to them", () => {
     class Rates extends Context.Service<Rates, { readonly eur: number }>()("test/Rates") {}
     types(() =>
       // @ts-expect-error it needs Rates, which nobody would give
@@ -364,7 +364,7 @@ describe("decisions", () => {
     )
   })
 
-  it("that are taken are given the state of their aggregate, and return its events", () => {
+  it("that are taken get the state of their aggregate, and return its events", () => {
     const dog: DogState = { name: "Rex", tricks: [] }
     const taken = Decision.take(addTrick("sit"), dog)
     type Change = Exclude<DogEvent, { readonly _tag: "Registered" }>

@@ -79,7 +79,7 @@ void [Schema, Aggregate, Decision, addTrick, Counter, dogs, rex]
 
 const lines = preamble.split("\n").length
 
-describe("the compiler says", () => {
+describe("the compiler reports", () => {
   let folder = ""
   let output = ""
 
@@ -95,7 +95,7 @@ describe("the compiler says", () => {
 
   afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }))
 
-  it.each(mistakes.map(([what, , says], index) => [what, says, index] as const))("where %s", (_what, says, index) => {
+  it.each(mistakes.map(([what, , says], index) => [what, says, index] as const))("if %s", (_what, says, index) => {
     const errors = output.split(/^(?=\S)/m).filter((error) => error.includes(`mistakes.ts(${lines + index},`))
     assert.include(errors.join(""), says, output)
   })

@@ -66,7 +66,7 @@ const inline = Projection.make("inlined", {
 })
 
 describe("Projection.make", () => {
-  it("asks for a handler of each event, or for ignore", () => {
+  it("requires a handler for each event, or ignore", () => {
     types(() => [
       Projection.make("missing", {
         aggregates: [Dog],
@@ -119,7 +119,7 @@ describe("Projection.make", () => {
     ])
   })
 
-  it("gives an event no position where the projection is inline", () => {
+  it("passes events without a position if the projection is inline", () => {
     types(() =>
       Projection.make("positioned", {
         aggregates: [Counter],
@@ -148,7 +148,7 @@ describe("Projection.make", () => {
     )
   })
 
-  it("gives batches all events of its aggregates", () => {
+  it("passes batches of all events of its aggregates", () => {
     types(() =>
       Projection.batched("batched", {
         aggregates: [Counter, Dog],
@@ -164,7 +164,7 @@ describe("Projection.make", () => {
     )
   })
 
-  it("gives a side effect the idempotency key and no view", () => {
+  it("passes a side effect the idempotency key and no view", () => {
     types(() =>
       Projection.atLeastOnce("mailer", {
         aggregates: [Counter],
@@ -184,7 +184,7 @@ describe("Projection.make", () => {
 })
 
 describe("a runner", () => {
-  it("asks for the log, the place of the view, and what handlers ask for, but not for the view's client", () => {
+  it("requires the log, the place of the view, and the handlers' services, but not the view's client", () => {
     type ServicesOf<F> = F extends Effect.Effect<unknown, unknown, infer R> ? R : never
     type Log = LogReader.LogReader | Mapper.Mapper | Subscription.Subscription
     const run = () => ProjectionRunner.run(inTables)
@@ -204,7 +204,7 @@ describe("a runner", () => {
 })
 
 describe("the option inline", () => {
-  it("takes inline projections into tables, on databases that have them", () => {
+  it("accepts inline projections into tables, on databases that support them", () => {
     types(() => [
       SqliteLayer({ filename: "x.db", inline: [inline] }),
       PostgresLayer({ url: "postgres://x", inline: [inline] }),
@@ -232,7 +232,7 @@ describe("the option inline", () => {
 })
 
 describe("reading a view", () => {
-  it("gives what the view is", () => {
+  it("passes the type of the view", () => {
     types(() => [
       Projection.read(inMemory, (view) => {
         expectTypeOf(view).toEqualTypeOf<View.MemoryReader<number>>()

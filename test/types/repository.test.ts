@@ -45,7 +45,7 @@ describe("the failures of execute", () => {
     expectTypeOf<Effect.Services<ReturnType<typeof run>>>().toEqualTypeOf<never>()
   })
 
-  it("of a decision on what exists: AggregateNotFound", () => {
+  it("of a decision on an existing aggregate: AggregateNotFound", () => {
     const run = () =>
       dogs.execute(
         rex,
@@ -63,7 +63,7 @@ describe("the failures of execute", () => {
     expectTypeOf<Failure<ReturnType<typeof run>>>().toEqualTypeOf<Errors.AggregateAlreadyExists>()
   })
 
-  it("of one either way: AggregateNotFound, for where it makes none", () => {
+  it("of one on an aggregate that may exist: AggregateNotFound, if it does not create it", () => {
     const run = () =>
       dogs.execute(
         rex,
@@ -72,7 +72,7 @@ describe("the failures of execute", () => {
     expectTypeOf<Failure<ReturnType<typeof run>>>().toEqualTypeOf<Errors.AggregateNotFound>()
   })
 
-  it("of events as they are: by the first of them", () => {
+  it("of events that are passed directly: by the first of them", () => {
     const changes = () => dogs.execute(rex, Dog.Rested())
     expectTypeOf<Failure<ReturnType<typeof changes>>>().toEqualTypeOf<Errors.AggregateNotFound>()
     const creates = () => dogs.execute(rex, Dog.Registered({ name: "Rex" }))
@@ -88,7 +88,7 @@ describe("the failures of execute", () => {
   })
 })
 
-describe("answers", () => {
+describe("results", () => {
   it("carry the types of the aggregate", () => {
     const get = () => dogs.get(rex)
     expectTypeOf<Effect.Success<ReturnType<typeof get>>["state"]>().toEqualTypeOf<DogState>()
@@ -110,7 +110,7 @@ describe("Repository.transaction", () => {
     counter: Repository.either(Counter, one)
   }
 
-  it("gives the states that its participants require", () => {
+  it("passes the states that its participants require", () => {
     types(() =>
       Repository.transaction(participants, (states) => {
         expectTypeOf(states).toEqualTypeOf<{
@@ -123,7 +123,7 @@ describe("Repository.transaction", () => {
     )
   })
 
-  it("asks for the capability to append to several streams, in R", () => {
+  it("requires the capability to append to several streams, in R", () => {
     const run = () => Repository.transaction(participants, () => ({ dog: Dog.Rested() }))
     expectTypeOf<Effect.Services<ReturnType<typeof run>>>().toEqualTypeOf<
       Repository.Repository | MultiStreamAppend.MultiStreamAppend
@@ -146,7 +146,7 @@ describe("Repository.transaction", () => {
     expectTypeOf<Effect.Error<ReturnType<typeof free>>>().toEqualTypeOf<Library | Errors.DuplicateParticipant>()
   })
 
-  it("answers with a participant that may be absent only where none was required", () => {
+  it("returns a participant that may be absent only if it was not required", () => {
     const run = () => repository.transaction(participants, () => ({}))
     type Done = Effect.Success<ReturnType<typeof run>>
     expectTypeOf<Done["dog"]["state"]>().toEqualTypeOf<DogState>()
@@ -155,7 +155,7 @@ describe("Repository.transaction", () => {
     expectTypeOf<undefined>().not.toExtend<Done["dog"]>()
   })
 
-  it("refuses events of others, and participants that are none", () => {
+  it("refuses events of others, and values that are not participants", () => {
     types(() => [
       // @ts-expect-error an event of a dog for a counter
       repository.transaction(participants, () => ({ counter: Dog.Rested() })),
@@ -166,7 +166,7 @@ describe("Repository.transaction", () => {
 })
 
 describe("layers", () => {
-  it("carry the failures of what they are made of", () => {
+  it("have the failures of their parts", () => {
     const encrypting = (key: KeyService.Key) =>
       Mapper.layer.pipe(
         Layer.provide([Transcoder.layerJson, Compressor.layerNone, Cipher.layerKeys([{ id: "a", key }])])

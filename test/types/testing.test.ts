@@ -45,7 +45,7 @@ describe("given", () => {
     expectTypeOf(decided.thenState).parameter(0).toEqualTypeOf<Aggregate.StateOf<typeof Dog>>()
   })
 
-  it("takes a history of any length, and one whose length is not known", () => {
+  it("accepts a history of any length, and one whose length is not known", () => {
     const events: ReadonlyArray<Aggregate.Event<typeof Dog>> = [registered, taught]
     given(Dog)
     given(Dog, registered)
@@ -54,7 +54,7 @@ describe("given", () => {
     given(Dog, { _tag: "Registered", name: "Rex" }, { _tag: "TrickAdded", trick: "sit" })
   })
 
-  it("refuses a wrong event, and says why in its place", () => {
+  it("refuses a wrong event, with the reason in its place", () => {
     expectTypeOf<History<typeof Dog, readonly [Registered, Taught]>>().toEqualTypeOf<readonly [Registered, Taught]>()
     expectTypeOf<History<typeof Dog, readonly [Barked]>>().toEqualTypeOf<readonly ['Dog has no event "Barked"']>()
     expectTypeOf<History<typeof Dog, readonly [Registered, Barked]>>().toEqualTypeOf<
@@ -155,7 +155,7 @@ describe("givenAll", () => {
     dog.tricks.length === 0 ? Effect.fail(new Refused({ trick: "" })) : { dog: taught }
   )
 
-  it("takes events and ids of an aggregate, and failures of the program", () => {
+  it("accepts events and ids of an aggregate, and failures of the program", () => {
     const ran = givenAll(stream(Dog, rex, registered)).when(swap)
     types(() => [
       ran.thenEvents(stream(Dog, rex, taught)),
@@ -202,7 +202,7 @@ describe("project", () => {
     handlers: { Dog: ignored }
   })
 
-  it("wants a place for tables, and types what is read", () => {
+  it("requires a place for tables, and types what is read", () => {
     const sqlite = SqliteViews({ filename: ":memory:" })
     types(() => [
       dogs.project(Value).thenState(1),
@@ -223,7 +223,7 @@ describe("project", () => {
     ])
   })
 
-  it("wants services provided to an Effect", () => {
+  it("requires services to be provided to an Effect", () => {
     expectTypeOf(
       dogs.project(Weighed).thenState
     ).toEqualTypeOf<"the handlers of the projection ask for services: use thenStateEffect, and provide them">()
@@ -235,7 +235,7 @@ describe("project", () => {
 })
 
 describe("testAggregate", () => {
-  it("wants decisions of the aggregate, and inputs of their arguments' types", () => {
+  it("requires decisions of the aggregate, and inputs of their arguments' types", () => {
     types(() => [
       testAggregate(Dog),
       testAggregate(Dog, {
