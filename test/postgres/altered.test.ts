@@ -79,7 +79,7 @@ const meddlers: Readonly<Record<string, (s: string) => ReadonlyArray<string>>> =
   ]
 }
 
-describe.concurrent("G1 what the database drops or changes", () => {
+describe.concurrent("G1 an event that the database drops or changes", () => {
   for (const [what, statements] of Object.entries(meddlers)) {
     it.live(`by ${what} fails its append, and nothing of it is recorded`, () =>
       Effect.gen(function* () {
@@ -128,7 +128,7 @@ describe.concurrent("G1 what the database drops or changes", () => {
     )
   }
 
-  it.live("is no matter where it is metadata, or the time", () =>
+  it.live("does not matter if only metadata or the time is changed", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -145,7 +145,7 @@ describe.concurrent("G1 what the database drops or changes", () => {
     })
   )
 
-  it.live("a tracking that is kept from being moved fails the append", () =>
+  it.live("a tracking move that is prevented fails the append", () =>
     Effect.gen(function* () {
       for (const body of ["RETURN NULL;", "NEW.position := 7; RETURN NEW;"]) {
         const schema = yield* newSchema

@@ -80,12 +80,12 @@ const places: Readonly<Record<string, (logs: Logs) => <A, E>(self: Effect.Effect
       }
   }
 
-describe.each(Object.entries(places))("an append behind work %s", (place, within) => {
+describe.each(Object.entries(places))("an append after work %s", (place, within) => {
   const own = place === "in the user's own transaction" ? ["after", "before"] : []
   const test = (name: string, run: (logs: Logs) => Effect.Effect<unknown, unknown, Scope.Scope>): void =>
     it.live(name, () => Effect.flatMap(twoLogs, run))
 
-  test("G2 refused by the version where another has appended before the work failed", (logs) =>
+  test("G2 is refused by the version if another writer appended before the work failed", (logs) =>
     Effect.gen(function* () {
       const { insert, mine, names, others } = logs
       const work = Effect.andThen(
@@ -98,7 +98,7 @@ describe.each(Object.entries(places))("an append behind work %s", (place, within
       assert.deepStrictEqual(yield* names, [...own, "rex"])
     }))
 
-  test("G2 refused by the version where another holds what the work waits for", (logs) =>
+  test("G2 is refused by the version if another writer holds the lock that the work waits for", (logs) =>
     Effect.gen(function* () {
       const { insert, mine, names, others } = logs
       const inserted = yield* Deferred.make<void>()
@@ -116,7 +116,7 @@ describe.each(Object.entries(places))("an append behind work %s", (place, within
       assert.deepStrictEqual(yield* names, [...own, "rex"])
     }))
 
-  test("G7 answered as the other was where the same append came before", (logs) =>
+  test("G7 returns the result of the other if the same append came before", (logs) =>
     Effect.gen(function* () {
       const { insert, mine, names, others } = logs
       const request = { appends: [appendOf(a, "NoStream"), appendOf(b, "NoStream")], move }
@@ -133,7 +133,7 @@ describe.each(Object.entries(places))("an append behind work %s", (place, within
       assert.strictEqual((yield* mine.recorder.readAll({ limit: 10 })).length, 4)
     }))
 
-  test("a tracking that has moved before, or before the work failed, is the conflict", (logs) =>
+  test("is refused by the tracking if that moved before, or before the work failed", (logs) =>
     Effect.gen(function* () {
       const { insert, mine, names, others } = logs
       const moved = Context.get(others.services, TrackedAppend.TrackedAppend).append([appendOf(b, "NoStream")], move)
@@ -149,7 +149,7 @@ describe.each(Object.entries(places))("an append behind work %s", (place, within
       assert.deepStrictEqual(yield* names, own)
     }))
 
-  test("G1 work that fails for a reason of its own is what the append fails with", (logs) =>
+  test("G1 fails with the error of work that fails for a reason of its own", (logs) =>
     Effect.gen(function* () {
       const { insert, mine, names, others } = logs
       const work = Effect.andThen(
@@ -163,7 +163,7 @@ describe.each(Object.entries(places))("an append behind work %s", (place, within
     }))
 })
 
-it.live("the look does not wait for the position lock, and takes none", () =>
+it.live("the precheck does not wait for the position lock, and does not take it", () =>
   Effect.gen(function* () {
     const { insert, mine, others } = yield* twoLogs
     yield* others.recorder.append(appendOf(a, "NoStream"))
@@ -197,7 +197,7 @@ const tricks = Projection.make("tricks", {
   }
 })
 
-it.live("G2 a repository behind other processes decides again, with an inline projection of plain INSERTs", () =>
+it.live("G2 a repository that lags other processes decides again, with an inline projection of plain INSERTs", () =>
   Effect.gen(function* () {
     const [schema, viewsSchema] = [yield* newSchema, yield* newViewsSchema]
     const log = Layer.fresh(PostgresLayer({ url: url(), schema, viewsSchema, inline: [tricks] }))

@@ -19,7 +19,7 @@ const kills = Number(process.env.CRASH_KILLS ?? 10)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
 describe("SIGKILL in the middle of appends", () => {
-  it.live(`G1 G2 G5 of a process: what was acknowledged is there, nothing is half there (${kills} kills)`, () =>
+  it.live(`G1 G2 G5 of a process: acknowledged appends are there, and none is there in part (${kills} kills)`, () =>
     Effect.gen(function* () {
       console.log(`CRASH_SEED=${seed}`)
       const next = random(seed)
@@ -54,7 +54,7 @@ describe("SIGKILL in the middle of appends", () => {
   )
 
   it.live(
-    "G1 G3 G10 of a process whose transaction holds the lock: others go on, and nothing of it is half there",
+    "G1 G3 G10 of a process whose transaction holds the lock: others continue, and nothing of it is there in part",
     () =>
       Effect.gen(function* () {
         const next = random(seed)

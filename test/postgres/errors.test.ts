@@ -66,8 +66,8 @@ const failInserts = (
     )
   })
 
-describe.concurrent("what the server says of a statement", () => {
-  it.live("G7 what is passing is tried again, and recorded once", () =>
+describe.concurrent("errors of statements", () => {
+  it.live("G7 an append with a transient error is retried, and recorded once", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -89,24 +89,26 @@ describe.concurrent("what the server says of a statement", () => {
     })
   )
 
-  it.live("what stays so is unavailable after a second or two of attempts, and can be sent again", () =>
-    Effect.gen(function* () {
-      const schema = yield* newSchema
-      const log = yield* openLog(schema)
-      const tried = yield* failInserts(log, schema, "40001", 1_000_000)
-      const append = newAppend("a")
-      const error = yield* Effect.flip(log.recorder.append(append))
-      assert.deepInclude(error, { _tag: "RecorderUnavailable" })
-      assert.include(error.message, "said of Dog-a. what helps")
-      assert.isAbove(yield* tried, 2)
-      assert.isBelow(yield* tried, 20)
-      yield* failInserts(log, schema, "40001", 0)
-      yield* log.recorder.append(append)
-      assert.deepStrictEqual(yield* idsOf(log), [append.events[0].id])
-    })
+  it.live(
+    "a transient error that persists is unavailable after one or two seconds of attempts, and the append can be sent again",
+    () =>
+      Effect.gen(function* () {
+        const schema = yield* newSchema
+        const log = yield* openLog(schema)
+        const tried = yield* failInserts(log, schema, "40001", 1_000_000)
+        const append = newAppend("a")
+        const error = yield* Effect.flip(log.recorder.append(append))
+        assert.deepInclude(error, { _tag: "RecorderUnavailable" })
+        assert.include(error.message, "said of Dog-a. what helps")
+        assert.isAbove(yield* tried, 2)
+        assert.isBelow(yield* tried, 20)
+        yield* failInserts(log, schema, "40001", 0)
+        yield* log.recorder.append(append)
+        assert.deepStrictEqual(yield* idsOf(log), [append.events[0].id])
+      })
   )
 
-  it.live("what is no matter of time fails at once, and says what the server said", () =>
+  it.live("a permanent error fails at once, with the server's message", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -133,7 +135,7 @@ describe.concurrent("what the server says of a statement", () => {
     })
   )
 
-  it.live("nothing of an event or a snapshot is in what is said of a row that the database refuses", () =>
+  it.live("the error of a row that the database refuses contains nothing of the event or snapshot", () =>
     Effect.gen(function* () {
       const SECRET = "Tr0ub4dor"
       const events = (s: string) => `${s}.stored_events`
@@ -209,7 +211,7 @@ describe.concurrent("what the server says of a statement", () => {
     })
   )
 
-  it.live("a deadlock of two transactions ends as unavailable for one of them, and run again both are recorded", () =>
+  it.live("a deadlock of two transactions makes one of them unavailable, and after a retry both are recorded", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       // the second is the one to look for a deadlock, and so the one to be ended
@@ -248,7 +250,7 @@ describe.concurrent("what the server says of a statement", () => {
     })
   )
 
-  it.live("an append of more than PostgreSQL can take fails, and is not sent over and over", () =>
+  it.live("an append of more than PostgreSQL accepts fails, and is not sent repeatedly", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
       // one and the same memory four times
@@ -270,7 +272,7 @@ describe.concurrent("what the server says of a statement", () => {
     })
   )
 
-  it.live("a snapshot of more than PostgreSQL can take fails, and says what to do", () =>
+  it.live("a snapshot of more than PostgreSQL accepts fails, with advice", () =>
     Effect.gen(function* () {
       const { services } = yield* openLog(yield* newSchema)
       const snapshots = Context.get(services, SnapshotRecorder.SnapshotRecorder)
@@ -285,7 +287,7 @@ describe.concurrent("what the server says of a statement", () => {
 
 describe.concurrent("connections that are lost", () => {
   it.live(
-    "G7 an append whose answer is lost is answered, and recorded once: alone, with others, of several streams",
+    "G7 an append whose answer is lost succeeds, and is recorded once: alone, with others, to several streams",
     () =>
       Effect.gen(function* () {
         const proxy = yield* startProxy(url())
@@ -331,7 +333,7 @@ describe.concurrent("connections that are lost", () => {
       })
   )
 
-  it.live("G7 an append that is lost on its way is sent again", () =>
+  it.live("G7 an append that is lost on the way is sent again", () =>
     Effect.gen(function* () {
       const proxy = yield* startProxy(url())
       const log = yield* openLog(yield* newSchema, by(proxy.url))
@@ -348,7 +350,7 @@ describe.concurrent("connections that are lost", () => {
     })
   )
 
-  it.live("G7 where no answer ever comes it is unavailable, and sent again later it is answered and there once", () =>
+  it.live("G7 an append that never gets an answer is unavailable; sent again later it succeeds and is there once", () =>
     Effect.gen(function* () {
       const proxy = yield* startProxy(url())
       const log = yield* openLog(yield* newSchema, by(proxy.url))
@@ -364,7 +366,7 @@ describe.concurrent("connections that are lost", () => {
     })
   )
 
-  it.live("reads, snapshots and tracking go on over lost connections, too", () =>
+  it.live("reads, snapshots and tracking survive lost connections, too", () =>
     Effect.gen(function* () {
       const proxy = yield* startProxy(url())
       const log = yield* openLog(yield* newSchema, by(proxy.url))
@@ -387,7 +389,7 @@ describe.concurrent("connections that are lost", () => {
     })
   )
 
-  it.live("a server that ends sessions for being idle is no matter", () =>
+  it.live("a server that ends idle sessions does not matter", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const applicationName = `idle-${schema.slice(-8)}`
@@ -411,7 +413,7 @@ describe.concurrent("connections that are lost", () => {
 })
 
 describe.concurrent("a layer that is built", () => {
-  it.live("on a server that is starting up: tried again, and unavailable where it stays so", () =>
+  it.live("on a server that is starting: retried, and unavailable if that lasts", () =>
     Effect.gen(function* () {
       const proxy = yield* startProxy(url())
       const schema = yield* newSchema
@@ -437,7 +439,7 @@ describe.concurrent("a layer that is built", () => {
     "that recovers from a crash": { code: "57P03", message: "the database system is in recovery mode" }
   }
   for (const [which, refusal] of Object.entries(passing)) {
-    it.live(`on a server ${which}: tried again`, () =>
+    it.live(`on a server ${which}: retried`, () =>
       Effect.gen(function* () {
         const proxy = yield* startProxy(url())
         proxy.refuse(refusal, 2)
@@ -452,7 +454,7 @@ describe.concurrent("a layer that is built", () => {
     )
   }
 
-  it.live("while its server is restarted: it comes up with it", () =>
+  it.live("while its server is restarted: it succeeds once the server is up", () =>
     Effect.gen(function* () {
       const server = yield* ownServer
       const context = yield* Effect.context<Scope.Scope>()
@@ -467,7 +469,7 @@ describe.concurrent("a layer that is built", () => {
     })
   )
 
-  it.live("on a server that waits for its last session to end: unavailable, and those who are there go on", () =>
+  it.live("on a server that waits for its last session to end: unavailable, and existing sessions continue", () =>
     Effect.gen(function* () {
       const server = yield* ownServer
       const log = yield* openLog("stopping", by(server.url))

@@ -45,8 +45,8 @@ const ownServer: Effect.Effect<Server, never, Scope.Scope> = Effect.acquireRelea
 const versions = (stream: string, count: number) =>
   Array.from({ length: count }, (_, version) => `${stream}@${version}`)
 
-describe("being woken", () => {
-  it.live("G3 followers are told of the appends of another connection, without the poll", () =>
+describe("notifications", () => {
+  it.live("G3 followers are notified of the appends of another connection, without the poll", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const name = yield* newName
@@ -62,7 +62,7 @@ describe("being woken", () => {
     })
   )
 
-  it.live("G3 what a transaction has appended is told of at its commit, and what is rolled back never", () =>
+  it.live("G3 a transaction's appends are notified at its commit, and rolled back ones never", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const name = yield* newName
@@ -84,7 +84,7 @@ describe("being woken", () => {
     })
   )
 
-  it.live("G3 what is appended while the listening connection is being made is not missed", () =>
+  it.live("G3 events that are appended while the listening connection is opened are not missed", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const others = yield* openLog(schema)
@@ -99,7 +99,7 @@ describe("being woken", () => {
     })
   )
 
-  it.live("with `listen: false` the poll finds new events, and nobody listens", () =>
+  it.live("with `listen: false` the poll finds new events, and no connection listens", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const name = yield* newName
@@ -119,7 +119,7 @@ describe("being woken", () => {
     })
   )
 
-  it.live("what was recorded without a word is found by the poll, while there is somebody who listens", () =>
+  it.live("events without a notification are found by the poll, even if a connection listens", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const name = yield* newName
@@ -144,7 +144,7 @@ describe("being woken", () => {
     })
   )
 
-  it.live("what anybody else says on the channel is no harm: new events are found by the poll at the latest", () =>
+  it.live("other messages on the channel do no harm: new events are found by the poll at the latest", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const name = yield* newName
@@ -183,7 +183,7 @@ describe("being woken", () => {
 })
 
 describe("the listening backend", () => {
-  it.live("is one for each log, however many follow, and none where nobody does", () =>
+  it.live("is one for each log, however many followers there are, and none without followers", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const name = yield* newName
@@ -216,30 +216,32 @@ describe("the listening backend", () => {
     })
   )
 
-  it.live("G3 terminated while idle, it is there again: what came meanwhile is seen, and what comes is told of", () =>
-    Effect.gen(function* () {
-      const schema = yield* newSchema
-      const name = yield* newName
-      const log = yield* openLog(schema, { ...NO_POLL, client: { applicationName: name } })
-      const others = yield* openLog(schema)
-      const seen = yield* watch(log.recorder)
-      for (let round = 0; round < 3; round++) {
-        const [pid] = yield* listening(others, name, 1)
-        yield* others.sql`SELECT pg_terminate_backend(${pid})`
-        yield* others.append("Dog-a")
-        yield* seen.until(3 * round + 1)
-        yield* eventually(
-          "another one listens",
-          Effect.map(listeners(others, name), ([next]) => next !== undefined && next !== pid)
-        )
-        yield* others.append("Dog-a", 2)
-        yield* seen.until(3 * round + 3)
-      }
-      assert.deepStrictEqual(seen.events, versions("Dog-a", 9))
-    })
+  it.live(
+    "G3 terminated while idle, it is replaced: events recorded meanwhile are seen, and new ones are notified",
+    () =>
+      Effect.gen(function* () {
+        const schema = yield* newSchema
+        const name = yield* newName
+        const log = yield* openLog(schema, { ...NO_POLL, client: { applicationName: name } })
+        const others = yield* openLog(schema)
+        const seen = yield* watch(log.recorder)
+        for (let round = 0; round < 3; round++) {
+          const [pid] = yield* listening(others, name, 1)
+          yield* others.sql`SELECT pg_terminate_backend(${pid})`
+          yield* others.append("Dog-a")
+          yield* seen.until(3 * round + 1)
+          yield* eventually(
+            "another one listens",
+            Effect.map(listeners(others, name), ([next]) => next !== undefined && next !== pid)
+          )
+          yield* others.append("Dog-a", 2)
+          yield* seen.until(3 * round + 3)
+        }
+        assert.deepStrictEqual(seen.events, versions("Dog-a", 9))
+      })
   )
 
-  it.live("G3 terminated over and over under appends, followers have no gap and no duplicate", () =>
+  it.live("G3 terminated repeatedly under appends, followers have no gap and no duplicate", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const name = yield* newName
@@ -301,49 +303,51 @@ const follow = ({ recorder }: Log): Effect.Effect<Follower, never, Scope.Scope> 
 const retryingOf = (states: Follower["states"]) => states.filter((state) => state._tag === "Retrying")
 
 describe.concurrent("a server that goes away", () => {
-  it.live("G3 restarted under followers and appends: no gap, no duplicate, and they are told of appends again", () =>
-    Effect.gen(function* () {
-      const server = yield* ownServer
-      const client = { url: Redacted.make(server.url) }
-      const name = yield* newName
-      const log = yield* openLog("restarted", { ...NO_POLL, client: { ...client, applicationName: name } })
-      const others = yield* openLog("restarted", { client })
-      const seen = [yield* watch(log.recorder), yield* watch(log.recorder)]
-      let stop = false
-      const writing = yield* Effect.forkChild(
-        Effect.gen(function* () {
-          let version = 0
-          for (; !stop; version++) {
-            const stream = StreamName.StreamName.make("Dog-a")
-            const expected = version === 0 ? ("NoStream" as const) : version - 1
-            // the same events again, as the event store does it
-            yield* Effect.retry(others.recorder.append({ stream, expected, events: storedEvents(1) }), {
-              while: (error) => error._tag === "RecorderUnavailable"
-            })
-          }
-          return version
-        }),
-        { startImmediately: true }
-      )
-      yield* seen[0]!.until(50)
-      for (let round = 0; round < 2; round++) {
-        yield* Effect.promise(() => server.restart())
-        for (const { events, until } of seen) yield* until(events.length + 50)
-      }
-      stop = true
-      const count = yield* Fiber.join(writing)
-      for (const { until } of seen) yield* until(count)
-      yield* listening(others, name, 1)
-      for (let n = 1; n <= 5; n++) {
-        yield* others.append("Dog-a")
-        for (const { until } of seen) yield* until(count + n)
-      }
-      for (const { events } of seen) assert.deepStrictEqual(events, versions("Dog-a", count + 5))
-    })
+  it.live(
+    "G3 restarted under followers and appends: no gap, no duplicate, and they are notified of appends again",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* ownServer
+        const client = { url: Redacted.make(server.url) }
+        const name = yield* newName
+        const log = yield* openLog("restarted", { ...NO_POLL, client: { ...client, applicationName: name } })
+        const others = yield* openLog("restarted", { client })
+        const seen = [yield* watch(log.recorder), yield* watch(log.recorder)]
+        let stop = false
+        const writing = yield* Effect.forkChild(
+          Effect.gen(function* () {
+            let version = 0
+            for (; !stop; version++) {
+              const stream = StreamName.StreamName.make("Dog-a")
+              const expected = version === 0 ? ("NoStream" as const) : version - 1
+              // the same events again, as the event store does it
+              yield* Effect.retry(others.recorder.append({ stream, expected, events: storedEvents(1) }), {
+                while: (error) => error._tag === "RecorderUnavailable"
+              })
+            }
+            return version
+          }),
+          { startImmediately: true }
+        )
+        yield* seen[0]!.until(50)
+        for (let round = 0; round < 2; round++) {
+          yield* Effect.promise(() => server.restart())
+          for (const { events, until } of seen) yield* until(events.length + 50)
+        }
+        stop = true
+        const count = yield* Fiber.join(writing)
+        for (const { until } of seen) yield* until(count)
+        yield* listening(others, name, 1)
+        for (let n = 1; n <= 5; n++) {
+          yield* others.append("Dog-a")
+          for (const { until } of seen) yield* until(count + n)
+        }
+        for (const { events } of seen) assert.deepStrictEqual(events, versions("Dog-a", count + 5))
+      })
   )
 
   it.live(
-    "G12 a follower that begins while it is down says that it retries, since when and why, and is live then",
+    "G12 a follower that starts while it is down reports that it is retrying, since when and why, and is live afterwards",
     () =>
       Effect.gen(function* () {
         const server = yield* ownServer
@@ -371,18 +375,20 @@ describe.concurrent("a server that goes away", () => {
       })
   )
 
-  it.live("G12 a live follower with nothing to read says that it retries while it is down, and is live then", () =>
-    Effect.gen(function* () {
-      const server = yield* ownServer
-      const log = yield* openLog("states", { pollInterval: "20 millis", client: { url: Redacted.make(server.url) } })
-      const { position } = yield* log.append("Dog-a")
-      const { states, until } = yield* follow(log)
-      yield* until("Live")
-      yield* Effect.promise(() => server.restart(() => Effect.runPromise(until("Retrying"))))
-      for (const state of retryingOf(states)) assert.strictEqual(state.position, position)
-      yield* until("Live")
-      const after = yield* log.append("Dog-a")
-      yield* told("live at the next", () => states.at(-1)?.position === after.position)
-    })
+  it.live(
+    "G12 a live follower with nothing to read reports that it is retrying while it is down, and is live afterwards",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* ownServer
+        const log = yield* openLog("states", { pollInterval: "20 millis", client: { url: Redacted.make(server.url) } })
+        const { position } = yield* log.append("Dog-a")
+        const { states, until } = yield* follow(log)
+        yield* until("Live")
+        yield* Effect.promise(() => server.restart(() => Effect.runPromise(until("Retrying"))))
+        for (const state of retryingOf(states)) assert.strictEqual(state.position, position)
+        yield* until("Live")
+        const after = yield* log.append("Dog-a")
+        yield* told("live at the next", () => states.at(-1)?.position === after.position)
+      })
   )
 })

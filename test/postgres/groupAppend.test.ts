@@ -43,7 +43,7 @@ type RecorderError = EventSourcingError.RecorderError
 const turns = Effect.forEach(Arr.range(1, 5), () => Effect.yieldNow, { discard: true })
 
 describe("the next call", () => {
-  it.effect("has begun when its caller was answered and came straight back", () =>
+  it.effect("has begun when its caller has its result and appends again at once", () =>
     Effect.gen(function* () {
       const { calls, caller } = yield* openGroup
       yield* caller("a", 100)
@@ -55,7 +55,7 @@ describe("the next call", () => {
     })
   )
 
-  it.effect("has begun when all of its callers came straight back, and waits a turn for those who did not", () =>
+  it.effect("has begun when all of its callers append again at once, and waits a turn for those that do not", () =>
     Effect.gen(function* () {
       const { calls, caller } = yield* openGroup
       for (let n = 0; n < 3; n++) yield* caller(`often-${n}`, 100)
@@ -75,7 +75,7 @@ describe("the next call", () => {
     })
   )
 
-  it.effect("is not made for those who have gone", () =>
+  it.effect("is not made for interrupted callers", () =>
     Effect.gen(function* () {
       const { append, calls, caller } = yield* openGroup
       yield* caller("a", 1)
@@ -91,8 +91,8 @@ describe("the next call", () => {
   )
 })
 
-describe("two calls under way", () => {
-  it.effect("share what comes in halves, however they began", () =>
+describe("two concurrent calls", () => {
+  it.effect("share new appends equally, however they began", () =>
     Effect.gen(function* () {
       const { calls, caller } = yield* openGroup
       for (let n = 0; n < 64; n++) yield* caller(`${n}`, 30)
@@ -108,8 +108,8 @@ describe("two calls under way", () => {
   )
 })
 
-describe("an append whose caller is interrupted when it was sent", () => {
-  it.effect("ends when it is answered, wherever its fiber gives way to others", () =>
+describe("an append whose caller is interrupted after it was sent", () => {
+  it.effect("ends when it has its result, wherever its fiber yields to others", () =>
     Effect.gen(function* () {
       const { append, calls } = yield* openGroup
       for (let ops = 3; ops < 40; ops++) {
@@ -131,7 +131,7 @@ describe("an append whose caller is interrupted when it was sent", () => {
 describe("a call that fails", () => {
   const refused = Exit.fail(new EventSourcingError.RecorderFailure({ operation: "append", reason: "refused" }))
 
-  it.effect("is sent in halves, and who comes back from one does not wait for the other", () =>
+  it.effect("is sent again in halves, and a caller of one does not wait for the other", () =>
     Effect.gen(function* () {
       const { append, calls, caller } = yield* openGroup
       yield* caller("a", 1)
@@ -177,7 +177,7 @@ describe("a call that fails", () => {
 })
 
 describe("a caller whose observer throws", () => {
-  it.effect("does not keep the others from their answers", () =>
+  it.effect("does not keep the others from their results", () =>
     Effect.gen(function* () {
       const { append, calls, caller } = yield* openGroup
       yield* caller("a", 1)

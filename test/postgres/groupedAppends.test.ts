@@ -72,8 +72,8 @@ const shuffled = <A>(all: ReadonlyArray<A>, next: () => number): ReadonlyArray<A
     .sort(([a], [b]) => a - b)
     .map(([, one]) => one)
 
-describe("the calls that it takes", () => {
-  it.live("one for an append alone, a few for many at once", () =>
+describe("the number of calls", () => {
+  it.live("one for a single append, a few for many concurrent ones", () =>
     Effect.gen(function* () {
       const { recorder, callsOf } = yield* countingLog(yield* newSchema)
       const appends = (of: string, count: number) =>
@@ -91,7 +91,7 @@ describe("the calls that it takes", () => {
     })
   )
 
-  it.live("an append alone that is refused leaves no gap", () =>
+  it.live("a single append that is refused leaves no gap", () =>
     Effect.gen(function* () {
       const { recorder } = yield* countingLog(yield* newSchema)
       const append = newAppend("a")
@@ -107,7 +107,7 @@ describe("the calls that it takes", () => {
     })
   )
 
-  it.live("what comes while others are under way goes along in one", () =>
+  it.live("appends that arrive during a call share the next one", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -130,7 +130,7 @@ describe("the calls that it takes", () => {
     })
   )
 
-  it.live("one that is at fault among many is found in few, and costs the others nothing but time", () =>
+  it.live("a faulty append among many is found in few calls, and costs the others nothing but time", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -243,7 +243,7 @@ describe("appends of all kinds at once", () => {
     return all
   }
 
-  it.live("G1 G2 G7 what is wrong with one of them fails that one alone, wherever it stands among the others", () =>
+  it.live("G1 G2 G7 a fault of one of them fails only that one, wherever it is among the others", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -291,7 +291,7 @@ describe("appends of all kinds at once", () => {
     })
   )
 
-  it.live("large ones go along with small ones", () =>
+  it.live("large ones share calls with small ones", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -312,7 +312,7 @@ describe("appends of all kinds at once", () => {
 })
 
 describe("appends to one stream at once", () => {
-  it.live("G2 of many at one version one succeeds, and the others are told which version it is at", () =>
+  it.live("G2 of many at one version one succeeds, and the others fail with the actual version", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
       for (let version = 0; version < 10; version++) {
@@ -328,7 +328,7 @@ describe("appends to one stream at once", () => {
     })
   )
 
-  it.live("G2 commands that are tried again on conflict all get their place, without holes", () =>
+  it.live("G2 commands that are retried on conflict are all recorded, without gaps", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const logs = [yield* openLog(schema), yield* openLog(schema)] as const
@@ -347,7 +347,7 @@ describe("appends to one stream at once", () => {
     })
   )
 
-  it.live("G7 one and the same append, sent many times at once, is recorded once, and all are answered alike", () =>
+  it.live("G7 the same append, sent many times concurrently, is recorded once, and all return the same result", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
       const several = Context.get(log.services, MultiStreamAppend.MultiStreamAppend)

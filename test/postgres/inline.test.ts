@@ -8,7 +8,7 @@ import { Dog } from "../support/dog.ts"
 import { url } from "./support/database.ts"
 
 it.live(
-  "G1 of two appends whose inline handlers deadlock, the one that is rolled back is tried again, also many times",
+  "G1 of two appends whose inline handlers deadlock, the one that is rolled back is retried, also many times",
   () =>
     Effect.gen(function* () {
       const schema = yield* newViewsSchema

@@ -77,44 +77,46 @@ for (const level of LEVELS) {
       )
     }
 
-    it.live("an append of any kind says that it would not see what it has to, and leaves the transaction usable", () =>
-      Effect.gen(function* () {
-        const logs = yield* twoLogs
-        const { append } = Context.get(logs.mine.services, MultiStreamAppend.MultiStreamAppend)
-        const tracked = Context.get(logs.mine.services, TrackedAppend.TrackedAppend)
-        const behindWork = Context.get(logs.mine.services, TransactionalAppend.TransactionalAppend)
-        const one = { stream: b, expected: "NoStream", events: storedEvents(1) } as const
-        const kinds: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>> = [
-          appendTo(logs.mine, b, "NoStream"),
-          appendTo(logs.mine, b, "NoStream", 3),
-          // a check would be of the stream as it was
-          append([one], [{ stream: a, expected: 0 }]),
-          tracked.append([one], moveTo(undefined, 5n)),
-          behindWork.append({ appends: [one] }, Effect.void),
-          // refused by a version that may be long gone
-          behindWork.append({ appends: [{ ...one, stream: a }] }, Effect.void)
-        ]
-        const values = yield* behind(
-          logs,
-          level,
-          logs.others.append(a),
-          Effect.gen(function* () {
-            for (const kind of kinds) {
-              const error = yield* Effect.flip(kind)
-              assert.deepInclude(error, { _tag: "RecorderFailure" })
-              assert.include(error.message, `an append in a ${level} transaction does not see`)
-              assert.include(error.message, "READ COMMITTED")
-            }
-            return yield* logs.mine.sql`SELECT 1 AS one`
-          })
-        )
-        assert.deepStrictEqual({ ...values[0] }, { one: 1 })
-        assert.deepStrictEqual(yield* places(logs.mine), ["Dog-a@0", "Dog-a@1"])
-      })
+    it.live(
+      "an append of any kind fails because it would not see newer events, and leaves the transaction usable",
+      () =>
+        Effect.gen(function* () {
+          const logs = yield* twoLogs
+          const { append } = Context.get(logs.mine.services, MultiStreamAppend.MultiStreamAppend)
+          const tracked = Context.get(logs.mine.services, TrackedAppend.TrackedAppend)
+          const behindWork = Context.get(logs.mine.services, TransactionalAppend.TransactionalAppend)
+          const one = { stream: b, expected: "NoStream", events: storedEvents(1) } as const
+          const kinds: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>> = [
+            appendTo(logs.mine, b, "NoStream"),
+            appendTo(logs.mine, b, "NoStream", 3),
+            // a check would be of the stream as it was
+            append([one], [{ stream: a, expected: 0 }]),
+            tracked.append([one], moveTo(undefined, 5n)),
+            behindWork.append({ appends: [one] }, Effect.void),
+            // refused by a version that may be long gone
+            behindWork.append({ appends: [{ ...one, stream: a }] }, Effect.void)
+          ]
+          const values = yield* behind(
+            logs,
+            level,
+            logs.others.append(a),
+            Effect.gen(function* () {
+              for (const kind of kinds) {
+                const error = yield* Effect.flip(kind)
+                assert.deepInclude(error, { _tag: "RecorderFailure" })
+                assert.include(error.message, `an append in a ${level} transaction does not see`)
+                assert.include(error.message, "READ COMMITTED")
+              }
+              return yield* logs.mine.sql`SELECT 1 AS one`
+            })
+          )
+          assert.deepStrictEqual({ ...values[0] }, { one: 1 })
+          assert.deepStrictEqual(yield* places(logs.mine), ["Dog-a@0", "Dog-a@1"])
+        })
     )
   })
 
-  describe(`sessions whose transactions are ${level} unless they say otherwise`, () => {
+  describe(`sessions whose transactions are ${level} by default`, () => {
     /** An append that waits while another one is committed: it began before it, and gets the lock after it. */
     const race = (
       raced: (log: Log) => Effect.Effect<unknown, unknown>,
@@ -133,24 +135,26 @@ for (const level of LEVELS) {
       })
 
     for (const count of [1, 3]) {
-      it.live(`G2 of two appends of ${count} at the same version one succeeds, the other is refused with both`, () =>
-        Effect.gen(function* () {
-          const { log, outcome } = yield* race(
-            (log) => appendTo(log, a, "NoStream", count),
-            (log) => appendTo(log, a, "NoStream", count)
-          )
-          const error = yield* Effect.flip(outcome)
-          assert.deepInclude(error, {
-            _tag: "WrongExpectedVersion",
-            stream: a,
-            expected: "NoStream",
-            actual: count - 1
+      it.live(
+        `G2 of two appends of ${count} at the same version one succeeds, and the other is refused with both versions`,
+        () =>
+          Effect.gen(function* () {
+            const { log, outcome } = yield* race(
+              (log) => appendTo(log, a, "NoStream", count),
+              (log) => appendTo(log, a, "NoStream", count)
+            )
+            const error = yield* Effect.flip(outcome)
+            assert.deepInclude(error, {
+              _tag: "WrongExpectedVersion",
+              stream: a,
+              expected: "NoStream",
+              actual: count - 1
+            })
+            assert.strictEqual((yield* places(log)).length, count)
           })
-          assert.strictEqual((yield* places(log)).length, count)
-        })
       )
 
-      it.live(`G7 an append of ${count} that is sent twice at once is recorded once, and both are answered`, () =>
+      it.live(`G7 an append of ${count} that is sent twice concurrently is recorded once, and both succeed`, () =>
         Effect.gen(function* () {
           const sent: Recorder.Append = { stream: a, expected: "NoStream", events: storedEvents(count) }
           const { log, outcome } = yield* race(
@@ -164,7 +168,7 @@ for (const level of LEVELS) {
     }
 
     for (const count of [1, 3]) {
-      it.live(`G7 an append of ${count} whose session is killed while it waits is answered, and recorded once`, () =>
+      it.live(`G7 an append of ${count} whose session is killed while it waits succeeds, and is recorded once`, () =>
         Effect.gen(function* () {
           const schema = yield* newSchema
           const mine = yield* openLog(schema)

@@ -158,7 +158,7 @@ describe("opening a log", () => {
     })
   )
 
-  it.live("a schema that a newer version has made is refused, and left as it is", () =>
+  it.live("a schema of a newer version is refused, and left unchanged", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -174,7 +174,7 @@ describe("opening a log", () => {
     })
   )
 
-  it.live("a database that is not in UTF-8 is refused, and nothing is made in it", () =>
+  it.live("a database that is not in UTF-8 is refused, and nothing is created in it", () =>
     Effect.gen(function* () {
       for (const encoding of ["SQL_ASCII", "LATIN1"]) {
         const database = yield* newDatabase(`ENCODING '${encoding}' TEMPLATE template0 LOCALE 'C'`)
@@ -207,7 +207,7 @@ describe("the name of a schema", () => {
     "%s %I /* ? :x @y",
     "new\nline\ttab"
   ]
-  it.live("can be any that PostgreSQL has: everything works in it, and what schemaSql prints for it makes it", () =>
+  it.live("can be any that PostgreSQL accepts: everything works in it, and the SQL of schemaSql creates it", () =>
     Effect.gen(function* () {
       const [made, byHand] = [yield* newDatabase(), yield* newDatabase()]
       const useSchema = Effect.fnUntraced(function* (name: string) {
@@ -233,7 +233,7 @@ describe("the name of a schema", () => {
     })
   )
 
-  it.live("is refused where it is none", () =>
+  it.live("is refused if it is invalid", () =>
     Effect.gen(function* () {
       const invalid: ReadonlyArray<readonly [name: string, reason: string]> = [
         ["", "empty"],
@@ -259,8 +259,8 @@ describe("the name of a schema", () => {
   )
 })
 
-describe("tables that somebody else makes", () => {
-  it.live("what is missing is said with the call whose SQL makes it, and nothing is made", () =>
+describe("tables that others create", () => {
+  it.live("missing tables are reported with the call whose SQL creates them, and nothing is created", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const name = `${schema}'s`
@@ -279,7 +279,7 @@ describe("tables that somebody else makes", () => {
     })
   )
 
-  it.live("the call that is said to print what is missing is one that can be written so", () =>
+  it.live("the reported call of schemaSql is valid code", () =>
     Effect.gen(function* () {
       const database = yield* newDatabase()
       for (const name of ["dogs", "dog's", "back\\slash", '"dogs"']) {
@@ -293,7 +293,7 @@ describe("tables that somebody else makes", () => {
     })
   )
 
-  it.live("the text of schemaSql makes the same tables and functions as the layer", () =>
+  it.live("the SQL of schemaSql creates the same tables and functions as the layer", () =>
     Effect.gen(function* () {
       const [made, byHand] = [yield* newSchema, yield* newSchema]
       yield* openLog(made)
@@ -345,7 +345,7 @@ describe("a log of version 1", () => {
       `INSERT INTO "${schema}".stored_events VALUES (50, 'Cat-a', 0, gen_random_uuid(), 'Loaded', 1, 'json', '{}', NULL, '{}', 0)`
     )
 
-  it.live("is brought up, and those who have it open or open it now as version 1 go on", () =>
+  it.live("is migrated, and programs that have it open or open it now as version 1 continue", () =>
     Effect.gen(function* () {
       const [schema, newest] = [yield* newSchema, yield* newSchema]
       yield* make(schema)
@@ -371,7 +371,7 @@ describe("a log of version 1", () => {
     })
   )
 
-  it.live("is brought up by the SQL of schemaSql, too", () =>
+  it.live("is migrated by the SQL of schemaSql, too", () =>
     Effect.gen(function* () {
       const [schema, newest] = [yield* newSchema, yield* newSchema]
       yield* make(schema)
@@ -383,7 +383,7 @@ describe("a log of version 1", () => {
     })
   )
 
-  it.live("is worked with as it is, with a warning, where somebody else has to bring it up", () =>
+  it.live("is used unchanged, with a warning, if others have to migrate it", () =>
     Effect.gen(function* () {
       const role = `role_${randomUUID().replaceAll("-", "")}`
       const sql = yield* connect({ maxConnections: 1 })
@@ -408,7 +408,7 @@ describe("a log of version 1", () => {
     })
   )
 
-  it.live("of a version that comes, and that this one can work with, is left as it is", () =>
+  it.live("of a later version that this one can work with is left unchanged", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -447,7 +447,7 @@ describe("roles", () => {
 
   const codeOf = (error: unknown) => (error as { reason?: { cause?: { code?: string } } }).reason?.cause?.code
 
-  it.live("one with the rights of the documentation does all that an application does, and can't alter an event", () =>
+  it.live("one with the documented rights can do all that an application does, and can't alter an event", () =>
     Effect.gen(function* () {
       const database = yield* newDatabase()
       const role = yield* newRole(database)
@@ -478,7 +478,7 @@ describe("roles", () => {
     })
   )
 
-  it.live("one that may only read reads and follows, and its appends fail and say why", () =>
+  it.live("one that may only read can read and follow, and its appends fail with the reason", () =>
     Effect.gen(function* () {
       const database = yield* newDatabase()
       const owner = yield* openLog("orders", opened(database))

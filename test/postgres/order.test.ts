@@ -55,7 +55,7 @@ describe("the wait for the position lock", () => {
     })
   )
 
-  it.live("is by the log's own option, and a session that has waited keeps the lock_timeout that it has", () =>
+  it.live("depends on the log's own option, and a session that has waited keeps its lock_timeout", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const mine = yield* openLog(schema)
@@ -80,7 +80,7 @@ describe("the wait for the position lock", () => {
     })
   )
 
-  it.live("is not for the transactions of another log in the same database", () =>
+  it.live("is independent of transactions of another log in the same database", () =>
     Effect.gen(function* () {
       const one = yield* openLog(yield* newSchema)
       const other = yield* openLog(yield* newSchema, { lockTimeout: "1 millis" })
@@ -91,7 +91,7 @@ describe("the wait for the position lock", () => {
     })
   )
 
-  it.live("that closes a circle of waits ends, and the transaction can be run again", () =>
+  it.live("that closes a cycle of waits ends, and the transaction can be run again", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       // who looks for a circle last finds it: not before the other one is in it
@@ -147,7 +147,7 @@ const isHeld = ({ sql }: Log, schema: string) =>
   )
 
 describe("appends of one process to one stream", () => {
-  it.live("G2 go in the order in which they are begun", () =>
+  it.live("G2 are recorded in the order in which they begin", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
       for (let round = 0; round < 10; round++) {
@@ -166,7 +166,7 @@ describe("appends of one process to one stream", () => {
 })
 
 describe("sessions that are killed", () => {
-  it.live("G7 while they are idle in the pool: the next appends are answered, and recorded once", () =>
+  it.live("G7 while they are idle in the pool: the next appends succeed, and are recorded once", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema, { client: { maxConnections: 4 } })
@@ -232,7 +232,7 @@ describe("sessions that are killed", () => {
       })
   )
 
-  it.live("while they make the tables: they are made all the same", () =>
+  it.live("while they create the tables: the tables are created nevertheless", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const [sql, blocking] = [yield* connect(), yield* connect({ maxConnections: 1 })]
@@ -268,8 +268,8 @@ describe("sessions that are killed", () => {
   )
 })
 
-describe("what is interrupted", () => {
-  it.live("G10 a transaction whose append waits waits no longer, and nothing of it is recorded", () =>
+describe("interrupted work", () => {
+  it.live("G10 a transaction whose append waits ends, and nothing of it is recorded", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const mine = yield* openLog(schema)
@@ -288,7 +288,7 @@ describe("what is interrupted", () => {
     })
   )
 
-  it.live("G10 a transaction that holds the lock holds it no longer, and nothing of it is recorded", () =>
+  it.live("G10 a transaction that holds the lock releases it, and nothing of it is recorded", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const mine = yield* openLog(schema, { client: { maxConnections: 1 } })
@@ -303,7 +303,7 @@ describe("what is interrupted", () => {
     })
   )
 
-  it.live("G10 an append that waits ends when it is known whether it was recorded", () =>
+  it.live("G10 an append that waits ends once it is known whether it was recorded", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const [mine, others] = [yield* openLog(schema), yield* openLog(schema, { lockTimeout: "30 seconds" })]
@@ -317,7 +317,7 @@ describe("what is interrupted", () => {
     })
   )
 
-  it.live("G10 the appends of a log that is closed wait no longer, are answered, and are not recorded later", () =>
+  it.live("G10 the waiting appends of a closed log end, and are not recorded later", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const mine = yield* openLog(schema)

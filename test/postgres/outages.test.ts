@@ -24,7 +24,7 @@ const reasonOf = (code: string | undefined, operation: "connect" | "query", mess
 const tagOf = (toError: typeof toRecorderError, ...of: Parameters<typeof reasonOf>) =>
   toError("ask", new SqlError.SqlError({ reason: reasonOf(...of) }))._tag
 
-describe("what a layer that works is told", () => {
+describe("errors of a working layer", () => {
   const network = [
     ...["ENOTFOUND", "EAI_AGAIN", "EAI_FAIL", "EHOSTDOWN", "ENETDOWN", "EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS"],
     ...["ECONNABORTED", "EPIPE", "EPROTO", "CERT_HAS_EXPIRED", "DEPTH_ZERO_SELF_SIGNED_CERT", "ECONNREFUSED"],
@@ -41,7 +41,7 @@ describe("what a layer that works is told", () => {
       }
     }
   )
-  it("whatever a pooler refuses a session with is an outage", () => {
+  it("any refusal of a session by a pooler is an outage", () => {
     for (const code of ["XX000", "0A000", "42501", "55000", undefined]) {
       assert.strictEqual(tagOf(toRecorderError, code, "connect"), "RecorderUnavailable", code)
     }
@@ -58,7 +58,7 @@ describe("what a layer that works is told", () => {
   })
 })
 
-describe("what a layer that is being built is told", () => {
+describe("errors while a layer is built", () => {
   it.each(["ENOTFOUND", "CERT_HAS_EXPIRED", "28P01", "28000", "3D000", "53100", "25006", "42501"])(
     "%s is final",
     (code) => {
@@ -66,7 +66,7 @@ describe("what a layer that is being built is told", () => {
     }
   )
 
-  it.live.each(["28P01", "3D000"])("fails at once where the server answers %s", (code) =>
+  it.live.each(["28P01", "3D000"])("fails at once if the server answers %s", (code) =>
     Effect.gen(function* () {
       const proxy = yield* startProxy(url())
       proxy.refuse({ code, message: "no" })
@@ -79,9 +79,9 @@ describe("what a layer that is being built is told", () => {
   )
 })
 
-describe.concurrent("a runner and a subscription that have worked", () => {
+describe.concurrent("a running runner and subscription", () => {
   it.live.each(["28P01", "3D000", "53100", "25006", "XX000"])(
-    "G12 wait where the server answers %s, and say why",
+    "G12 wait if the server answers %s, and report why",
     (code) =>
       Effect.gen(function* () {
         const proxy = yield* startProxy(url())

@@ -141,7 +141,7 @@ const calls: Readonly<
 describe("plans on a log of 1,000,000 events", () => {
   for (const mode of ["force_custom_plan", "force_generic_plan"]) {
     for (const [name, [sql, ...values]] of Object.entries(queries)) {
-      it(`${name}: by an index, no sort of the log (${mode})`, async () => {
+      it(`${name}: uses an index, without sorting the log (${mode})`, async () => {
         await client.query(`SET plan_cache_mode = ${mode}`)
         await client.query("DEALLOCATE ALL")
         await client.query(`PREPARE query AS ${sql}`)
@@ -158,7 +158,7 @@ describe("plans on a log of 1,000,000 events", () => {
   }
 
   it.each(Object.entries(calls))(
-    "each statement of the functions, for %s: by an index",
+    "each statement of the functions, for %s: uses an index",
     async (_, [sql, values, answer]) => {
       await client.query("LOAD 'auto_explain'")
       await client.query("SET auto_explain.log_min_duration = 0")

@@ -20,7 +20,7 @@ const waiting = (log: {
 }) => log.sql.unsafe("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 
 describe("a transaction held between its append and its commit", () => {
-  it.live("G3 others wait and come behind it; readers and followers neither stall nor see a gap", () =>
+  it.live("G3 others wait and come after it; readers and followers neither stall nor see a gap", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const [mine, others] = [yield* openLog(schema), yield* openLog(schema, { lockTimeout: "30 seconds" })]
@@ -46,7 +46,7 @@ describe("a transaction held between its append and its commit", () => {
     })
   )
 
-  it.live("G3 the wait is bounded, names the holder's process, and is over for all who wait", () =>
+  it.live("G3 the wait is bounded, its error names the holder's process, and it ends for all waiters", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const mine = yield* openLog(schema)
@@ -65,7 +65,7 @@ describe("a transaction held between its append and its commit", () => {
     })
   )
 
-  it.live("the session's own lock_timeout stays as it was", () =>
+  it.live("the session's own lock_timeout stays unchanged", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const mine = yield* openLog(schema)
@@ -110,7 +110,7 @@ describe("a transaction held between its append and its commit", () => {
     })
   )
 
-  it.live("G3 its session killed, others go on, and nothing of it is recorded", () =>
+  it.live("G3 its session killed, others continue, and nothing of it is recorded", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const [mine, others] = [yield* openLog(schema), yield* openLog(schema, { lockTimeout: "30 seconds" })]
@@ -158,7 +158,7 @@ describe("a transaction held between its append and its commit", () => {
 })
 
 describe("transactions that are open elsewhere", () => {
-  it.live("G3 a long transaction that has written, in this database or another one, holds up nobody", () =>
+  it.live("G3 a long transaction that has written, in this database or another one, delays no one", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema, { lockTimeout: "200 millis" })
@@ -185,7 +185,7 @@ describe("transactions that are open elsewhere", () => {
 })
 
 describe("sessions that are killed", () => {
-  it.live("G7 an append whose session is killed while it waits is recorded once, and answered", () =>
+  it.live("G7 an append whose session is killed while it waits succeeds, and is recorded once", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const [mine, others] = [yield* openLog(schema), yield* openLog(schema, { lockTimeout: "30 seconds" })]
@@ -206,7 +206,7 @@ describe("sessions that are killed", () => {
     })
   )
 
-  it.live("G7 appends under a rain of killed sessions are each recorded once", () =>
+  it.live("G7 appends while sessions are killed repeatedly are each recorded once", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)

@@ -63,7 +63,7 @@ describe("several processes on one log", () => {
   )
 
   it.live(
-    "G2 G3 G4 two processes that are killed and started again, in turn: a follower in a third sees each event once",
+    "G2 G3 G4 two processes that are killed and restarted, in turn: a follower in a third sees each event once",
     () =>
       Effect.gen(function* () {
         const schema = yield* newSchema

@@ -96,7 +96,7 @@ describe("an append that fails in the user's own transaction", () => {
     )
   }
 
-  it.live("G1 as the only append of it, leaves the lock to others", () =>
+  it.live("G1 as its only append, releases the lock to others", () =>
     Effect.gen(function* () {
       const { assertEvents, insert, log, names, others } = yield* logAndTable
       yield* log.sql.withTransaction(
@@ -112,7 +112,7 @@ describe("an append that fails in the user's own transaction", () => {
     })
   )
 
-  it.live("a transaction that has failed before refuses the append, and says so", () =>
+  it.live("a transaction that has already failed refuses the append, with an error that says so", () =>
     Effect.gen(function* () {
       const { assertEvents, insert, log, names } = yield* logAndTable
       yield* isRolledBack(
@@ -134,7 +134,7 @@ describe("an append that fails in the user's own transaction", () => {
 })
 
 describe("events and the user's own rows", () => {
-  it.live("G1 are there together with the commit, and neither with a rollback", () =>
+  it.live("G1 are both there after the commit, and neither after a rollback", () =>
     Effect.gen(function* () {
       const { assertEvents, insert, log, names, others } = yield* logAndTable
       const work = Effect.andThen(insert("a"), Effect.andThen(appendAt(log, "NoStream", storedEvents(2)), insert("b")))
@@ -151,7 +151,7 @@ describe("events and the user's own rows", () => {
     })
   )
 
-  it.live("G1 a constraint that is checked at the commit takes the events along", () =>
+  it.live("G1 a constraint that fails at the commit rolls back the events, too", () =>
     Effect.gen(function* () {
       const { assertEvents, insert, log, names } = yield* logAndTable
       const child = log.sql`${log.sql(yield* newSchema)}`
@@ -175,7 +175,7 @@ describe("events and the user's own rows", () => {
 })
 
 describe("a savepoint with an append in it that is rolled back", () => {
-  it.live("G1 G3 G4 takes the append along, and what is appended before and after it stays", () =>
+  it.live("G1 G3 G4 rolls back the append, and events appended before and after it stay", () =>
     Effect.gen(function* () {
       const { assertEvents, insert, log, names } = yield* logAndTable
       yield* log.sql.withTransaction(
@@ -219,7 +219,7 @@ describe("a savepoint with an append in it that is rolled back", () => {
     })
   )
 
-  it.live("G3 gives up the lock where it was the first to append, and the transaction may append again", () =>
+  it.live("G3 releases the lock if it was the first to append, and the transaction may append again", () =>
     Effect.gen(function* () {
       const { assertEvents, log, others } = yield* logAndTable
       yield* log.sql.withTransaction(
@@ -236,7 +236,7 @@ describe("a savepoint with an append in it that is rolled back", () => {
     })
   )
 
-  it.live("G2 of what is rolled back, the versions are free again, for others as well", () =>
+  it.live("G2 frees the versions of the events that are rolled back, for others as well", () =>
     Effect.gen(function* () {
       const { assertEvents, log, others } = yield* logAndTable
       const sent = storedEvents(2)

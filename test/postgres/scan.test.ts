@@ -60,7 +60,7 @@ const stream = StreamName.StreamName.make("Dog-a")
 const filter = { types: ["Barked"] }
 
 describe("a scan with a filter, of 10,000 positions with a statement", () => {
-  it.effect.each([0, 1, 2, 3])("G3 skips nothing that is appended before its statement %i", (when) =>
+  it.effect.each([0, 1, 2, 3])("G3 skips no event that is appended before its statement %i", (when) =>
     Effect.gen(function* () {
       // the scan ends where the log does, and the log goes beyond it while it is read
       const { log, scan } = makeLog(({ matching, others }, statement) => {
@@ -81,7 +81,7 @@ describe("a scan with a filter, of 10,000 positions with a statement", () => {
   )
 
   it.effect.each([0, 1, 2, 3])(
-    "G3 a page has all that comes before its last event, appended before statement %i",
+    "G3 a page has all events before its last one, also those appended before statement %i",
     (when) =>
       Effect.gen(function* () {
         const { log, scan } = makeLog(({ matching }, statement) => {

@@ -135,7 +135,7 @@ const check = Effect.fnUntraced(function* (
   }
 })
 
-describe.concurrent("G3 where the sequence is not where it should be", () => {
+describe.concurrent("G3 if the sequence is not where it should be", () => {
   for (const [what, { make, isRefused = false }] of Object.entries(faults)) {
     it.live(`because ${what}, an append is recorded where readers look, or refused with what repairs it`, () =>
       Effect.gen(function* () {
@@ -152,7 +152,7 @@ describe.concurrent("G3 where the sequence is not where it should be", () => {
     )
   }
 
-  it.live("a position that was seen is given out to nobody else, though its event was removed", () =>
+  it.live("a position that was seen is not used again, even if its event was removed", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const sequence = `"${schema}".stored_events_position`
@@ -177,7 +177,7 @@ describe.concurrent("G3 where the sequence is not where it should be", () => {
     })
   )
 
-  it.live("what goes with others in one call is recorded where readers look", () =>
+  it.live("an append that shares a call with others is recorded where readers look", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)

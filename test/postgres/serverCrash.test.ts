@@ -23,7 +23,7 @@ const kills = Number(process.env.CRASH_KILLS ?? 10)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
 describe("SIGKILL of the server in the middle of appends", () => {
-  it.live("G1 G2 G5 what was acknowledged is there, and followers go on by themselves", () =>
+  it.live("G1 G2 G5 acknowledged appends are there, and followers resume on their own", () =>
     Effect.gen(function* () {
       const crashes = Math.max(2, Math.floor(kills / 10))
       const next = random(seed)
@@ -58,7 +58,7 @@ describe("SIGKILL of the server in the middle of appends", () => {
     })
   )
 
-  it.live("G1 G5 G7 appends that are sent again are recorded once, and everybody goes on by themselves", () =>
+  it.live("G1 G5 G7 appends that are sent again are recorded once, and everything resumes on its own", () =>
     Effect.gen(function* () {
       const crashes = Math.max(4, Math.floor(kills / 5))
       const next = random(seed)

@@ -19,8 +19,8 @@ const again = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.retry(self, { ti
 
 const key = { projection: "journal", version: 1, upstream: "log", slice: 0 }
 
-describe.concurrent("a connection that is silent, though others are served", () => {
-  it.live("is given up by the library's short statements, which say so", () =>
+describe.concurrent("a connection that does not respond, although others do", () => {
+  it.live("is given up by the library's short statements, with an error that says so", () =>
     Effect.gen(function* () {
       const schema = yield* newViewsSchema
       const statements: Readonly<
@@ -63,7 +63,7 @@ describe.concurrent("a connection that is silent, though others are served", () 
     })
   )
 
-  it.live("G12 is shown by a runner, which goes on by another one", () =>
+  it.live("G12 is reported by a runner, which continues on another one", () =>
     Effect.gen(function* () {
       const proxy = yield* startProxy(url())
       const [schema, views] = [yield* newSchema, yield* newViewsSchema]

@@ -68,7 +68,7 @@ END $look$`,
   return { last, limited, own }
 })
 
-it.live("is read and followed by statements that look through a part of it", () =>
+it.live("is read and followed by statements that each scan a part of it", () =>
   Effect.gen(function* () {
     const { last, limited } = yield* sparse
     yield* Effect.gen(function* () {
@@ -107,7 +107,7 @@ it.live("is read and followed by statements that look through a part of it", () 
   })
 )
 
-it.live("is followed in batches that say how far it was looked through", () =>
+it.live("is followed in batches that report how far it was scanned", () =>
   Effect.gen(function* () {
     const { limited } = yield* sparse
     yield* Effect.gen(function* () {

@@ -37,7 +37,7 @@ const open = (options: PostgresOptions) =>
   Effect.map(Layer.build(Layer.fresh(PostgresLayer(options))), Context.get(Recorder.Recorder))
 
 describe("TLS", () => {
-  it.live("appends, reads and follows by it; a certificate that can't be verified is refused", () =>
+  it.live("is used for appends, reads and following; a certificate that can't be verified is refused", () =>
     Effect.gen(function* () {
       const { authority, url } = yield* secureServer
       const secure = { url, ssl: { ca: authority } } as const

@@ -27,7 +27,7 @@ const impatient = (address: string) =>
   ({ client: { url: Redacted.make(address), connectTimeout: "200 millis" } }) as const
 
 describe.concurrent("a pooler that has no connection left", () => {
-  it.live("fails the building of a layer, which says so", () =>
+  it.live("makes building a layer fail, with an error that says so", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const proxy = yield* startProxy(url())
@@ -41,7 +41,7 @@ describe.concurrent("a pooler that has no connection left", () => {
     })
   )
 
-  it.live("fails appends and reads that would take another, and not those that have one", () =>
+  it.live("fails appends and reads that would need another, and not those that have one", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const proxy = yield* startProxy(url())
@@ -61,7 +61,7 @@ describe.concurrent("a pooler that has no connection left", () => {
     })
   )
 
-  it.live("does not keep followers from following: they are told that they poll", () =>
+  it.live("does not keep followers from following: they poll, which is logged", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const proxy = yield* startProxy(url())
@@ -84,8 +84,8 @@ describe.concurrent("a pooler that has no connection left", () => {
   )
 })
 
-describe.concurrent("a server that falls silent", () => {
-  it.live("G7 fails appends and reads, which go on when it answers again, and record nothing twice", () =>
+describe.concurrent("a server that stops responding", () => {
+  it.live("G7 fails appends and reads, which continue when it responds again, and record nothing twice", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const proxy = yield* startProxy(url())
@@ -110,8 +110,8 @@ describe.concurrent("a server that falls silent", () => {
   )
 })
 
-describe.concurrent("a statement that takes its time", () => {
-  it.live("is waited for where others are served", () =>
+describe.concurrent("a slow statement", () => {
+  it.live("is waited for if others are served", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const [holder, log] = [

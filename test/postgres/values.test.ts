@@ -48,7 +48,7 @@ const countsOf = (appends: ReadonlyArray<readonly [stream: string, events: Event
   Object.fromEntries(appends.map(([stream, events]) => [name(stream), events.length]))
 
 describe("large values", () => {
-  it.live("payloads of 16 MiB, text and bytes, come back as they are", () =>
+  it.live("payloads of 16 MiB, text and bytes, come back unchanged", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const services = yield* Layer.build(PostgresLayer({ url: url(), schema }))
@@ -75,7 +75,7 @@ describe("large values", () => {
     })
   )
 
-  it.live("G1 10,000 events are appended at once, in one stream or several, or not at all", () =>
+  it.live("G1 10,000 events are appended together, to one stream or several, or not at all", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
       const { recorder, services } = log
@@ -103,7 +103,7 @@ describe("large values", () => {
     })
   )
 
-  it.live("a row that the client's maxMessageSize is too small for is a failure of reading that says so", () =>
+  it.live("a row larger than the client's maxMessageSize fails the read, with an error that says so", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -124,7 +124,7 @@ describe("large values", () => {
 })
 
 describe("values that are refused", () => {
-  it.live("text that PostgreSQL does not have fails the append that it is in, named, and no other", () =>
+  it.live("text that PostgreSQL can't store fails its own append, which is named, and no other", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
       const odd = (fields: Partial<StoredEvent.StoredEvent>): Events => [...storedEvents(2), storedEvent(fields)]
@@ -158,7 +158,7 @@ describe("values that are refused", () => {
     })
   )
 
-  it.live("an id that is no UUID in lower case fails the append that it is in, named, and no other", () =>
+  it.live("an id that is not a lower-case UUID fails its own append, which is named, and no other", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
       const ids = [
@@ -182,7 +182,7 @@ describe("values that are refused", () => {
     })
   )
 
-  it.live("an id that is recorded in another stream fails the append that it is in, named, and no other", () =>
+  it.live("an id that is recorded in another stream fails its own append, which is named, and no other", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
       const recorded = storedEvents(2)
@@ -208,7 +208,7 @@ describe("values that are refused", () => {
     })
   )
 
-  it.live("an id that is new and comes twice: in two appends at once one of them is recorded, in one append none", () =>
+  it.live("of a new id in two concurrent appends one is recorded, and of one twice in one append none", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
       for (let round = 0; round < 10; round++) {
@@ -238,56 +238,56 @@ describe("values that are refused", () => {
     })
   )
 
-  it.live("G6 the names of a tracking key are not mistaken for others: what PostgreSQL does not have is refused", () =>
-    Effect.gen(function* () {
-      const log = yield* openLog(yield* newSchema)
-      const tracked = Context.get(log.services, TrackedAppend.TrackedAppend)
-      const to = Position.Position.make(1n)
-      const keyOf = (projection: string, upstream = "u") => ({ projection, upstream, version: 1, slice: 0 })
-      yield* tracked.append([], { key: keyOf("\ufffd", "\ufffd"), from: undefined, to })
-      for (const key of [keyOf("\ud83e", "\ufffd"), keyOf("\ufffd", "\udd95"), keyOf("nul\0"), keyOf("p", "nul\0")]) {
-        const error = yield* Effect.flip(tracked.append([], { key, from: undefined, to }))
-        assert.deepInclude(error, { _tag: "RecorderFailure" })
-        const unread = yield* Effect.exit(tracked.position(key))
-        assert.isTrue(Exit.isFailure(unread) || unread.value === undefined, JSON.stringify(key))
-      }
-    })
+  it.live(
+    "G6 the names of a tracking key are not mistaken for others: text that PostgreSQL can't store is refused",
+    () =>
+      Effect.gen(function* () {
+        const log = yield* openLog(yield* newSchema)
+        const tracked = Context.get(log.services, TrackedAppend.TrackedAppend)
+        const to = Position.Position.make(1n)
+        const keyOf = (projection: string, upstream = "u") => ({ projection, upstream, version: 1, slice: 0 })
+        yield* tracked.append([], { key: keyOf("\ufffd", "\ufffd"), from: undefined, to })
+        for (const key of [keyOf("\ud83e", "\ufffd"), keyOf("\ufffd", "\udd95"), keyOf("nul\0"), keyOf("p", "nul\0")]) {
+          const error = yield* Effect.flip(tracked.append([], { key, from: undefined, to }))
+          assert.deepInclude(error, { _tag: "RecorderFailure" })
+          const unread = yield* Effect.exit(tracked.position(key))
+          assert.isTrue(Exit.isFailure(unread) || unread.value === undefined, JSON.stringify(key))
+        }
+      })
   )
 })
 
 describe("payloads in SQL", () => {
-  it.live(
-    "the query of the documentation finds what is in payloads, also beside NUL and half of a surrogate pair",
-    () =>
-      Effect.gen(function* () {
-        const schema = yield* newSchema
-        const log = yield* openLog(schema)
-        const tricks = [
-          "roll over",
-          "a\0b",
-          "half \ud83e",
-          "\udd95 other",
-          "whole 🦕",
-          "text \\u0000 \\ud83e",
-          'quote " \\'
-        ]
-        yield* log.recorder.append({
-          stream: name("a"),
-          expected: "NoStream",
-          events: Arr.map(tricks as [string, ...Array<string>], (trick) =>
-            storedEvent({ payload: JSON.stringify({ "\0": "\ud83e", trick }) })
-          )
-        })
-        const text = Fs.readFileSync(new URL("../../docs/postgres.md", import.meta.url), "utf8")
-        const [, sql = ""] = /```sql\n(SELECT[^`]*payload_text[^`]*)```/.exec(text) ?? []
-        const rows = yield* log.sql.unsafe<{ trick: string }>(sql.replaceAll(/\borders\b/g, `"${schema}"`))
-        assert.deepStrictEqual(rows.map(({ trick }) => trick).reverse(), [
-          ...["roll over", "a\ufffdb", "half \ufffd", "\ufffd other", "whole 🦕", "text \\ufffd \\ufffd", 'quote " \\']
-        ])
+  it.live("the documented query finds values in payloads, also beside NUL and half of a surrogate pair", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const log = yield* openLog(schema)
+      const tricks = [
+        "roll over",
+        "a\0b",
+        "half \ud83e",
+        "\udd95 other",
+        "whole 🦕",
+        "text \\u0000 \\ud83e",
+        'quote " \\'
+      ]
+      yield* log.recorder.append({
+        stream: name("a"),
+        expected: "NoStream",
+        events: Arr.map(tricks as [string, ...Array<string>], (trick) =>
+          storedEvent({ payload: JSON.stringify({ "\0": "\ud83e", trick }) })
+        )
       })
+      const text = Fs.readFileSync(new URL("../../docs/postgres.md", import.meta.url), "utf8")
+      const [, sql = ""] = /```sql\n(SELECT[^`]*payload_text[^`]*)```/.exec(text) ?? []
+      const rows = yield* log.sql.unsafe<{ trick: string }>(sql.replaceAll(/\borders\b/g, `"${schema}"`))
+      assert.deepStrictEqual(rows.map(({ trick }) => trick).reverse(), [
+        ...["roll over", "a\ufffdb", "half \ufffd", "\ufffd other", "whole 🦕", "text \\ufffd \\ufffd", 'quote " \\']
+      ])
+    })
   )
 
-  it.live("a payload that is JSON is queried as JSON, and is what was written, byte for byte", () =>
+  it.live("a JSON payload can be queried as JSON, and is unchanged byte for byte", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
@@ -339,7 +339,7 @@ describe("clients with settings of their own", () => {
     }
   }
   for (const [which, client] of Object.entries(clients)) {
-    it.live(`clients ${which} are as good as any`, () =>
+    it.live(`clients ${which} work like any other`, () =>
       Effect.gen(function* () {
         const schema = yield* newSchema
         const log = yield* openLog(schema, { client })
@@ -372,8 +372,8 @@ describe("clients with settings of their own", () => {
   }
 })
 
-describe("what the server refuses", () => {
-  it.live("a read-only session: appends fail and say so, reads work", () =>
+describe("refusals of the server", () => {
+  it.live("a read-only session: appends fail with an error that says so, and reads work", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const client = { startupOptions: "-c default_transaction_read_only=on" }
@@ -392,7 +392,7 @@ describe("what the server refuses", () => {
     })
   )
 
-  it.live("a table or a function that is gone: a failure that says so", () =>
+  it.live("a table or a function that was removed: a failure that says so", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const log = yield* openLog(schema)

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process"
 import { assert, it } from "@effect/vitest"
 
-it("a process that could start a server ends with the exit code that it was given", () => {
+it("a process that could start a server ends with the given exit code", () => {
   const server = JSON.stringify(`${import.meta.dirname}/postgresServer.ts`)
   const run = (code: number) =>
     spawnSync(process.execPath, [

@@ -16,7 +16,7 @@ const numbers = (stream: string) =>
 
 describe("appends to a stream", () => {
   onServer(
-    "answer the revision and the position of the last event, as reads show them",
+    "return the revision and the position of the last event, as reads report them",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -35,7 +35,7 @@ describe("appends to a stream", () => {
   )
 
   onServer(
-    "keep JSON, bytes, metadata and ids as they were",
+    "keep JSON, bytes, metadata and ids unchanged",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -62,7 +62,7 @@ describe("appends to a stream", () => {
   )
 
   onServer(
-    "G2 refuse what is not where it is expected, with where it is",
+    "G2 refuse a stream that is not at the expected revision, with the actual one",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -79,7 +79,7 @@ describe("appends to a stream", () => {
   )
 
   onServer(
-    "G7 are the same append when the effect is run again, also where ids were not given",
+    "G7 are the same append when the effect is run again, also if no ids were given",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -94,7 +94,7 @@ describe("appends to a stream", () => {
   )
 
   onServer(
-    "are refused, with what is wrong, before they are sent",
+    "are refused, with the reason, before they are sent",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -126,7 +126,7 @@ describe("appends to a stream", () => {
 
 describe.skipIf(!isSince("26.0.0"))("appends to several streams", () => {
   onServer(
-    "G1 record in all or in none, and answer the revisions",
+    "G1 record in all or in none, and return the revisions",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const [a, b] = [newStream("A"), newStream("B")]
@@ -179,7 +179,7 @@ describe.skipIf(!isSince("26.0.0"))("appends to several streams", () => {
   )
 
   onServer(
-    "are refused, with what is wrong, before they are sent",
+    "are refused, with the reason, before they are sent",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -231,7 +231,7 @@ describe.skipIf(!isSince("26.0.0"))("appends to several streams", () => {
 
 describe("deletes", () => {
   onServer(
-    "leave no stream by the name, until it is appended to again, and then go on counting",
+    "leave no stream of the name until it is appended to again, and then continue counting",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -250,7 +250,7 @@ describe("deletes", () => {
   )
 
   onServer(
-    "of what was never there are StreamNotFound",
+    "of a stream that never existed are StreamNotFound",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       assert.strictEqual((yield* Effect.flip(client.deleteStream(newStream())))._tag, "StreamNotFound")
@@ -258,7 +258,7 @@ describe("deletes", () => {
   )
 
   onServer(
-    "by a tombstone are for ever",
+    "by a tombstone are permanent",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()

@@ -50,8 +50,8 @@ const everyOne = async (batches: Batches) => {
   return all.map(parseReceived)
 }
 
-describe("G8 what is received", () => {
-  it("is of our own events what was stored", () => {
+describe("G8 a received event", () => {
+  it("is, if it is our own, what was stored", () => {
     for (const { stored, event } of [
       storedOf('{"name":"Ré","n":1}', "{}"),
       storedOf('{"name":"Rex"}', "{}", { recordedAt: 0 }),
@@ -65,7 +65,7 @@ describe("G8 what is received", () => {
     }
   })
 
-  it("is of other programs' what the client would have parsed of it", () => {
+  it("is, if it is another program's, what the client would have parsed", () => {
     const deep = `${"[".repeat(20_000)}1${"]".repeat(20_000)}`
     for (const data of ['{"a":1e999}', '{ "a" : [1, 2] }', '{"cut', '"text"', deep, "\u{feff}{}"]) {
       for (const metadata of ["", "[1,2]", '{"a":1}', "no JSON", '{"$schemaVersion":"3"}']) {
@@ -78,7 +78,7 @@ describe("G8 what is received", () => {
     assert.strictEqual(fromReceived(received({ data: utf8.encode('{"cut') }), place).payload, '"{\\"cut"')
   })
 
-  it("is refused if the time in it is none", () => {
+  it("is refused if its time is invalid", () => {
     for (const time of ["soon", "1.5", "12345678901234567"]) {
       const event = received({ metadata: utf8.encode(`{"$recordedAt":"${time}"}`) })
       assert.throws(() => fromReceived(event, place), "not an integer")

@@ -9,7 +9,7 @@ const MANY = 130
 
 describe("many subscriptions of one process", () => {
   onServer(
-    "appends and reads do not wait for them, and each gets what comes",
+    "appends and reads do not wait for them, and each gets new events",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -35,7 +35,7 @@ describe("many subscriptions of one process", () => {
     })
   )
 
-  it.live("followers and consumers are among them, and those of other layers", () =>
+  it.live("followers and consumers count too, and those of other layers", () =>
     Effect.gen(function* () {
       const logs = [yield* openLog(), yield* openLog()] as const
       const all = yield* Effect.forEach(logs, (log) =>

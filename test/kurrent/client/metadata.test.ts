@@ -8,7 +8,7 @@ import { happenedMany, newStream, onServer } from "../support/client.ts"
 
 describe("metadata of a stream", () => {
   onServer(
-    "are read as they were set, with keys of one's own and the largest revision",
+    "are read as they were set, with custom keys and the largest revision",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -36,7 +36,7 @@ describe("metadata of a stream", () => {
   )
 
   onServer(
-    "G2 are set where they are expected to be, and not elsewhere",
+    "G2 are set at their expected revision, and at no other",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -52,7 +52,7 @@ describe("metadata of a stream", () => {
   )
 
   onServer(
-    "are changed with what others set meanwhile",
+    "are updated together with concurrent changes of others",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -69,7 +69,7 @@ describe("metadata of a stream", () => {
   )
 
   onServer(
-    "of a deleted stream can be set, and then it is one that is there, without its events",
+    "of a deleted stream can be set, after which it exists, without its events",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -83,7 +83,7 @@ describe("metadata of a stream", () => {
   )
 
   onServer(
-    "that can't be are refused",
+    "that are invalid are refused",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()

@@ -53,7 +53,7 @@ const nothing = () => Effect.void
 
 describe("persistent subscriptions to a stream", () => {
   onServer(
-    "are created, described, changed where it is asked for, listed and deleted",
+    "are created, described, changed as requested, listed and deleted",
     Effect.gen(function* () {
       const { groups, stream } = yield* seeded(3, { maxRetryCount: 4, messageTimeout: "5 seconds", startFrom: 1n })
       const info = yield* groups.info(stream, GROUP)
@@ -83,7 +83,7 @@ describe("persistent subscriptions to a stream", () => {
   )
 
   onServer(
-    "give what is there and what comes, and no more than a consumer takes unsettled",
+    "deliver existing and new events, and no more than a consumer accepts unsettled",
     Effect.gen(function* () {
       const { client, groups, stream } = yield* seeded(20)
       const { given, revisions } = yield* consuming(stream, nothing, { bufferSize: 5 })
@@ -102,7 +102,7 @@ describe("persistent subscriptions to a stream", () => {
   )
 
   onServer(
-    "give again what is refused, park it when asked or when it was given often enough, and replay what is parked",
+    "redeliver refused events, park them on request or after the maximum of retries, and replay parked ones",
     Effect.gen(function* () {
       const { groups, stream } = yield* seeded(5, { maxRetryCount: 2 })
       let isReplay = false
@@ -135,7 +135,7 @@ describe("persistent subscriptions to a stream", () => {
   )
 
   onServer(
-    "give again what is not settled in time",
+    "redeliver events that are not settled in time",
     Effect.gen(function* () {
       const { stream } = yield* seeded(1, { messageTimeout: "300 millis" })
       const { given } = yield* consuming(stream, ({ ack, retryCount }) => (retryCount === 0 ? Effect.void : ack))
@@ -145,7 +145,7 @@ describe("persistent subscriptions to a stream", () => {
   )
 
   onServer(
-    "keep all that was settled when the consumer stops at once, and give the rest to another",
+    "remember all settled events when the consumer stops at once, and deliver the rest to another",
     Effect.gen(function* () {
       const { groups, stream } = yield* seeded(300)
       const bufferSize = 300
@@ -167,7 +167,7 @@ describe("persistent subscriptions to a stream", () => {
   )
 
   onServer(
-    "fail as what they are: there already, not there, too many consumers",
+    "fail with their own errors: already there, not there, too many consumers",
     Effect.gen(function* () {
       const { groups, stream } = yield* seeded(1, { maxSubscriberCount: 1 })
       const named = { stream, group: GROUP }
@@ -193,7 +193,7 @@ describe("persistent subscriptions to a stream", () => {
   )
 
   onServer(
-    "refuse settings that can't be",
+    "refuse invalid settings",
     Effect.gen(function* () {
       const { groups, stream } = yield* seeded(0)
       const wrong: ReadonlyArray<PersistentSubscriptionSettings> = [
@@ -212,7 +212,7 @@ describe("persistent subscriptions to a stream", () => {
   )
 
   onServer(
-    "settle links by the links",
+    "settle links by the ids of the links",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const [target, links] = [newStream(), newStream("Links")]
@@ -235,7 +235,7 @@ describe("persistent subscriptions to a stream", () => {
 
 describe("persistent subscriptions to all events", () => {
   onServer(
-    "give what fits their filter",
+    "deliver events that match their filter",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const groups = client.persistentSubscriptions
@@ -267,7 +267,7 @@ describe("persistent subscriptions to all events", () => {
 })
 
 describe("faults of persistent subscriptions", () => {
-  onOwnFake("a consumer goes on when its connection is lost, and its events can't be settled any more", (fake) =>
+  onOwnFake("a consumer continues when its connection is lost, and its events can no longer be settled", (fake) =>
     Effect.gen(function* () {
       const { groups, stream } = yield* seeded(3)
       let retries = 0
@@ -291,7 +291,7 @@ describe("faults of persistent subscriptions", () => {
     })
   )
 
-  onOwnFake("one that the server drops goes on where it may, and fails where it is told to", () =>
+  onOwnFake("one that the server drops continues if it may reconnect, and fails if it may not", () =>
     Effect.gen(function* () {
       const { client, groups, stream } = yield* seeded(1)
       const kept = yield* consuming(stream)
@@ -315,7 +315,7 @@ describe("faults of persistent subscriptions", () => {
   )
 
   onOwnFake(
-    "a server that never answers is seen",
+    "a server that never answers is noticed",
     ({ faults }) =>
       Effect.gen(function* () {
         const { groups, stream } = yield* seeded(1)
@@ -338,7 +338,7 @@ describe("faults of persistent subscriptions", () => {
     { deadline: "1 second" }
   )
 
-  onOwnFake("whoever stops leaves nothing behind", (fake) =>
+  onOwnFake("a consumer that stops leaks nothing", (fake) =>
     Effect.gen(function* () {
       const { groups, stream } = yield* seeded(3)
       yield* groups.consume(stream, GROUP).pipe(Stream.take(1), Stream.runDrain)

@@ -19,7 +19,7 @@ const types = (options: ReadAllOptions) =>
 
 describe("reads of a stream", () => {
   onServer(
-    "go either way, from a revision that is included, up to a limit, in pages of any size",
+    "go in both directions, from a revision (inclusive), up to a limit, in pages of any size",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -42,7 +42,7 @@ describe("reads of a stream", () => {
   )
 
   onServer(
-    "follow links where they are asked to, and are paged by the links",
+    "follow links on request, and are paged by the links",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const [target, links] = [newStream(), newStream("Links")]
@@ -72,7 +72,7 @@ describe("reads of a stream", () => {
   )
 
   onServer(
-    "of what is not there are StreamNotFound, and what can't be read is said",
+    "of a missing stream are StreamNotFound, and unreadable streams are reported",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -91,7 +91,7 @@ describe("reads of a stream", () => {
   )
 
   onServer(
-    "show what is not truncated, and a stream of which all is has no revision that anybody knows",
+    "return the events that are not truncated, and a stream that is wholly truncated has no known revision",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -108,7 +108,7 @@ describe("reads of a stream", () => {
 
 describe("reads of all events", () => {
   onServer(
-    "go either way from a position, in pages, and filter types and streams",
+    "go in both directions from a position, in pages, and filter types and streams",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const mark = newStream("Mark")
@@ -138,7 +138,7 @@ describe("reads of all events", () => {
     })
   )
 
-  onOwnFake("tell types that are included from those that are excluded", () =>
+  onOwnFake("distinguish included and excluded types", () =>
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const events = ["Placed", "Paid", "PaidTwice", "$own"].map((type) => ({ type, data: {} }))
@@ -154,7 +154,7 @@ describe("reads of all events", () => {
   )
 
   onServer(
-    "tell the position of the last event, of all or of those that fit",
+    "report the position of the last event, of all or of those that match",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -219,7 +219,7 @@ describe("faults of reads", () => {
     { deadline: "1 second" }
   )
 
-  onOwnFake("a connection that is lost is made again, and the read goes on", ({ faults }) =>
+  onOwnFake("a lost connection is opened again, and the read continues", ({ faults }) =>
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -235,7 +235,7 @@ describe("faults of reads", () => {
     })
   )
 
-  onOwnFake("whoever stops early leaves nothing behind", ({ faults }) =>
+  onOwnFake("a read that stops early leaks nothing", ({ faults }) =>
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()

@@ -44,5 +44,5 @@ describe("the types of the client", () => {
     client.persistentSubscriptions.create("stream", "group", { filter: { on: "type", prefixes: ["A"] } })
   ]
 
-  it("refuse what can't be", () => assert.isFunction(never))
+  it("refuse invalid arguments", () => assert.isFunction(never))
 })

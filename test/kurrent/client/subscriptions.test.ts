@@ -44,7 +44,7 @@ const upTo = (end: number, from = 0) => Array.from({ length: end - from }, (_, i
 
 describe("subscriptions to a stream", () => {
   onServer(
-    "give what is there, say that they have caught up, and give what comes",
+    "deliver existing events, report that they have caught up, and deliver new ones",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -61,7 +61,7 @@ describe("subscriptions to a stream", () => {
   )
 
   onServer(
-    "begin behind a revision, or at the end, and wait for a stream that is not there yet",
+    "begin after a revision, or at the end, and wait for a stream that does not exist yet",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const [stream, later] = [newStream(), newStream()]
@@ -80,7 +80,7 @@ describe("subscriptions to a stream", () => {
   )
 
   onServer(
-    "end with StreamTombstoned when the stream gets a tombstone, and at once when it has one",
+    "end with StreamTombstoned when the stream gets a tombstone, and at once if it has one",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -97,7 +97,7 @@ describe("subscriptions to a stream", () => {
   )
 
   onServer(
-    "follow links where they are asked to, and count the links",
+    "follow links on request, and count the links",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const [target, links] = [newStream(), newStream("Links")]
@@ -120,7 +120,7 @@ describe("subscriptions to a stream", () => {
 
 describe("subscriptions to all events", () => {
   onServer(
-    "give what fits a filter, and checkpoints to go on from",
+    "deliver events that match a filter, and checkpoints to resume from",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -144,7 +144,7 @@ describe("subscriptions to all events", () => {
   )
 
   onServer(
-    "begin behind the end",
+    "begin after the end",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -159,7 +159,7 @@ describe("subscriptions to all events", () => {
   )
 
   onServer(
-    "from a position that the server refuses fail, and do not try again without end",
+    "from a position that the server refuses fail, and do not retry indefinitely",
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const { position } = yield* client.append(newStream(), [happened(0)], { expected: "NoStream" })
@@ -172,7 +172,7 @@ describe("subscriptions to all events", () => {
 })
 
 describe("faults of subscriptions", () => {
-  onOwnFake("they go on where they were when they are lost: no gap, no duplicate, and they say so", (fake) =>
+  onOwnFake("they resume where they were after a loss: no gap, no duplicate, and they report it", (fake) =>
     Effect.gen(function* () {
       const { faults } = fake
       const client = yield* KurrentClient
@@ -209,7 +209,7 @@ describe("faults of subscriptions", () => {
     })
   )
 
-  onOwnFake("one that was lost at the end before anything came misses nothing", ({ faults }) =>
+  onOwnFake("one that was lost at the end before any event came misses nothing", ({ faults }) =>
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -229,7 +229,7 @@ describe("faults of subscriptions", () => {
   )
 
   onOwnFake(
-    "a server that never answers is seen, and tried again",
+    "a server that never answers is noticed, and retried",
     ({ faults }) =>
       Effect.gen(function* () {
         const client = yield* KurrentClient
@@ -245,7 +245,7 @@ describe("faults of subscriptions", () => {
     { deadline: "1 second" }
   )
 
-  onOwnFake("whoever stops leaves no subscription behind", (fake) =>
+  onOwnFake("a subscription that stops is ended on the server", (fake) =>
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()
@@ -280,9 +280,9 @@ describe("faults of subscriptions", () => {
   )
 })
 
-describe("an older server, which says position 2^64 - 1 where it has looked at little and found nothing", () => {
+describe("an older server, which reports position 2^64 - 1 if it has scanned little and found nothing", () => {
   onOwnFake(
-    "no such checkpoint is given, and nothing is lost over a lost connection",
+    "that checkpoint is not reported, and a lost connection loses nothing",
     (fake) =>
       Effect.gen(function* () {
         const client = yield* KurrentClient

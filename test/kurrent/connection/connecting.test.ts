@@ -72,7 +72,7 @@ const use = (log: Effect.Success<ReturnType<typeof openLog>>) =>
   })
 
 describe.concurrent("a server that is not there", () => {
-  it.live("where nobody listens it is unavailable, in about two seconds, and said where", () =>
+  it.live("at an address where no one listens is unavailable, in about two seconds, with the address", () =>
     Effect.gen(function* () {
       const at = yield* closedPort
       const [error, took] = yield* timed(failure({ connectionString: node(at) }))
@@ -82,7 +82,7 @@ describe.concurrent("a server that is not there", () => {
     })
   )
 
-  it.live("a name that does not exist is unavailable", () =>
+  it.live("with a name that does not exist is unavailable", () =>
     Effect.gen(function* () {
       const error = yield* failure({ connectionString: "kurrentdb://nobody.invalid:2113?tls=false" })
       assert.strictEqual(error._tag, "RecorderUnavailable")
@@ -90,7 +90,7 @@ describe.concurrent("a server that is not there", () => {
     })
   )
 
-  it.live("a cluster of which no node is there is unavailable, within the time for connecting", () =>
+  it.live("in a cluster without any node is unavailable, within the time for connecting", () =>
     Effect.gen(function* () {
       const [one, two] = [yield* closedPort, yield* closedPort]
       const connectionString = `kurrentdb://127.0.0.1:${one},127.0.0.1:${two}?tls=false`
@@ -100,7 +100,7 @@ describe.concurrent("a server that is not there", () => {
     })
   )
 
-  it.live("one that accepts and says nothing is unavailable, within the time for connecting", () =>
+  it.live("that accepts connections but does not respond is unavailable, within the time for connecting", () =>
     Effect.gen(function* () {
       const at = yield* port(() => {})
       const [error, took] = yield* timed(failure({ connectionString: node(at), connectTimeout: "700 millis" }))
@@ -109,7 +109,7 @@ describe.concurrent("a server that is not there", () => {
     })
   )
 
-  it.live("one that speaks something else is no server of ours, within the time for connecting", () =>
+  it.live("that speaks another protocol is unavailable, within the time for connecting", () =>
     Effect.gen(function* () {
       const at = yield* port((socket) => {
         socket.on("data", () => socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
@@ -120,7 +120,7 @@ describe.concurrent("a server that is not there", () => {
     })
   )
 
-  onFake("one whose calls of any one kind are never answered is unavailable, within a deadline", () =>
+  onFake("that never answers calls of some kind is unavailable, within a deadline", () =>
     Effect.gen(function* () {
       for (const kind of ["features", "reads", "appends"] as const) {
         const fake = yield* ownFake()
@@ -133,7 +133,7 @@ describe.concurrent("a server that is not there", () => {
     })
   )
 
-  onFake("one that comes within two seconds is waited for", () =>
+  onFake("that starts within two seconds is waited for", () =>
     Effect.gen(function* () {
       const at = yield* closedPort
       const opening = yield* Effect.forkScoped(openLog({ connectionString: node(at), connectTimeout: "10 seconds" }), {
@@ -158,14 +158,16 @@ describe.concurrent("certificates", () => {
     return path
   }
 
-  onFake("of an authority that is given as a path, also one with spaces and signs, are trusted in all calls", () =>
-    Effect.gen(function* () {
-      const { certificates, directory, fake } = yield* secured
-      for (const name of ["ca.pem", "c a+ä%20&=?#.pem"]) {
-        const rootCertificate = write(directory, name, certificates.authority)
-        yield* Effect.scoped(Effect.flatMap(openLog({ connectionString: fake.uri, rootCertificate }), use))
-      }
-    })
+  onFake(
+    "of an authority that is given as a path, also one with spaces and special characters, are trusted in all calls",
+    () =>
+      Effect.gen(function* () {
+        const { certificates, directory, fake } = yield* secured
+        for (const name of ["ca.pem", "c a+ä%20&=?#.pem"]) {
+          const rootCertificate = write(directory, name, certificates.authority)
+          yield* Effect.scoped(Effect.flatMap(openLog({ connectionString: fake.uri, rootCertificate }), use))
+        }
+      })
   )
 
   onFake("of an authority that is given as PEM are trusted in all calls, also after the server was gone", () =>
@@ -197,7 +199,7 @@ describe.concurrent("certificates", () => {
     })
   )
 
-  onFake("of an authority that is not trusted, or of another, are a failure that says so, in time", () =>
+  onFake("of an authority that is not trusted, or of another one, are a failure that says so, in time", () =>
     Effect.gen(function* () {
       const { fake } = yield* secured
       const others: Certificates = makeCertificates()
@@ -210,7 +212,7 @@ describe.concurrent("certificates", () => {
     })
   )
 
-  onFake("a server without TLS that is asked for it, or the other way round, is an error in time", () =>
+  onFake("for a server without TLS that is called with it, or vice versa, lead to an error in time", () =>
     Effect.gen(function* () {
       const { fake } = yield* secured
       const plain = yield* ownFake()
@@ -222,7 +224,7 @@ describe.concurrent("certificates", () => {
     })
   )
 
-  it.live("a path where there is none is a failure that names it", () =>
+  it.live("at a path that does not exist are a failure that names it", () =>
     Effect.gen(function* () {
       const directory = yield* temporaryDirectory
       const rootCertificate = Path.join(directory, "none.pem")
@@ -232,7 +234,7 @@ describe.concurrent("certificates", () => {
     })
   )
 
-  it.live("a directory, or a file that holds none, is a failure that names it", () =>
+  it.live("at the path of a directory, or of a file without a certificate, are a failure that names it", () =>
     Effect.gen(function* () {
       const directory = yield* temporaryDirectory
       for (const rootCertificate of [directory, write(directory, "empty.pem", ""), write(directory, "text.pem", "x")]) {
@@ -243,7 +245,7 @@ describe.concurrent("certificates", () => {
     })
   )
 
-  it.live("PEM that is none is a failure that says so", () =>
+  it.live("in invalid PEM are a failure that says so", () =>
     Effect.gen(function* () {
       const rootCertificate = "-----BEGIN CERTIFICATE-----\nhello\n-----END CERTIFICATE-----\n"
       const error = yield* failure({ connectionString: "kurrentdb://127.0.0.1:1?tls=true", rootCertificate })
@@ -274,7 +276,7 @@ describe.concurrent("credentials", () => {
   const credentials = { user: user.replace(":", ""), password: `p:a@s/s?w#o%r&d=+,;! '()*$~ö字"\\^\`{}|<>` }
 
   // the client sends them over TLS only
-  onFake("with any characters are good for appends, reads and followers, in the string or by themselves", () =>
+  onFake("with any characters work for appends, reads and followers, in the string or passed separately", () =>
     Effect.gen(function* () {
       const tls = makeCertificates()
       const rootCertificate = tls.authority
@@ -347,7 +349,7 @@ describe("a password", () => {
 
   const nothing = () => Effect.void
 
-  onFake("is in no error, no log and no span: of a connection that fails, of calls that fail", () =>
+  onFake("is in no error, log or span of a connection or of calls that fail", () =>
     Effect.gen(function* () {
       const right = yield* ownFake({ credentials: { user: "ada", password: SECRET } })
       const wrong = yield* ownFake({ credentials: { user: "ada", password: "another" } })
@@ -418,7 +420,7 @@ describe("options", () => {
     ["prefix", { prefix: "a".repeat(65) }],
     ["prefix", { prefix: "a\n" }]
   ] as ReadonlyArray<readonly [string, Partial<KurrentOptions>]>)(
-    "that are out of range are a failure that names them: %s %o",
+    "that are out of range are a failure with their names: %s %o",
     ([name, options]) =>
       Effect.gen(function* () {
         const error = yield* failure({ connectionString: uri, ...options })
@@ -434,7 +436,7 @@ describe("options", () => {
     "kurrentdb://a b",
     "kurrentdb://a:99999",
     "kurrentdb://a?x=1"
-  ])("a connection string that is none is a failure: %s", (connectionString) =>
+  ])("an invalid connection string is a failure: %s", (connectionString) =>
     Effect.gen(function* () {
       const error = yield* failure({ connectionString: Redacted.make(connectionString) })
       assert.deepInclude(error, { _tag: "RecorderFailure", operation: "connect to KurrentDB" })
@@ -457,7 +459,7 @@ describe("KurrentLayer.config", () => {
       Context.get(Recorder.Recorder)
     )
 
-  it.live.each(["KURRENTDB_URI", "EVENTSTOREDB_URI"])("takes %s, and KURRENTDB_PREFIX", (name) =>
+  it.live.each(["KURRENTDB_URI", "EVENTSTOREDB_URI"])("reads %s and KURRENTDB_PREFIX", (name) =>
     Effect.gen(function* () {
       const prefix = newPrefix()
       const recorder = yield* build({ [name]: uri, KURRENTDB_PREFIX: prefix })
@@ -469,7 +471,7 @@ describe("KurrentLayer.config", () => {
     })
   )
 
-  it.live("takes the newer name where both are set", () =>
+  it.live("uses the newer name if both are set", () =>
     Effect.gen(function* () {
       const env = { KURRENTDB_URI: uri, EVENTSTOREDB_URI: "kurrentdb://127.0.0.1:1", KURRENTDB_PREFIX: newPrefix() }
       yield* (yield* build(env)).head
@@ -493,7 +495,7 @@ describe("KurrentLayer.config", () => {
   )
 
   onFake(
-    "takes certificates as a path and as PEM, user and password, and durations, a plain number being seconds",
+    "reads certificates as a path and as PEM, user and password, and durations, of which a plain number is seconds",
     () =>
       Effect.gen(function* () {
         const tls = makeCertificates()
@@ -535,7 +537,7 @@ describe("KurrentLayer.config", () => {
     ["KURRENTDB_PREFIX", "a-b"],
     ["KURRENTDB_URI", ""],
     ["KURRENTDB_PASSWORD", "alone"]
-  ])("a value that is wrong is an error that says of what: %s=%s", ([name, value]) =>
+  ])("an invalid value is an error that names the variable: %s=%s", ([name, value]) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(Effect.scoped(build({ KURRENTDB_URI: uri, [`${name}`]: `${value}` })))
       assert.match(
@@ -545,7 +547,7 @@ describe("KurrentLayer.config", () => {
     })
   )
 
-  it.live("names that are set to nothing are as if they were not", () =>
+  it.live("variables that are empty count as not set", () =>
     Effect.gen(function* () {
       const prefix = newPrefix()
       const recorder = yield* build({
@@ -561,7 +563,7 @@ describe("KurrentLayer.config", () => {
 })
 
 describe("closing the layer", () => {
-  it.live("G10 a process that builds it, uses it and closes it ends by itself at once", () =>
+  it.live("G10 a process that builds it, uses it and closes it ends on its own at once", () =>
     Effect.gen(function* () {
       const child = yield* Child.start("kurrent/support/useAndExit.ts", uri, newPrefix())
       assert.strictEqual(yield* child.line, "closed")
@@ -570,7 +572,7 @@ describe("closing the layer", () => {
     })
   )
 
-  onFake("G10 a process whose calls are never answered ends by itself, too, when it is closed", () =>
+  onFake("G10 a process whose calls are never answered also ends on its own after closing it", () =>
     Effect.gen(function* () {
       const fake = yield* ownFake()
       const child = yield* Child.start("kurrent/support/useAndExit.ts", fake.uri, newPrefix(), "silent")
@@ -584,7 +586,7 @@ describe("closing the layer", () => {
     })
   )
 
-  onFake("G10 leaves no connection and no subscription behind, and ends followers with why", () =>
+  onFake("G10 leaks no connection and no subscription, and ends followers with the reason", () =>
     Effect.gen(function* () {
       const fake = yield* ownFake()
       const scope = yield* Scope.make()

@@ -50,7 +50,7 @@ describe("the forms of a connection string", () => {
     }
   })
 
-  it("also a bare host and port, which is a node without TLS unless it says so", () => {
+  it("also a bare host and port, which is a node without TLS by default", () => {
     assert.deepInclude(parsed("localhost:2113"), { isSingleNode: true, tls: false, credentials: undefined })
     assert.deepInclude(parsed("localhost"), { isSingleNode: true, tls: false })
     assert.isTrue(parsed("localhost:2113?tls").tls)
@@ -70,7 +70,7 @@ describe("the forms of a connection string", () => {
     assert.include(parsed("kurrentdb://a?nodePreference=READ_ONLY_REPLICA").text, "nodePreference=readOnlyReplica")
   })
 
-  it("hosts of a cluster are separated by commas; empty options and a slash behind the hosts are no matter", () => {
+  it("hosts of a cluster are separated by commas; empty options and a slash after the hosts do not matter", () => {
     assert.isFalse(parsed("kurrentdb://a:1,b:2,c").isSingleNode)
     assert.deepInclude(atClient("kurrentdb://ada:pw@a:1,b:2,c/?&tls=false&"), {
       hosts: [
@@ -84,14 +84,14 @@ describe("the forms of a connection string", () => {
     assert.isTrue(parsed("  kurrentdb://a/  ").isSingleNode)
   })
 
-  it("of one node the first read does not wait, unless the string says otherwise; failures are always thrown", () => {
+  it("with one node the first read does not wait, unless the string says otherwise; failures are always thrown", () => {
     assert.deepInclude(atClient("kurrentdb://a"), { discoveryInterval: 1, throwOnAppendFailure: true })
     assert.deepInclude(atClient("kurrentdb://a?discoveryinterval=7"), { discoveryInterval: 7 })
     assert.notProperty(atClient("kurrentdb+discover://a"), "discoveryInterval")
     assert.deepInclude(atClient("kurrentdb://a?throwOnAppendFailure=false"), { throwOnAppendFailure: true })
   })
 
-  it("what is given by itself takes precedence over what is in the string", () => {
+  it("values that are passed separately take precedence over the string", () => {
     const text = "kurrentdb://ada:pw@a?tlsCAFile=/tmp/old.pem"
     const overrides = { username: "bob", password: "p@s:s", rootCertificate: "/tmp/a b/ca&new=.pem" }
     assert.deepStrictEqual(parsed(text, overrides).credentials, { username: "bob", password: "p@s:s" })
@@ -103,7 +103,7 @@ describe("the forms of a connection string", () => {
   })
 })
 
-describe("what is no connection string", () => {
+describe("an invalid connection string", () => {
   it.each([
     ["", /empty/],
     ["   ", /empty/],
@@ -124,11 +124,11 @@ describe("what is no connection string", () => {
     ["kurrentdb://:pw@a", /user:password/],
     ["kurrentdb://ada:%zz@a", /percent-encoded/],
     ["kurrentdb://ada:%ff@a", /percent-encoded/]
-  ])("%s is refused, and it is said why", (text, reason) => {
+  ])("%s is refused, with the reason", (text, reason) => {
     assert.match(refusal(text), reason)
   })
 
-  it("a user name or a password alone is none", () => {
+  it("a user name or a password alone is refused", () => {
     assert.match(refusal("kurrentdb://a", { username: "ada" }), /only a user name was given/)
     assert.match(refusal("kurrentdb://a", { password: SECRET }), /only a password was given/)
   })
@@ -138,7 +138,7 @@ describe("what is no connection string", () => {
     assert.match(refusal(`kurrentdb://${rest}`, { password: "" }), /password/)
   })
 
-  it("text that has no form as UTF-8 is refused, and nothing is thrown", () => {
+  it("text that can't be encoded as UTF-8 is refused, and nothing is thrown", () => {
     refusal("kurrentdb://a", { username: "ada", password: "\ud800" })
     refusal("kurrentdb://a", { username: "\udc00", password: "pw" })
     refusal("kurrentdb://a", { rootCertificate: "/tmp/\ud800" })
@@ -146,7 +146,7 @@ describe("what is no connection string", () => {
 })
 
 describe("a password", () => {
-  it("is never quoted, wherever it stands in what is refused", () => {
+  it("is never quoted, wherever it is in a refused string", () => {
     const refused = [
       `kurrentdb://ada:${SECRET}`,
       `kurrentdb://ada:${SECRET}/`,
@@ -180,7 +180,7 @@ describe("a password", () => {
     }
   })
 
-  it("of any characters comes to the client as it is, percent-encoded or given by itself, and so does the user", () => {
+  it("of any characters reaches the client unchanged, percent-encoded or passed separately, and so does the user", () => {
     const next = random(12)
     for (let round = 0; round < 5000; round++) {
       const [username, password] = [makeText(next, 8), makeText(next, 8)]
@@ -198,8 +198,8 @@ describe("a password", () => {
   })
 })
 
-describe("what is taken", () => {
-  it("the client reads as it is meant, whatever is in it", () => {
+describe("an accepted string", () => {
+  it("is read by the client as intended, whatever it contains", () => {
     const next = random(13)
     const pick = <A>(...of: ReadonlyArray<A>) => of[Math.floor(next() * of.length)] as A
     const numbers = ["maxDiscoverAttempts", "gossipTimeout", "defaultDeadline", "keepAliveInterval"]
@@ -228,7 +228,7 @@ describe("what is taken", () => {
     }
   })
 
-  it("an @ in an option's value is no end of a user and password", () => {
+  it("an @ in an option's value does not end user and password", () => {
     for (const text of ["kurrentdb://a:1?connectionName=ada@work", "kurrentdb://a:1?tlsCAFile=/tmp/x@y/ca.pem"]) {
       assert.deepInclude(atClient(text), { hosts: [{ address: "a", port: 1 }] })
       assert.notProperty(atClient(text), "defaultCredentials")
@@ -257,7 +257,7 @@ describe("what is taken", () => {
     ["defaultDeadline", "soon"],
     ["keepAliveInterval", "never"],
     ["keepAliveTimeout", "1.5"]
-  ])("an option that has a value it can't have is refused by name: %s=%s", (name, value) => {
+  ])("an option with an invalid value is refused by name: %s=%s", (name, value) => {
     assert.include(refusal(`kurrentdb://a?${name}=${value}`), name)
   })
 })

@@ -76,7 +76,7 @@ describe("the right to read $all", () => {
     )
   }
 
-  onFake("names of streams that are none are refused still", () =>
+  onFake("invalid stream names are still refused", () =>
     Effect.gen(function* () {
       const { client } = yield* secured()
       const admin = yield* client("admin", "changeit")
@@ -88,8 +88,8 @@ describe("the right to read $all", () => {
   )
 })
 
-describe("a server with TLS that is asked without, and one without that is asked with it", () => {
-  onFake("says what to change in the connection string", () =>
+describe("a server with TLS that is called without it, and vice versa", () => {
+  onFake("is an error that advises what to change in the connection string", () =>
     Effect.gen(function* () {
       const { fake } = yield* secured()
       const without = yield* Effect.flip(openLog({ connectionString: fake.uri.replace("tls=true", "tls=false") }))

@@ -20,7 +20,7 @@ import {
 const server = useServer()
 
 describe("appends", () => {
-  it("every event of an append has its own position, and the answer has the last", async () => {
+  it("every event of an append has its own position, and the result has the last", async () => {
     const client = server.client()
     const stream = streamName()
     const answer = await client.appendToStream(stream, happenedMany(0, 3), { streamState: "no_stream" })
@@ -35,7 +35,7 @@ describe("appends", () => {
     expect(read.map(({ commitPosition }) => commitPosition)).toEqual(positions.map(({ commit }) => commit))
   })
 
-  it("what was appended is read back: data, metadata, type, id, time, whether it is JSON", async () => {
+  it("appended events are read back: data, metadata, type, id, time, whether it is JSON", async () => {
     const client = server.client()
     const stream = streamName("Ünïcode 'name'")
     const json = jsonEvent({ type: "Täst / type", data: { a: [1, "ü"] }, metadata: { who: "me" } })
@@ -61,7 +61,7 @@ describe("appends", () => {
     expect(third!.event!.metadata).toBeUndefined()
   })
 
-  it("a wrong expected version says what was expected and what is there, batched and with credentials", async () => {
+  it("a wrong expected version is reported with the actual one, batched and with credentials", async () => {
     const client = server.client()
     const stream = streamName()
     const missing = streamName()
@@ -93,7 +93,7 @@ describe("appends", () => {
     expect(answer).toEqual({ success: true, nextExpectedRevision: 2n, position: read[2]!.event!.position })
   })
 
-  it("an event without a type, an id that is none, and a stream without a name are refused", async () => {
+  it("an event without a type, an invalid id, and a stream without a name are refused", async () => {
     const client = server.client()
     const stream = streamName()
     const bad = (options: Parameters<typeof jsonEvent>[0]) => client.appendToStream(stream, jsonEvent(options))
@@ -145,7 +145,7 @@ describe("appends", () => {
 })
 
 describe("idempotency", () => {
-  it("G7 the same ids at the same place give the old answer, also of a part, and record nothing", async () => {
+  it("G7 the same ids at the same place return the old result, also of a part, and record nothing", async () => {
     const client = server.client()
     const stream = streamName()
     const events = happenedMany(0, 4)
@@ -188,7 +188,7 @@ describe("idempotency", () => {
     expect(await collect(client.readStream(other))).toHaveLength(2)
   })
 
-  it("the same ids in another order with any: the place of the last, and going back by more than one is never answered", async () => {
+  it("the same ids in another order with any: the place of the last, and going back by more than one never gets an answer", async () => {
     const client = server.client()
     const stream = streamName()
     const [a, b, c] = happenedMany(0, 3)

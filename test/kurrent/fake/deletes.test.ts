@@ -17,7 +17,7 @@ const server = useServer()
 const lastRevision = 2n ** 63n - 1n
 
 describe("soft deletes", () => {
-  it("hide the stream, and numbering goes on when it comes back", async () => {
+  it("hide the stream, and numbering continues when it comes back", async () => {
     const client = server.client()
     for (const streamState of ["no_stream", "any", 2n] as const) {
       const stream = streamName()
@@ -32,7 +32,7 @@ describe("soft deletes", () => {
     }
   })
 
-  it("the server says after the events that they come first now", async () => {
+  it("the server reports the new first revision after the events", async () => {
     const client = server.client()
     const stream = streamName()
     const { position } = await client.appendToStream(stream, happenedMany(0, 2))
@@ -46,7 +46,7 @@ describe("soft deletes", () => {
     expect(all[4]!.event!.data).toEqual({ $tb: 2 })
   })
 
-  it("stream_exists says deleted, an old revision says wrong version", async () => {
+  it("stream_exists fails with deleted, an old revision with wrong version", async () => {
     const client = server.client()
     const stream = streamName()
     await client.appendToStream(stream, happenedMany(0, 3))
@@ -61,7 +61,7 @@ describe("soft deletes", () => {
     })
   })
 
-  it("G7 a retry of what was deleted gives the old answer without a position, and one with a new event is refused", async () => {
+  it("G7 a retry of a deleted append returns the old result without a position, and one with a new event is refused", async () => {
     const client = server.client()
     const stream = streamName()
     const events = happenedMany(0, 2)
@@ -75,7 +75,7 @@ describe("soft deletes", () => {
     expect(await failure(collect(client.readStream(stream)))).toMatchObject({ type: "stream-not-found" })
   })
 
-  it("a stream that never was cannot be deleted, one that has only metadata can", async () => {
+  it("a stream that never existed can't be deleted, one that has only metadata can", async () => {
     const client = server.client()
     const stream = streamName()
     expect(await failure(client.deleteStream(stream))).toMatchObject({
@@ -106,7 +106,7 @@ describe("soft deletes", () => {
 })
 
 describe("tombstones", () => {
-  it("close a stream for ever", async () => {
+  it("close a stream permanently", async () => {
     const client = server.client()
     const stream = streamName()
     await client.appendToStream(stream, happenedMany(0, 2))
@@ -141,7 +141,7 @@ describe("tombstones", () => {
     expect(heard.errors[0]).toMatchObject({ type: "stream-deleted", streamName: stream })
   })
 
-  it("a wrong revision is said", async () => {
+  it("a wrong revision is reported", async () => {
     const client = server.client()
     const stream = streamName()
     await client.appendToStream(stream, happenedMany(0, 2))

@@ -62,7 +62,7 @@ const seeded = async (client: KurrentDBClient, n: number, settings: Parameters<t
 }
 
 describe("a group of a stream", () => {
-  it("hands out what is there and what comes, and no more than a consumer can have", async () => {
+  it("delivers existing and new events, and no more than a consumer accepts", async () => {
     const client = server.client()
     const stream = await seeded(client, 20)
     const { events, stream: subscription } = consume(
@@ -84,7 +84,7 @@ describe("a group of a stream", () => {
     await until(() => events.length === 13)
   })
 
-  it("starts where it was told: at a revision, inclusively, or at the end", async () => {
+  it("starts where configured: at a revision, inclusively, or at the end", async () => {
     const client = server.client()
     const stream = await seeded(client, 5, { startFrom: 3n })
     await client.createPersistentSubscriptionToStream(stream, "end", streamSettings())
@@ -97,7 +97,7 @@ describe("a group of a stream", () => {
     expect(numbers(end.events)).toEqual([5])
   })
 
-  it("retries what is refused, parks it when asked or when it was retried enough, and replays what is parked", async () => {
+  it("retries refused events, parks them on request or after the maximum of retries, and replays parked ones", async () => {
     const client = server.client()
     const stream = await seeded(client, 4, { maxRetryCount: 2 })
     const parked: Array<number> = []
@@ -127,7 +127,7 @@ describe("a group of a stream", () => {
     expect((await info()).stats.parkedMessageCount).toBe(0n)
   })
 
-  it("gives to another consumer what one does not settle in time, or leaves behind", async () => {
+  it("redelivers to another consumer what one does not settle in time, or leaves unsettled", async () => {
     const client = server.client()
     const stream = await seeded(client, 2, { messageTimeout: 300 })
     const idle = consume(client.subscribeToPersistentSubscriptionToStream(stream, "group", { bufferSize: 1 }))
@@ -141,7 +141,7 @@ describe("a group of a stream", () => {
     await until(() => new Set(numbers(busy.events)).size === 4)
   })
 
-  it("shares among consumers in turn, or gives all to one", async () => {
+  it("shares among consumers in turn, or delivers everything to one", async () => {
     const client = server.client()
     for (const [strategy, both] of [
       ["RoundRobin", true],
@@ -158,7 +158,7 @@ describe("a group of a stream", () => {
     }
   })
 
-  it("refuses what cannot be: twice the same group, one that is not there, too many consumers", async () => {
+  it("refuses an existing group, a missing one, and too many consumers", async () => {
     const client = server.client()
     const stream = await seeded(client, 1, { maxSubscriberCount: 1 })
     const again = client.createPersistentSubscriptionToStream(stream, "group", streamSettings())
@@ -220,7 +220,7 @@ describe("a group of a stream", () => {
 })
 
 describe("a group of $all", () => {
-  it("hands out what its filter wants", async () => {
+  it("delivers events that match its filter", async () => {
     const client = server.client()
     const stream = streamName()
     const group = streamName("group")

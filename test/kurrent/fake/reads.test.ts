@@ -27,7 +27,7 @@ const settings = (client: KurrentDBClient, stream: string, data: Record<string, 
   client.appendToStream(`$$${stream}`, jsonEvent({ type: "$metadata", data: data as Record<string, never> }))
 
 describe("one stream", () => {
-  it("is read from a revision, forwards and backwards, so many events", async () => {
+  it("is read from a revision, forwards and backwards, up to a number of events", async () => {
     const client = server.client()
     const stream = streamName()
     await client.appendToStream(stream, happenedMany(0, 10))
@@ -49,7 +49,7 @@ describe("one stream", () => {
     expect(revisions(await collect(backwards))).toEqual([2, 1, 0])
   })
 
-  it("is not found when it never was", async () => {
+  it("is not found if it never existed", async () => {
     const stream = streamName()
     expect(await failure(collect(server.client().readStream(stream)))).toMatchObject({
       type: "stream-not-found",
@@ -72,7 +72,7 @@ describe("one stream", () => {
     expect(revisions(read)).toEqual(Array.from({ length: 10_000 }, (_, n) => n))
   })
 
-  it("links are followed when asked for", async () => {
+  it("links are followed on request", async () => {
     const client = server.client()
     const target = streamName()
     const links = streamName("Links")
@@ -91,7 +91,7 @@ describe("one stream", () => {
 })
 
 describe("stream metadata", () => {
-  it("is an event of its stream, of which only the last is shown", async () => {
+  it("is an event of its stream, of which only the last is returned", async () => {
     const client = server.client()
     const stream = streamName()
     expect(await client.getStreamMetadata(stream)).toEqual({ streamName: stream })
@@ -167,7 +167,7 @@ describe("$all", () => {
     expect(last[0]!.commitPosition).toBe(last[0]!.event!.position!.commit)
   })
 
-  it("starts with system events, none of the epochs, and nobody's first event is at 0", async () => {
+  it("starts with system events, without epochs, and no client's event is at 0", async () => {
     const client = server.client()
     const [first] = await collect(client.readAll({ maxCount: 1 }))
     expect(first!.event!.streamId.startsWith("$")).toBe(true)
@@ -176,7 +176,7 @@ describe("$all", () => {
     expect(system.filter(({ event }) => event!.streamId === "$epoch-information")).toEqual([])
   })
 
-  it("a position at which no record starts is refused, whichever way", async () => {
+  it("a position at which no record starts is refused, in both directions", async () => {
     const client = server.client()
     const { filter, positions } = await one(client)
     const bad = { commit: positions[2]!.commit + 1n, prepare: positions[2]!.prepare + 1n }
@@ -228,7 +228,7 @@ describe("$all", () => {
     expect(await types(excludeSystemEvents())).toEqual(["Happened", "Happened", "Ünlike", "Like"])
   })
 
-  it("a regular expression that is none is refused", async () => {
+  it("an invalid regular expression is refused", async () => {
     const client = server.client()
     const broken = client.readAll({ filter: streamNameFilter({ regex: "(" }) })
     expect(await failure(collect(broken))).toMatchObject({ type: "unavailable" })

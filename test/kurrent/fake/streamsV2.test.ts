@@ -19,7 +19,7 @@ import {
 const server = useServer()
 
 describe.skipIf(!isSince("25.1.0"))("appends to many streams", () => {
-  it("G5 all are written, contiguously and in their order, and the answer has them in their order", async () => {
+  it("G5 all are written, contiguously and in their order, and the result has them in their order", async () => {
     const client = server.client()
     const [a, b] = [streamName(), streamName()]
     await client.appendToStream(b, happened(0))
@@ -64,7 +64,7 @@ describe.skipIf(!isSince("25.1.0"))("appends to many streams", () => {
     expect(await failure(missing)).toMatchObject({ expectedState: "stream_exists", actualState: "no_stream" })
   })
 
-  it("G7 a retry gives the same answer, in any order, with any expectation, and stream by stream", async () => {
+  it("G7 a retry returns the same result, in any order, with any expectation, and stream by stream", async () => {
     const client = server.client()
     const [a, b] = [streamName(), streamName()]
     const [forA, forB] = [happenedMany(0, 2), happenedMany(0, 3)]
@@ -100,7 +100,7 @@ describe.skipIf(!isSince("25.1.0"))("appends to many streams", () => {
     expect(await failure(collect(client.readStream(b)))).toMatchObject({ type: "stream-not-found" })
   })
 
-  it("what is malformed is refused", async () => {
+  it("malformed requests are refused", async () => {
     const client = server.client()
     const one = (name: string, events = [happened(0)]) => ({
       streamName: name,
@@ -203,7 +203,7 @@ describe.skipIf(!isSince("26.0.0"))("appendRecords", () => {
     expect(answer.position).toBe(all[2]!.commitPosition)
   })
 
-  it("checks streams that are not written, and says all that is violated", async () => {
+  it("checks streams that are not written, and reports all violations", async () => {
     const client = server.client()
     const [written, there, missing, soft, tombstoned] = Array.from({ length: 5 }, () => streamName()) as [
       string,
@@ -235,7 +235,7 @@ describe.skipIf(!isSince("26.0.0"))("appendRecords", () => {
     expect(await collect(client.readStream(written))).toHaveLength(1)
   })
 
-  it("G7 a retry gives the same answer even when a stream that is only checked has moved on", async () => {
+  it("G7 a retry returns the same result even if a stream that is only checked has moved on", async () => {
     const client = server.client()
     const [written, checked] = [streamName(), streamName()]
     await client.appendToStream(checked, happened(0))
@@ -247,7 +247,7 @@ describe.skipIf(!isSince("26.0.0"))("appendRecords", () => {
     expect(revisions(await collect(client.readStream(written)))).toEqual([0])
   })
 
-  it("a record goes to the stream as its check spells it", async () => {
+  it("a record goes to the stream that its check names, in that spelling", async () => {
     const client = server.client()
     const stream = streamName("Case")
     const answer = await client.appendRecords(

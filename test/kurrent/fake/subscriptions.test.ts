@@ -29,7 +29,7 @@ const seeded = async (client: KurrentDBClient, n: number) => {
 }
 
 describe("to a stream", () => {
-  it("G8 confirms, shows what is there, has caught up, and shows what comes", async () => {
+  it("G8 confirms, delivers existing events, has caught up, and delivers new ones", async () => {
     const client = server.client()
     const { stream } = await seeded(client, 3)
     const heard = listen(client.subscribeToStream(stream))
@@ -41,7 +41,7 @@ describe("to a stream", () => {
     expect(revisions(heard.events)).toEqual([0, 1, 2, 3, 4])
   })
 
-  it("starts after a revision, which it does not show", async () => {
+  it("starts after a revision, which it does not deliver", async () => {
     const client = server.client()
     const { stream } = await seeded(client, 4)
     const middle = listen(client.subscribeToStream(stream, { fromRevision: 1n }))
@@ -57,7 +57,7 @@ describe("to a stream", () => {
     expect(revisions(end.events)).toEqual([4])
   })
 
-  it("waits for a stream that is not there yet", async () => {
+  it("waits for a stream that does not exist yet", async () => {
     const client = server.client()
     const stream = streamName()
     const heard = listen(client.subscribeToStream(stream))
@@ -68,7 +68,7 @@ describe("to a stream", () => {
     await until(() => heard.events.length === 2)
   })
 
-  it("does not show what the stream's metadata hides, and waits at a soft delete", async () => {
+  it("does not deliver events that the stream's metadata hides, and waits at a soft delete", async () => {
     const client = server.client()
     const { stream } = await seeded(client, 4)
     await client.setStreamMetadata(stream, { truncateBefore: 2 })
@@ -85,7 +85,7 @@ describe("to a stream", () => {
     expect(revisions(hidden.events)).toEqual([2, 3, 4])
   })
 
-  it("a reader that is slow gets all, once, in order", async () => {
+  it("a slow reader gets all events, once, in order", async () => {
     const client = server.client()
     const stream = streamName()
     const subscription = client.subscribeToStream(stream)
@@ -102,7 +102,7 @@ describe("to a stream", () => {
 })
 
 describe("to $all", () => {
-  it("G8 starts after a position, which it does not show, and goes on with what comes", async () => {
+  it("G8 starts after a position, which it does not deliver, and continues with new events", async () => {
     const client = server.client()
     const { positions, stream } = await seeded(client, 4)
     const heard = listen(client.subscribeToAll({ fromPosition: positions[1]! }))
@@ -118,7 +118,7 @@ describe("to $all", () => {
     expect(heard.caughtUp[0]!.revision).toBeUndefined()
   })
 
-  it("from the end it shows what comes only", async () => {
+  it("from the end it delivers only new events", async () => {
     const client = server.client()
     const { stream } = await seeded(client, 2)
     const heard = listen(client.subscribeToAll({ fromPosition: "end" }))
@@ -129,7 +129,7 @@ describe("to $all", () => {
     expect(revisions(heard.events.filter(({ event }) => event!.streamId === stream))).toEqual([2])
   })
 
-  it("from the position of the last event it goes on", async () => {
+  it("from the position of the last event it continues", async () => {
     const client = server.client()
     const { last, stream } = await seeded(client, 2)
     const heard = listen(
@@ -157,7 +157,7 @@ describe("to $all", () => {
     }
   })
 
-  it("system events are shown, epochs are not", async () => {
+  it("system events are delivered, epochs are not", async () => {
     const client = server.client()
     const heard = listen(client.subscribeToAll())
     await until(() => heard.caughtUp.length > 0)
@@ -201,7 +201,7 @@ describe("checkpoints", () => {
     return { checkpoints, heard: listen(client.subscribeToAll({ fromPosition, filter })) }
   }
 
-  it("while catching up, one for every window that was looked at, and one at its end", async () => {
+  it("while catching up, one for every window that was scanned, and one at its end", async () => {
     const client = server.client()
     const { positions } = await seeded(client, 200)
     const { checkpoints, heard } = listenFiltered(client, streamName("Nobody"), positions[0]!)
@@ -238,7 +238,7 @@ describe("checkpoints", () => {
     expect(checkpoints).toEqual([positions[7], positions[15]])
   })
 
-  it("a subscription that starts at one goes on where it was", async () => {
+  it("a subscription that starts at one continues where it was", async () => {
     const client = server.client()
     const { positions, stream } = await seeded(client, 100)
     const { checkpoints, heard } = listenFiltered(client, streamName("Nobody"), positions[0]!)
@@ -255,7 +255,7 @@ describe("checkpoints", () => {
     }
   })
 
-  it("wanted events come all and once, whatever the window", async () => {
+  it("all matching events come once, whatever the window", async () => {
     const client = server.client()
     const { positions, stream } = await seeded(client, 10)
     for (let n = 0; n < 20; n += 1) {

@@ -15,7 +15,7 @@ const decoded = (data: unknown, metadata?: unknown, isJson = true) =>
 const nested = (depth: number): unknown => JSON.parse("[".repeat(depth) + "]".repeat(depth))
 
 describe("G8 events of our own", () => {
-  it("whose keys have an escape are kept as text, since the client's parser takes one key for another", () => {
+  it("whose keys have an escape are stored as text, since the client's parser takes one key for another", () => {
     const stored = {
       id: crypto.randomUUID(),
       type: "Counted",
@@ -35,14 +35,14 @@ describe("G8 events of our own", () => {
 })
 
 describe("G8 events of other programs", () => {
-  it("numbers that are too large for JavaScript stay what they are", () => {
+  it("numbers that are too large for JavaScript stay unchanged", () => {
     const { payload } = decoded(JSON.parse('{"a":1e999,"b":[-1e999,1],"c":{"d":1e999}}'))
     assert.strictEqual(payload, '{"a":1e999,"b":[-1e999,1],"c":{"d":1e999}}')
     assert.strictEqual(decoded(JSON.parse("1e999")).payload, "1e999")
     assert.strictEqual(decoded({}, JSON.parse('{"a":1e999}')).metadata, '{"a":"1e999"}')
   })
 
-  it("data that are nested deeper than a program can go are text as any other", () => {
+  it("data that are nested deeper than a program can go are text like any other", () => {
     const text = `${"[".repeat(20_000)}1,{"a":"b"}${"]".repeat(20_000)}`
     assert.isTrue(decoded(JSON.parse(text)).payload === text)
     const mixed = `${'{"a":['.repeat(20_000)}null,true,"x"${"]}".repeat(20_000)}`
@@ -53,7 +53,7 @@ describe("G8 events of other programs", () => {
     )
   })
 
-  it("metadata that are no object are kept as a text", () => {
+  it("metadata that are not an object are kept as text", () => {
     for (const [metadata, text] of [
       [[1, 2], "[1,2]"],
       ["text", '"text"'],
@@ -69,7 +69,7 @@ describe("G8 events of other programs", () => {
     assert.strictEqual(decoded({}, {}).metadata, "{}")
   })
 
-  it.live("are read so from a server, and no read fails", () =>
+  it.live("are read in this way from a server, and no read fails", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const client = yield* Effect.acquireRelease(

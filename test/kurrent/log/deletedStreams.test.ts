@@ -53,7 +53,7 @@ const said = (counters: Counters) =>
 const nothing = { get: "AggregateNotFound", exists: false, history: 0, execute: "AggregateNotFound" }
 
 describe("G8 a stream that was deleted", () => {
-  it.live("softly is as if it was not there, and is not begun again where the server goes on counting", () =>
+  it.live("softly counts as absent, and can't begin again where the server continues counting", () =>
     Effect.gen(function* () {
       const { fresh, log, onServer } = yield* counted
       yield* onServer((client, stream) => client.deleteStream(stream))
@@ -69,7 +69,7 @@ describe("G8 a stream that was deleted", () => {
     })
   )
 
-  it.live("softly, and begun again by another program, is incomplete, and nobody's state", () =>
+  it.live("softly, and begun again by another program, is incomplete, and returns no state", () =>
     Effect.gen(function* () {
       const { fresh, onServer } = yield* counted
       yield* onServer(async (client, stream) => {
@@ -88,7 +88,7 @@ describe("G8 a stream that was deleted", () => {
     })
   )
 
-  it.live("for good is as if it was not there, and can't be begun again", () =>
+  it.live("permanently counts as absent, and can't begin again", () =>
     Effect.gen(function* () {
       const { fresh, log, onServer } = yield* counted
       yield* onServer((client, stream) => client.tombstoneStream(stream))
@@ -104,7 +104,7 @@ describe("G8 a stream that was deleted", () => {
   )
 
   for (const how of ["deleteStream", "tombstoneStream"] as const) {
-    it.live(`is not there for a process that has its aggregate in the cache, and for nobody else: ${how}`, () =>
+    it.live(`is absent for a process that has its aggregate in the cache, as for any other: ${how}`, () =>
       Effect.gen(function* () {
         const { counters, fresh, onServer } = yield* counted
         assert.deepInclude(yield* counters.get(id), { state: 9 })
@@ -115,7 +115,7 @@ describe("G8 a stream that was deleted", () => {
     )
   }
 
-  it.live("while a decision is taken is no place for its events", () =>
+  it.live("while a decision is taken can't be appended to", () =>
     Effect.gen(function* () {
       const { counters, onServer } = yield* counted
       let taken = 0
@@ -133,7 +133,7 @@ describe("G8 a stream that was deleted", () => {
     })
   )
 
-  it.live("whose snapshot is left is not rebuilt from the snapshot", () =>
+  it.live("whose snapshot still exists is not rebuilt from the snapshot", () =>
     Effect.gen(function* () {
       for (const how of ["deleteStream", "tombstoneStream"] as const) {
         const { counters, fresh, onServer } = yield* counted
@@ -148,14 +148,14 @@ describe("G8 a stream that was deleted", () => {
   )
 })
 
-describe("G8 a tombstone is no event of the log", () => {
+describe("G8 a tombstone is not an event of the log", () => {
   const Total = Projection.make("total", {
     aggregates: [Counter],
     view: Projection.memory(() => 0),
     handlers: { Counter: { Started: Projection.ignore, Increased: (_event, view) => view.update((n) => n + 1) } }
   })
 
-  it.live("reads of all, forward and backward, with filters, and the head go on over it", () =>
+  it.live("reads of all, forward and backward, with filters, and the head skip it", () =>
     Effect.gen(function* () {
       const { counters, log, onServer } = yield* counted
       const other = Counter.Id.make("2")
@@ -191,7 +191,7 @@ describe("G8 a tombstone is no event of the log", () => {
     })
   )
 
-  it.live("followers, those who catch up and those who are live, go on over it", () =>
+  it.live("followers, catching up or live, skip it", () =>
     Effect.gen(function* () {
       const { counters, log, onServer } = yield* counted
       const other = Counter.Id.make("2")
@@ -210,7 +210,7 @@ describe("G8 a tombstone is no event of the log", () => {
     })
   )
 
-  it.live("a projection and a subscription to its kind of aggregate go on over it, from the start and live", () =>
+  it.live("a projection and a subscription to its type of aggregate skip it, from the start and live", () =>
     Effect.gen(function* () {
       const { counters, log, onServer } = yield* counted
       const other = Counter.Id.make("2")
@@ -237,7 +237,7 @@ describe("G8 a stream whose beginning was cut off", () => {
   ] as const
 
   for (const [name, cut] of cuts) {
-    it.live(`is incomplete, and nobody's state: ${name}`, () =>
+    it.live(`is incomplete, and returns no state: ${name}`, () =>
       Effect.gen(function* () {
         const { counters, fresh, log, onServer } = yield* counted
         yield* onServer(cut)
@@ -263,7 +263,7 @@ describe("G8 a stream whose beginning was cut off", () => {
       })
     )
 
-    it.live(`is rebuilt from a snapshot of an event that is there, and goes on: ${name}`, () =>
+    it.live(`is rebuilt from a snapshot of an event that is there, and continues: ${name}`, () =>
       Effect.gen(function* () {
         const { counters, fresh, onServer } = yield* counted
         yield* counters.snapshot(id)
@@ -278,7 +278,7 @@ describe("G8 a stream whose beginning was cut off", () => {
     )
   }
 
-  it.live("behind its snapshot is incomplete: there are events that the snapshot has not", () =>
+  it.live("after its snapshot is incomplete: there are events that the snapshot does not include", () =>
     Effect.gen(function* () {
       const { counters, fresh, onServer } = yield* counted
       yield* counters.snapshot(id)
@@ -289,7 +289,7 @@ describe("G8 a stream whose beginning was cut off", () => {
     })
   )
 
-  it.live("just behind its snapshot is rebuilt right, or not at all", () =>
+  it.live("right after its snapshot is rebuilt correctly, or not at all", () =>
     Effect.gen(function* () {
       const { counters, fresh, onServer } = yield* counted
       yield* counters.snapshot(id)
@@ -310,7 +310,7 @@ describe("G8 a stream whose beginning was cut off", () => {
       }
     ]
   ] as const) {
-    it.live(`wholly is as if it was not there, and is not begun again in silence: ${name}`, () =>
+    it.live(`completely counts as absent, and does not silently begin again: ${name}`, () =>
       Effect.gen(function* () {
         const { fresh, log, onServer } = yield* counted
         yield* onServer(async (client, stream) => void (await cutAll(client, stream)))
@@ -326,7 +326,7 @@ describe("G8 a stream whose beginning was cut off", () => {
     )
   }
 
-  it.live("that has only metadata is a stream that was never begun, and can be", () =>
+  it.live("that has only metadata is a stream that never began, and can begin", () =>
     Effect.gen(function* () {
       const { log, onServer } = yield* counted
       for (const metadata of [{ maxCount: 100 }, { truncateBefore: 0 }, { maxAge: 100 }]) {
@@ -359,7 +359,7 @@ describe("snapshots", () => {
     })
   )
 
-  it.live("that were deleted, softly or for good, are no matter", () =>
+  it.live("that were deleted, softly or permanently, do not matter", () =>
     Effect.gen(function* () {
       const { counters, fresh, log, onServer } = yield* counted
       const side = `${log.prefix}Counter:snapshot-1`

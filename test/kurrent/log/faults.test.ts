@@ -40,7 +40,7 @@ const sent = (appends: ReadonlyArray<Recorder.Append>) => appends.flatMap(({ eve
 
 describe("connections that are lost", () => {
   onFake(
-    "G7 an append whose answer is lost is unavailable at the port; sent again it is answered, and there once",
+    "G7 an append whose answer is lost is unavailable at the port; sent again it succeeds, and is there once",
     () =>
       Effect.gen(function* () {
         const { fake, log } = yield* own()
@@ -56,7 +56,7 @@ describe("connections that are lost", () => {
       })
   )
 
-  onFake("G7 commands and the event store answer, though answers were lost, or requests, once or twice", () =>
+  onFake("G7 commands and the event store succeed, even if answers or requests were lost, once or twice", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own()
       const counters = log.repository.of(Counter)
@@ -75,7 +75,7 @@ describe("connections that are lost", () => {
     })
   )
 
-  onFake("G7 a connection that is lost with 200 appends under way loses and doubles none", () =>
+  onFake("G7 a connection that is lost with 200 running appends loses and duplicates none", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own()
       const seen = yield* watch(log)
@@ -89,7 +89,7 @@ describe("connections that are lost", () => {
     })
   )
 
-  onFake("G2 G7 200 commands on one aggregate count to 200, though connections are lost in the middle", () =>
+  onFake("G2 G7 200 commands on one aggregate count to 200, even if connections are lost in between", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own()
       const counters = log.repository.of(Counter)
@@ -107,7 +107,7 @@ describe("connections that are lost", () => {
     })
   )
 
-  onFake("reads go on over lost connections, also where the first of a client was refused", () =>
+  onFake("reads survive lost connections, also if the first of a client was refused", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own()
       yield* log.append("Dog-a", 3)
@@ -146,7 +146,7 @@ describe("connections that are lost", () => {
 })
 
 describe.concurrent("a server that accepts calls and never answers", () => {
-  onFake("ends appends and reads with the deadline, alone and many at once, and answers them later", () =>
+  onFake("ends appends and reads with the deadline, single and concurrent ones, and they succeed later", () =>
     Effect.gen(function* () {
       const { fake, log, patient } = yield* impatient({ deadline: "300 millis" })
       yield* patient.append("Dog-a")
@@ -222,7 +222,7 @@ describe.concurrent("a server that accepts calls and never answers", () => {
 })
 
 describe("the deadline", () => {
-  onFake("is that of the connection string where none is given by itself", () =>
+  onFake("is that of the connection string if none is passed separately", () =>
     Effect.gen(function* () {
       const fake = yield* ownFake()
       const connectionString = `${fake.uri}&DefaultDeadline=450`
@@ -239,7 +239,7 @@ describe("the deadline", () => {
     })
   )
 
-  onFake("is waited for once by a read of a silent server", () =>
+  onFake("is waited for once by a read from a server that does not respond", () =>
     Effect.gen(function* () {
       const { fake, log, patient } = yield* impatient({ deadline: "400 millis" })
       yield* patient.append("Dog-a")
@@ -254,7 +254,7 @@ describe("the deadline", () => {
     })
   )
 
-  onFake("is not that of who waits for an append no longer, which goes on after a second at the most", () =>
+  onFake("does not hold up a caller that no longer waits for an append, which continues after at most one second", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own({ deadline: "10 minutes" })
       fake.faults.silence("appends")
@@ -263,7 +263,7 @@ describe("the deadline", () => {
     })
   )
 
-  onFake("is not used up by those who wait for their turn, while the server answers others", () =>
+  onFake("does not run while calls wait for their turn and the server answers others", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own({ deadline: "2 seconds", maxInFlight: 2 })
       fake.faults.delay("appends", 300)
@@ -278,7 +278,7 @@ describe("the deadline", () => {
 })
 
 describe.concurrent("a server that is not the leader", () => {
-  onFake("is unavailable, and commands go on when it leads again", () =>
+  onFake("is unavailable, and commands continue when it leads again", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own()
       fake.faults.notLeader("appends", "127.0.0.1", fake.port, 2)
@@ -298,8 +298,8 @@ describe.concurrent("a server that is not the leader", () => {
   )
 })
 
-describe("a server that answers one of identical appends that are under way together", () => {
-  onFake("G7 is unavailable to the others; sent again they are answered, and recorded is one", () =>
+describe("a server that answers only one of identical concurrent appends", () => {
+  onFake("G7 is unavailable to the others; sent again they succeed, and one is recorded", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own()
       fake.faults.answerOnce(100)
@@ -321,7 +321,7 @@ describe("a server that answers one of identical appends that are under way toge
   )
 })
 
-describe("a server that starts, has too much to do, or elects a leader", () => {
+describe("a server that starts, is overloaded, or elects a leader", () => {
   for (const why of ["starting", "busy", "electing"] as const) {
     onFake(`G7 is unavailable; commands are sent again with the same ids, and readers go on: ${why}`, () =>
       Effect.gen(function* () {
@@ -384,7 +384,7 @@ describe("a server that starts, has too much to do, or elects a leader", () => {
 })
 
 describe("appends", () => {
-  it.live("G2 10,000 at once are all recorded, each once, with bounded memory", () =>
+  it.live("G2 10,000 concurrent ones are all recorded, each once, with bounded memory", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const before = process.memoryUsage().heapUsed
@@ -409,7 +409,7 @@ describe("appends", () => {
     })
   )
 
-  onFake("a full window has others wait for their turn, and none is lost", () =>
+  onFake("a full window makes others wait for their turn, and none is lost", () =>
     Effect.gen(function* () {
       const { fake, log } = yield* own({ maxInFlight: 2 })
       fake.faults.delay("appends", 5)
@@ -420,7 +420,7 @@ describe("appends", () => {
   )
 
   // an append of older servers is 1 MiB at the most
-  it.live.skipIf(!isSince("25.1.0"))("of 1 MiB are recorded and read back as they are, as JSON and as bytes", () =>
+  it.live.skipIf(!isSince("25.1.0"))("of 1 MiB are recorded and read back unchanged, as JSON and as bytes", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const payloads = [JSON.stringify("x".repeat(2 ** 20)), new Uint8Array(2 ** 20).fill(7)]
@@ -437,7 +437,7 @@ describe("appends", () => {
     })
   )
 
-  it.live("of 20 MiB are a failure at once that says what to do, and take nothing else with them", () =>
+  it.live("of 20 MiB fail at once, with advice, and do not affect others", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const large = { ...newAppend("Dog-a"), events: [storedEvent({ payload: new Uint8Array(20 * 2 ** 20) })] as const }
@@ -457,57 +457,59 @@ describe("appends", () => {
     })
   )
 
-  it.live("G4 streams and types of any name are recorded and read back, by themselves, in all, with filters", () =>
-    Effect.gen(function* () {
-      const log = yield* openLog()
-      const names = [
-        "a b",
-        "a/b",
-        "$a",
-        "ä漢🐶",
-        "a\nb",
-        "a\n",
-        "\"'`;--",
-        "a-b-c",
-        "%41",
-        "a|b",
-        ".*",
-        "@",
-        "x".repeat(500),
-        " ",
-        "-",
-        "$$",
-        "A-1@B-2"
-      ]
-      const appends = names.map((name) => ({ ...newAppend(`Dog-${name}`), events: storedEvents(1, { type: name }) }))
-      const seen = yield* watch(log)
-      for (const append of appends) yield* log.recorder.append(append)
-      const read = yield* log.recorder.readAll({ limit: 100 })
-      assert.deepStrictEqual(
-        read.map(({ stream, type }) => `${stream} ${type}`),
-        appends.map(({ stream, events }) => `${stream} ${events[0].type}`)
-      )
-      for (const { events, stream } of appends) {
-        const ids = [events[0].id]
-        const only = yield* log.recorder.readStream({ stream, limit: 10 })
+  it.live(
+    "G4 streams and types of any name are recorded and read back, separately, in the total order, with filters",
+    () =>
+      Effect.gen(function* () {
+        const log = yield* openLog()
+        const names = [
+          "a b",
+          "a/b",
+          "$a",
+          "ä漢🐶",
+          "a\nb",
+          "a\n",
+          "\"'`;--",
+          "a-b-c",
+          "%41",
+          "a|b",
+          ".*",
+          "@",
+          "x".repeat(500),
+          " ",
+          "-",
+          "$$",
+          "A-1@B-2"
+        ]
+        const appends = names.map((name) => ({ ...newAppend(`Dog-${name}`), events: storedEvents(1, { type: name }) }))
+        const seen = yield* watch(log)
+        for (const append of appends) yield* log.recorder.append(append)
+        const read = yield* log.recorder.readAll({ limit: 100 })
         assert.deepStrictEqual(
-          only.map(({ id }) => id),
-          ids
+          read.map(({ stream, type }) => `${stream} ${type}`),
+          appends.map(({ stream, events }) => `${stream} ${events[0].type}`)
         )
-        const typed = yield* log.recorder.readAll({ filter: { types: [events[0].type] }, limit: 10 })
-        assert.deepStrictEqual(
-          typed.map(({ id }) => id),
-          ids,
-          events[0].type
-        )
-      }
-      yield* seen.until(() => seen.ids.length === names.length)
-    })
+        for (const { events, stream } of appends) {
+          const ids = [events[0].id]
+          const only = yield* log.recorder.readStream({ stream, limit: 10 })
+          assert.deepStrictEqual(
+            only.map(({ id }) => id),
+            ids
+          )
+          const typed = yield* log.recorder.readAll({ filter: { types: [events[0].type] }, limit: 10 })
+          assert.deepStrictEqual(
+            typed.map(({ id }) => id),
+            ids,
+            events[0].type
+          )
+        }
+        yield* seen.until(() => seen.ids.length === names.length)
+      })
   )
 })
 
 describe.concurrent("a position that the server refuses", () => {
-  it.live("is a failure of reads that says so, in time, and of no other call", () =>
+  it.live("makes reads fail with an error that says so, in time, and no other call", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const { position } = yield* log.append("Dog-a", 2)
@@ -523,7 +525,7 @@ describe.concurrent("a position that the server refuses", () => {
   )
 
   for (const filter of [undefined, { types: ["Dog.TrickAdded"] }, { categories: ["Dog"] }]) {
-    it.live(`is a failure of followers, and no retry without end: ${JSON.stringify(filter)}`, () =>
+    it.live(`makes followers fail, without endless retries: ${JSON.stringify(filter)}`, () =>
       Effect.gen(function* () {
         const log = yield* openLog()
         const { position } = yield* log.append("Dog-a", 2)

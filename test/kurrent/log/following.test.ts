@@ -89,7 +89,7 @@ const filters: ReadonlyArray<Recorder.Filter | undefined> = [
 
 describe("filters of followers", () => {
   it.live.each(filters.map((filter) => [filter] as const))(
-    "G3 %j brings what it says and nothing else, old and new",
+    "G3 %j selects what it says and nothing else, old and new",
     ([filter]) =>
       Effect.gen(function* () {
         const log = yield* openLog()
@@ -114,7 +114,7 @@ describe("filters of followers", () => {
       })
   )
 
-  it.live("a sparse filter gets past many events that are not for it, and tells how far it is on the way", () =>
+  it.live("a sparse filter skips many events, and reports its position on the way", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const direct = yield* client()
@@ -134,7 +134,7 @@ describe("filters of followers", () => {
     })
   )
 
-  it.live("a follower of what never comes moves on a log that then is quiet, and in an empty one tells nothing", () =>
+  it.live("a follower that never finds a match advances on a quiet log, and reports nothing on an empty one", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const seen = yield* watch(log, { filter: { types: ["Never"] } })
@@ -163,8 +163,8 @@ describe("filters of followers", () => {
   )
 })
 
-describe("going on from a position that was told", () => {
-  it.live.each([1, 2, 3])("G3 gives exactly the rest, from any of them, in a random log (seed %i)", (seed) =>
+describe("resuming from a reported position", () => {
+  it.live.each([1, 2, 3])("G3 delivers exactly the rest, from any of them, in a random log (seed %i)", (seed) =>
     Effect.gen(function* () {
       const next = random(seed)
       const log = yield* openLog()
@@ -196,7 +196,7 @@ describe("going on from a position that was told", () => {
     })
   )
 
-  it.live.each([5, 6, 7])("G3 gives exactly the rest, while others append (seed %i)", (seed) =>
+  it.live.each([5, 6, 7])("G3 delivers exactly the rest, while others append (seed %i)", (seed) =>
     Effect.gen(function* () {
       const next = random(seed)
       const log = yield* openLog()
@@ -247,7 +247,7 @@ describe("going on from a position that was told", () => {
     })
   )
 
-  it.live("G3 gives what comes later, from each position that a follower of nothing has told while it was live", () =>
+  it.live("G3 delivers later events, from each position that a live follower without matches has reported", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const filter = { types: ["Barked"] }
@@ -284,7 +284,7 @@ describe("going on from a position that was told", () => {
     })
   )
 
-  it.live("G3 may be told one of others' events, after the log's last: a follower goes on from there, too", () =>
+  it.live("G3 works from the position of another program's event, after the log's last, too", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const direct = yield* client()
@@ -302,7 +302,7 @@ describe("going on from a position that was told", () => {
     })
   )
 
-  it.live("G3 the position of any event, of the head and of an append is one to go on from, with any filter", () =>
+  it.live("G3 works from the position of any event, of the head and of an append, with any filter", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const positions: Array<Position.Position> = []
@@ -323,7 +323,7 @@ describe("going on from a position that was told", () => {
   )
 })
 
-describe("what a follower goes on from after it was cut off", () => {
+describe("where a follower resumes after a lost connection", () => {
   for (const seed of [1, 2, 3]) {
     onFake(`G3 is behind what it has seen and before what it has not, with filters (seed ${seed})`, () =>
       Effect.gen(function* () {
@@ -361,7 +361,7 @@ describe("what a follower goes on from after it was cut off", () => {
   }
 })
 
-describe("an older server, which says position 2^64 - 1 where it has looked at little and found nothing", () => {
+describe("an older server, which reports position 2^64 - 1 if it has scanned little and found nothing", () => {
   for (const filter of [
     { categories: ["Later"] },
     { types: ["Later.Happened"] },
@@ -392,7 +392,7 @@ describe("an older server, which says position 2^64 - 1 where it has looked at l
   }
 
   onFake(
-    "G3 a follower loses nothing that is recorded while its connection is lost, though nothing fitted before",
+    "G3 a follower loses no event that is recorded while its connection is lost, even if nothing matched before",
     () =>
       Effect.gen(function* () {
         const fake = yield* ownFake({ version: "24.6.0" })
@@ -409,7 +409,7 @@ describe("an older server, which says position 2^64 - 1 where it has looked at l
 })
 
 describe("a position that no event can have", () => {
-  it.live("is a failure of followers and of reads, and no silence", () =>
+  it.live("makes followers and reads fail, and never wait silently", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       yield* append(log, "Dog-a", "Dog.Registered")

@@ -26,7 +26,7 @@ const twoLogs = Effect.gen(function* () {
   return { fake, logs: [one, other] as const }
 })
 
-describe("G2 who loses a race to create a stream is told where it is, though it can't be read yet", () => {
+describe("G2 the loser of a race to create a stream gets the actual version, even if it can't be read yet", () => {
   onFake("at the port", () =>
     Effect.gen(function* () {
       const { fake, logs } = yield* twoLogs
@@ -83,7 +83,7 @@ describe("G2 who loses a race to create a stream is told where it is, though it 
     })
   )
 
-  onFake("of a stream whose events have an age, or that is cut off before what can be read", () =>
+  onFake("of a stream whose events have a maximum age, or that is truncated before its readable events", () =>
     Effect.gen(function* () {
       const { fake, logs } = yield* twoLogs
       const client = yield* Effect.acquireRelease(
@@ -104,7 +104,7 @@ describe("G2 who loses a race to create a stream is told where it is, though it 
     })
   )
 
-  it.live("and whoever begins a stream whose events are all hidden is told that it can't be used again", () =>
+  it.live("and creating a stream whose events are all hidden fails, since it can't be used again", () =>
     Effect.gen(function* () {
       const log = yield* openLog()
       const client = yield* Effect.acquireRelease(
@@ -120,7 +120,7 @@ describe("G2 who loses a race to create a stream is told where it is, though it 
   )
 })
 
-describe("a log that two open for the first time at once", () => {
+describe("a log that two processes open for the first time at once", () => {
   onFake("has one id", () =>
     Effect.gen(function* () {
       const fake = yield* ownFake()
@@ -134,8 +134,8 @@ describe("a log that two open for the first time at once", () => {
   )
 })
 
-describe("metadata that two change at once", () => {
-  onOwnFake("have both changes, though the first can't be read yet when the second is refused", (fake) =>
+describe("metadata that two writers change at once", () => {
+  onOwnFake("have both changes, even if the first can't be read yet when the second is refused", (fake) =>
     Effect.gen(function* () {
       const client = yield* KurrentClient
       const stream = newStream()

@@ -48,7 +48,7 @@ const Total = Projection.make("total", {
   handlers: { Counter: { Started: Projection.ignore, Increased: (_event, view) => view.update((n) => n + 1) } }
 })
 
-describe("a log among many events of others", () => {
+describe("a log among many events of other programs", () => {
   for (const direction of ["forward", "backward"] as const) {
     onFake(`is read, though the server looks for its events longer than the deadline: ${direction}`, () =>
       Effect.gen(function* () {
@@ -79,7 +79,7 @@ describe("a log among many events of others", () => {
     })
   )
 
-  onFake("is followed with a filter, which tells how far it has come", () =>
+  onFake("is followed with a filter, which reports its position", () =>
     Effect.gen(function* () {
       const { fake, log, other } = yield* sparse(1000)
       const [, last] = yield* log.recorder.readAll({ limit: 10 })
@@ -95,7 +95,7 @@ describe("a log among many events of others", () => {
     })
   )
 
-  onFake("has a head, without a search through everything: no event of it comes behind", () =>
+  onFake("has a head, which is found without a full scan: no event of it comes later", () =>
     Effect.gen(function* () {
       const { counters, fake, fill, log, other } = yield* sparse(1000)
       const [, last] = yield* log.recorder.readAll({ limit: 10 })
@@ -119,7 +119,7 @@ describe("a log among many events of others", () => {
     })
   )
 
-  onFake("that is new has no events, and no head where there is little of others", () =>
+  onFake("that is new has no events, and no head if there are few events of others", () =>
     Effect.gen(function* () {
       const { fake } = yield* sparse(500)
       const log = yield* openLog({ connectionString: fake.uri, prefix: "another." })
@@ -128,7 +128,7 @@ describe("a log among many events of others", () => {
     })
   )
 
-  onFake("what was looked through once is not looked through again by whoever begins at the start", () =>
+  onFake("is not scanned twice where it has been scanned before, even from the start", () =>
     Effect.gen(function* () {
       const { fake, other } = yield* sparse(2000)
       fake.faults.lookSlowly(2000 / DEADLINE)
@@ -145,7 +145,7 @@ describe("a log among many events of others", () => {
     })
   )
 
-  onFake("fails with the deadline where the server is silent, also while it looks", () =>
+  onFake("fails with the deadline if the server does not respond, also while it scans", () =>
     Effect.gen(function* () {
       const { fake, other } = yield* sparse(500)
       const { recorder } = yield* other
