@@ -16,8 +16,8 @@ describe("DomainEvent.make", () => {
   it.each(["", " ", "Dog Registered", "Dog/Registered", "Dögg", "Dog\n", "Dog+1", "\u0000", "x".repeat(257)])(
     "refuses the type %j, also as an alias",
     (type) => {
-      assert.throws(() => DomainEvent.make({ schema: {}, type }), "only letters, digits")
-      assert.throws(() => DomainEvent.make({ schema: {}, aliases: [type] }), "only letters, digits")
+      assert.throws(() => DomainEvent.make({ schema: {}, type }), "it must be 1 to 256 letters, digits")
+      assert.throws(() => DomainEvent.make({ schema: {}, aliases: [type] }), "it must be 1 to 256 letters, digits")
     }
   )
 

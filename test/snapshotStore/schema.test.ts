@@ -52,7 +52,7 @@ describe("the snapshot of an earlier state", () => {
       const logs = capturingLogs()
       assert.deepStrictEqual((yield* Effect.provide(orders.get(id), logs.layer)).state, { total: 3, count: 2 })
       assert.deepStrictEqual(logs.lines, [
-        'Info: the snapshot of "Order-1" is of a state with another schema, its events are read instead'
+        'Info: the snapshot of "Order-1" was taken of a state with another schema; its events are read instead'
       ])
       yield* orders.snapshot(id)
       const again = capturingLogs()
