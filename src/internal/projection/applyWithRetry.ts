@@ -142,7 +142,7 @@ const giveUp = Effect.fnUntraced(function* (
   context.failedStreams.add(stream)
   yield* Metric.update(context.counters.setAside, 1)
   yield* Effect.logError(
-    `projection "${name}" has set event ${version} of stream "${stream}" (${type}) at position ${position} aside: ${messageOf(cause)}`
+    `projection "${name}" set aside event ${version} of stream "${stream}" (${type}) at position ${position}: ${messageOf(cause)}`
   )
 })
 

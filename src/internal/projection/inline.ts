@@ -165,9 +165,7 @@ const goLive = Effect.fnUntraced(function* (
     })
   )
   if (!isNew) return
-  yield* Effect.logInfo(
-    `version ${key.version} of inline projection "${projection.name}" is now the current one`
-  )
+  yield* Effect.logInfo(`version ${key.version} of inline projection "${projection.name}" is now the current one`)
 })
 
 const toRecorderError =

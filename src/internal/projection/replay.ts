@@ -33,7 +33,8 @@ export const replay = Effect.fnUntraced(function* <Provided, R>(
       upTo: letter.streamVersion,
       limit: 1
     })
-    if (found[0]?.position !== letter.position) return yield* Effect.fail("the log does not have this event, or no longer")
+    if (found[0]?.position !== letter.position)
+      return yield* Effect.fail("the log does not have this event, or no longer")
     const events = yield* decode(found)
     const handled = events.filter(({ aggregate, event }) => projection.compiled.handles(aggregate, event._tag))
     return yield* store.takeBack(key, letter.position, (view) =>

@@ -42,7 +42,9 @@ const asOwner = (
     yield* status.set({ _tag: "Standby" })
     if (isLogged) return
     isLogged = true
-    yield* Effect.logInfo(`projection "${projection.name}" stands by: another runner of version ${key.version} works`)
+    yield* Effect.logInfo(
+      `projection "${projection.name}" is on standby: another runner of version ${key.version} has the lease`
+    )
   })
   return ownership.whileOwner(key, work, {
     onStandby: standBy,

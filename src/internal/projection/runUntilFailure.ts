@@ -57,7 +57,7 @@ const makeProcessor = (context: RunnerContext, status: SessionStatus, { position
       onBlocked: (event, cause, attempts, nextAttempt) => {
         local.blocked.set(
           key.version,
-          `a handler has failed ${attempts} times on event ${event.version} of stream "${event.stream}" (${event.type}): ${messageOf(cause)}`
+          `a handler failed ${attempts === 1 ? "once" : `${attempts} times`} on event ${event.version} of stream "${event.stream}" (${event.type}): ${messageOf(cause)}`
         )
         return status.show({ _tag: "Blocked", event, cause, attempts, nextAttempt })
       }

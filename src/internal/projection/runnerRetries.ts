@@ -43,7 +43,7 @@ export const retryTransient = Effect.fnUntraced(function* (
     // it has worked in between: the pauses start again with the shortest
     if (status.failure() === undefined) step = yield* Schedule.toStep(reconnect)
     const [, delay] = yield* Effect.orDie(step(yield* Clock.currentTimeMillis, undefined))
-    yield* Effect.logWarning(`projection "${projection.name}" tries again: ${error.value.message}`)
+    yield* Effect.logWarning(`projection "${projection.name}" is retrying: ${error.value.message}`)
     yield* status.retrying(error.value, delay)
     yield* Effect.sleep(delay)
   }

@@ -97,7 +97,7 @@ export const inspect = Effect.fnUntraced(function* (
     if (from !== undefined && position < from) break
     if (noted.get(position)?.id !== id) {
       return changed(
-        `this log has event ${id} of stream "${stream}" at position ${position}, which the view has not seen`
+        `this log has event "${id}" of stream "${stream}" at position ${position}, which the view has not seen`
       )
     }
   }
@@ -107,7 +107,7 @@ export const inspect = Effect.fnUntraced(function* (
     const isLost = !kept.has(event.position) && !(yield* isErased(recorder, event))
     if (isLost) {
       return changed(
-        `event ${event.id} of stream "${event.stream}" is missing from this log at position ${event.position}`
+        `event "${event.id}" of stream "${event.stream}" is missing from this log at position ${event.position}`
       )
     }
   }

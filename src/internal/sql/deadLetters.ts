@@ -25,10 +25,7 @@ export const deadLettersIn = (
         (rows) => rows.length > 0
       ),
     discard: (stream) =>
-      Effect.map(
-        query(db, "discard dead letters", discardStream, [...keyValues(key), stream]),
-        (rows) => rows.length
-      )
+      Effect.map(query(db, "discard dead letters", discardStream, [...keyValues(key), stream]), (rows) => rows.length)
   }
 }
 

@@ -146,7 +146,10 @@ export const namingHolder =
     if (holder === undefined) return self
     return Effect.tapError(self, (error): Effect.Effect<void, E> => {
       if (!isRecorderUnavailable(error) || error.waited === undefined) return Effect.void
-      const found = Effect.orElseSucceed(brief(db, "find the holder of a projection's row", holder(key)), () => undefined)
+      const found = Effect.orElseSucceed(
+        brief(db, "find the holder of a projection's row", holder(key)),
+        () => undefined
+      )
       return Effect.flatMap(found, (by) =>
         by === undefined ? Effect.void : Effect.fail(heldBy(error, by) as E & RecorderUnavailable)
       )
