@@ -124,7 +124,7 @@ describe("bank, the application", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  onEachBackend("refuses what is no transfer", (layer) =>
+  onEachBackend("refuses an invalid transfer", (layer) =>
     Effect.gen(function* () {
       const { open, transfer } = yield* makeBank
       yield* open("Ada", 10_00n)

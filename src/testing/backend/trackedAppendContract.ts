@@ -305,7 +305,7 @@ const checkingTests = (backend: Backend<Services>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 6)
     }))
 
-  test("G1 checks that hold change nothing about a move from where the tracking is not", () =>
+  test("G1 a move from a position that the tracking is not at is refused even if the checks hold", () =>
     Effect.gen(function* () {
       const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
       yield* append([], move(undefined, 5))
@@ -317,7 +317,7 @@ const checkingTests = (backend: Backend<Services>): void => {
       assert.deepStrictEqual(yield* readOrderlyLog(recorder), [])
     }))
 
-  test("G7 the same events with the same move again have the same answer, also when the checks no longer hold", () =>
+  test("G7 the same events with the same move again return the same result, also when the checks no longer hold", () =>
     Effect.gen(function* () {
       const [recorder, { append, position }] = [yield* Recorder, yield* TrackedAppend]
       const appends = [appendOf(rex, "NoStream", 2), appendOf(fido, "NoStream")]
@@ -336,7 +336,7 @@ const checkingTests = (backend: Backend<Services>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 6)
     }))
 
-  test("G2 of two runners who each check what the other one appends to, exactly one succeeds", ({ connect }) =>
+  test("G2 of two runners that each check the stream that the other appends to, exactly one succeeds", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const [one, two] = [yield* TrackedAppend, Context.get(yield* connect, TrackedAppend)]

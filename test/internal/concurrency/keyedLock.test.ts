@@ -53,7 +53,7 @@ describe("KeyedLock", () => {
     })
   )
 
-  it.effect("forgets one who gives up waiting", () =>
+  it.effect("forgets one that stops waiting", () =>
     Effect.gen(function* () {
       const { withLock } = KeyedLock.make()
       const leave = yield* Deferred.make<void>()

@@ -31,25 +31,27 @@ const secured = (version?: string) =>
 
 describe("the right to read $all", () => {
   for (const version of ["26.1.0", "24.6.0"]) {
-    onFake(`is looked for when the layer is built, and named; who is given it can do everything: ${version}`, () =>
-      Effect.gen(function* () {
-        const { client, options } = yield* secured(version)
-        const refused = yield* Effect.flip(openLog(options("ada", "lovelace")))
-        assert.strictEqual(refused._tag, "RecorderFailure")
-        assert.match(refused.message, /right to read "\$all"/)
-        assert.notInclude(refused.message, "lovelace")
-        const admin = yield* client("admin", "changeit")
-        assert.deepStrictEqual((yield* admin.getStreamMetadata("$all")).metadata, {})
-        yield* admin.updateStreamMetadata("$all", (metadata) => ({ ...metadata, acl: { read: ["$admins", "ada"] } }))
-        assert.deepStrictEqual((yield* admin.getStreamMetadata("$all")).metadata.acl, { read: ["$admins", "ada"] })
-        const log = yield* openLog(options("ada", "lovelace"))
-        const counters = log.repository.of(Counter)
-        const { position } = yield* counters.execute(Counter.Id.make("1"), Counter.Started())
-        assert.strictEqual(yield* log.recorder.head, position)
-        assert.lengthOf(yield* Stream.runCollect(log.store.readAll([Counter])), 1)
-        assert.strictEqual((yield* Stream.runHead(log.recorder.follow({})))._tag, "Some")
-        yield* counters.snapshot(Counter.Id.make("1"))
-      })
+    onFake(
+      `is checked when the layer is built, and named if missing; a user with it can do everything: ${version}`,
+      () =>
+        Effect.gen(function* () {
+          const { client, options } = yield* secured(version)
+          const refused = yield* Effect.flip(openLog(options("ada", "lovelace")))
+          assert.strictEqual(refused._tag, "RecorderFailure")
+          assert.match(refused.message, /right to read "\$all"/)
+          assert.notInclude(refused.message, "lovelace")
+          const admin = yield* client("admin", "changeit")
+          assert.deepStrictEqual((yield* admin.getStreamMetadata("$all")).metadata, {})
+          yield* admin.updateStreamMetadata("$all", (metadata) => ({ ...metadata, acl: { read: ["$admins", "ada"] } }))
+          assert.deepStrictEqual((yield* admin.getStreamMetadata("$all")).metadata.acl, { read: ["$admins", "ada"] })
+          const log = yield* openLog(options("ada", "lovelace"))
+          const counters = log.repository.of(Counter)
+          const { position } = yield* counters.execute(Counter.Id.make("1"), Counter.Started())
+          assert.strictEqual(yield* log.recorder.head, position)
+          assert.lengthOf(yield* Stream.runCollect(log.store.readAll([Counter])), 1)
+          assert.strictEqual((yield* Stream.runHead(log.recorder.follow({})))._tag, "Some")
+          yield* counters.snapshot(Counter.Id.make("1"))
+        })
     )
 
     onFake(`is nothing that a client needs which does not read it, and a wrong password is refused: ${version}`, () =>

@@ -185,7 +185,7 @@ describe.concurrent("a server that accepts calls and never answers", () => {
   )
 
   for (const filter of [undefined, { types: ["Dog.TrickAdded"] }]) {
-    onFake(`followers try again after the deadline, say so, and go on by themselves: ${JSON.stringify(filter)}`, () =>
+    onFake(`followers retry after the deadline, report it, and resume on their own: ${JSON.stringify(filter)}`, () =>
       Effect.gen(function* () {
         const { fake, log, patient } = yield* impatient({ deadline: "1200 millis" })
         yield* patient.append("Dog-a")
@@ -323,7 +323,7 @@ describe("a server that answers only one of identical concurrent appends", () =>
 
 describe("a server that starts, is overloaded, or elects a leader", () => {
   for (const why of ["starting", "busy", "electing"] as const) {
-    onFake(`G7 is unavailable; commands are sent again with the same ids, and readers go on: ${why}`, () =>
+    onFake(`G7 is unavailable; commands are sent again with the same ids, and readers continue: ${why}`, () =>
       Effect.gen(function* () {
         const { fake, log } = yield* own()
         const seen = yield* watch(log)
@@ -542,7 +542,7 @@ describe.concurrent("followers", () => {
   const count = 300
   for (const filter of [undefined, { categories: ["Dog"] }, { types: ["Dog.TrickAdded"] }]) {
     onFake(
-      `G3 go on through everything, without gap or duplicate, and tell their states: ${JSON.stringify(filter)}`,
+      `G3 continue through everything, without gap or duplicate, and report their states: ${JSON.stringify(filter)}`,
       () =>
         Effect.gen(function* () {
           const { fake, log } = yield* own()

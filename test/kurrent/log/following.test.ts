@@ -325,7 +325,7 @@ describe("resuming from a reported position", () => {
 
 describe("where a follower resumes after a lost connection", () => {
   for (const seed of [1, 2, 3]) {
-    onFake(`G3 is behind what it has seen and before what it has not, with filters (seed ${seed})`, () =>
+    onFake(`G3 is after the events that it has seen and before the others, with filters (seed ${seed})`, () =>
       Effect.gen(function* () {
         const fake = yield* ownFake()
         const next = random(seed)
