@@ -209,7 +209,7 @@ describe.skipIf(!isSince("26.0.0"))("appends to several streams", () => {
     ["25.1.0", [undefined, "26.1"]]
   ] as const) {
     onOwnFake(
-      `are Unsupported by servers that are too old for it (${version}), which names the version that has it`,
+      `are Unsupported by servers that are too old for it (${version}), with the version that has it`,
       () =>
         Effect.gen(function* () {
           const client = yield* KurrentClient
