@@ -376,9 +376,14 @@ export const make = <
   }
   for (const tag of compiled.byTag.keys()) {
     if (tag in aggregate)
-      throw new Error(`${plainName}: an event can't be named "${tag}", because the aggregate has a property of that name`)
+      throw new Error(
+        `${plainName}: an event can't be named "${tag}", because the aggregate has a property of that name`
+      )
     // an async function that returned the aggregate would never complete: it would be taken for a promise
-    if (tag === "then") throw new Error(`${plainName}: an event can't be named "then", because the aggregate would be taken for a promise`)
+    if (tag === "then")
+      throw new Error(
+        `${plainName}: an event can't be named "then", because the aggregate would be taken for a promise`
+      )
   }
   const constructors = Object.fromEntries(
     // named after their events, for messages about a constructor that was not called

@@ -233,7 +233,7 @@ describe("G8 an unreadable event is never skipped", () => {
     ["empty encoding", { encoding: "" }],
     ["schema version that is not known", { schemaVersion: 0 }],
     ["metadata that is no JSON object", { metadata: "[" }],
-    ["bytes that are no UTF-8", { payload: Buffer.from('{"trick":"\xff"}', "latin1") }]
+    ["bytes that are not UTF-8", { payload: Buffer.from('{"trick":"\xff"}', "latin1") }]
   ] as const)("an event with a %s is an EventNotDecodable that names it", ([, change]) =>
     Effect.gen(function* () {
       const log = yield* makeLog

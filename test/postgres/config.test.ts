@@ -88,7 +88,7 @@ const inlineDogs = Projection.make("dogs", {
 })
 
 describe("PostgresLayer.config", () => {
-  it.live("takes POSTGRES_URL, and POSTGRES_SCHEMA", () =>
+  it.live("reads POSTGRES_URL and POSTGRES_SCHEMA", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const recorder = yield* fromEnvironment({ POSTGRES_URL: url(), POSTGRES_SCHEMA: schema })
@@ -99,7 +99,7 @@ describe("PostgresLayer.config", () => {
     })
   )
 
-  it.live("takes the host, port, database, user and password each by itself, and over what is in the URL", () =>
+  it.live("reads host, port, database, user and password separately, which override the URL", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const { hostname, port, pathname, username, password } = server()
@@ -136,7 +136,7 @@ describe("PostgresLayer.config", () => {
     })
   )
 
-  it.live("takes POSTGRES_CREATE_TABLE, POSTGRES_POOL_SIZE and POSTGRES_LISTEN", () =>
+  it.live("reads POSTGRES_CREATE_TABLE, POSTGRES_POOL_SIZE and POSTGRES_LISTEN", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const env = { POSTGRES_URL: url(), POSTGRES_SCHEMA: schema }
@@ -148,7 +148,7 @@ describe("PostgresLayer.config", () => {
     })
   )
 
-  it.live("takes POSTGRES_LOCK_TIMEOUT as seconds or a duration; 0 waits without end", () =>
+  it.live("reads POSTGRES_LOCK_TIMEOUT as seconds or a duration; 0 waits indefinitely", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
       const env = { POSTGRES_URL: url(), POSTGRES_SCHEMA: schema }
@@ -174,7 +174,7 @@ describe("PostgresLayer.config", () => {
     })
   )
 
-  it.live("takes POSTGRES_POOL_SIZE as the most connections, the one that listens not counted", () =>
+  it.live("reads POSTGRES_POOL_SIZE as the maximum number of connections, without the one that listens", () =>
     Effect.gen(function* () {
       const database = yield* newDatabase()
       const recorder = yield* fromEnvironment({ POSTGRES_URL: database, POSTGRES_POOL_SIZE: "3" })
@@ -204,7 +204,7 @@ describe("PostgresLayer.config", () => {
     })
   )
 
-  it.live("takes POSTGRES_CONN_MAX_AGE: after that a connection is replaced", () =>
+  it.live("reads POSTGRES_CONN_MAX_AGE, after which a connection is replaced", () =>
     Effect.gen(function* () {
       const database = yield* newDatabase()
       const env = { POSTGRES_URL: database, POSTGRES_POOL_SIZE: "1", POSTGRES_LISTEN: "no" }
@@ -228,18 +228,20 @@ describe("PostgresLayer.config", () => {
     })
   )
 
-  it.live("takes POSTGRES_CONNECT_TIMEOUT: a server that accepts and says nothing is unavailable after that", () =>
-    Effect.gen(function* () {
-      const env = {
-        POSTGRES_URL: `postgresql://me@127.0.0.1:${yield* silentPort}/db`,
-        POSTGRES_CONNECT_TIMEOUT: "0.05"
-      }
-      const error = yield* Effect.flip(fromEnvironment(env))
-      assert.deepInclude(error, { _tag: "RecorderUnavailable" })
-    })
+  it.live(
+    "reads POSTGRES_CONNECT_TIMEOUT, after which a server that accepts connections but does not respond is unavailable",
+    () =>
+      Effect.gen(function* () {
+        const env = {
+          POSTGRES_URL: `postgresql://me@127.0.0.1:${yield* silentPort}/db`,
+          POSTGRES_CONNECT_TIMEOUT: "0.05"
+        }
+        const error = yield* Effect.flip(fromEnvironment(env))
+        assert.deepInclude(error, { _tag: "RecorderUnavailable" })
+      })
   )
 
-  it.live("takes POSTGRES_LISTEN and POSTGRES_POLL_INTERVAL: followers live by either", () =>
+  it.live("reads POSTGRES_LISTEN and POSTGRES_POLL_INTERVAL: either keeps followers up to date", () =>
     Effect.gen(function* () {
       const database = yield* newDatabase()
       const env = { POSTGRES_URL: database }
@@ -263,7 +265,7 @@ describe("PostgresLayer.config", () => {
     })
   )
 
-  it.live("with nothing set, says which variables there are", () =>
+  it.live("with nothing set, names the variables", () =>
     Effect.gen(function* () {
       // not as the user of the operating system, on whatever server there may be
       const before = { ...process.env }
@@ -279,7 +281,7 @@ describe("PostgresLayer.config", () => {
     })
   )
 
-  it.live("says of a value that is none which variable it is", () =>
+  it.live("names the variable of an invalid value", () =>
     Effect.gen(function* () {
       const wrong: ReadonlyArray<readonly [variable: string, value: string]> = [
         ["POSTGRES_PORT", "postgres"],
@@ -300,7 +302,7 @@ describe("PostgresLayer.config", () => {
     })
   )
 
-  it.live("refuses numbers that make no sense: negative durations, a pool of none", () =>
+  it.live("refuses invalid numbers: negative durations, an empty pool", () =>
     Effect.gen(function* () {
       const wrong: ReadonlyArray<readonly [variable: string, value: string]> = [
         ["POSTGRES_LOCK_TIMEOUT", "-1"],
@@ -325,7 +327,7 @@ describe("PostgresLayer.config", () => {
 })
 
 describe("the URL", () => {
-  it.live("has parameters for all of the connection", () =>
+  it.live("has parameters for everything about the connection", () =>
     Effect.gen(function* () {
       const database = new URL(yield* newDatabase())
       const given = new URL("postgresql:///")
@@ -345,7 +347,7 @@ describe("the URL", () => {
     })
   )
 
-  it.live("with a parameter that would have no effect is refused, with what to give instead", () =>
+  it.live("with a parameter that would have no effect is refused, with advice what to use instead", () =>
     Effect.gen(function* () {
       const cases: ReadonlyArray<readonly [name: string, value: string, advice: string]> = [
         ["schema", "orders", "the option schema"],
@@ -384,7 +386,7 @@ describe("the URL", () => {
     })
   )
 
-  it.live("without a name of the application, the connections have the library's", () =>
+  it.live("without an application name, the connections have the library's", () =>
     Effect.gen(function* () {
       const database = yield* newDatabase()
       yield* append(yield* fromEnvironment({ POSTGRES_URL: database }), "Dog-a")
@@ -419,7 +421,7 @@ describe("the URL", () => {
   )
 })
 
-describe.concurrent("what is wrong when the layer is built", () => {
+describe.concurrent("errors while the layer is built", () => {
   const PASSWORD = "Tr0ub4dor-hunter2"
 
   /** All that a program may come to print of an error; the password is in none of it. */
@@ -471,7 +473,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
     for (const part of parts) assert.include(error.message, part)
   }
 
-  it.live("a wrong password, also one that is given by itself", () =>
+  it.live("a wrong password, also one that is passed separately", () =>
     Effect.gen(function* () {
       const [schema, { username }] = [yield* newSchema, server()]
       assertSaid(
@@ -488,7 +490,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
     })
   )
 
-  it.live("a database or a role that is not there, a role that may not log in", () =>
+  it.live("a database or a role that does not exist, a role that may not log in", () =>
     Effect.gen(function* () {
       const role = yield* newRole()
       const missing = yield* failureOf({ url: urlOf(role, (its) => (its.pathname = "/no_such_database")) })
@@ -502,7 +504,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
     })
   )
 
-  it.live("no right to make a schema, none to make tables in one", () =>
+  it.live("no right to create a schema, or tables in one", () =>
     Effect.gen(function* () {
       const role = yield* newRole()
       const schema = yield* newSchema
@@ -514,7 +516,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
     })
   )
 
-  it.live("a port where nobody is, a host that there isn't: unavailable, after a few seconds", () =>
+  it.live("a port without a server, a host that does not exist: unavailable, after a few seconds", () =>
     Effect.gen(function* () {
       const free = yield* Effect.promise(
         () =>
@@ -547,7 +549,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
     })
   )
 
-  it.live("too many connections: unavailable, and fine when there is room again", () =>
+  it.live("too many connections: unavailable, and available once there is room again", () =>
     Effect.gen(function* () {
       const own = yield* Effect.acquireRelease(
         Effect.promise(() => startServer({ max_connections: 5, superuser_reserved_connections: 0 })),
@@ -565,7 +567,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
     })
   )
 
-  it.live("a URL that is none, without telling it", () =>
+  it.live("an invalid URL, without its text", () =>
     Effect.gen(function* () {
       for (const text of [
         "",
@@ -584,7 +586,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
     })
   )
 
-  it.live("the password is in no log either, neither when it is wrong nor when it becomes so", () =>
+  it.live("the password is in no log either, neither if it is wrong nor if it becomes wrong", () =>
     Effect.gen(function* () {
       const role = yield* newRole("LOGIN SUPERUSER")
       const admin = yield* connect({ maxConnections: 1 })
@@ -625,7 +627,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
     })
   )
 
-  it.live("options that are none", () =>
+  it.live("invalid options", () =>
     Effect.gen(function* () {
       for (const lockTimeout of [0, -1, Number.NaN, "0.5 millis", "25 days"] as const) {
         assertSaid(yield* failureOf({ url: url(), lockTimeout }), "RecorderFailure", "lockTimeout")
@@ -633,7 +635,7 @@ describe.concurrent("what is wrong when the layer is built", () => {
     })
   )
 
-  it.live("a client of the program's own: errors of its pool are told in the same way", () =>
+  it.live("a client of the program's own: errors of its pool are reported in the same way", () =>
     Effect.gen(function* () {
       const client = PgClient.layer({ url: Redacted.make(urlOf(server().username)) })
       const exit = yield* Effect.exit(build(Layer.provide(PostgresLayer.fromClient(), client)))

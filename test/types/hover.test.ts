@@ -15,14 +15,14 @@ const CHANGE = `{ readonly _tag: "TrickAdded"; readonly trick: string; } | { rea
 const EXECUTED = `Repository.Executed<"Dog", DogState, ${REGISTERED} | ${CHANGE}>`
 
 describe("an editor shows", () => {
-  it("of a repository the aggregate: its name, state and events", () => {
+  it("for a repository the aggregate: its name, state and events", () => {
     assert.strictEqual(
       shown.repository,
       `const dogs: Repository.AggregateRepository<Aggregate.Defined<"Dog", DogState, ${REGISTERED}, ${CHANGE}>>`
     )
   })
 
-  it("of a decision what it can fail with, and what it may decide", () => {
+  it("for a decision its failures and its events", () => {
     assert.strictEqual(
       shown.decision,
       `const addSit: Decision<"Dog", AggregateNotFound | TrickAlreadyKnown, DogState, ${CHANGE}>`
@@ -37,25 +37,25 @@ describe("an editor shows", () => {
     assert.strictEqual(shown.counted, `const counted: ${EXECUTED} & { readonly value: number; }`)
   })
 
-  it("of execute what was executed, and its failures by one name", () => {
+  it("for execute the command's result, and its failures under one name", () => {
     assert.strictEqual(
       shown.executing,
       `const executing: Effect.Effect<${EXECUTED}, AggregateNotFound | TrickAlreadyKnown | Repository.ExecuteError, never>`
     )
   })
 
-  it("of Executed the state and the events", () => {
+  it("for Executed the state and the events", () => {
     assert.strictEqual(shown.executed, `const executed: ${EXECUTED}`)
   })
 
-  it("of a transaction each participant", () => {
+  it("for a transaction each participant", () => {
     assert.strictEqual(
       shown.transacted,
       `const transacted: { readonly one: ${EXECUTED}; readonly other: ${EXECUTED}; }`
     )
   })
 
-  it("of Projection.read what is read, and of where", () => {
+  it("for Projection.read what is read, and from where", () => {
     assert.strictEqual(
       shown.reading,
       "const reading: Effect.Effect<Map<string, string>, ViewNotFound | RecorderError, MemoryViewStore>"

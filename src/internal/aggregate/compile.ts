@@ -17,7 +17,9 @@ export const checkKey = (name: string, key: string): string => {
 const UUID_EXAMPLE = "00000000-0000-0000-0000-000000000000"
 
 export const checkName = (name: string): void => {
-  const found = name.includes("-") ? 'contains "-", which separates it from the id in stream names' : StreamName.problem(name)
+  const found = name.includes("-")
+    ? 'contains "-", which separates it from the id in stream names'
+    : StreamName.problem(name)
   if (found !== undefined) throw new Error(`invalid aggregate name "${name}": it ${found}`)
   if (StreamName.problem(`${name}-${UUID_EXAMPLE}`) !== undefined) {
     throw new Error(

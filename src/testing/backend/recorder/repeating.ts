@@ -16,7 +16,7 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
   const test = testsOn(backend)
   const rex = stream("Dog-rex")
 
-  test("G7 the same append again has the same answer and records nothing twice", ({ connect }) =>
+  test("G7 the same append again returns the same result and records nothing twice", ({ connect }) =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const other = Context.get(yield* connect, Recorder)
@@ -67,7 +67,7 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
       }
     }))
 
-  test("G7 the same append again after later events has the same answer", () =>
+  test("G7 the same append again after later events returns the same result", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const first: Append = { stream: rex, expected: "NoStream", events: storedEvents(2) }
@@ -83,7 +83,7 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorder)).length, 104)
     }))
 
-  test("G7 the same append sent many times at once is recorded once", ({ connect }) =>
+  test("G7 the same append sent many times concurrently is recorded once", ({ connect }) =>
     Effect.gen(function* () {
       const recorders = [yield* Recorder, Context.get(yield* connect, Recorder)]
       for (let round = 0; round < 5; round++) {
@@ -103,7 +103,7 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
       assert.strictEqual((yield* readOrderlyLog(recorders[0]!)).length, 15)
     }))
 
-  test("G7 events are the same by their ids: what was recorded first stays", () =>
+  test("G7 events are the same if their ids are: the version that was recorded first stays", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const event = storedEvent({ payload: '{"attempt":1}' })
@@ -114,7 +114,7 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
       assertRecorded(yield* readStream(recorder, rex), rex, [event])
     }))
 
-  test("G7 an append of the first of the events that stand there is answered with their place", () =>
+  test("G7 an append of only the first of the recorded events returns the place of that event", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const [a, b, c] = [storedEvent(), storedEvent(), storedEvent()]
@@ -127,7 +127,7 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
       assertRecorded(yield* readOrderlyLog(recorder), rex, [a, b, c])
     }))
 
-  test("G7 an append that is only partly the same is refused, and records nothing", () =>
+  test("G7 an append that repeats only some of its events is refused, and records nothing", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       const [a, b, c] = [storedEvent(), storedEvent(), storedEvent()]
@@ -159,7 +159,7 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
       assert.deepStrictEqual(ids(yield* readOrderlyLog(recorder)), ids([a, b, c, y]))
     }))
 
-  test("G7 the same events at the same version of another stream are another append", () =>
+  test("G7 the same events at the same version of another stream are a different append", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
       yield* recorder.append({ stream: rex, expected: "NoStream", events: storedEvents(2) })
