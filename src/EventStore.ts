@@ -25,8 +25,9 @@
  * })
  * ```
  */
-import { Clock, Context, Effect, Fiber, Layer, Option, Result, Schedule, Stream } from "effect"
-import type { NonEmptyArray, NonEmptyReadonlyArray } from "effect/Array"
+import type { Stream } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import { isReadonlyArrayNonEmpty, map } from "effect/Array"
 import type * as Aggregate from "./Aggregate.ts"
 import type {
@@ -38,24 +39,21 @@ import type {
 } from "./EventSourcingError.ts"
 import { RecorderFailure } from "./EventSourcingError.ts"
 import { expectedProblem } from "./internal/backend/options.ts"
-import { checkBytes, isLastPage, PAGE_BYTES } from "./internal/backend/pageSize.ts"
-import { retryRarely } from "./internal/concurrency/retryOnFailure.ts"
+import { checkBytes, PAGE_BYTES } from "./internal/backend/pageSize.ts"
 import * as Uuid from "./internal/encoding/uuid.ts"
-import { moment } from "./internal/eventStore/cachedDateTime.ts"
-import { notEncodable, readBack, toPlain } from "./internal/eventStore/codecs.ts"
-import { makeDecoder, withKeysOf } from "./internal/eventStore/decodeEvents.ts"
-import { decodeUpToFailure } from "./internal/eventStore/decodeUpToFailure.ts"
-import { refuseHoles } from "./internal/eventStore/requireContiguous.ts"
+import { notEncodable } from "./internal/eventStore/codecs.ts"
+import { makeDecoder } from "./internal/eventStore/decodeEvents.ts"
+import { makePages } from "./internal/eventStore/pages.ts"
+import { makePrepare } from "./internal/eventStore/prepare.ts"
+import { sendAppend } from "./internal/eventStore/sendAppend.ts"
 import * as Metrics from "./internal/observability/metrics.ts"
 import { withSpan } from "./internal/observability/tracing.ts"
-import type { Encoded } from "./Mapper.ts"
 import { Mapper } from "./Mapper.ts"
-import * as Metadata from "./Metadata.ts"
 import type { AppendedToStreams, Check } from "./MultiStreamAppend.ts"
 import { MultiStreamAppend } from "./MultiStreamAppend.ts"
 import type { Position } from "./Position.ts"
 import type { Positioned, RecordedEvent } from "./RecordedEvent.ts"
-import type { Appended, Direction, ExpectedVersion, ReadStream } from "./Recorder.ts"
+import type { Appended, Direction, ExpectedVersion } from "./Recorder.ts"
 import { Recorder } from "./Recorder.ts"
 import type { Notification, StoredEvent } from "./StoredEvent.ts"
 import * as StreamName from "./StreamName.ts"
@@ -97,17 +95,6 @@ export interface ReadAllOptions {
   /** End with this position (inclusive). */
   readonly upTo?: Position
 }
-
-/**
- * When to resend an append whose response was lost: at once, then up to 4 times within 2 s, from 20 ms on, doubling.
- */
-const resend = Schedule.concat(
-  Schedule.recurs(1),
-  Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 4, duration: "2 seconds" }))
-)
-
-/** The number of events in a page, and so in memory at once, if the recorder does not set `paging`. */
-const PAGE = 512
 
 /** The recorded events of several kinds of aggregates; their field `aggregate` distinguishes them. */
 export type PositionedOf<A extends Aggregate.Any> = A extends Aggregate.Any
@@ -245,75 +232,12 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
     const mapper = yield* Mapper
     const counts = yield* Metrics.counts
 
+    const prepare = makePrepare(mapper, recorder)
     const { decodePage, withEnvelope, decodeOf } = makeDecoder(mapper, recorder)
-
-    const prepare = <A extends Aggregate.Any>(
-      aggregate: A,
-      aggregateId: Aggregate.Id<Aggregate.NameOf<A>>,
-      stream: StreamName.StreamName,
-      expected: ExpectedVersion,
-      events: NonEmptyReadonlyArray<Aggregate.Event<A>>,
-      ids?: ReadonlyArray<string>
-    ): Effect.Effect<Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>, EventNotEncodable> =>
-      Effect.withFiber((fiber) => {
-        const first = expected === "NoStream" ? 0 : expected + 1
-        // whole milliseconds: a clock may be more precise
-        const now = Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
-        const own = fiber.getRef(Metadata.RecordedAt)
-        const recordedMillis = own === undefined ? now : Math.floor(own.epochMilliseconds)
-        const metadata = Metadata.current(fiber.context)
-        const plain = toPlain(aggregate, stream, first, events)
-        if (Result.isFailure(plain)) return Effect.fail(plain.failure)
-        return Effect.flatMapEager(
-          withKeysOf(recorder, mapper, fiber.context, mapper.encode(plain.success)),
-          (encoded) => {
-            const stored: Array<StoredEvent> = []
-            const recorded: Array<RecordedEvent<Aggregate.NameOf<A>, Aggregate.Event<A>>> = []
-            let version = first
-            try {
-              const recordedAt = moment(recordedMillis)
-              const storedMetadata = Metadata.toStored(metadata)
-              for (const place of plain.success) {
-                const { type, schemaVersion } = place
-                const one = encoded[version - first] as Encoded
-                const { encoding, payload } = one
-                const id = ids?.[version - first] ?? Uuid.v7(now)
-                const given = events[version - first] as Aggregate.Event<A>
-                const event = readBack(aggregate, place, given, mapper.readBack(one))
-                stored.push({
-                  ...{
-                    id,
-                    type,
-                    schemaVersion,
-                    encoding,
-                    payload,
-                    metadata: storedMetadata,
-                    recordedAt: recordedMillis
-                  }
-                })
-                recorded.push({
-                  id,
-                  stream,
-                  aggregate: aggregate.name,
-                  aggregateId,
-                  version,
-                  recordedAt,
-                  metadata,
-                  event
-                })
-                version++
-              }
-            } catch (cause) {
-              const type = plain.success[version - first]?.type ?? ""
-              return Effect.fail(notEncodable(stream, version, type, cause))
-            }
-            return Effect.succeed({ stream, expected, stored: stored as NonEmptyArray<StoredEvent>, events: recorded })
-          }
-        )
-      })
+    const pages = makePages(recorder, decodePage, maxBytes)
 
     const commit = ({ stream, expected, stored }: AnyPrepared) =>
-      send(counts, stored.length, recorder.append({ stream, expected, events: stored }))
+      sendAppend(counts, stored.length, recorder.append({ stream, expected, events: stored }))
 
     const version = (stream: StreamName.StreamName) =>
       Effect.map(recorder.readStream({ stream, direction: "backward", limit: 1 }), ([last]) => last?.version)
@@ -341,94 +265,24 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
       }).pipe(Effect.retry({ while: (error) => error._tag === "WrongExpectedVersion" }))
     })
 
-    const { size, ahead } = recorder.paging ?? { size: PAGE, ahead: false }
-    const bounds = { limit: size, maxBytes }
-
-    const streamPage = (read: Omit<ReadStream, "limit" | "maxBytes">, isFirst: boolean) => {
-      const whole = { ...read, ...bounds }
-      return Effect.flatMap(recorder.readStream(whole), (page) => refuseHoles(whole, page, isFirst))
-    }
-
-    /**
-     * Begins a read, or defers it until it is needed: within a transaction of the caller's there is only one at a time.
-     */
-    const begin = <A, E>(read: Effect.Effect<A, E>): Effect.Effect<Effect.Effect<A, E>> =>
-      ahead
-        ? Effect.contextWith((context: Context.Context<never>) =>
-            recorder.inTransaction?.(context) === true
-              ? Effect.succeed(read)
-              : Effect.map(Effect.forkChild(read, { startImmediately: true }), Fiber.join)
-          )
-        : Effect.succeed(read)
-
-    const readPage = (
-      aggregate: Aggregate.Any,
-      stream: StreamName.StreamName,
-      { known, upTo }: { readonly known: number | undefined; readonly upTo: number | undefined }
-    ) => {
-      const aggregateOf = () => aggregate
-      const decode = (page: ReadonlyArray<Notification>, isFirst: boolean, next: Page["next"]) => {
-        const overlap = isFirst && known !== undefined
-        const notifications = overlap ? page.slice(1) : page
-        return Effect.map(
-          notifications.length === 0 ? Effect.succeed([]) : decodePage(aggregateOf, notifications),
-          (events): Page => ({ known: overlap ? page[0] : undefined, notifications, events, next })
-        )
-      }
-      const decoded = (
-        page: Effect.Effect<ReadonlyArray<Notification>, RecorderError>,
-        isFirst: boolean
-      ): Effect.Effect<Page, ReadError> =>
-        Effect.flatMap(page, (notifications) => {
-          const last = notifications[notifications.length - 1]
-          return last === undefined || isLastPage(notifications, bounds)
-            ? decode(notifications, isFirst, undefined)
-            : Effect.flatMap(begin(streamPage({ stream, after: last.version, upTo }, false)), (next) =>
-                decode(notifications, isFirst, decoded(next, false))
-              )
-        })
-      const after = known === undefined ? undefined : known - 1
-      return decoded(streamPage({ stream, after, upTo }, true), true)
-    }
-
-    /** A stream of pages: each starts after the end of the one before. Events before a failure are delivered first. */
-    const paginate = <Place, A, E, E2>(
-      start: Place | undefined,
-      page: (after: Place | undefined) => Effect.Effect<ReadonlyArray<Notification>, E>,
-      placeOf: (last: Notification) => Place,
-      decode: (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<A>, E2>
-    ): Stream.Stream<A, E | E2> => {
-      type Next = Effect.Effect<ReadonlyArray<Notification>, E | E2>
-      const decodeUpTo = decodeUpToFailure(decode)
-      const decoded = (notifications: ReadonlyArray<Notification>, next: Option.Option<Next>) =>
-        Effect.map(
-          decodeUpTo(notifications),
-          ({ events, failure }) => [events, failure === undefined ? next : Option.some(failure)] as const
-        )
-      return Stream.paginate(page(start) as Next, (current) =>
-        Effect.flatMap(current, (notifications) => {
-          const last = notifications[notifications.length - 1]
-          return last === undefined || isLastPage(notifications, bounds)
-            ? decoded(notifications, Option.none())
-            : Effect.flatMap(begin(page(placeOf(last))), (next) => decoded(notifications, Option.some(next)))
-        })
-      )
-    }
-
     const read = <A extends Aggregate.Any>(aggregate: A, stream: StreamName.StreamName, options: ReadOptions) =>
-      paginate(
+      pages.paginate(
         options.after,
         (after) =>
-          streamPage({ stream, direction: options.direction, after, upTo: options.upTo }, after === options.after),
+          pages.streamPage(
+            { stream, direction: options.direction, after, upTo: options.upTo },
+            after === options.after
+          ),
         (last) => last.version,
         (page) => withEnvelope(() => aggregate, page)
       )
 
     const readAll = <A extends Aggregate.Any>(aggregates: ReadonlyArray<A>, options: ReadAllOptions) => {
       const filter = { categories: aggregates.map(({ name }) => name) }
-      return paginate(
+      return pages.paginate(
         options.after,
-        (after) => recorder.readAll({ direction: options.direction, after, upTo: options.upTo, filter, ...bounds }),
+        (after) =>
+          recorder.readAll({ direction: options.direction, after, upTo: options.upTo, filter, ...pages.bounds }),
         (last) => last.position,
         decodeOf(aggregates)
       )
@@ -459,11 +313,11 @@ const make = ({ pageBytes: maxBytes = PAGE_BYTES }: Options) =>
         const { append } = yield* MultiStreamAppend
         const appends = map(prepared, ({ stream, expected, stored }) => ({ stream, expected, events: stored }))
         const events = appends.reduce((sum, { events }) => sum + events.length, 0)
-        const appended = send(counts, events, append(appends, checks))
+        const appended = sendAppend(counts, events, append(appends, checks))
         return yield* withSpan("EventStore.append", { streams: appends.map(({ stream }) => stream), events })(appended)
       }),
       read: (aggregate, id, options = {}) => read(aggregate, StreamName.of(aggregate.name, id), options),
-      readPage,
+      readPage: pages.readPage,
       readAll: (aggregates, options = {}) => readAll<(typeof aggregates)[number]>(aggregates, options),
       decode: decodeOf,
       version,
@@ -479,32 +333,3 @@ export const layerWith = (options: Options): Layer.Layer<EventStore, never, Reco
 
 /** The event store on a recorder and a mapper. */
 export const layer: Layer.Layer<EventStore, never, Recorder | Mapper> = layerWith({})
-
-/** Sends an append of this many events, resends it unchanged if the response is lost, and counts the outcome. */
-const send = <A, E extends { readonly _tag: string }, R>(
-  counts: Metrics.Counts,
-  events: number,
-  append: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> => {
-  const onSuccess = (appended: A) => {
-    counts.appends++
-    counts.events += events
-    return Effect.succeed(appended)
-  }
-  const onError = (error: E) => {
-    if (error._tag === "WrongExpectedVersion") counts.conflicts++
-    return Effect.fail(error)
-  }
-  // every append passes through here: retries are set up only after one has failed
-  return Effect.matchCauseEffect(append, {
-    onSuccess,
-    onFailure: (cause) =>
-      retryRarely(Effect.failCause(cause), { again: () => append, schedule: resend, while: isUnavailable }).pipe(
-        Effect.matchEffect({ onSuccess, onFailure: onError })
-      )
-  })
-}
-
-/** Whether the response was lost, or nothing was sent; false if a lock was waited for as long as the user allows. */
-const isUnavailable = (error: { readonly _tag: string; readonly waited?: unknown }): boolean =>
-  error._tag === "RecorderUnavailable" && error.waited === undefined

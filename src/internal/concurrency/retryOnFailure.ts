@@ -5,7 +5,7 @@ import { Effect } from "effect"
  * Retries an effect by a schedule while its failures are of a kind. It costs nothing if the first attempt succeeds,
  * whereas `Effect.retry` starts its schedule each time.
  */
-export const retryRarely = <A, E, R>(
+export const retryOnFailure = <A, E, R>(
   first: Effect.Effect<A, E, R>,
   options: {
     readonly again: () => Effect.Effect<A, E, R>

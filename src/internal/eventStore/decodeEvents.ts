@@ -12,7 +12,7 @@ import type { Positioned } from "../../RecordedEvent.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import * as StreamName from "../../StreamName.ts"
 import { messageOf } from "../errors/messageOf.ts"
-import { moment } from "./cachedDateTime.ts"
+import { cachedDateTime } from "./cachedDateTime.ts"
 import { aggregateFinder, decode } from "./codecs.ts"
 
 /** Whether the holder of a context is within a transaction of the log. */
@@ -75,7 +75,7 @@ export const makeDecoder = (mapper: Mapper["Service"], log: Log) => {
               aggregateId: StreamName.id(stream) as Aggregate.Id<Aggregate.NameOf<A>>,
               version,
               position,
-              recordedAt: moment(notification.recordedAt),
+              recordedAt: cachedDateTime(notification.recordedAt),
               metadata: Metadata.fromStored(notification.metadata),
               event: events[recorded.length] as Aggregate.Event<A>
             })

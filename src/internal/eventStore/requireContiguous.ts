@@ -10,7 +10,7 @@ import { isLastPage } from "../backend/pageSize.ts"
  * `isFirst`: whether the read began with this page. In a backward read, its caller may have named a place after the
  * last event.
  */
-export const refuseHoles = (
+export const requireContiguous = (
   { stream, direction, after, upTo, limit, maxBytes }: ReadStream,
   page: ReadonlyArray<Notification>,
   isFirst: boolean

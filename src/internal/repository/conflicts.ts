@@ -1,7 +1,7 @@
 import type { Effect } from "effect"
 import type { WrongExpectedVersion } from "../../EventSourcingError.ts"
 import { isWrongExpectedVersion } from "../../EventSourcingError.ts"
-import { retryRarely } from "../concurrency/retryOnFailure.ts"
+import { retryOnFailure } from "../concurrency/retryOnFailure.ts"
 import type { Parts } from "./parts.ts"
 
 /** What is done about conflicts. */
@@ -18,7 +18,7 @@ export const makeConflicts = ({ schedule, states }: Pick<Parts, "schedule" | "st
     streams: ReadonlyArray<string>,
     attempt: (afterConflict: boolean) => Effect.Effect<A, E, R>
   ) =>
-    retryRarely(attempt(false), {
+    retryOnFailure(attempt(false), {
       again: () => attempt(true),
       schedule,
       while: (error) => noteConflict(error, streams)

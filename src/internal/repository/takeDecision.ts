@@ -6,7 +6,7 @@ import * as Metadata from "../../Metadata.ts"
 import * as StreamName from "../../StreamName.ts"
 import type { AnyRevision, Current, Taken } from "../decision/steps.ts"
 import { refusal, takeWith } from "../decision/steps.ts"
-import { moment } from "../eventStore/cachedDateTime.ts"
+import { cachedDateTime } from "../eventStore/cachedDateTime.ts"
 import { notEncodable, readBack, toPlain } from "../eventStore/codecs.ts"
 
 /** What is known of an aggregate that exists. */
@@ -77,5 +77,5 @@ const advance = (
 const timeOfRecording = (): Aggregate.Revision<string>["modifiedAt"] => {
   // decisions are only taken by a fiber
   const fiber = Fiber.getCurrent() as Fiber.Fiber<unknown, unknown>
-  return fiber.getRef(Metadata.RecordedAt) ?? moment(Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
+  return fiber.getRef(Metadata.RecordedAt) ?? cachedDateTime(Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
 }

@@ -1,6 +1,6 @@
 import type { Effect } from "effect"
 import { Schedule } from "effect"
-import { retryRarely } from "../../internal/concurrency/retryOnFailure.ts"
+import { retryOnFailure } from "../../internal/concurrency/retryOnFailure.ts"
 import type { KurrentUnavailable } from "./KurrentError.ts"
 
 const again = Schedule.upTo(Schedule.jittered(Schedule.exponential("30 millis")), { times: 8, duration: "2 seconds" })
@@ -13,7 +13,7 @@ export const wasSilent = (error: { readonly _tag: string }): boolean =>
 export const patiently = <A, E extends { readonly _tag: string }>(
   call: Effect.Effect<A, E | KurrentUnavailable>
 ): Effect.Effect<A, E | KurrentUnavailable> =>
-  retryRarely(call, {
+  retryOnFailure(call, {
     again: () => call,
     schedule: again,
     while: (error) => error._tag === "KurrentUnavailable" && !wasSilent(error)
