@@ -5,9 +5,15 @@
  */
 import type { Result } from "effect"
 import { Context, Effect, Layer } from "effect"
-import { TrackingConflict } from "../EventSourcingError.ts"
-import type { ExclusiveLog, ExclusiveTracking } from "../internal/backend/exclusiveAppend.ts"
-import { appendAll, appendOne, appendSome, assertDistinctStreams } from "../internal/backend/exclusiveAppend.ts"
+import type { ExclusiveLog } from "../internal/backend/exclusiveAppend.ts"
+import {
+  appendOne,
+  appendToStreams,
+  assertDistinctStreams,
+  exclusiveAppend,
+  exclusiveTracking
+} from "../internal/backend/exclusiveAppend.ts"
+import { isBeyond, matcher } from "../internal/backend/matching.ts"
 import { makePage, upToSize } from "../internal/backend/pageSize.ts"
 import * as Uuid from "../internal/encoding/uuid.ts"
 import { makeChangeSignal } from "../internal/following/changeSignal.ts"
@@ -15,7 +21,7 @@ import { followLog } from "../internal/following/followPages.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
-import type { Filter, ReadAll } from "../Recorder.ts"
+import type { ReadAll } from "../Recorder.ts"
 import { Recorder } from "../Recorder.ts"
 import type { StoredSnapshot } from "../SnapshotRecorder.ts"
 import { SnapshotRecorder } from "../SnapshotRecorder.ts"
@@ -50,17 +56,17 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
       },
       eventsFrom: (stream, version, count) => streams.get(stream)?.slice(version, version + count) ?? [],
       insert: ({ stream, events }, firstVersion) => {
-        const there = streams.get(stream) ?? []
+        const recorded = streams.get(stream) ?? []
         if (firstVersion === 0) {
-          streams.set(stream, there)
+          streams.set(stream, recorded)
           sortedNames = undefined
         }
         const positions: Array<Position> = []
         for (const event of events) {
           const position = fromStorage(BigInt(log.length + 1))
           positions.push(position)
-          const notification = { ...event, payload: ownCopy(event.payload), stream, version: there.length, position }
-          there.push(notification)
+          const notification = { ...event, payload: ownCopy(event.payload), stream, version: recorded.length, position }
+          recorded.push(notification)
           log.push(notification)
         }
         return positions
@@ -68,7 +74,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     }
 
     /** Appends, and wakes the followers if the log has grown. */
-    const answer = <A, E>(append: () => Result.Result<A, E>): Effect.Effect<A, E> =>
+    const appending = <A, E>(append: () => Result.Result<A, E>): Effect.Effect<A, E> =>
       Effect.suspend(() => {
         const before = log.length
         const result = append()
@@ -92,8 +98,16 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
         return page.events
       })
 
+    const trackingOf = (move: Tracking.Move) => {
+      const key = keyOf(move.key)
+      return exclusiveTracking(move, {
+        get: () => tracked.get(key),
+        set: (position) => tracked.set(key, position)
+      })
+    }
+
     const recorder = Recorder.of({
-      append: (append) => answer(() => appendOne(exclusive, append)),
+      append: (append) => appending(() => appendOne(exclusive, append)),
       readStream: ({ stream, direction, after, upTo, limit, maxBytes }) =>
         Effect.sync(() => {
           const events = streams.get(stream) ?? []
@@ -115,17 +129,17 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
 
     const multiStreamAppend = MultiStreamAppend.of({
       append: (appends, checks = []) =>
-        answer(() => {
+        appending(() => {
           assertDistinctStreams(appends, checks)
-          return appendSome(exclusive, appends, checks)
+          return appendToStreams(exclusive, appends, checks)
         })
     })
 
     const trackedAppend = TrackedAppend.of({
       append: (appends, move, checks = []) =>
-        answer(() => {
+        appending(() => {
           assertDistinctStreams(appends, checks)
-          return appendAll(exclusive, appends, checks, exclusiveTracking(tracked, move))
+          return exclusiveAppend(exclusive, appends, checks, trackingOf(move))
         }),
       position: (key) => Effect.sync(() => tracked.get(keyOf(key)))
     })
@@ -148,8 +162,8 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     const snapshotRecorder = SnapshotRecorder.of({
       save: (snapshot) =>
         Effect.sync(() => {
-          const there = snapshots.get(snapshot.stream)
-          if (there === undefined || there.version <= snapshot.version) {
+          const existing = snapshots.get(snapshot.stream)
+          if (existing === undefined || existing.version <= snapshot.version) {
             snapshots.set(snapshot.stream, { ...snapshot, payload: ownCopy(snapshot.payload) })
           }
         }),
@@ -169,33 +183,8 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
 const ownCopy = (payload: string | Uint8Array): string | Uint8Array =>
   typeof payload === "string" ? payload : new Uint8Array(payload)
 
-const exclusiveTracking = (tracked: Map<string, Position>, requested: Tracking.Move): ExclusiveTracking => ({
-  requested,
-  isDone: () => (tracked.get(keyOf(requested.key)) ?? -1n) >= requested.to,
-  move: () => {
-    const { key, from, to } = requested
-    const actual = tracked.get(keyOf(key))
-    const { projection, upstream } = key
-    if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })
-    tracked.set(keyOf(key), to)
-    return undefined
-  }
-})
-
 const keyOf = ({ projection, version, upstream, slice }: Tracking.Key): string =>
   JSON.stringify([projection, version, upstream, slice])
-
-const isBeyond = (position: Position, upTo: Position | undefined, backward: boolean): boolean =>
-  upTo !== undefined && (backward ? position < upTo : position > upTo)
-
-const matcher = (filter: Filter | undefined): ((event: Notification) => boolean) => {
-  if (filter === undefined) return () => true
-  const types = filter.types === undefined ? undefined : new Set(filter.types)
-  const categories = filter.categories === undefined ? undefined : new Set(filter.categories)
-  return ({ type, stream }) =>
-    (types === undefined || types.has(type)) &&
-    (categories === undefined || categories.has(StreamName.category(stream)))
-}
 
 /** Orders by UTF-8 bytes, as SQLite and PostgreSQL ("C") sort text; `<` orders by UTF-16 units. */
 const compareCodePoints = (a: string, b: string): number => {

@@ -6,7 +6,9 @@ import { SqlClient } from "effect/sql"
 import type { RecorderError, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/backend/exclusiveAppend.ts"
+import { categoryRange } from "../internal/backend/matching.ts"
 import type { Bounds } from "../internal/backend/pageSize.ts"
+import { lastVersion } from "../internal/backend/versions.ts"
 import { followLog } from "../internal/following/followPages.ts"
 import type { AppendedToStreams, Check } from "../MultiStreamAppend.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
@@ -291,7 +293,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
 
       const streamCatalog = StreamCatalog.of({
         list: ({ category, after, limit }) => {
-          const [from, end] = category === undefined ? ["", null] : categoryRange(category)
+          const [from, end] = categoryRange(category)
           return Effect.map(
             database.query("list streams", listStreams(database.schema), [
               PgTypes.text(after ?? ""),
@@ -344,12 +346,3 @@ const partsOf = (appends: ReadonlyArray<Append>, checks: ReadonlyArray<Check>): 
   ...appends,
   ...checks.map((check) => ({ ...check, events: [] }))
 ]
-
-const lastVersion = ({ expected, events }: Append): number => (expected === "NoStream" ? -1 : expected) + events.length
-
-/**
- * The streams of a category are a range of names: "." is the character after "-". No category contains "-", which ends
- * it: the range is then empty.
- */
-const categoryRange = (category: string): readonly [from: string, end: string] =>
-  category.includes("-") ? ["", ""] : [`${category}-`, `${category}.`]

@@ -1,6 +1,7 @@
 import { Cause, Effect } from "effect"
 import type { RecorderError, TrackingConflict, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { isRecorderError, RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
+import { sizeOf } from "../internal/backend/pageSize.ts"
 import { resumeSafely } from "../internal/concurrency/resumeSafely.ts"
 import { messageOf } from "../internal/errors/messageOf.ts"
 import { withoutUnseenSpans } from "../internal/observability/tracing.ts"
@@ -226,7 +227,7 @@ export const make = Effect.fnUntraced(function* (
       let size = 0
       for (const part of request.parts) {
         events += part.events.length
-        for (const { payload, metadata } of part.events) size += payload.length + metadata.length
+        for (const event of part.events) size += sizeOf(event)
       }
       const one: Pending = { request, events, size, since: calls, answer: resume, state: "waiting" }
       pending.push(one)

@@ -1,5 +1,6 @@
 import { PgTypes } from "@effect/sql-pg"
 import type { Bounds } from "../internal/backend/pageSize.ts"
+import { payloadThreshold } from "../internal/backend/pageSize.ts"
 import { fromStorage } from "../Position.ts"
 import type { Filter, ReadAll, ReadStream } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
@@ -76,9 +77,7 @@ const boundedPosition = (position: bigint): PgTypes.Parameter =>
 export const limitOf = (limit: number): PgTypes.Parameter =>
   PgTypes.int8(limit >= Number.MAX_SAFE_INTEGER ? MAX_POSITION : BigInt(Math.max(Math.trunc(limit), 0)))
 
-/** The length above which a payload is read separately: a page without such payloads is never larger than allowed. */
-const thresholdOf = ({ limit, maxBytes }: Bounds): PgTypes.Parameter =>
-  PgTypes.int4(maxBytes === undefined ? MAX_INTEGER : Math.min(Math.floor(maxBytes / Math.max(limit, 1)), MAX_INTEGER))
+const thresholdOf = (bounds: Bounds): PgTypes.Parameter => PgTypes.int4(payloadThreshold(bounds, MAX_INTEGER))
 
 /** The statements of a schema's pages. Their texts are created once, so that the server prepares each of them once. */
 export const pages = (schema: string) => {

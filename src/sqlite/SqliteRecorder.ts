@@ -4,9 +4,17 @@ import type { Duration, Scope } from "effect"
 import { Clock, Context, Effect, Layer, RcRef, Result, Schedule, Stream } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure, TrackingConflict } from "../EventSourcingError.ts"
+import { RecorderFailure } from "../EventSourcingError.ts"
 import type { ExclusiveLog, ExclusiveTracking } from "../internal/backend/exclusiveAppend.ts"
-import { appendAll, appendOne, appendSome, assertDistinctStreams, settle } from "../internal/backend/exclusiveAppend.ts"
+import {
+  appendOne,
+  appendToStreams,
+  assertDistinctStreams,
+  exclusiveAppend,
+  exclusiveTracking,
+  precheck
+} from "../internal/backend/exclusiveAppend.ts"
+import { categoryRange } from "../internal/backend/matching.ts"
 import { milliseconds } from "../internal/backend/options.ts"
 import type { ChangeSignal } from "../internal/following/changeSignal.ts"
 import { makeChangeSignal } from "../internal/following/changeSignal.ts"
@@ -231,7 +239,7 @@ const services = (
     append: (appends, checks = []) =>
       Effect.suspend(() => {
         assertDistinctStreams(appends, checks)
-        return write("append", eventCount(appends), () => appendSome(log, appends, checks))
+        return write("append", eventCount(appends), () => appendToStreams(log, appends, checks))
       })
   })
 
@@ -241,7 +249,7 @@ const services = (
         assertDistinctStreams(appends, checks)
         return Effect.andThen(
           checkKey(move.key),
-          write("append", eventCount(appends), () => appendAll(log, appends, checks, exclusiveTracking(writing, move)))
+          write("append", eventCount(appends), () => exclusiveAppend(log, appends, checks, trackingOf(writing, move)))
         )
       }),
     position: (key) =>
@@ -256,12 +264,12 @@ const services = (
       Effect.gen(function* () {
         assertDistinctStreams(appends, checks)
         if (move !== undefined) yield* checkKey(move.key)
-        const tracking = move === undefined ? undefined : exclusiveTracking(writing, move)
+        const tracking = move === undefined ? undefined : trackingOf(writing, move)
         // from here on nobody else writes: an append that is refused, or was recorded before, needs no work
-        const settled = yield* database.attempt("append", () => settle(log, appends, checks, tracking))
+        const settled = yield* database.attempt("append", () => precheck(log, appends, checks, tracking))
         if (settled !== undefined) return yield* Effect.fromResult(settled)
         yield* work
-        return yield* write("append", eventCount(appends), () => appendAll(log, appends, checks, tracking))
+        return yield* write("append", eventCount(appends), () => exclusiveAppend(log, appends, checks, tracking))
       }).pipe(
         Effect.ensuring(
           Effect.sync(() => {
@@ -279,7 +287,7 @@ const services = (
   const streamCatalog = StreamCatalog.of({
     list: ({ category, after, limit }) =>
       read("list streams", ({ one }) => {
-        const [from, end] = category === undefined ? ["", null] : categoryRange(category)
+        const [from, end] = categoryRange(category)
         const rows = one(LIST_STREAMS).all(after ?? from, from, end, end, end, end, atLeastNone(limit))
         return rows.map(
           ({ stream, version }): StreamHead => ({
@@ -358,13 +366,6 @@ const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
 const MANY = 10
 
 /**
- * The streams of a category are a range of names: "." is the character after "-". No category contains "-", which ends
- * it: the range is then empty.
- */
-const categoryRange = (category: string): readonly [from: string, end: string] =>
-  category.includes("-") ? ["", ""] : [`${category}-`, `${category}.`]
-
-/**
  * Skips from one stream's name to the next in the index, without reading the events between them. Parameters: the
  * stream to start after, the name to start from, then four times the name to stop before (or NULL), and the limit.
  * (`?3`, which would be passed once, is refused by the node:sqlite of Node 22.)
@@ -423,17 +424,13 @@ const checkKey = ({ projection, upstream }: Tracking.Key): Effect.Effect<void, R
       )
 
 /** The tracking of a key, for the holder of the write lock. */
-const exclusiveTracking = (statement: Prepare, requested: Tracking.Move): ExclusiveTracking => ({
-  requested,
-  isDone: () => (trackingPosition(statement, requested.key) ?? -1n) >= requested.to,
-  move: () => {
-    const { key, from, to } = requested
-    const actual = trackingPosition(statement, key)
-    const { projection, version, upstream, slice } = key
-    if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })
-    statement(
-      "INSERT OR REPLACE INTO stored_tracking (projection, projection_version, upstream, slice, position) VALUES (?, ?, ?, ?, ?)"
-    ).run(projection, version, upstream, slice, to)
-    return undefined
-  }
-})
+const trackingOf = (statement: Prepare, move: Tracking.Move): ExclusiveTracking =>
+  exclusiveTracking(move, {
+    get: () => trackingPosition(statement, move.key),
+    set: (position) => {
+      const { projection, version, upstream, slice } = move.key
+      statement(
+        "INSERT OR REPLACE INTO stored_tracking (projection, projection_version, upstream, slice, position) VALUES (?, ?, ?, ?, ?)"
+      ).run(projection, version, upstream, slice, position)
+    }
+  })

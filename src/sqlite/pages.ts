@@ -1,5 +1,6 @@
 import type { SQLInputValue } from "node:sqlite"
 import type { Bounds } from "../internal/backend/pageSize.ts"
+import { payloadThreshold } from "../internal/backend/pageSize.ts"
 import { fromStorage } from "../Position.ts"
 import type { Filter, ReadAll, ReadStream } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
@@ -45,11 +46,7 @@ const REST = "SELECT payload, metadata, recorded_at FROM stored_events WHERE pos
 type Rest = readonly [payload: string | Uint8Array, metadata: string, recordedAt: number]
 
 /** No payload is longer than this. */
-const NONE = 2 ** 31
-
-/** The length above which a payload is read separately: a page without such payloads is never larger than allowed. */
-const threshold = ({ limit, maxBytes }: Bounds): number =>
-  maxBytes === undefined ? NONE : Math.min(Math.floor(maxBytes / Math.max(limit, 1)), NONE)
+const LONGEST = 2 ** 31
 
 /** After a page with a long payload, this many pages are read as if payloads were long. */
 const CAREFUL = 1000
@@ -85,7 +82,7 @@ export const makePages = (prepare: Prepare): Pages => {
     parameters: ReadonlyArray<SQLInputValue>,
     bounds: Bounds
   ) => {
-    const longest = threshold(bounds)
+    const longest = payloadThreshold(bounds, LONGEST)
     const rows =
       careful > 0
         ? allArrays<Row>(prepare(long), longest, longest, longest, ...parameters, atLeastNone(bounds.limit))

@@ -1,12 +1,12 @@
 import { Result } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import type { TrackingConflict } from "../../EventSourcingError.ts"
-import { RecorderFailure, WrongExpectedVersion } from "../../EventSourcingError.ts"
+import { RecorderFailure, TrackingConflict, WrongExpectedVersion } from "../../EventSourcingError.ts"
 import type { AppendedToStreams, Check } from "../../MultiStreamAppend.ts"
 import type { Position } from "../../Position.ts"
 import type { Append, Appended, ExpectedVersion } from "../../Recorder.ts"
 import type { Tracked } from "../../TrackedAppend.ts"
 import * as Tracking from "../../Tracking.ts"
+import { firstVersion, lastVersion } from "./versions.ts"
 
 /** A log that nobody else changes during these calls. */
 export interface ExclusiveLog {
@@ -21,8 +21,6 @@ export interface ExclusiveLog {
   readonly insert: (append: Append, firstVersion: number) => ReadonlyArray<Position>
 }
 
-const firstVersion = (expected: ExpectedVersion): number => (expected === "NoStream" ? 0 : expected + 1)
-
 /** A tracking move made under exclusive access. */
 export interface ExclusiveTracking {
   /** The requested move. */
@@ -32,10 +30,27 @@ export interface ExclusiveTracking {
   readonly move: () => TrackingConflict | undefined
 }
 
+/** The tracking of a key, by where its position is stored. */
+export const exclusiveTracking = (
+  requested: Tracking.Move,
+  stored: { readonly get: () => Position | undefined; readonly set: (position: Position) => void }
+): ExclusiveTracking => ({
+  requested,
+  isDone: () => (stored.get() ?? -1n) >= requested.to,
+  move: () => {
+    const { key, from, to } = requested
+    const actual = stored.get()
+    const { projection, upstream } = key
+    if (actual !== from) return new TrackingConflict({ projection, upstream, expected: from, actual })
+    stored.set(to)
+    return undefined
+  }
+})
+
 /** The result of an append with events at these positions. */
-const appendedAt = ({ expected, events }: Append, positions: ReadonlyArray<Position>): AppendedAt => ({
-  version: firstVersion(expected) + events.length - 1,
-  position: positions[events.length - 1] as Position,
+const appendedAt = (append: Append, positions: ReadonlyArray<Position>): AppendedAt => ({
+  version: lastVersion(append),
+  position: positions[append.events.length - 1] as Position,
   positions
 })
 
@@ -98,12 +113,12 @@ export const assertDistinctStreams = (appends: ReadonlyArray<Append>, checks: Re
 }
 
 /** Appends to several streams: at least one, so that there is a position. */
-export const appendSome = (
+export const appendToStreams = (
   log: ExclusiveLog,
   appends: NonEmptyReadonlyArray<Append>,
   checks: ReadonlyArray<Check>
 ): Result.Result<AppendedToStreams, WrongExpectedVersion | RecorderFailure> =>
-  appendAll(log, appends, checks) as Result.Result<AppendedToStreams, WrongExpectedVersion | RecorderFailure>
+  exclusiveAppend(log, appends, checks) as Result.Result<AppendedToStreams, WrongExpectedVersion | RecorderFailure>
 
 /**
  * Appends to several streams, all or nothing: everything is checked before anything is inserted.
@@ -111,14 +126,14 @@ export const appendSome = (
  * What was recorded before is recognised only if its tracking move was made too: the same events without it are a
  * conflict.
  */
-export const appendAll = (
+export const exclusiveAppend = (
   log: ExclusiveLog,
   appends: ReadonlyArray<Append>,
   checks: ReadonlyArray<Check>,
   tracking?: ExclusiveTracking
 ): Result.Result<Tracked, WrongExpectedVersion | TrackingConflict | RecorderFailure> => {
-  const settled = settle(log, appends, checks, tracking)
-  if (settled !== undefined) return settled
+  const known = precheck(log, appends, checks, tracking)
+  if (known !== undefined) return known
   const refused = tracking?.move()
   return refused === undefined
     ? Result.succeed(summary(appends.map((append) => insert(log, append))))
@@ -126,7 +141,7 @@ export const appendAll = (
 }
 
 /** The result of an append that is refused or was recorded before; `undefined` if it still has to be done. */
-export const settle = (
+export const precheck = (
   log: ExclusiveLog,
   appends: ReadonlyArray<Append>,
   checks: ReadonlyArray<Check>,
@@ -134,7 +149,7 @@ export const settle = (
 ): Result.Result<Tracked, WrongExpectedVersion | RecorderFailure> | undefined => {
   const refused = refuse(appends, tracking)
   if (refused !== undefined) return Result.fail(refused)
-  const wrong = [...appends, ...checks].map((one) => mismatch(log, one)).find((error) => error !== undefined)
+  const wrong = [...appends, ...checks].map((check) => mismatch(log, check)).find((error) => error !== undefined)
   if (wrong === undefined) return undefined
   const before = appends.map((append) => recordedBefore(log, append))
   const isRepeated = before.length > 0 && before.every((one) => one !== undefined)

@@ -12,11 +12,21 @@ export const PAGE_BYTES = 8 * 1024 * 1024
 export const sizeOf = ({ payload, metadata }: Pick<Notification, "payload" | "metadata">): number =>
   payload.length + metadata.length
 
+/** The number of events in a page, and so in memory at once, unless the recorder sets `paging`. */
+export const PAGE_EVENTS = 512
+
 /** The requested bounds of a page. */
 export interface Bounds {
   readonly limit: number
   readonly maxBytes?: number | undefined
 }
+
+/**
+ * The length above which a payload is read separately: a page without such payloads is never larger than allowed.
+ * `longest`: a length that no payload exceeds.
+ */
+export const payloadThreshold = ({ limit, maxBytes }: Bounds, longest: number): number =>
+  maxBytes === undefined ? longest : Math.min(Math.floor(maxBytes / Math.max(limit, 1)), longest)
 
 /** Whether nothing follows a page: it has fewer events than requested, and did not end because of its size. */
 export const isLastPage = (page: ReadonlyArray<Notification>, { limit, maxBytes }: Bounds): boolean =>

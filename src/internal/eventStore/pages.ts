@@ -6,13 +6,10 @@ import type { Page } from "../../EventStore.ts"
 import type { ReadStream, Recorder } from "../../Recorder.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import type * as StreamName from "../../StreamName.ts"
-import { isLastPage } from "../backend/pageSize.ts"
+import { isLastPage, PAGE_EVENTS } from "../backend/pageSize.ts"
 import type { makeDecoder } from "./decodeEvents.ts"
 import { decodeUpToFailure } from "./decodeUpToFailure.ts"
 import { requireContiguous } from "./requireContiguous.ts"
-
-/** The number of events in a page, and so in memory at once, if the recorder does not set `paging`. */
-const PAGE = 512
 
 /** Reads pages of a recorder, each while the one before it is decoded if the recorder wants that. */
 export const makePages = (
@@ -20,7 +17,7 @@ export const makePages = (
   decodePage: ReturnType<typeof makeDecoder>["decodePage"],
   maxBytes: number
 ) => {
-  const { size, ahead } = recorder.paging ?? { size: PAGE, ahead: false }
+  const { size, ahead } = recorder.paging ?? { size: PAGE_EVENTS, ahead: false }
   const bounds = { limit: size, maxBytes }
 
   const streamPage = (read: Omit<ReadStream, "limit" | "maxBytes">, isFirst: boolean) => {

@@ -9,6 +9,7 @@ import type { RecordedEvent } from "../../RecordedEvent.ts"
 import type { ExpectedVersion, Recorder } from "../../Recorder.ts"
 import type { StoredEvent } from "../../StoredEvent.ts"
 import type * as StreamName from "../../StreamName.ts"
+import { firstVersion } from "../backend/versions.ts"
 import * as Uuid from "../encoding/uuid.ts"
 import { cachedDateTime } from "./cachedDateTime.ts"
 import { notEncodable, readBack, toPlain } from "./codecs.ts"
@@ -26,7 +27,7 @@ export const makePrepare =
     ids?: ReadonlyArray<string>
   ): Effect.Effect<Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>, EventNotEncodable> =>
     Effect.withFiber((fiber) => {
-      const first = expected === "NoStream" ? 0 : expected + 1
+      const first = firstVersion(expected)
       // whole milliseconds: a clock may be more precise
       const now = Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
       const given = fiber.getRef(Metadata.RecordedAt)

@@ -36,9 +36,6 @@ export interface Options {
 
 const OPERATION = "configure KurrentDB"
 
-/** Large, since the client may stall for 40 ms in each read. */
-const PAGE = 4096
-
 const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
   const connection = yield* Connected
   if (!isPrefix(prefix)) {
@@ -59,7 +56,7 @@ const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
     readAll: log.readAll,
     follow: yield* Following.make(connection, names, log),
     head: log.head,
-    paging: { size: PAGE, ahead: true },
+    paging: { size: Logs.PAGE, ahead: true },
     logId: yield* logIdOf(connection, names, log)
   })
   const services = Context.make(Recorder, recorder).pipe(

@@ -3,6 +3,7 @@ import { Effect, Schedule } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { RecorderFailure, WrongExpectedVersion } from "../../EventSourcingError.ts"
 import { assertDistinctStreams } from "../../internal/backend/exclusiveAppend.ts"
+import { lastVersion } from "../../internal/backend/versions.ts"
 import type { MultiStreamAppend } from "../../MultiStreamAppend.ts"
 import { fromStorage } from "../../Position.ts"
 import type { Append, Appended, ExpectedVersion, Recorder } from "../../Recorder.ts"
@@ -34,8 +35,6 @@ const toState = (expected: ExpectedVersion) =>
     : Number.isSafeInteger(expected) && expected >= 0
       ? BigInt(expected)
       : 2n ** 62n
-
-const lastVersion = ({ expected, events }: Append): number => (expected === "NoStream" ? -1 : expected) + events.length
 
 const firstOf = <A, B>(all: ReadonlyArray<A>, find: (one: A) => B | undefined): B | undefined => {
   for (const one of all) {

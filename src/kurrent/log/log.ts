@@ -2,14 +2,14 @@
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { isRecorderFailure, RecorderFailure } from "../../EventSourcingError.ts"
+import { isBeyond, matcher } from "../../internal/backend/matching.ts"
 import type { Bounds, Page } from "../../internal/backend/pageSize.ts"
 import { makePage, sizeOf } from "../../internal/backend/pageSize.ts"
 import { messageOf } from "../../internal/errors/messageOf.ts"
 import type { Position } from "../../Position.ts"
 import { fromStorage } from "../../Position.ts"
-import type { Filter, ReadAll, ReadStream } from "../../Recorder.ts"
+import type { ReadAll, ReadStream } from "../../Recorder.ts"
 import type { Notification } from "../../StoredEvent.ts"
-import * as StreamName from "../../StreamName.ts"
 import type { Received, RecordedEvent, ResolvedEvent } from "../client/events.ts"
 import type { Keep, StreamPage } from "../client/pages.ts"
 import { readStreamPage } from "../client/pages.ts"
@@ -25,8 +25,8 @@ import * as Gaps from "./gaps.ts"
 import type { Names } from "./names.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 
-/** The most events that are requested at once. */
-const PAGE = 4096
+/** The most events that are requested at once: many, since the client may stall for 40 ms in each read. */
+export const PAGE = 4096
 
 /** The fewest events that are first requested, unless the page has fewer. */
 const FIRST = 16
@@ -51,15 +51,6 @@ const makeGuess = () => {
       return Math.min(Math.max(likely, 4), limit - count)
     }
   }
-}
-
-/** Returns a predicate for the events of the log that match a filter. */
-export const matcher = (filter: Filter | undefined): ((event: Notification) => boolean) => {
-  const types = filter?.types === undefined ? undefined : new Set(filter.types)
-  const categories = filter?.categories === undefined ? undefined : new Set(filter.categories)
-  return ({ type, stream }) =>
-    (types === undefined || types.has(type)) &&
-    (categories === undefined || categories.has(StreamName.category(stream)))
 }
 
 /**
@@ -257,11 +248,10 @@ export const make = (connection: Connection, names: Names) => {
     const serverFilter = names.filter(filter)
     const past = isBackward ? undefined : gaps.past([serverFilter, everything], after)
     let least = 0
-    const isBeyond = ({ position }: Notification) =>
-      upTo !== undefined && (isBackward ? position < upTo : position > upTo)
+    const isAfterEnd = ({ position }: Notification) => isBeyond(position, upTo, isBackward)
     const isOfPage = (event: Notification) =>
       (last === undefined || (isBackward ? event.position < last : event.position > last)) &&
-      !isBeyond(event) &&
+      !isAfterEnd(event) &&
       matches(event)
     while (!page.isFull()) {
       // a forward read of the server begins with the event at the position itself
@@ -282,7 +272,7 @@ export const make = (connection: Connection, names: Names) => {
       const events = yield* ofLog(found)
       for (const event of events) if (isOfPage(event) && !page.isFull()) page.add(event)
       const end = found[found.length - 1]
-      if (found.length < asked || end === undefined || isRecorderFailure(end) || events.some(isBeyond)) break
+      if (found.length < asked || end === undefined || isRecorderFailure(end) || events.some(isAfterEnd)) break
       last = end.position
       // there may be many events of which none is of the page
       least = page.events.length === 0 ? 4 * asked : 0
