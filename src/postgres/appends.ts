@@ -5,13 +5,13 @@ import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
 import type { PostgresDatabase, Row } from "./PostgresDatabase.ts"
 import type { Part, Request } from "./parameters.ts"
-import { fromInteger, ofAppends, ofEvent, ofStanding, toInteger } from "./parameters.ts"
+import { fromInteger, ofAppends, ofEvent, ofPrecheck, toInteger } from "./parameters.ts"
 import { callAppendEvent } from "./sql/appendEvent.ts"
 import { callAppendEvents } from "./sql/appendEvents.ts"
-import { standing } from "./sql/queries.ts"
+import { precheckAppend } from "./sql/queries.ts"
 
 /** The outcome of an append that was accepted. */
-export interface Sent {
+export interface AppendResult {
   /** The position of its last event, if it has events. */
   readonly position: Position | undefined
   /** Whether its events had been recorded before. */
@@ -19,14 +19,16 @@ export interface Sent {
 }
 
 /** The outcome of an append. */
-export type Answer = Effect.Effect<Sent, WrongExpectedVersion | TrackingConflict>
+export type AppendOutcome = Effect.Effect<AppendResult, WrongExpectedVersion | TrackingConflict>
 
 /** Records appends in one call of `append_events` or `append_event`, with an outcome for each of them. */
-export const sender = ({
+export const makeAppend = ({
   lockTimeout,
   query,
   schema
-}: PostgresDatabase): ((requests: ReadonlyArray<Request>) => Effect.Effect<ReadonlyArray<Answer>, RecorderError>) => {
+}: PostgresDatabase): ((
+  requests: ReadonlyArray<Request>
+) => Effect.Effect<ReadonlyArray<AppendOutcome>, RecorderError>) => {
   const one = callAppendEvent(schema)
   const many = callAppendEvents(schema)
   return (requests) =>
@@ -36,10 +38,10 @@ export const sender = ({
       const event = request?.parts.length === 1 && part?.events.length === 1 ? part.events[0] : undefined
       return part === undefined || event === undefined
         ? Effect.map(query("append", many, ofAppends(lockTimeout, requests)), ([row]) =>
-            toAnswers(requests, row as Row)
+            toOutcomes(requests, row as Row)
           )
         : Effect.map(query("append", one, ofEvent(lockTimeout, part.stream, part.expected, event)), ([row]) => [
-            toAnswer(part, row?.[0] as ReadonlyArray<bigint | null>)
+            toOutcome(part, row?.[0] as ReadonlyArray<bigint | null>)
           ])
     })
 }
@@ -48,19 +50,19 @@ export const sender = ({
  * Checks, without the position lock, whether an append would be refused or was recorded before; `undefined` if it still
  * has to be done. Only the append itself knows for certain: others may append right after the check.
  */
-export const looker = ({
+export const makePrecheck = ({
   query,
   schema
-}: PostgresDatabase): ((request: Request) => Effect.Effect<Answer | undefined, RecorderError>) => {
-  const sql = standing(schema)
+}: PostgresDatabase): ((request: Request) => Effect.Effect<AppendOutcome | undefined, RecorderError>) => {
+  const sql = precheckAppend(schema)
   return (request) =>
-    Effect.map(query("append", sql, ofStanding(request)), ([row]) =>
-      row === undefined ? undefined : settled(request, row)
+    Effect.map(query("append", sql, ofPrecheck(request)), ([row]) =>
+      row === undefined ? undefined : toPrecheckOutcome(request, row)
     )
 }
 
-/** The outcome in the result of `standing`. */
-const settled = ({ parts, move }: Request, row: Row): Answer | undefined => {
+/** The outcome in the result of `precheckAppend`. */
+const toPrecheckOutcome = ({ parts, move }: Request, row: Row): AppendOutcome | undefined => {
   const [actual, repeated, tracked] = row as readonly [
     actual: ReadonlyArray<number>,
     repeated: bigint | null,
@@ -76,7 +78,7 @@ const settled = ({ parts, move }: Request, row: Row): Answer | undefined => {
 }
 
 /** The outcome in the result of `append_event`. */
-const toAnswer = (part: Part, [position, actual, repeated]: ReadonlyArray<bigint | null>): Answer => {
+const toOutcome = (part: Part, [position, actual, repeated]: ReadonlyArray<bigint | null>): AppendOutcome => {
   const recorded = position ?? repeated
   return recorded == null
     ? Effect.fail(wrongVersion([part], [Number(actual)]))
@@ -84,7 +86,7 @@ const toAnswer = (part: Part, [position, actual, repeated]: ReadonlyArray<bigint
 }
 
 /** The outcomes in the result of `append_events`. */
-const toAnswers = (requests: ReadonlyArray<Request>, row: Row): ReadonlyArray<Answer> => {
+const toOutcomes = (requests: ReadonlyArray<Request>, row: Row): ReadonlyArray<AppendOutcome> => {
   const [first, actual, refused, repeated, tracked] = row as readonly [
     first: bigint | null,
     actual: ReadonlyArray<number> | null,
@@ -96,7 +98,7 @@ const toAnswers = (requests: ReadonlyArray<Request>, row: Row): ReadonlyArray<An
   let parts = 0
   let events = 0
   let refusals = 0
-  return requests.map((request, index): Answer => {
+  return requests.map((request, index): AppendOutcome => {
     const before = parts
     parts += request.parts.length
     const count = request.parts.reduce((sum, part) => sum + part.events.length, 0)
@@ -118,7 +120,7 @@ const wrongVersion = (parts: ReadonlyArray<Part>, actual: ReadonlyArray<number>)
   return new WrongExpectedVersion({ stream, expected, actual: fromInteger(actual[at] as number) })
 }
 
-const trackingConflict = (move: Request["move"], tracked: bigint): Answer => {
+const trackingConflict = (move: Request["move"], tracked: bigint): AppendOutcome => {
   if (move === undefined) throw new Error("a tracking conflict of an append without a tracking move")
   const { projection, upstream } = move.key
   const actual = tracked < 0n ? undefined : fromStorage(tracked)

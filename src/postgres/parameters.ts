@@ -116,8 +116,8 @@ export const ofAppends = (lockTimeout: number, requests: ReadonlyArray<Request>)
   })
 }
 
-/** The parameters of `standing`: what `append_events` would check. */
-export const ofStanding = ({ parts, move }: Request): ReadonlyArray<PgTypes.Parameter> => {
+/** The parameters of `precheckAppend`: what `append_events` would check. */
+export const ofPrecheck = ({ parts, move }: Request): ReadonlyArray<PgTypes.Parameter> => {
   const stream: Array<string> = []
   const version: Array<number> = []
   const id: Array<string> = []

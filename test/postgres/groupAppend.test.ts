@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Cause, Effect, Exit, Fiber, Scheduler } from "effect"
 import { EventSourcingError, Position, StreamName } from "effect-eventsourcing"
 import { storedEvents } from "effect-eventsourcing/testing/backend"
-import type { Answer } from "../../src/postgres/appends.ts"
+import type { AppendOutcome } from "../../src/postgres/appends.ts"
 import * as GroupAppend from "../../src/postgres/groupAppend.ts"
 import type { Request } from "../../src/postgres/parameters.ts"
 import { uncaught } from "../support/uncaughtError.ts"
@@ -23,7 +23,7 @@ interface Call {
 const openGroup = Effect.gen(function* () {
   const calls: Array<Call> = []
   const append = yield* GroupAppend.make((requests) =>
-    Effect.callback<ReadonlyArray<Answer>, RecorderError>((resume) => {
+    Effect.callback<ReadonlyArray<AppendOutcome>, RecorderError>((resume) => {
       const answers = requests.map(() => Effect.succeed({ position: Position.Position.make(1n), isRepeated: false }))
       const end: Call["end"] = (exit) => resume(Exit.map(exit, () => answers))
       calls.push({ size: requests.length, end, answer: () => end(Exit.void) })

@@ -11,7 +11,7 @@ import { pages } from "../../src/postgres/pages.ts"
 import { ofAppends, ofEvent } from "../../src/postgres/parameters.ts"
 import { callAppendEvent } from "../../src/postgres/sql/appendEvent.ts"
 import { callAppendEvents } from "../../src/postgres/sql/appendEvents.ts"
-import { listStreams, loadSnapshot, standing, trackingPosition } from "../../src/postgres/sql/queries.ts"
+import { listStreams, loadSnapshot, precheckAppend, trackingPosition } from "../../src/postgres/sql/queries.ts"
 import { layerLog, url } from "./support/database.ts"
 
 const EVENTS = 1_000_000
@@ -73,7 +73,7 @@ const queries: Readonly<Record<string, readonly [sql: string, ...values: Readonl
   "a snapshot": [loadSnapshot(schema), "'Dog-76'::text"],
   "a tracking position": [trackingPosition(schema), "'p'::text", "1", "'u'::text", "0"],
   "where a repeated append stands": [
-    standing(schema),
+    precheckAppend(schema),
     ...["ARRAY['Dog-76', 'Dog-77']::text[]", "ARRAY[4, -1]", "ARRAY['Dog-76', 'Dog-77']::text[]", "ARRAY[5, 0]"],
     "ARRAY['00000000-0000-7000-8000-000000000005', '00000000-0000-7000-8000-000000000006']::uuid[]",
     ...["'p'::text", "1", "'u'::text", "0"]

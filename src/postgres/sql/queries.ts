@@ -26,7 +26,7 @@ WHERE projection = $1 AND projection_version = $2 AND upstream = $3 AND slice = 
  *
  * Returns no row in a transaction that sees the log as of its beginning.
  */
-export const standing = (schema: string): string => {
+export const precheckAppend = (schema: string): string => {
   const s = quote(schema)
   return `
 WITH now AS MATERIALIZED (
