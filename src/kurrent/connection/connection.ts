@@ -2,21 +2,15 @@
 import { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import type { Scope } from "effect"
 import { Effect } from "effect"
-import * as ConcurrencyLimit from "./concurrencyLimit.ts"
+import type { Call } from "./calls.ts"
+import { makeCallQueue, startCall } from "./calls.ts"
 import type { Parsed } from "./connectionString.ts"
 import { apart } from "./connectionString.ts"
 import type { CallError } from "./errors.ts"
-import { toCallError } from "./errors.ts"
-import { KurrentFailure, KurrentUnavailable } from "./KurrentError.ts"
+import { KurrentFailure } from "./KurrentError.ts"
 
 /** Basic credentials, passed with each read: reads would send those of a connection string percent-encoded. */
 export type Credentials = Parsed["credentials"]
-
-/**
- * A call of the client. It calls `alive` whenever something arrives, which restarts the deadline. `isOver` returns
- * whether nobody waits for it any more.
- */
-export type Call<A> = (client: KurrentDBClient, alive: () => void, isOver: () => boolean) => Promise<A>
 
 /** A server, or a cluster of them. */
 export interface Connection {
@@ -33,20 +27,10 @@ export interface Connection {
   readonly read: <A>(operation: string, stream: string, call: Call<A>) => Effect.Effect<A, CallError>
 }
 
-/** What is notified about a call. */
-interface Listener<A> {
-  readonly onAlive: () => void
-  /** `wasSilent`: whether the deadline ended it. */
-  readonly onEnd: (outcome: Effect.Effect<A, CallError>, wasSilent: boolean) => void
-}
-
 const noop = () => {}
 
 /** How many reads run at once: a connection carries a hundred calls, and abandoned ones count. */
 const READS = 64
-
-/** How long an interrupted fiber waits for a change that was sent, in milliseconds. */
-const INTERRUPTED = 1000
 
 /** How many clients this process has made: the number tells them apart. */
 let clients = 0
@@ -105,109 +89,13 @@ export const make = ({ text, credentials }: Parsed, deadline: number, maxInFligh
     let reader = yield* newClient
     const subscribers = yield* makeSubscribers(newClient)
 
-    /** Starts a call; returns a function that abandons it: nobody waits for it any more, though it continues. */
-    const start = <A>(
-      client: KurrentDBClient,
-      operation: string,
-      stream: string,
-      run: Call<A>,
-      { onAlive, onEnd }: Listener<A>
-    ): (() => void) => {
-      let isSettled = false
-      let isAbandoned = false
-      const end = (outcome: Effect.Effect<A, CallError>, wasSilent: boolean) => {
-        if (isSettled) return
-        isSettled = true
-        clearTimeout(timer)
-        onEnd(outcome, wasSilent)
-      }
-      const reason = `no answer within ${deadline} ms`
-      const timer = setTimeout(() => end(Effect.fail(new KurrentUnavailable({ operation, reason })), true), deadline)
-      const alive = () => {
-        if (isSettled || isAbandoned) return
-        timer.refresh()
-        onAlive()
-      }
-      const fail = (cause: unknown) => end(Effect.fail(toCallError(operation, stream, cause)), false)
-      try {
-        run(client, alive, () => isSettled || isAbandoned).then((value) => end(Effect.succeed(value), false), fail)
-      } catch (cause) {
-        fail(cause)
-      }
-      return () => {
-        isAbandoned = true
-        timer.unref()
-      }
-    }
     const ask: Connection["ask"] = (operation, stream, run) =>
-      Effect.callback((resume) => Effect.sync(start(client, operation, stream, run, { onAlive: noop, onEnd: resume })))
+      Effect.callback((resume) =>
+        Effect.sync(startCall(client, deadline, operation, stream, run, { onAlive: noop, onEnd: resume }))
+      )
 
-    /** Runs at most this many calls at once. Waiting for a turn is not silence while the server answers other calls. */
-    const queue = (most: number, isChange: boolean) => {
-      const turns = ConcurrencyLimit.make(most)
-      let answered = Number.NEGATIVE_INFINITY
-      const onAlive = () => {
-        answered = performance.now()
-      }
-      return <A>(
-        clientOf: () => KurrentDBClient,
-        operation: string,
-        stream: string,
-        run: Call<A>
-      ): Effect.Effect<A, CallError> =>
-        Effect.callback((resume) => {
-          let settle = resume
-          let state: "waiting" | "begun" | "settled" = "waiting"
-          let waiting: NodeJS.Timeout | undefined
-          let abandon = noop
-          const giveUp = turns.begin(() => {
-            clearTimeout(waiting)
-            state = "begun"
-            abandon = start(clientOf(), operation, stream, run, {
-              onAlive,
-              onEnd: (outcome, wasSilent) => {
-                state = "settled"
-                if (!wasSilent) onAlive()
-                turns.done()
-                settle(outcome)
-              }
-            })
-          })
-          const isIn = (one: typeof state) => state === one
-          const giveUpAfter = (milliseconds: number) => {
-            waiting = setTimeout(() => {
-              const left = answered + deadline - performance.now()
-              if (left > 0) return giveUpAfter(left)
-              state = "settled"
-              giveUp()
-              const reason = `earlier calls were not answered within ${deadline} ms; nothing was sent`
-              resume(Effect.fail(new KurrentUnavailable({ operation, reason })))
-            }, milliseconds)
-          }
-          if (isIn("waiting")) giveUpAfter(deadline)
-          return Effect.suspend(() => {
-            if (isIn("waiting")) {
-              clearTimeout(waiting)
-              giveUp()
-            }
-            if (!isIn("begun")) return Effect.void
-            if (!isChange) {
-              abandon()
-              return Effect.void
-            }
-            // what was sent may be recorded: wait for its outcome before the interruption ends, unless that takes long
-            return Effect.callback<void>((settled) => {
-              const patience = setTimeout(() => settled(Effect.void), Math.min(deadline, INTERRUPTED))
-              settle = () => {
-                clearTimeout(patience)
-                settled(Effect.void)
-              }
-            })
-          })
-        })
-    }
-    const changes = queue(maxInFlight, true)
-    const reads = queue(READS, false)
+    const changes = makeCallQueue(deadline, maxInFlight, true)
+    const reads = makeCallQueue(deadline, READS, false)
 
     const connection: Connection = {
       deadline,
