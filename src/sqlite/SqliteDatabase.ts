@@ -19,6 +19,7 @@ import * as Settings from "../internal/backend/settings.ts"
 import * as KeyedLock from "../internal/concurrency/keyedLock.ts"
 import type { ChangeSignal } from "../internal/following/changeSignal.ts"
 import { isBusy, toRecorderError } from "./errors.ts"
+import type { Transaction } from "./lease.ts"
 import { sqlite } from "./nodeSqlite.ts"
 import * as OpenFile from "./openFile.ts"
 import * as Queue from "./queue.ts"
@@ -66,8 +67,8 @@ export interface SqliteDatabase {
   /** The user's client for the writing connection. It passes through the same queue. */
   readonly sql: SqlClient.SqlClient
   /** The transaction of {@link sql} that a fiber with this context is in, or was started in. */
-  readonly transactionOf: (context: Context.Context<never>) => Client.Transaction | undefined
-  /** The changeSignals that the recorders of this process follow, one each. All are notified of what any of them commits. */
+  readonly transactionOf: (context: Context.Context<never>) => Transaction | undefined
+  /** The signals that the recorders of this process follow, one each. All are notified of what any of them commits. */
   readonly changeSignals: Set<ChangeSignal>
   /**
    * The inline projections that the next append updates, for triggers that query them; see
@@ -176,12 +177,12 @@ export const open = Effect.fnUntraced(function* (
         return other
       })
     ),
-    (mine) =>
+    (own) =>
       opening.withLock(key)(
         Effect.sync(() => {
-          if (--mine.users > 0) return
-          if (shared.get(key) === mine) shared.delete(key)
-          mine.opened.close()
+          if (--own.users > 0) return
+          if (shared.get(key) === own) shared.delete(key)
+          own.opened.close()
         })
       )
   )
@@ -220,6 +221,49 @@ const refuseOtherName = (filename: string, key: string): Effect.Effect<void, Rec
     return Effect.void
   })
 
+/** Opens the connections of a file, and adds each to those that have to be closed. */
+const openConnections = Effect.fnUntraced(function* (
+  path: string,
+  synchronous: "full" | "normal",
+  attempt: SqliteDatabase["attempt"],
+  connections: Array<DatabaseSync>
+) {
+  const isMemory = path === ":memory:"
+  const [writer, inode] = yield* attempt(OPERATION, () => {
+    const before = isMemory ? undefined : OpenFile.identify(path)
+    const { DatabaseSync } = sqlite()
+    const connection = new DatabaseSync(path)
+    connections.push(connection)
+    const after = isMemory ? undefined : OpenFile.identify(path)
+    if (before !== undefined && (before.ino !== after?.ino || before.dev !== after.dev)) {
+      throw new Error("another file was put in its place while it was opened; open it again")
+    }
+    return [connection, after] as const
+  })
+  // two processes that open a new file at once both switch it to WAL: one of them has to wait
+  const file = yield* attempt(OPERATION, () => {
+    const mode = writer.prepare("PRAGMA journal_mode = WAL").get()?.journal_mode
+    if (mode !== "wal" && mode !== "memory") throw new Error(`its file system can't do WAL (the mode stays ${mode})`)
+    writer.exec(`PRAGMA synchronous = ${synchronous}`)
+    // creates the -wal and the -shm if the mode was WAL already
+    writer.exec("SELECT 1 FROM sqlite_schema LIMIT 1")
+    return inode === undefined ? undefined : OpenFile.watch(path, inode)
+  })
+  const reader = isMemory
+    ? writer
+    : yield* attempt(OPERATION, () => {
+        // a connection that can't write can't remove a -wal that belongs to others by now, if it is closed last; see
+        // `lose`
+        const { DatabaseSync } = sqlite()
+        const connection = new DatabaseSync(path, { readOnly: true })
+        connections.push(connection)
+        return connection
+      })
+  // opens the same -wal
+  yield* attempt(OPERATION, () => reader.exec("SELECT 1 FROM sqlite_schema LIMIT 1"))
+  return { writer, reader, file }
+})
+
 const connect = Effect.fnUntraced(function* (
   filename: string,
   path: string,
@@ -241,39 +285,7 @@ const connect = Effect.fnUntraced(function* (
   }
 
   return yield* Effect.gen(function* () {
-    const [writer, inode] = yield* attempt(OPERATION, () => {
-      const before = isMemory ? undefined : OpenFile.identify(path)
-      const { DatabaseSync } = sqlite()
-      const connection = new DatabaseSync(path)
-      connections.push(connection)
-      const after = isMemory ? undefined : OpenFile.identify(path)
-      if (before !== undefined && (before.ino !== after?.ino || before.dev !== after.dev)) {
-        throw new Error("another file was put in its place while it was being opened; open it again")
-      }
-      return [connection, after] as const
-    })
-    // two processes that open a new file at once both switch it to WAL: one of them has to wait
-    const file = yield* attempt(OPERATION, () => {
-      const mode = writer.prepare("PRAGMA journal_mode = WAL").get()?.journal_mode
-      if (mode !== "wal" && mode !== "memory")
-        throw new Error(`its file system does not support WAL (the journal mode stays "${mode}")`)
-      writer.exec(`PRAGMA synchronous = ${synchronous}`)
-      // creates the -wal and the -shm if the mode was WAL already
-      writer.exec("SELECT 1 FROM sqlite_schema LIMIT 1")
-      return inode === undefined ? undefined : OpenFile.watch(path, inode)
-    })
-    const reader = isMemory
-      ? writer
-      : yield* attempt(OPERATION, () => {
-          // a connection that can't write can't remove a -wal that belongs to others by now, if it is closed last; see
-          // `lose`
-          const { DatabaseSync } = sqlite()
-          const connection = new DatabaseSync(path, { readOnly: true })
-          connections.push(connection)
-          return connection
-        })
-    // opens the same -wal
-    yield* attempt(OPERATION, () => reader.exec("SELECT 1 FROM sqlite_schema LIMIT 1"))
+    const { writer, reader, file } = yield* openConnections(path, synchronous, attempt, connections)
 
     /**
      * Abandons a file that is no longer the one at its name. The connections are closed at once: whatever SQLite does

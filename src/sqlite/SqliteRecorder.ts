@@ -1,23 +1,18 @@
 /** The log of events in a SQLite file. */
-import type { DatabaseSync, SQLInputValue } from "node:sqlite"
 import type { Duration, Scope } from "effect"
-import { Clock, Context, Effect, Layer, RcRef, Result, Schedule, Stream } from "effect"
+import { Clock, Context, Effect, Layer, Result, Stream } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
-import { RecorderFailure } from "../EventSourcingError.ts"
-import type { ExclusiveLog, ExclusiveTracking } from "../internal/backend/exclusiveAppend.ts"
 import {
   appendOne,
   appendToStreams,
   assertDistinctStreams,
   exclusiveAppend,
-  exclusiveTracking,
   precheck
 } from "../internal/backend/exclusiveAppend.ts"
 import { categoryRange } from "../internal/backend/matching.ts"
 import { milliseconds } from "../internal/backend/options.ts"
 import type { ChangeSignal } from "../internal/following/changeSignal.ts"
-import { makeChangeSignal } from "../internal/following/changeSignal.ts"
 import { followLog } from "../internal/following/followPages.ts"
 import { MultiStreamAppend } from "../MultiStreamAppend.ts"
 import type { Position } from "../Position.ts"
@@ -30,17 +25,17 @@ import type { StreamHead } from "../StreamCatalog.ts"
 import { StreamCatalog } from "../StreamCatalog.ts"
 import * as StreamName from "../StreamName.ts"
 import { TrackedAppend } from "../TrackedAppend.ts"
-import type * as Tracking from "../Tracking.ts"
 import { TransactionalAppend } from "../TransactionalAppend.ts"
+import type { Statements } from "./access.ts"
+import { makeAccess } from "./access.ts"
 import { rootOf, toRecorderError } from "./errors.ts"
+import { exclusiveLog } from "./exclusiveLog.ts"
 import * as GroupCommit from "./groupCommit.ts"
 import { current, migrate } from "./migrations.ts"
-import type { Pages } from "./pages.ts"
-import { atLeastNone, makePages } from "./pages.ts"
-import type { Prepare } from "./prepare.ts"
-import { firstArray, prepareOnce, preparePagesOnce } from "./prepare.ts"
+import { atLeastNone } from "./pages.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
-import type { Transaction } from "./sqlClient.ts"
+import { checkKey, trackingOf, trackingPosition } from "./tracking.ts"
+import { watchChanges } from "./watchChanges.ts"
 
 /** The services that the SQLite recorder provides. */
 export type Services =
@@ -77,62 +72,9 @@ export const make = Effect.fnUntraced(function* (
   const found = yield* database.read("open a log", current)
   const logId = found ?? (yield* database.write("open a log", (db) => migrate(db, now)))
   const group = yield* GroupCommit.make(database)
-  const changes = yield* watchedChanges(database, pollInterval)
+  const changes = yield* watchChanges(database, pollInterval)
   return services(database, group, changes, logId)
 })
-
-/**
- * The signal that this recorder's followers wait for. It is notified of what is committed in this process and, while
- * there are followers, of what other processes commit. It closes with the recorder, even if others have the file open.
- */
-const watchedChanges = Effect.fnUntraced(function* (database: SqliteDatabase.SqliteDatabase, interval: number) {
-  const { changeSignals, reader, writer, check } = database
-  const changes = yield* Effect.acquireRelease(
-    Effect.sync(() => {
-      const made = makeChangeSignal()
-      changeSignals.add(made)
-      return made
-    }),
-    (made) =>
-      Effect.sync(() => {
-        changeSignals.delete(made)
-        made.close()
-      })
-  )
-  if (reader === writer) return Effect.succeed(changes)
-  const dataVersion = reader.prepare("PRAGMA data_version")
-  const read = Effect.try({
-    try: () => {
-      // followers of a lost file are told of the loss, and would otherwise wait forever
-      check()
-      return dataVersion.get()?.data_version
-    },
-    catch: () => undefined
-  })
-  const watcher = yield* RcRef.make({
-    acquire: Effect.gen(function* () {
-      let seen: unknown = yield* Effect.orElseSucceed(read, () => undefined)
-      yield* read.pipe(
-        Effect.flatMap((version) =>
-          Effect.sync(() => {
-            if (version !== seen) changes.notify()
-            seen = version
-          })
-        ),
-        Effect.ignore,
-        Effect.repeat(Schedule.spaced(interval)),
-        Effect.forkScoped
-      )
-    })
-  })
-  return Effect.as(RcRef.get(watcher), changes)
-})
-
-/** The statements of a connection. */
-interface Statements {
-  readonly one: Prepare
-  readonly pages: Pages
-}
 
 const services = (
   database: SqliteDatabase.SqliteDatabase,
@@ -140,77 +82,9 @@ const services = (
   changes: Effect.Effect<ChangeSignal, never, Scope.Scope>,
   logId: string
 ): Context.Context<Services> => {
-  const { writer, sql, transactionOf } = database
-  const log = exclusiveLog(writer)
-  const statements = {
-    committed: { one: prepareOnce(database.reader), pages: makePages(preparePagesOnce(database.reader)) },
-    own: { one: prepareOnce(writer), pages: makePages(preparePagesOnce(writer)) }
-  }
-  const writing = statements.own.one
-
-  /** The transaction of the file's SqlClient that a fiber with this context is in, unless the transaction is over. */
-  const currentTransaction = (context: Context.Context<never>): Transaction | undefined => {
-    const transaction = transactionOf(context)
-    return transaction === undefined || transaction.isOver() ? undefined : transaction
-  }
-
-  /** Runs something synchronous in the transaction, which SQLite may have ended. */
-  const inTransaction = <A>(transaction: Transaction, operation: string, f: () => A): Effect.Effect<A, RecorderError> =>
-    database.attempt(operation, () => {
-      transaction.assertOpen()
-      return f()
-    })
-
-  /** Reads only what is committed. */
-  const readCommitted = <A>(operation: string, f: (statements: Statements) => A) =>
-    database.read(operation, () => f(statements.committed))
-
-  /** Reads what is committed and, in a transaction of the caller's own, what that transaction has written. */
-  const read = <A>(operation: string, f: (statements: Statements) => A): Effect.Effect<A, RecorderError> =>
-    Effect.contextWith((context: Context.Context<never>) => {
-      const transaction = currentTransaction(context)
-      return transaction === undefined
-        ? readCommitted(operation, f)
-        : inTransaction(transaction, operation, () => f(statements.own))
-    })
-
-  /** A part of the transaction: nothing of it is kept if it fails. */
-  const writeInTransaction = <A, E>(
-    transaction: Transaction,
-    operation: string,
-    work: () => Result.Result<A, E>
-  ): Effect.Effect<A, E | RecorderError> =>
-    Effect.flatMap(
-      inTransaction(transaction, operation, () => {
-        writer.exec("SAVEPOINT part")
-        try {
-          const result = work()
-          writer.exec("RELEASE part")
-          return result
-        } catch (cause) {
-          if (writer.isTransaction) writer.exec("ROLLBACK TO part; RELEASE part")
-          throw cause
-        }
-      }),
-      (result) => Effect.andThen(sql.afterCommit(tellFollowers), Effect.fromResult(result))
-    )
-
-  const tellFollowers = Effect.sync(() => {
-    for (const signal of database.changeSignals) signal.notify()
-  })
-
-  /** Writes together with others, or in the transaction that the caller is in. */
-  const write = <A, E>(
-    operation: string,
-    events: number,
-    work: () => Result.Result<A, E>
-  ): Effect.Effect<A, E | RecorderError> =>
-    Effect.contextWith((context: Context.Context<never>) => {
-      const transaction = currentTransaction(context)
-      return transaction === undefined
-        ? group.run(operation, events, work)
-        : writeInTransaction(transaction, operation, work)
-    })
+  const { sql } = database
+  const log = exclusiveLog(database.writer)
+  const { currentTransaction, read, readCommitted, write, writing } = makeAccess(database, group)
 
   const headOf = ({ one }: Statements): Position | undefined => {
     const row = one("SELECT max(position) AS position FROM stored_events").get()
@@ -321,50 +195,6 @@ const services = (
 const eventCount = (appends: ReadonlyArray<Append>): number =>
   appends.reduce((count, { events }) => count + events.length, 1)
 
-/** The log as the holder of the write lock sees it. */
-const exclusiveLog = (db: DatabaseSync): ExclusiveLog => {
-  const last = db.prepare("SELECT version FROM stored_events WHERE stream = ? ORDER BY version DESC LIMIT 1")
-  // each append queries it, and an array is created faster than an object
-  last.setReturnArrays(true)
-  const from = db.prepare(
-    "SELECT id, position FROM stored_events WHERE stream = ? AND version >= ? ORDER BY version LIMIT ?"
-  )
-  const inserting = (rows: number) =>
-    db.prepare(
-      `INSERT INTO stored_events (stream, version, id, type, schema_version, encoding, payload, metadata, recorded_at)
-       VALUES ${Array(rows).fill("(?, ?, ?, ?, ?, ?, ?, ?, ?)").join(", ")}`
-    )
-  const insertOne = inserting(1)
-  const insertMany = inserting(MANY)
-  return {
-    lastVersion: (stream) => firstArray<readonly [number]>(last, stream)?.[0] ?? "NoStream",
-    eventsFrom: (stream, version, count) =>
-      from.all(stream, version, count).map(({ id, position }) => ({
-        id: id as string,
-        position: fromStorage(BigInt(position as number))
-      })),
-    insert: ({ stream, events }, firstVersion) => {
-      const positions: Array<Position> = []
-      let next = 0
-      while (next < events.length) {
-        const rows = events.length - next < MANY ? 1 : MANY
-        const values: Array<SQLInputValue> = []
-        for (const event of events.slice(next, next + rows)) {
-          const { id, type, schemaVersion, encoding, payload, metadata, recordedAt } = event
-          values.push(stream, firstVersion + next++, id, type, schemaVersion, encoding, payload, metadata, recordedAt)
-        }
-        // one statement numbers its rows one by one: nobody else writes meanwhile
-        const last = BigInt((rows === 1 ? insertOne : insertMany).run(...values).lastInsertRowid)
-        for (let before = rows - 1; before >= 0; before--) positions.push(fromStorage(last - BigInt(before)))
-      }
-      return positions
-    }
-  }
-}
-
-/** From this many rows on, one statement inserts many: a call costs as much as half a row. */
-const MANY = 10
-
 /**
  * Skips from one stream's name to the next in the index, without reading the events between them. Parameters: the
  * stream to start after, the name to start from, then four times the name to stop before (or NULL), and the limit.
@@ -396,41 +226,3 @@ const LOAD_SNAPSHOT = `
     modified_at AS modifiedAt
   FROM stored_snapshots WHERE stream = ?
 `
-
-const TRACKING_POSITION = `
-  SELECT position FROM stored_tracking WHERE projection = ? AND projection_version = ? AND upstream = ? AND slice = ?
-`
-
-/** The positions of another backend's log can be larger than a number represents exactly. */
-const trackingPosition = (
-  statement: Prepare,
-  { projection, version, upstream, slice }: Tracking.Key
-): Position | undefined => {
-  const select = statement(TRACKING_POSITION)
-  select.setReadBigInts(true)
-  const row = select.get(projection, version, upstream, slice)
-  return row === undefined ? undefined : fromStorage(row.position as bigint)
-}
-
-/** Refuses a key with half a surrogate pair: stored, it would become another key. */
-const checkKey = ({ projection, upstream }: Tracking.Key): Effect.Effect<void, RecorderFailure> =>
-  projection.isWellFormed() && upstream.isWellFormed()
-    ? Effect.void
-    : Effect.fail(
-        new RecorderFailure({
-          operation: "track a position",
-          reason: `the name of a projection or an upstream contains half of a surrogate pair: ${JSON.stringify([projection, upstream])}`
-        })
-      )
-
-/** The tracking of a key, for the holder of the write lock. */
-const trackingOf = (statement: Prepare, move: Tracking.Move): ExclusiveTracking =>
-  exclusiveTracking(move, {
-    get: () => trackingPosition(statement, move.key),
-    set: (position) => {
-      const { projection, version, upstream, slice } = move.key
-      statement(
-        "INSERT OR REPLACE INTO stored_tracking (projection, projection_version, upstream, slice, position) VALUES (?, ?, ?, ?, ?)"
-      ).run(projection, version, upstream, slice, position)
-    }
-  })

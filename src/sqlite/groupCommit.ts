@@ -41,6 +41,19 @@ export interface GroupCommit {
   ) => Effect.Effect<A, E | RecorderError>
 }
 
+/** How many of the pending writes the next transaction contains. */
+const batchSize = (pending: ReadonlyArray<Pending>): number => {
+  let events = 0
+  let count = 0
+  for (const write of pending) {
+    if (count > 0 && (write.alone || count === MAX_APPENDS || events + write.events > MAX_EVENTS)) break
+    events += write.events
+    count++
+    if (write.alone) break
+  }
+  return count
+}
+
 /** Starts the writer, which stops with the scope. */
 export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   const { writer, filename, queue, check, lockTimeout } = database
@@ -74,19 +87,6 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     })
   )
 
-  const takeBatch = (): Array<Pending> => {
-    pending = pending.filter(({ cancelled }) => !cancelled)
-    let events = 0
-    let count = 0
-    for (const one of pending) {
-      if (count > 0 && (one.alone || count === MAX_APPENDS || events + one.events > MAX_EVENTS)) break
-      events += one.events
-      count++
-      if (one.alone) break
-    }
-    return pending.splice(0, count)
-  }
-
   const fail = (batch: ReadonlyArray<Pending>, error: RecorderError): void => {
     for (const { resume } of batch) resume(Effect.fail(error))
   }
@@ -96,10 +96,11 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
    * the batch gets an outcome, and none before it is certain that the file is still the one that was opened.
    */
   const runBatch = (): number => {
-    const batch = takeBatch()
-    const answers: Array<Effect.Effect<unknown, unknown>> = []
+    pending = pending.filter(({ cancelled }) => !cancelled)
+    const batch = pending.splice(0, batchSize(pending))
+    const outcomes: Array<Effect.Effect<unknown, unknown>> = []
     try {
-      for (const one of batch) answers.push(Effect.fromResult(one.work()))
+      for (const write of batch) outcomes.push(Effect.fromResult(write.work()))
       commit.run()
       check()
     } catch (cause) {
@@ -117,14 +118,14 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
       } else {
         // whichever of them failed: each is repeated in a transaction of its own, so that one failure fails only one
         // write
-        for (const one of batch) one.alone = true
+        for (const write of batch) write.alone = true
         pending = [...batch, ...pending]
       }
       return batch.length
     }
     for (const signal of database.changeSignals) signal.notify()
     batch.forEach(({ resume }, i) => {
-      resume(answers[i] as Effect.Effect<unknown, unknown>)
+      resume(outcomes[i] as Effect.Effect<unknown, unknown>)
     })
     return batch.length
   }
@@ -157,16 +158,16 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   const expire = (error: RecorderUnavailable) =>
     Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
-      const waited = (one: Pending) => now - (one.since ?? now)
-      const expired = pending.filter((one) => waited(one) >= lockTimeout)
-      pending = pending.filter((one) => waited(one) < lockTimeout)
-      for (const one of expired) fail([one], new RecorderUnavailable({ ...error, waited: waited(one) }))
+      const waited = (write: Pending) => now - (write.since ?? now)
+      const expired = pending.filter((write) => waited(write) >= lockTimeout)
+      pending = pending.filter((write) => waited(write) < lockTimeout)
+      for (const write of expired) fail([write], new RecorderUnavailable({ ...error, waited: waited(write) }))
     })
 
   /** Since when the first write has waited. */
   const beginsToWait = (): number | undefined => {
     isWaiting = true
-    for (const one of pending) one.since ??= clock.currentTimeMillisUnsafe()
+    for (const write of pending) write.since ??= clock.currentTimeMillisUnsafe()
     return pending[0]?.since
   }
 
@@ -192,13 +193,20 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   const run: GroupCommit["run"] = (operation, events, work) =>
     Effect.callback((resume) => {
       if (closed) return resume(Effect.fail(unavailable(operation)))
-      const answer = (exit: Parameters<typeof resume>[0]) => resumeSafely(() => resume(exit))
+      const settle = (outcome: Parameters<typeof resume>[0]) => resumeSafely(() => resume(outcome))
       const since = isWaiting ? clock.currentTimeMillisUnsafe() : undefined
-      const one: Pending = { work, events, since, resume: answer as Pending["resume"], cancelled: false, alone: false }
-      pending.push(one)
+      const write: Pending = {
+        work,
+        events,
+        since,
+        resume: settle as Pending["resume"],
+        cancelled: false,
+        alone: false
+      }
+      pending.push(write)
       wake?.()
       return Effect.sync(() => {
-        one.cancelled = true
+        write.cancelled = true
       })
     })
   return { run } satisfies GroupCommit

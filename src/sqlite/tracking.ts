@@ -1,0 +1,46 @@
+import { Effect } from "effect"
+import { RecorderFailure } from "../EventSourcingError.ts"
+import type { ExclusiveTracking } from "../internal/backend/exclusiveAppend.ts"
+import { exclusiveTracking } from "../internal/backend/exclusiveAppend.ts"
+import type { Position } from "../Position.ts"
+import { fromStorage } from "../Position.ts"
+import type * as Tracking from "../Tracking.ts"
+import type { Prepare } from "./prepare.ts"
+
+const TRACKING_POSITION = `
+  SELECT position FROM stored_tracking WHERE projection = ? AND projection_version = ? AND upstream = ? AND slice = ?
+`
+
+/** The positions of another backend's log can be larger than a number represents exactly. */
+export const trackingPosition = (
+  statement: Prepare,
+  { projection, version, upstream, slice }: Tracking.Key
+): Position | undefined => {
+  const select = statement(TRACKING_POSITION)
+  select.setReadBigInts(true)
+  const row = select.get(projection, version, upstream, slice)
+  return row === undefined ? undefined : fromStorage(row.position as bigint)
+}
+
+/** Refuses a key with half a surrogate pair: stored, it would become another key. */
+export const checkKey = ({ projection, upstream }: Tracking.Key): Effect.Effect<void, RecorderFailure> =>
+  projection.isWellFormed() && upstream.isWellFormed()
+    ? Effect.void
+    : Effect.fail(
+        new RecorderFailure({
+          operation: "track a position",
+          reason: `the name of a projection or an upstream has half a surrogate pair: ${JSON.stringify([projection, upstream])}`
+        })
+      )
+
+/** The tracking of a key, for the holder of the write lock. */
+export const trackingOf = (statement: Prepare, move: Tracking.Move): ExclusiveTracking =>
+  exclusiveTracking(move, {
+    get: () => trackingPosition(statement, move.key),
+    set: (position) => {
+      const { projection, version, upstream, slice } = move.key
+      statement(
+        "INSERT OR REPLACE INTO stored_tracking (projection, projection_version, upstream, slice, position) VALUES (?, ?, ?, ?, ?)"
+      ).run(projection, version, upstream, slice, position)
+    }
+  })
