@@ -90,142 +90,12 @@ export const layer: Layer.Layer<Mapper, never, Transcoder.Transcoder | Compresso
       const compressor = yield* Compressor.Compressor
       const cipher = yield* Cipher.Cipher
 
-      const notEncodable = (place: Place, what: string) => (cause: unknown) =>
-        new EventNotEncodable({
-          stream: place.stream,
-          version: place.version,
-          type: place.type,
-          reason: `${what}: ${messageOf(cause)}`,
-          cause
-        })
-
-      /** Transcodes and, if that makes the payload smaller, compresses. */
-      const pack = (value: Plain): Encoded => {
-        const format = transcoder.write
-        const transcoded = format.encode(value.json)
-        if (transcoded === undefined) throw new Error(`format "${format.name}" can't represent the value`)
-        if (typeof transcoded === "string" && !transcoded.isWellFormed()) {
-          throw new Error(`format "${format.name}" produced text that is not well-formed Unicode`)
-        }
-        if (compressor.write !== undefined) {
-          const bytes = toBytes(transcoded)
-          const compressed = compressor.write.compress(bytes)
-          if (compressed.length < bytes.length) {
-            return { encoding: `${format.name}+${compressor.write.name}`, payload: compressed, transcoded }
-          }
-        }
-        return { encoding: format.name, payload: transcoded, transcoded }
-      }
-
-      const encrypt = Effect.fnUntraced(function* (value: Plain, packed: Encoded) {
-        const place = cipherPlace(value, packed.encoding)
-        const { ciphertext, keyId } = yield* Effect.mapError(
-          cipher.encrypt(toBytes(packed.payload), place),
-          notEncodable(value, "no key to encrypt it with could be obtained")
-        )
-        return {
-          encoding: `${packed.encoding}+${cipher.name}:${keyId}`,
-          payload: ciphertext,
-          transcoded: packed.transcoded
-        }
-      })
-
-      const known = new Map<string, Steps>()
-
-      /** Parses the names of the formats; throws on an unknown one. */
-      const parse = (formats: string): Steps => {
-        const cached = known.get(formats)
-        if (cached !== undefined) return cached
-        const [transcoded = "", compressed, ...more] = formats.split("+")
-        const format = transcoder.read.get(transcoded)
-        const compression = compressed === undefined ? undefined : compressor.read.get(compressed)
-        if (format === undefined || more.length > 0 || (compressed !== undefined && compression === undefined)) {
-          throw new Error(`the encoding "${formats}" is unknown here; add its formats to Transcoder or Compressor`)
-        }
-        const steps: Steps = { transcoder: format, compressor: compression }
-        known.set(formats, steps)
-        return steps
-      }
-
-      const unpack = (steps: Steps, payload: string | Uint8Array): unknown =>
-        steps.transcoder.decode(
-          steps.compressor === undefined ? payload : steps.compressor.decompress(toBytes(payload))
-        )
-
-      const notDecodable = (place: Recorded) => (cause: unknown) =>
-        new EventNotDecodable({
-          stream: place.stream,
-          version: place.version,
-          position: place.position,
-          type: place.type,
-          reason: messageOf(cause),
-          cause
-        })
-
-      const refused = (place: Recorded, keyId: string, reason: Cipher.Refusal, cause?: unknown) =>
-        new EventNotDecryptable({
-          stream: place.stream,
-          version: place.version,
-          position: place.position,
-          type: place.type,
-          keyId,
-          reason,
-          ...(cause === undefined ? {} : { cause })
-        })
-
-      const decrypt = Effect.fnUntraced(function* (recorded: Recorded, encoding: string, keyId: string) {
-        const end = encoding.lastIndexOf("+")
-        const formats = encoding.slice(0, end)
-        if (encoding.slice(end + 1) !== cipher.name) return yield* refused(recorded, keyId, "NoCipher")
-        const steps = yield* Effect.try({ try: () => parse(formats), catch: notDecodable(recorded) })
-        const payload = yield* Effect.mapError(
-          cipher.decrypt(toBytes(recorded.payload), keyId, cipherPlace(recorded, formats)),
-          ({ reason, cause }) => refused(recorded, keyId, reason, cause)
-        )
-        return yield* Effect.try({ try: () => unpack(steps, payload), catch: notDecodable(recorded) })
-      })
-
-      /** Everything but decryption is synchronous: a page without encrypted events is decoded in one loop. */
-      const decodePlain = (recorded: Recorded): unknown => unpack(parse(recorded.encoding), recorded.payload)
-
       return Mapper.of({
-        // encodes when it is called, so that the result is available immediately if nothing has to be encrypted
-        encode: (values) => {
-          const packed: Array<Encoded> = []
-          for (const value of values) {
-            try {
-              packed.push(pack(value))
-            } catch (cause) {
-              return Effect.fail(notEncodable(value, "its payload could not be encoded")(cause))
-            }
-          }
-          if (cipher.name === undefined) return Effect.succeed(packed)
-          return Effect.forEach(values, (value, i) => encrypt(value, packed[i] as Encoded))
-        },
+        encode: makeEncode(transcoder, compressor, cipher),
         readBack: ({ transcoded }) => transcoder.write.decode(transcoded),
-        decode: (recorded) =>
-          Effect.suspend(() => {
-            const decoded: Array<unknown> = []
-            for (const one of recorded) {
-              if (!cipher.readsPlaintext || one.encoding.includes(":")) return Effect.forEach(recorded, decodeOne)
-              try {
-                decoded.push(decodePlain(one))
-              } catch (cause) {
-                return Effect.fail(notDecodable(one)(cause))
-              }
-            }
-            return Effect.succeed(decoded)
-          }),
+        decode: makeDecode(transcoder, compressor, cipher),
         keysTrustedFor: cipher.name === undefined ? undefined : (cipher.keysTrustedFor ?? Cipher.KEYS_TRUSTED_FOR)
       })
-
-      function decodeOne(one: Recorded): Effect.Effect<unknown, DecodeError> {
-        const colon = one.encoding.indexOf(":")
-        if (colon !== -1) return decrypt(one, one.encoding.slice(0, colon), one.encoding.slice(colon + 1))
-        return cipher.readsPlaintext
-          ? Effect.try({ try: () => decodePlain(one), catch: notDecodable(one) })
-          : Effect.fail(refused(one, "", "NotEncrypted"))
-      }
     })
   )
 
@@ -241,6 +111,152 @@ export const layerJson: Layer.Layer<Mapper> = Layer.provide(layer, [
   Compressor.layerNone,
   Cipher.layerNone
 ])
+
+const notEncodable = (place: Place, what: string) => (cause: unknown) =>
+  new EventNotEncodable({
+    stream: place.stream,
+    version: place.version,
+    type: place.type,
+    reason: `${what}: ${messageOf(cause)}`,
+    cause
+  })
+
+/** Encodes values: transcodes, compresses, and encrypts if the cipher does. */
+const makeEncode = (
+  transcoder: Transcoder.Transcoder["Service"],
+  compressor: Compressor.Compressor["Service"],
+  cipher: Cipher.Cipher["Service"]
+): Mapper["Service"]["encode"] => {
+  /** Transcodes and, if that makes the payload smaller, compresses. */
+  const pack = (value: Plain): Encoded => {
+    const format = transcoder.write
+    const transcoded = format.encode(value.json)
+    if (transcoded === undefined) throw new Error(`${format.name} has no form for the value`)
+    if (typeof transcoded === "string" && !transcoded.isWellFormed()) {
+      throw new Error(`${format.name} made text that is not well-formed Unicode`)
+    }
+    if (compressor.write !== undefined) {
+      const bytes = toBytes(transcoded)
+      const compressed = compressor.write.compress(bytes)
+      if (compressed.length < bytes.length) {
+        return { encoding: `${format.name}+${compressor.write.name}`, payload: compressed, transcoded }
+      }
+    }
+    return { encoding: format.name, payload: transcoded, transcoded }
+  }
+
+  const encrypt = Effect.fnUntraced(function* (value: Plain, packed: Encoded) {
+    const place = cipherPlace(value, packed.encoding)
+    const { ciphertext, keyId } = yield* Effect.mapError(
+      cipher.encrypt(toBytes(packed.payload), place),
+      notEncodable(value, "no key to encrypt it with could be had")
+    )
+    return {
+      encoding: `${packed.encoding}+${cipher.name}:${keyId}`,
+      payload: ciphertext,
+      transcoded: packed.transcoded
+    }
+  })
+
+  // encodes when it is called, so that the result is available immediately if nothing has to be encrypted
+  return (values) => {
+    const packed: Array<Encoded> = []
+    for (const value of values) {
+      try {
+        packed.push(pack(value))
+      } catch (cause) {
+        return Effect.fail(notEncodable(value, "its payload could not be written")(cause))
+      }
+    }
+    if (cipher.name === undefined) return Effect.succeed(packed)
+    return Effect.forEach(values, (value, i) => encrypt(value, packed[i] as Encoded))
+  }
+}
+
+const notDecodable = (place: Recorded) => (cause: unknown) =>
+  new EventNotDecodable({
+    stream: place.stream,
+    version: place.version,
+    position: place.position,
+    type: place.type,
+    reason: messageOf(cause),
+    cause
+  })
+
+const refused = (place: Recorded, keyId: string, reason: Cipher.Refusal, cause?: unknown) =>
+  new EventNotDecryptable({
+    stream: place.stream,
+    version: place.version,
+    position: place.position,
+    type: place.type,
+    keyId,
+    reason,
+    ...(cause === undefined ? {} : { cause })
+  })
+
+/** Decodes payloads by the formats that each of them names. */
+const makeDecode = (
+  transcoder: Transcoder.Transcoder["Service"],
+  compressor: Compressor.Compressor["Service"],
+  cipher: Cipher.Cipher["Service"]
+): Mapper["Service"]["decode"] => {
+  const known = new Map<string, Steps>()
+
+  /** Parses the names of the formats; throws on an unknown one. */
+  const parse = (formats: string): Steps => {
+    const cached = known.get(formats)
+    if (cached !== undefined) return cached
+    const [transcoded = "", compressed, ...more] = formats.split("+")
+    const format = transcoder.read.get(transcoded)
+    const compression = compressed === undefined ? undefined : compressor.read.get(compressed)
+    if (format === undefined || more.length > 0 || (compressed !== undefined && compression === undefined)) {
+      throw new Error(`the encoding "${formats}" is not known here; give its formats to Transcoder or Compressor`)
+    }
+    const steps: Steps = { transcoder: format, compressor: compression }
+    known.set(formats, steps)
+    return steps
+  }
+
+  const unpack = (steps: Steps, payload: string | Uint8Array): unknown =>
+    steps.transcoder.decode(steps.compressor === undefined ? payload : steps.compressor.decompress(toBytes(payload)))
+
+  const decrypt = Effect.fnUntraced(function* (recorded: Recorded, encoding: string, keyId: string) {
+    const end = encoding.lastIndexOf("+")
+    const formats = encoding.slice(0, end)
+    if (encoding.slice(end + 1) !== cipher.name) return yield* refused(recorded, keyId, "NoCipher")
+    const steps = yield* Effect.try({ try: () => parse(formats), catch: notDecodable(recorded) })
+    const payload = yield* Effect.mapError(
+      cipher.decrypt(toBytes(recorded.payload), keyId, cipherPlace(recorded, formats)),
+      ({ reason, cause }) => refused(recorded, keyId, reason, cause)
+    )
+    return yield* Effect.try({ try: () => unpack(steps, payload), catch: notDecodable(recorded) })
+  })
+
+  /** Everything but decryption is synchronous: a page without encrypted events is decoded in one loop. */
+  const decodePlain = (recorded: Recorded): unknown => unpack(parse(recorded.encoding), recorded.payload)
+
+  const decodeOne = (recorded: Recorded): Effect.Effect<unknown, DecodeError> => {
+    const colon = recorded.encoding.indexOf(":")
+    if (colon !== -1) return decrypt(recorded, recorded.encoding.slice(0, colon), recorded.encoding.slice(colon + 1))
+    return cipher.readsPlaintext
+      ? Effect.try({ try: () => decodePlain(recorded), catch: notDecodable(recorded) })
+      : Effect.fail(refused(recorded, "", "NotEncrypted"))
+  }
+
+  return (recorded) =>
+    Effect.suspend(() => {
+      const decoded: Array<unknown> = []
+      for (const value of recorded) {
+        if (!cipher.readsPlaintext || value.encoding.includes(":")) return Effect.forEach(recorded, decodeOne)
+        try {
+          decoded.push(decodePlain(value))
+        } catch (cause) {
+          return Effect.fail(notDecodable(value)(cause))
+        }
+      }
+      return Effect.succeed(decoded)
+    })
+}
 
 const cipherPlace = (place: Place, encoding: string): Cipher.Place => ({
   stream: place.stream,

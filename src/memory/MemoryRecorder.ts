@@ -39,39 +39,12 @@ export type Services = Recorder | MultiStreamAppend | TrackedAppend | StreamCata
 export const layer: Layer.Layer<Services> = Layer.effectContext(
   Effect.gen(function* () {
     const logId = Uuid.v7(0)
-    const log: Array<Notification> = []
-    const streams = new Map<string, Array<Notification>>()
+    const { log, streams, exclusive, sortedNames } = makeLog()
     const snapshots = new Map<string, StoredSnapshot>()
     const tracked = new Map<string, Position>()
     const changes = makeChangeSignal()
     yield* Effect.addFinalizer(() => Effect.sync(() => changes.close()))
-    let sortedNames: ReadonlyArray<StreamName.StreamName> | undefined
-
     const lastPosition = (): Position | undefined => log[log.length - 1]?.position
-
-    const exclusive: ExclusiveLog = {
-      lastVersion: (stream) => {
-        const events = streams.get(stream)
-        return events === undefined ? "NoStream" : events.length - 1
-      },
-      eventsFrom: (stream, version, count) => streams.get(stream)?.slice(version, version + count) ?? [],
-      insert: ({ stream, events }, firstVersion) => {
-        const recorded = streams.get(stream) ?? []
-        if (firstVersion === 0) {
-          streams.set(stream, recorded)
-          sortedNames = undefined
-        }
-        const positions: Array<Position> = []
-        for (const event of events) {
-          const position = fromStorage(BigInt(log.length + 1))
-          positions.push(position)
-          const notification = { ...event, payload: ownCopy(event.payload), stream, version: recorded.length, position }
-          recorded.push(notification)
-          log.push(notification)
-        }
-        return positions
-      }
-    }
 
     /** Appends, and wakes the followers if the log has grown. */
     const appending = <A, E>(append: () => Result.Result<A, E>): Effect.Effect<A, E> =>
@@ -147,9 +120,8 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     const streamCatalog = StreamCatalog.of({
       list: ({ category, after, limit }) =>
         Effect.sync(() => {
-          sortedNames ??= [...streams.keys()].map(StreamName.fromStorage).sort(compareCodePoints)
           const heads: Array<StreamHead> = []
-          for (const stream of sortedNames) {
+          for (const stream of sortedNames()) {
             if (heads.length >= limit) break
             if (category !== undefined && StreamName.category(stream) !== category) continue
             if (after !== undefined && compareCodePoints(stream, after) <= 0) continue
@@ -178,6 +150,47 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     )
   })
 )
+
+/** The events of a log, by position and by stream. */
+const makeLog = () => {
+  const log: Array<Notification> = []
+  const streams = new Map<string, Array<Notification>>()
+  let sortedNames: ReadonlyArray<StreamName.StreamName> | undefined
+
+  const exclusive: ExclusiveLog = {
+    lastVersion: (stream) => {
+      const events = streams.get(stream)
+      return events === undefined ? "NoStream" : events.length - 1
+    },
+    eventsFrom: (stream, version, count) => streams.get(stream)?.slice(version, version + count) ?? [],
+    insert: ({ stream, events }, firstVersion) => {
+      const recorded = streams.get(stream) ?? []
+      if (firstVersion === 0) {
+        streams.set(stream, recorded)
+        sortedNames = undefined
+      }
+      const positions: Array<Position> = []
+      for (const event of events) {
+        const position = fromStorage(BigInt(log.length + 1))
+        positions.push(position)
+        const notification = { ...event, payload: ownCopy(event.payload), stream, version: recorded.length, position }
+        recorded.push(notification)
+        log.push(notification)
+      }
+      return positions
+    }
+  }
+
+  return {
+    log,
+    streams,
+    exclusive,
+    sortedNames: () => {
+      sortedNames ??= [...streams.keys()].map(StreamName.fromStorage).sort(compareCodePoints)
+      return sortedNames
+    }
+  }
+}
 
 /** What was recorded must not change with the caller's buffer. */
 const ownCopy = (payload: string | Uint8Array): string | Uint8Array =>
