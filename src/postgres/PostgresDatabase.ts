@@ -68,13 +68,14 @@ export interface PostgresDatabase {
   readonly patience: Unserved.Patience
 }
 
-const again = Schedule.exponential("20 millis").pipe(
+const retrySchedule = Schedule.exponential("20 millis").pipe(
   Schedule.jittered,
   Schedule.upTo({ times: 6, duration: "2 seconds" })
 )
 
 /** Whether another attempt may succeed. A wait that has already lasted as long as it may is not repeated. */
-const mayPass = (error: RecorderError): boolean => error._tag === "RecorderUnavailable" && error.waited === undefined
+const isRetryable = (error: RecorderError): boolean =>
+  error._tag === "RecorderUnavailable" && error.waited === undefined
 
 const OPERATION = "open a log"
 
@@ -105,7 +106,9 @@ export const open = Effect.fnUntraced(function* (
         const bounded = patience.bound(operation, () => statement, times)
         return Effect.catchTag(bounded, "RecorderUnavailable", (error) =>
           // a wait that was limited must not start over
-          error.waited !== undefined ? Effect.fail(error) : Effect.retry(bounded, { schedule: again, while: mayPass })
+          error.waited !== undefined
+            ? Effect.fail(error)
+            : Effect.retry(bounded, { schedule: retrySchedule, while: isRetryable })
         )
       })
   }
@@ -119,7 +122,7 @@ export const open = Effect.fnUntraced(function* (
       reason: `the schema "${schema}" has version ${required}, but this version of effect-eventsourcing only knows ${SCHEMA_VERSION}; update effect-eventsourcing`
     })
   }
-  if (version < SCHEMA_VERSION) yield* bringUp(client, schema, version, createTables)
+  if (version < SCHEMA_VERSION) yield* migrateOrWarn(client, schema, version, createTables)
   const [row] = yield* opening(
     OPERATION,
     `SELECT log_id, ${logTable(schema)}::regclass::oid::text, current_setting('default_transaction_isolation') FROM ${quote(schema)}.stored_log`,
@@ -170,7 +173,7 @@ const versionsOf = Effect.fnUntraced(function* (query: PostgresDatabase["query"]
  * Migrates a schema. An older one that still works is left as it is, with a warning, if somebody else has to migrate
  * it: a new version of the application must not have to wait for that.
  */
-const bringUp = Effect.fnUntraced(function* (
+const migrateOrWarn = Effect.fnUntraced(function* (
   client: PgClient.PgClient,
   schema: string,
   version: number,
@@ -198,9 +201,9 @@ const migrate = (client: PgClient.PgClient, schema: string): Effect.Effect<void,
   const run = (sql: string) => failed(client.unsafe(sql).unprepared)
   const migration = Effect.gen(function* () {
     yield* run(lockSchema(schema))
-    const there = yield* run(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(schema)}`)
+    const existing = yield* run(`SELECT 1 AS existing FROM pg_catalog.pg_namespace WHERE nspname = ${literal(schema)}`)
     // only if it is necessary: CREATE SCHEMA IF NOT EXISTS needs the right to create even if the schema exists
-    if (there.length === 0) yield* run(`CREATE SCHEMA ${quote(schema)}`)
+    if (existing.length === 0) yield* run(`CREATE SCHEMA ${quote(schema)}`)
     const { version } = yield* versionsOf((_operation, sql) => failed(client.unsafe(sql).values), schema)
     for (const statement of migrationsFrom(schema, version)) yield* run(statement)
   })
@@ -232,7 +235,7 @@ const readCommitted = <A>(
 ): Effect.Effect<A, RecorderError> =>
   inTransactionOf(client, operation, self, toError).pipe(
     Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL READ COMMITTED"),
-    Effect.retry({ schedule: again, while: mayPass })
+    Effect.retry({ schedule: retrySchedule, while: isRetryable })
   )
 
 /** Runs a part of the caller's own transaction that can fail without failing the rest of it. */

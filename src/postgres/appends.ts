@@ -29,18 +29,18 @@ export const makeAppend = ({
 }: PostgresDatabase): ((
   requests: ReadonlyArray<Request>
 ) => Effect.Effect<ReadonlyArray<AppendOutcome>, RecorderError>) => {
-  const one = callAppendEvent(schema)
-  const many = callAppendEvents(schema)
+  const callOne = callAppendEvent(schema)
+  const callMany = callAppendEvents(schema)
   return (requests) =>
     Effect.suspend(() => {
       const [request] = requests
       const part = requests.length === 1 && request?.move === undefined ? request?.parts[0] : undefined
       const event = request?.parts.length === 1 && part?.events.length === 1 ? part.events[0] : undefined
       return part === undefined || event === undefined
-        ? Effect.map(query("append", many, ofAppends(lockTimeout, requests)), ([row]) =>
+        ? Effect.map(query("append", callMany, ofAppends(lockTimeout, requests)), ([row]) =>
             toOutcomes(requests, row as Row)
           )
-        : Effect.map(query("append", one, ofEvent(lockTimeout, part.stream, part.expected, event)), ([row]) => [
+        : Effect.map(query("append", callOne, ofEvent(lockTimeout, part.stream, part.expected, event)), ([row]) => [
             toOutcome(part, row?.[0] as ReadonlyArray<bigint | null>)
           ])
     })

@@ -48,7 +48,7 @@ const positionOf = (row: Row): bigint => BigInt(row[10] as bigint)
  * The rows of a page, up to the one with which it reaches its size, and the positions of those whose payloads are
  * missing.
  */
-export const cut = (
+export const cutToSize = (
   rows: ReadonlyArray<Row>,
   { maxBytes = Number.POSITIVE_INFINITY }: Bounds
 ): { readonly page: ReadonlyArray<Row>; readonly missing: ReadonlyArray<bigint> } => {

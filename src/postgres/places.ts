@@ -49,7 +49,7 @@ const namesakes = (place: string, schema: string): ReadonlyArray<Owner> => {
   for (let at = base.indexOf("_"); at >= 0; at = base.indexOf("_", at + 1)) {
     found.push({ schema: base.slice(0, at), projection: base.slice(at + 1), version })
   }
-  return found.filter((one) => one.schema !== schema && /^[a-z][a-z0-9_]*$/.test(one.projection))
+  return found.filter((owner) => owner.schema !== schema && /^[a-z][a-z0-9_]*$/.test(owner.projection))
 }
 
 /** What exists under the name of a place. */
@@ -105,7 +105,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
   const isOurs = (key: Tracking.Key, { schema: of, projection, version }: Owner) =>
     of === schema && projection === key.projection && version === key.version
   const refuse = (operation: string, reason: string) => Effect.fail(new RecorderFailure({ operation, reason }))
-  const said = ({ schema: of, projection, version }: Owner) =>
+  const describe = ({ schema: of, projection, version }: Owner) =>
     `version ${version} of projection "${projection}" whose tracking is in schema "${of}"`
 
   /** Who owns a place instead, as far as that can be determined. */
@@ -136,7 +136,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
         const owner = yield* otherOwner(key, place, found)
         if (owner !== undefined) {
           yield* Effect.logInfo(
-            `the schema "${place}" belongs to ${said(owner)}; projection "${key.projection}" of schema "${schema}" gets another`
+            `the schema "${place}" is that of ${describe(owner)}; "${key.projection}" of schema "${schema}" gets another`
           )
           continue
         }
@@ -163,7 +163,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
         if (isOurs(key, owner)) return
         return yield* refuse(
           "open a view",
-          `its schema "${place}" belongs, by its comment, to ${said(owner)}, not to that of schema "${schema}"`
+          `its schema "${place}" is that of ${describe(owner)}, as its comment says, and not that of schema "${schema}"`
         )
       }
       if (!found.owned) return
@@ -184,7 +184,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
         if (owner !== undefined) {
           return yield* refuse(
             keep ? "reset a view" : "remove a view",
-            `its schema "${place}" belongs, or may belong, to ${said(owner)} too, so nothing was removed; raise the version, which gets a schema of its own`
+            `its schema "${place}" is, or may be, that of ${describe(owner)} too: nothing was removed; raise the version, which gets a schema of its own`
           )
         }
         const tables = yield* sql.unsafe<{ readonly name: string }>(tablesOf(place)).unprepared

@@ -7,7 +7,7 @@ import type { ReadAll } from "../Recorder.ts"
 import type { Notification } from "../StoredEvent.ts"
 import type { PostgresDatabase, Row } from "./PostgresDatabase.ts"
 import type { pages, Query } from "./pages.ts"
-import { cut, toNotification } from "./pages.ts"
+import { cutToSize, toNotification } from "./pages.ts"
 import * as Scan from "./scan.ts"
 
 /**
@@ -32,7 +32,7 @@ export const makeReads = (
     Effect.flatMap(
       query(operation, sql, parameters),
       (rows): Effect.Effect<ReadonlyArray<Notification>, RecorderError> => {
-        const { page, missing } = cut(rows, bounds)
+        const { page, missing } = cutToSize(rows, bounds)
         if (missing.length === 0) return Effect.succeed(page.map((row) => toNotification(row)))
         const { sql: payloads, parameters: positions } = selects.payloads(missing)
         return Effect.flatMap(query(operation, payloads, positions), (found) => {

@@ -37,7 +37,7 @@ export const make = ({ page, next, head }: Reads): Scan => {
   const some = Effect.fnUntraced(function* (read: ReadAll): Effect.fn.Return<Scanned, RecorderError> {
     const { direction, upTo } = read
     const isBackward = direction === "backward"
-    const after = read.after ?? (isBackward ? after1(yield* head) : NONE)
+    const after = read.after ?? (isBackward ? nextAfter(yield* head) : NONE)
     const edge = isBackward ? before(after, STRETCH) : fromStorage(after + STRETCH)
     const isWhole = isBackward ? edge <= (upTo ?? NONE) : upTo !== undefined && upTo <= edge
     if (isWhole) return { notifications: yield* page({ ...read, after }), reached: undefined }
@@ -48,7 +48,7 @@ export const make = ({ page, next, head }: Reads): Scan => {
     if (beyond === undefined) return { notifications: yield* page({ ...read, after }), reached: undefined }
     const notifications = yield* page({ ...read, after, upTo: edge })
     if (!isLastPage(notifications, read)) return { notifications, reached: undefined }
-    return { notifications, reached: isBackward ? after1(beyond) : before(beyond, 1n) }
+    return { notifications, reached: isBackward ? nextAfter(beyond) : before(beyond, 1n) }
   })
   const all = Effect.fnUntraced(function* (
     read: ReadAll
@@ -72,6 +72,6 @@ export const make = ({ page, next, head }: Reads): Scan => {
 
 const NONE = fromStorage(0n)
 
-const after1 = (position: Position | undefined): Position => fromStorage((position ?? 0n) + 1n)
+const nextAfter = (position: Position | undefined): Position => fromStorage((position ?? 0n) + 1n)
 
 const before = (position: Position, by: bigint): Position => (position > by ? fromStorage(position - by) : NONE)

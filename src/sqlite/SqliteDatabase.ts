@@ -253,7 +253,7 @@ const openConnections = Effect.fnUntraced(function* (
     ? writer
     : yield* attempt(OPERATION, () => {
         // a connection that can't write can't remove a -wal that belongs to others by now, if it is closed last; see
-        // `lose`
+        // `abandon`
         const { DatabaseSync } = sqlite()
         const connection = new DatabaseSync(path, { readOnly: true })
         connections.push(connection)
@@ -292,7 +292,7 @@ const connect = Effect.fnUntraced(function* (
      * with them from now on could affect the files of others. The writing connection is closed while the other one
      * holds its lock, so it neither checkpoints into a file nor removes a `-wal` that others use.
      */
-    const lose = (found: OpenFile.FileLost) => {
+    const abandon = (found: OpenFile.FileLost) => {
       lost = found
       ignoringErrors(() => rollback(writer))
       // the -wal belongs to the file that was here before, even under its new name, and not to the next one
@@ -305,7 +305,7 @@ const connect = Effect.fnUntraced(function* (
       try {
         file?.check()
       } catch (cause) {
-        if (cause instanceof OpenFile.FileLost) lose(cause)
+        if (cause instanceof OpenFile.FileLost) abandon(cause)
         throw cause
       }
     }

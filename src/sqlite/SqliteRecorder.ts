@@ -32,7 +32,7 @@ import { rootOf, toRecorderError } from "./errors.ts"
 import { exclusiveLog } from "./exclusiveLog.ts"
 import * as GroupCommit from "./groupCommit.ts"
 import { current, migrate } from "./migrations.ts"
-import { atLeastNone } from "./pages.ts"
+import { nonNegative } from "./pages.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
 import { checkKey, trackingOf, trackingPosition } from "./tracking.ts"
 import { watchChanges } from "./watchChanges.ts"
@@ -86,8 +86,8 @@ const services = (
   const log = exclusiveLog(database.writer)
   const { currentTransaction, read, readCommitted, write, writing } = makeAccess(database, group)
 
-  const headOf = ({ one }: Statements): Position | undefined => {
-    const row = one("SELECT max(position) AS position FROM stored_events").get()
+  const headOf = ({ prepare }: Statements): Position | undefined => {
+    const row = prepare("SELECT max(position) AS position FROM stored_events").get()
     return row?.position == null ? undefined : fromStorage(BigInt(row.position as number))
   }
   const READ_HEAD = "read the head of the log"
@@ -129,7 +129,7 @@ const services = (
     position: (key) =>
       Effect.andThen(
         checkKey(key),
-        read("read a tracking position", ({ one }) => trackingPosition(one, key))
+        read("read a tracking position", ({ prepare }) => trackingPosition(prepare, key))
       )
   })
 
@@ -160,9 +160,9 @@ const services = (
 
   const streamCatalog = StreamCatalog.of({
     list: ({ category, after, limit }) =>
-      read("list streams", ({ one }) => {
+      read("list streams", ({ prepare }) => {
         const [from, end] = categoryRange(category)
-        const rows = one(LIST_STREAMS).all(after ?? from, from, end, end, end, end, atLeastNone(limit))
+        const rows = prepare(LIST_STREAMS).all(after ?? from, from, end, end, end, end, nonNegative(limit))
         return rows.map(
           ({ stream, version }): StreamHead => ({
             stream: StreamName.fromStorage(stream as string),
@@ -179,7 +179,7 @@ const services = (
         return Result.void
       }),
     load: (stream) =>
-      read("load a snapshot", ({ one }) => one(LOAD_SNAPSHOT).get(stream) as StoredSnapshot | undefined),
+      read("load a snapshot", ({ prepare }) => prepare(LOAD_SNAPSHOT).get(stream) as StoredSnapshot | undefined),
     inTransaction: recorder.inTransaction
   })
 

@@ -11,7 +11,7 @@ import type { SqliteDatabase } from "./SqliteDatabase.ts"
 
 /** The statements of a connection. */
 export interface Statements {
-  readonly one: Prepare
+  readonly prepare: Prepare
   readonly pages: Pages
 }
 
@@ -19,10 +19,10 @@ export interface Statements {
 export const makeAccess = (database: SqliteDatabase, group: GroupCommit) => {
   const { writer, sql, transactionOf } = database
   const statements = {
-    committed: { one: prepareOnce(database.reader), pages: makePages(preparePagesOnce(database.reader)) },
-    own: { one: prepareOnce(writer), pages: makePages(preparePagesOnce(writer)) }
+    committed: { prepare: prepareOnce(database.reader), pages: makePages(preparePagesOnce(database.reader)) },
+    own: { prepare: prepareOnce(writer), pages: makePages(preparePagesOnce(writer)) }
   }
-  const writing = statements.own.one
+  const writing = statements.own.prepare
 
   /** The transaction of the file's SqlClient that a fiber with this context is in, unless the transaction is over. */
   const currentTransaction = (context: Context.Context<never>): Transaction | undefined => {

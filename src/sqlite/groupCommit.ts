@@ -1,3 +1,4 @@
+import type { StatementSync } from "node:sqlite"
 import type { Result } from "effect"
 import { Clock, Effect, identity } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
@@ -54,6 +55,39 @@ const batchSize = (pending: ReadonlyArray<Pending>): number => {
   return count
 }
 
+/** What became of a batch. */
+interface Committed {
+  readonly outcomes: ReadonlyArray<Effect.Effect<unknown, unknown>>
+  /** Why nothing of it was committed, if nothing was. */
+  readonly error: RecorderError | undefined
+  /** Whether the connection can still be used. */
+  readonly isUsable: boolean
+}
+
+/** Runs a batch in the open transaction, and commits it or rolls it back. */
+const commitBatch = (
+  { check, filename, writer }: SqliteDatabase,
+  commit: StatementSync,
+  batch: ReadonlyArray<Pending>
+): Committed => {
+  const outcomes: Array<Effect.Effect<unknown, unknown>> = []
+  try {
+    for (const write of batch) outcomes.push(Effect.fromResult(write.work()))
+    commit.run()
+    check()
+    return { outcomes, error: undefined, isUsable: true }
+  } catch (cause) {
+    const error = toRecorderError("append", filename, cause)
+    try {
+      rollback(writer)
+      check()
+      return { outcomes, error, isUsable: true }
+    } catch {
+      return { outcomes, error, isUsable: false }
+    }
+  }
+}
+
 /** Starts the writer, which stops with the scope. */
 export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   const { writer, filename, queue, check, lockTimeout } = database
@@ -98,22 +132,9 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   const runBatch = (): number => {
     pending = pending.filter(({ cancelled }) => !cancelled)
     const batch = pending.splice(0, batchSize(pending))
-    const outcomes: Array<Effect.Effect<unknown, unknown>> = []
-    try {
-      for (const write of batch) outcomes.push(Effect.fromResult(write.work()))
-      commit.run()
-      check()
-    } catch (cause) {
-      const error = toRecorderError("append", filename, cause)
-      try {
-        rollback(writer)
-        check()
-      } catch {
-        // the connection is unusable: every write of the batch has to be notified
-        fail(batch, error)
-        return batch.length
-      }
-      if (batch.length === 1) {
+    const { outcomes, error, isUsable } = commitBatch(database, commit, batch)
+    if (error !== undefined) {
+      if (!isUsable || batch.length === 1) {
         fail(batch, error)
       } else {
         // whichever of them failed: each is repeated in a transaction of its own, so that one failure fails only one

@@ -85,8 +85,8 @@ export const makePages = (prepare: Prepare): Pages => {
     const longest = payloadThreshold(bounds, LONGEST)
     const rows =
       careful > 0
-        ? allArrays<Row>(prepare(long), longest, longest, longest, ...parameters, atLeastNone(bounds.limit))
-        : allArrays<Row>(prepare(short), longest, ...parameters, atLeastNone(bounds.limit))
+        ? allArrays<Row>(prepare(long), longest, longest, longest, ...parameters, nonNegative(bounds.limit))
+        : allArrays<Row>(prepare(short), longest, ...parameters, nonNegative(bounds.limit))
     return toPage(rows, bounds)
   }
 
@@ -172,4 +172,4 @@ const toCondition = (
 }
 
 /** SQLite takes a negative limit to mean no limit. */
-export const atLeastNone = (limit: number): number => Math.max(limit, 0)
+export const nonNegative = (limit: number): number => Math.max(limit, 0)

@@ -152,7 +152,7 @@ export const precheck = (
   const wrong = [...appends, ...checks].map((check) => mismatch(log, check)).find((error) => error !== undefined)
   if (wrong === undefined) return undefined
   const before = appends.map((append) => recordedBefore(log, append))
-  const isRepeated = before.length > 0 && before.every((one) => one !== undefined)
+  const isRepeated = before.length > 0 && before.every((place) => place !== undefined)
   return isRepeated && (tracking === undefined || tracking.isDone())
     ? Result.succeed(summary(before))
     : Result.fail(wrong)

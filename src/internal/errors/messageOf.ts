@@ -16,8 +16,8 @@ const TOO_DEEP = "its values are nested too deeply for the stack (Maximum call s
 
 /** The message of a thrown value; for an error of a database, the database's own message. */
 export const messageOf = (cause: unknown): string => {
-  const said = SqlError.isSqlError(cause) ? field(cause.reason.cause, "message") : undefined
-  if (said !== undefined) return said
+  const own = SqlError.isSqlError(cause) ? field(cause.reason.cause, "message") : undefined
+  if (own !== undefined) return own
   if (cause instanceof RangeError && cause.message === "Maximum call stack size exceeded") return TOO_DEEP
   if (typeof cause !== "object" || cause === null) return String(cause)
   return field(cause, "message") ?? field(cause, "_tag") ?? field(cause, "name") ?? fieldsOf(cause)

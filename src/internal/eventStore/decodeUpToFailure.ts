@@ -28,8 +28,8 @@ const oneByOne = Effect.fnUntraced(function* <N, A, E>(
   page: ReadonlyArray<N>
 ): Effect.fn.Return<Decoded<A, E>> {
   const events: Array<A> = []
-  for (const one of page) {
-    const exit = yield* Effect.result(decode([one]))
+  for (const notification of page) {
+    const exit = yield* Effect.result(decode([notification]))
     if (exit._tag === "Failure") return { events, failure: Effect.fail(exit.failure) }
     for (const event of exit.success) events.push(event)
   }

@@ -14,7 +14,7 @@ import type { CallError } from "../connection/errors.ts"
 import { isAccessDenied, orUnsupported } from "../connection/errors.ts"
 import type { KurrentError } from "../connection/KurrentError.ts"
 import { KurrentFailure, KurrentUnavailable } from "../connection/KurrentError.ts"
-import { patiently, wasSilent } from "../connection/retryUnavailable.ts"
+import { retryUnavailable, wasSilent } from "../connection/retryUnavailable.ts"
 import { readStreamPage } from "./pages.ts"
 
 /** How to connect to a server. Separate options take precedence over the connection string. */
@@ -94,7 +94,7 @@ export const connect = (options: ConnectionOptions): Effect.Effect<Connection, K
         })
       )
     // the server may be slow to start
-    const patient = Effect.retry(patiently(isThere), { while: wasSilent })
+    const patient = Effect.retry(retryUnavailable(isThere), { while: wasSilent })
     yield* Effect.timeoutOrElse(patient, {
       duration: timeout,
       orElse: () =>

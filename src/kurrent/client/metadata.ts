@@ -7,7 +7,7 @@ import type { Connection } from "../connection/connection.ts"
 import { only } from "../connection/errors.ts"
 import type { KurrentError, WrongExpectedRevision } from "../connection/KurrentError.ts"
 import { KurrentFailure, StreamTombstoned } from "../connection/KurrentError.ts"
-import { patiently } from "../connection/retryUnavailable.ts"
+import { retryUnavailable } from "../connection/retryUnavailable.ts"
 import { readStreamPage } from "./pages.ts"
 import type { ExpectedRevision } from "./values.ts"
 import * as Values from "./values.ts"
@@ -68,7 +68,7 @@ export const getStreamMetadata = (
 ): Effect.Effect<StreamMetadataRead, KurrentError | StreamTombstoned> =>
   Values.check(READ, nameProblem(stream)).pipe(
     Effect.andThen(
-      patiently(
+      retryUnavailable(
         readStreamPage(connection, `$$${stream}`, {
           ...{ direction: "backward", from: "end", limit: 1, resolveLinks: false }
         })

@@ -4,7 +4,7 @@ import type { Connection } from "../connection/connection.ts"
 import { only } from "../connection/errors.ts"
 import type { KurrentError, KurrentUnavailable, StreamError, StreamTombstoned } from "../connection/KurrentError.ts"
 import { KurrentFailure } from "../connection/KurrentError.ts"
-import { patiently, wasSilent } from "../connection/retryUnavailable.ts"
+import { retryUnavailable, wasSilent } from "../connection/retryUnavailable.ts"
 import type { ReadEvent, ResolvedEvent } from "./events.ts"
 import { inPlace, toReadEvent } from "./events.ts"
 import type { AllFilter } from "./filters.ts"
@@ -123,7 +123,7 @@ const streamPage = (
   page: StreamPage
 ): Effect.Effect<ReadonlyArray<ResolvedEvent>, StreamError> => {
   const narrow = only(READ_STREAM, "StreamNotFound", "StreamTombstoned")
-  const read = (page: StreamPage) => patiently(readStreamPage(connection, stream, page))
+  const read = (page: StreamPage) => retryUnavailable(readStreamPage(connection, stream, page))
   if (page.direction === "forward" || typeof page.from !== "bigint") return Effect.mapError(read(page), narrow)
   const { from } = page
   return Effect.catch(Effect.mapError(readStreamPage(connection, stream, page), narrow), (error) =>
@@ -140,7 +140,7 @@ export const lastRevision = (
   connection: Connection,
   stream: string
 ): Effect.Effect<bigint | "NoStream" | "Hidden", KurrentError | StreamTombstoned> =>
-  patiently(
+  retryUnavailable(
     readStreamPage(connection, stream, { direction: "backward", from: "end", limit: 1, resolveLinks: false })
   ).pipe(
     Effect.map(([last]) => last?.event?.revision ?? ("Hidden" as const)),
@@ -219,7 +219,7 @@ export const allPage = <A = ResolvedEvent>(
   const read = readAllPage<A>(connection, page, keep)
   const { direction, filter, from } = page
   if (filter === undefined && typeof from !== "bigint") {
-    return Effect.mapError(patiently(read), narrow)
+    return Effect.mapError(retryUnavailable(read), narrow)
   }
   const isRead = (probe: Pick<AllPage, "direction" | "from">) =>
     Effect.match(readAllPage(connection, { ...probe, filter: undefined, limit: 1, resolveLinks: false }), {
@@ -233,7 +233,7 @@ export const allPage = <A = ResolvedEvent>(
         if (wasSilent(error)) return yield* Effect.fail(error)
         const isFilter = filter !== undefined && (yield* isRead({ direction, from }))
         const isPosition = !isFilter && (yield* isRead({ direction: "forward", from: "start" }))
-        if (!isFilter && !isPosition) return yield* Effect.mapError(patiently(read), narrow)
+        if (!isFilter && !isPosition) return yield* Effect.mapError(retryUnavailable(read), narrow)
         if (failures + 1 < REFUSALS) return yield* attempt(failures + 1)
         const reason = isFilter
           ? "the server refuses the filter, because a pattern is not a regular expression of .NET"

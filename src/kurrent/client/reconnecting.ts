@@ -103,10 +103,10 @@ export const makeRegistry = (what: string): Effect.Effect<Registry, never, Scope
           isClosed
             ? Effect.fail(closed(operation))
             : Effect.tap(
-                Effect.acquireRelease(subscription, (one) => Effect.sync(() => open.delete(one)), {
+                Effect.acquireRelease(subscription, (opened) => Effect.sync(() => open.delete(opened)), {
                   interruptible: true
                 }),
-                (one) => Effect.sync(() => open.set(one, operation))
+                (opened) => Effect.sync(() => open.set(opened, operation))
               )
         )
     }

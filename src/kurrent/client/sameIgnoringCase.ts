@@ -7,7 +7,7 @@ export const repeatedStream = (parts: ReadonlyArray<{ readonly stream: string }>
 }
 
 /** Why streams can't be in one append, or `undefined` if they can. */
-export const alikeStreams = (parts: ReadonlyArray<{ readonly stream: string }>): string | undefined => {
+export const sameIgnoringCase = (parts: ReadonlyArray<{ readonly stream: string }>): string | undefined => {
   const seen = new Map<string, string>()
   for (const { stream } of parts) {
     const other = seen.get(stream.toLowerCase())

@@ -96,31 +96,31 @@ export const openSource = <S extends Source, Raw, A>({
     let isOver = false
     let failure: CallError | undefined
     let wake: (() => void) | undefined
-    const said: Array<{ readonly behind: number; readonly checkpoint: Checkpoint | undefined }> = []
+    const reports: Array<{ readonly after: number; readonly checkpoint: Checkpoint | undefined }> = []
 
-    const look = () => wake?.()
+    const notify = () => wake?.()
     const end = (error: CallError) => {
       if (isOver) return
       isOver = true
       clearTimeout(timer)
       failure = error
-      look()
+      notify()
     }
     const unavailable = (reason: string) => new KurrentUnavailable({ operation, reason })
     // the client has no deadline for it
     const timer = setTimeout(() => end(unavailable(`no answer within ${deadline} ms`)), deadline)
 
     let subscription: S | undefined
-    const say = (checkpoint: Checkpoint | undefined) => {
-      said.push({ behind: delivered + (subscription?.readableLength ?? 0), checkpoint })
-      look()
+    const report = (checkpoint: Checkpoint | undefined) => {
+      reports.push({ after: delivered + (subscription?.readableLength ?? 0), checkpoint })
+      notify()
     }
     subscription = yield* Effect.acquireRelease(
       Effect.try({
         try: () =>
           start((_, checkpoint) => {
             // servers before 24.10.5 report 2^64 - 1 if they have searched little and found nothing: it is not a place
-            if (Values.placeProblem("commit", checkpoint.commit) === undefined) say(checkpoint)
+            if (Values.placeProblem("commit", checkpoint.commit) === undefined) report(checkpoint)
           }),
         catch: (cause) => toCallError(operation, stream, cause)
       }),
@@ -137,8 +137,8 @@ export const openSource = <S extends Source, Raw, A>({
     source.on("end", () => end(unavailable("the server ended the subscription")))
     source.on("close", () => end(unavailable("the subscription was closed")))
     source.on("confirmation", () => clearTimeout(timer))
-    source.on("caughtUp", () => say(undefined))
-    source.on("readable", look)
+    source.on("caughtUp", () => report(undefined))
+    source.on("readable", notify)
 
     /** What has arrived, split at each report of the server. */
     const take = (): ReadonlyArray<Delivery<A>> => {
@@ -148,28 +148,28 @@ export const openSource = <S extends Source, Raw, A>({
         deliveries.push({ events, checkpoint, caughtUp })
         events = []
       }
-      const cutWhereSaid = () => {
-        while (said[0] !== undefined && said[0].behind <= delivered) {
-          const { checkpoint } = said.shift() as (typeof said)[number]
+      const cutAtReports = () => {
+        while (reports[0] !== undefined && reports[0].after <= delivered) {
+          const { checkpoint } = reports.shift() as (typeof reports)[number]
           cut(checkpoint, checkpoint === undefined)
         }
       }
-      cutWhereSaid()
+      cutAtReports()
       for (let next = source.read(); next !== null; next = source.read()) {
         delivered++
         events.push(convert(next as Raw))
-        cutWhereSaid()
+        cutAtReports()
       }
       if (events.length > 0) cut(undefined, false)
       return deliveries
     }
 
-    const isThere = () => isOver || said.length > 0 || source.readableLength > 0
+    const hasArrived = () => isOver || reports.length > 0 || source.readableLength > 0
     const handle: Subscription<A> = {
       wait: Effect.callback((resume) => {
-        if (isThere()) return resume(Effect.void)
+        if (hasArrived()) return resume(Effect.void)
         wake = () => {
-          if (!isThere()) return
+          if (!hasArrived()) return
           wake = undefined
           resume(Effect.void)
         }

@@ -8,7 +8,7 @@ import { KurrentFailure, StreamNotFound, WrongExpectedRevision } from "../connec
 import type { EventToAppend } from "./events.ts"
 import { toClientEvent, unappendable, unappendableToStreams } from "./events.ts"
 import { currentRevision, positionOf } from "./reads.ts"
-import { alikeStreams, repeatedStream } from "./sameIgnoringCase.ts"
+import { repeatedStream, sameIgnoringCase } from "./sameIgnoringCase.ts"
 import type { ExpectedRevision } from "./values.ts"
 import * as Values from "./values.ts"
 
@@ -58,9 +58,9 @@ export type AppendError = KurrentError | WrongExpectedRevision | StreamTombstone
 const APPEND = "append"
 const narrow = only(APPEND, "WrongExpectedRevision", "StreamTombstoned")
 
-const firstProblem = <A>(all: ReadonlyArray<A>, problemOf: (one: A) => string | undefined): string | undefined => {
-  for (const one of all) {
-    const problem = problemOf(one)
+const firstProblem = <A>(all: ReadonlyArray<A>, problemOf: (element: A) => string | undefined): string | undefined => {
+  for (const element of all) {
+    const problem = problemOf(element)
     if (problem !== undefined) return problem
   }
   return undefined
@@ -138,7 +138,7 @@ export const appendToStreams = (
         (events.length === 0 ? `${NOTHING} to "${stream}"` : firstProblem(events, unappendableToStreams))
     ) ??
     problemOfRepeated(appends, "appended to") ??
-    alikeStreams(appends)
+    sameIgnoringCase(appends)
   if (problem !== undefined) return Effect.fail(new KurrentFailure({ operation: APPEND, reason: problem }))
   const requests = appends.map(({ stream, expected, events }) => ({
     streamName: stream,
@@ -160,7 +160,7 @@ export const appendRecords = (
     firstProblem(records, (record) => Values.streamProblem(record.stream) ?? unappendableToStreams(record)) ??
     firstProblem(checks, ({ stream, expected }) => Values.streamProblem(stream) ?? Values.expectedProblem(expected)) ??
     problemOfRepeated(checks, "checked") ??
-    alikeStreams([...records, ...checks])
+    sameIgnoringCase([...records, ...checks])
   if (problem !== undefined) return Effect.fail(new KurrentFailure({ operation: APPEND, reason: problem }))
   const sent = records.map((record) => ({ streamName: record.stream, record: toClientEvent(record) }))
   const conditions = checks.map(({ stream, expected }) => ({

@@ -46,23 +46,23 @@ const makeSubscribers = (newClient: Effect.Effect<KurrentDBClient, KurrentFailur
     const dispose = (client: KurrentDBClient) => Effect.promise(() => client.dispose())
     yield* Effect.addFinalizer(() => Effect.forEach([...all], ({ client }) => dispose(client), { discard: true }))
     const take = Effect.gen(function* () {
-      for (const one of all) {
-        if (one.subscriptions >= SUBSCRIPTIONS) continue
-        one.subscriptions++
-        return one
+      for (const entry of all) {
+        if (entry.subscriptions >= SUBSCRIPTIONS) continue
+        entry.subscriptions++
+        return entry
       }
       // the client has accepted this connection string before
-      const one = { client: yield* Effect.orDie(newClient), subscriptions: 1 }
-      all.add(one)
-      return one
+      const entry = { client: yield* Effect.orDie(newClient), subscriptions: 1 }
+      all.add(entry)
+      return entry
     })
     return Effect.map(
-      Effect.acquireRelease(take, (one) => {
-        one.subscriptions--
+      Effect.acquireRelease(take, (entry) => {
+        entry.subscriptions--
         // keep one for the next subscription
-        if (one.subscriptions > 0 || all.size === 1) return Effect.void
-        all.delete(one)
-        return dispose(one.client)
+        if (entry.subscriptions > 0 || all.size === 1) return Effect.void
+        all.delete(entry)
+        return dispose(entry.client)
       }),
       ({ client }) => client
     )

@@ -10,7 +10,7 @@ export const wasSilent = (error: { readonly _tag: string }): boolean =>
   error._tag === "KurrentUnavailable" && (error as KurrentUnavailable).cause === undefined
 
 /** Retries while the server is unavailable, for at most two seconds; a call that ended in silence is not retried. */
-export const patiently = <A, E extends { readonly _tag: string }>(
+export const retryUnavailable = <A, E extends { readonly _tag: string }>(
   call: Effect.Effect<A, E | KurrentUnavailable>
 ): Effect.Effect<A, E | KurrentUnavailable> =>
   retryOnFailure(call, {

@@ -11,7 +11,7 @@ import { toClientEvent } from "../client/events.ts"
 import type { Connection } from "../connection/connection.ts"
 import { orUnsupported } from "../connection/errors.ts"
 import { KurrentUnavailable } from "../connection/KurrentError.ts"
-import { patiently, wasSilent } from "../connection/retryUnavailable.ts"
+import { retryUnavailable, wasSilent } from "../connection/retryUnavailable.ts"
 import * as Appends from "./appends.ts"
 import * as Following from "./follow.ts"
 import type { Log } from "./log.ts"
@@ -98,10 +98,10 @@ const logIdOf = (connection: Connection, names: Names, log: Log): Effect.Effect<
     if (first?.event !== undefined) return first.event.id
     const id = randomUUID()
     const event = toClientEvent({ id, type: "log", data: { id } })
-    const give = connection.write("open the log", names.log, (client) =>
+    const assign = connection.write("open the log", names.log, (client) =>
       client.appendToStream(names.log, [event], { streamState: "no_stream", deadline: connection.deadline })
     )
-    return yield* Effect.matchEffect(patiently(give), {
+    return yield* Effect.matchEffect(retryUnavailable(assign), {
       onSuccess: () => Effect.succeed(id),
       onFailure: (error) =>
         // another process was first

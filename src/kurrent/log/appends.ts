@@ -7,7 +7,7 @@ import type { MultiStreamAppend } from "../../MultiStreamAppend.ts"
 import { fromStorage } from "../../Position.ts"
 import type { Append, Appended, ExpectedVersion, Recorder } from "../../Recorder.ts"
 import { toClientEvent } from "../client/events.ts"
-import { alikeStreams } from "../client/sameIgnoringCase.ts"
+import { sameIgnoringCase } from "../client/sameIgnoringCase.ts"
 import type { Connection } from "../connection/connection.ts"
 import type { CallError } from "../connection/errors.ts"
 import { toEvent, unstorable } from "./codec.ts"
@@ -84,7 +84,7 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
     Effect.suspend(() => {
       assertDistinctStreams(appends, checks)
       const parts = [...appends, ...checks]
-      const problem = firstOf(appends, problemOf) ?? alikeStreams(parts)
+      const problem = firstOf(appends, problemOf) ?? sameIgnoringCase(parts)
       if (problem !== undefined) return Effect.fail(failure(problem))
       const requests = appends.map(({ stream, expected, events }) => ({
         streamName: names.toServer(stream),

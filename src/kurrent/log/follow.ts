@@ -14,7 +14,7 @@ import * as Subscriptions from "../client/subscription.ts"
 import * as Values from "../client/values.ts"
 import type { Connection } from "../connection/connection.ts"
 import { KurrentFailure } from "../connection/KurrentError.ts"
-import { patiently } from "../connection/retryUnavailable.ts"
+import { retryUnavailable } from "../connection/retryUnavailable.ts"
 import type { Log } from "./log.ts"
 import type { Names } from "./names.ts"
 import { makeProgress } from "./progress.ts"
@@ -50,7 +50,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
   /** A checkpoint may be the position of a record that is not the log's, after the log's last event. */
   const isRecord = (position: Position) =>
     Effect.matchEffect(
-      patiently(
+      retryUnavailable(
         allPage(connection, { direction: "forward", from: position, limit: 1, filter: undefined, resolveLinks: false })
       ),
       {

@@ -13,7 +13,7 @@ import { allPage } from "../client/reads.ts"
 import * as Values from "../client/values.ts"
 import type { Connection } from "../connection/connection.ts"
 import type { CallError } from "../connection/errors.ts"
-import { patiently } from "../connection/retryUnavailable.ts"
+import { retryUnavailable } from "../connection/retryUnavailable.ts"
 import type { Found, Unreadable } from "./found.ts"
 import { ofLog, toFoundOf } from "./found.ts"
 import * as Gaps from "./gaps.ts"
@@ -37,7 +37,7 @@ export const make = (connection: Connection, names: Names) => {
   /** Returns nothing if there is no such stream, or no longer. */
   const orNothing = <A>(read: Effect.Effect<ReadonlyArray<A>, CallError>) =>
     Effect.catch(
-      patiently(read),
+      retryUnavailable(read),
       (error): Effect.Effect<ReadonlyArray<A>, RecorderError> =>
         error._tag === "StreamNotFound" || error._tag === "StreamTombstoned"
           ? Effect.succeed([])

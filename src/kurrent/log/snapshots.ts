@@ -11,7 +11,7 @@ import type { StreamName } from "../../StreamName.ts"
 import type { RecordedEvent } from "../client/events.ts"
 import { toClientEvent } from "../client/events.ts"
 import type { Connection } from "../connection/connection.ts"
-import { patiently } from "../connection/retryUnavailable.ts"
+import { retryUnavailable } from "../connection/retryUnavailable.ts"
 import { fromEvent, toEvent, unstorable } from "./codec.ts"
 import type { Log } from "./log.ts"
 import type { Names } from "./names.ts"
@@ -50,7 +50,7 @@ export const snapshots = (connection: Connection, names: Names, log: Log): Snaps
       // set the rule that only the newest is kept first: an interruption here leaves no snapshot and does no harm
       if (last === undefined) {
         yield* Effect.mapError(
-          patiently(connection.write(SAVE, side, (client) => client.setStreamMetadata(side, { maxCount: 1 }))),
+          retryUnavailable(connection.write(SAVE, side, (client) => client.setStreamMetadata(side, { maxCount: 1 }))),
           (error) => toRecorderError(SAVE, error)
         )
       }
@@ -60,7 +60,7 @@ export const snapshots = (connection: Connection, names: Names, log: Log): Snaps
           deadline: connection.deadline
         })
       )
-      yield* Effect.catch(patiently(append), (error) =>
+      yield* Effect.catch(retryUnavailable(append), (error) =>
         // another one was saved in the meantime: one of the two is newer
         error._tag === "WrongExpectedRevision" ? save(snapshot) : Effect.fail(toRecorderError(SAVE, error))
       )
