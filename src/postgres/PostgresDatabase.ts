@@ -6,7 +6,7 @@ import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { isRecorderError, RecorderFailure } from "../EventSourcingError.ts"
 import { lacksRight, toOpeningError, toRecorderError } from "./errors.ts"
-import { milliseconds } from "./options.ts"
+import { lockTimeoutOf } from "./options.ts"
 import {
   COMPATIBLE_VERSION,
   invalidSchema,
@@ -89,8 +89,7 @@ export const open = Effect.fnUntraced(function* (
   if (invalid !== undefined) {
     return yield* new RecorderFailure({ operation: OPERATION, reason: `invalid schema name "${schema}": ${invalid}` })
   }
-  const waits = yield* milliseconds("lockTimeout", options.lockTimeout ?? "5 seconds", { least: 1, endless: true })
-  const lockTimeout = Number.isFinite(waits) ? Math.floor(waits) : 0
+  const lockTimeout = yield* lockTimeoutOf(options.lockTimeout)
 
   const inTransaction = (context: Context.Context<never>) => context.mapUnsafe.has(client.transactionService.key)
   const patience = Unserved.make(client)

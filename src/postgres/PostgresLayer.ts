@@ -7,7 +7,7 @@ import { lockTimeout, optional, read, seconds, withDefaults } from "../internal/
 import type * as Projection from "../Projection.ts"
 import type { ConnectionOptions } from "./connect.ts"
 import { connectionConfig, layerClient } from "./connect.ts"
-import { milliseconds } from "./options.ts"
+import { lockTimeoutOf } from "./options.ts"
 import * as PostgresRecorder from "./PostgresRecorder.ts"
 import * as PostgresViews from "./PostgresViews.ts"
 
@@ -90,11 +90,7 @@ const layerRecorders = <E, R>(
     Effect.map(PgClient.PgClient, (client) => {
       const database = Effect.gen(function* () {
         const store = yield* PostgresViews.make(client, { schema: viewsSchema })
-        const waits = yield* milliseconds("lockTimeout", options.lockTimeout ?? "5 seconds", {
-          least: 1,
-          endless: true
-        })
-        const lockTimeout = Number.isFinite(waits) ? Math.floor(waits) : 0
+        const lockTimeout = yield* lockTimeoutOf(options.lockTimeout)
         return PostgresViews.inlineDatabase(client, { schema, viewsSchema, lockTimeout }, store)
       })
       return EventSourcing.layerInline<PostgresRecorder.Services, E, R, RecorderError>(inline, database, options)

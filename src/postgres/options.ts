@@ -1,4 +1,5 @@
-import type { Duration, Effect } from "effect"
+import type { Duration } from "effect"
+import { Effect } from "effect"
 import type { RecorderFailure } from "../EventSourcingError.ts"
 import * as Options from "../internal/backend/options.ts"
 
@@ -11,6 +12,12 @@ export const milliseconds = <A extends Duration.Input | undefined>(
   range: { readonly least: number; readonly endless?: boolean }
 ): Effect.Effect<A extends undefined ? number | undefined : number, RecorderFailure> =>
   Options.milliseconds(OPERATION, name, input, range)
+
+/** For how many milliseconds a lock is waited for, as PostgreSQL takes it: 0 is without limit. */
+export const lockTimeoutOf = (input: Duration.Input | undefined): Effect.Effect<number, RecorderFailure> =>
+  Effect.map(milliseconds("lockTimeout", input ?? "5 seconds", { least: 1, endless: true }), (waits) =>
+    Number.isFinite(waits) ? Math.floor(waits) : 0
+  )
 
 /** Checks an option that is a count. */
 export const checkCount = (
