@@ -44,6 +44,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     const tracked = new Map<string, Position>()
     const changes = makeChangeSignal()
     yield* Effect.addFinalizer(() => Effect.sync(() => changes.close()))
+
     const lastPosition = (): Position | undefined => log[log.length - 1]?.position
 
     /** Appends, and wakes the followers if the log has grown. */

@@ -23,7 +23,7 @@ import { TransactionalAppend } from "../TransactionalAppend.ts"
 import type { AppendResult } from "./appends.ts"
 import { milliseconds } from "./options.ts"
 import * as PostgresDatabase from "./PostgresDatabase.ts"
-import { limitOf, pages } from "./pages.ts"
+import { limitParameter, pages } from "./pages.ts"
 import type { Part } from "./parameters.ts"
 import { unstorableKey } from "./parameters.ts"
 import { makeReads, positionIn } from "./reads.ts"
@@ -123,7 +123,10 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
           Effect.suspend(() => {
             assertDistinctStreams(appends, checks)
             return Effect.flatMap(
-              record({ parts: partsOf(appends, checks) }) as Effect.Effect<AppendResult, WrongExpectedVersion | RecorderError>,
+              record({ parts: partsOf(appends, checks) }) as Effect.Effect<
+                AppendResult,
+                WrongExpectedVersion | RecorderError
+              >,
               // at least one event is appended, so there is a position
               (sent) => appended(appends, sent) as Effect.Effect<AppendedToStreams, RecorderError>
             )
@@ -171,7 +174,7 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
               PgTypes.text(after ?? ""),
               PgTypes.text(from),
               PgTypes.text(end),
-              limitOf(limit)
+              limitParameter(limit)
             ]),
             (rows) => rows.map(([stream, version]) => ({ stream: stream as StreamName, version: version as number }))
           )

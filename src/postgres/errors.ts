@@ -2,7 +2,7 @@ import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../EventSourcingError.ts"
 import { messageOf } from "../internal/errors/messageOf.ts"
-import { isMomentary, isOutage, isSqlState, POOLER } from "../internal/errors/sqlState.ts"
+import { isOutage, isShortOutage, isSqlState, POOLER } from "../internal/errors/sqlState.ts"
 
 /** What PostgreSQL reports about an error (https://www.postgresql.org/docs/current/protocol-error-fields.html). */
 interface ServerError {
@@ -73,12 +73,12 @@ const causeOf = (error: SqlError.SqlError, { isOfRow, message }: ServerError): u
 }
 
 /** Network errors that may not occur again in the next attempt. */
-const passingNetwork = new Set([
+const transientNetworkErrors = new Set([
   ...["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "EAI_AGAIN", "ENOENT"]
 ])
 
 /** While connecting, an error without a code is a wrong setting, except for these. */
-const passingMessages = new Set(["Connection timed out", "Connection closed unexpectedly", "Connection is closed"])
+const transientMessages = new Set(["Connection timed out", "Connection closed unexpectedly", "Connection is closed"])
 
 /** What a person can do about an error, by its code. */
 const advice: Readonly<Record<string, string>> = {
@@ -100,21 +100,21 @@ const advice: Readonly<Record<string, string>> = {
 }
 
 /** Whether a layer that is being built retries: wrong settings are reported at once. */
-const passesInOpening = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
-  if (code !== undefined) return isMomentary(code) || passingNetwork.has(code)
+const isTransientWhileOpening = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
+  if (code !== undefined) return isShortOutage(code) || transientNetworkErrors.has(code)
   if (isTooLarge(message)) return false
-  return reason._tag === "ConnectionError" && (reason.operation !== "connect" || passingMessages.has(message))
+  return reason._tag === "ConnectionError" && (reason.operation !== "connect" || transientMessages.has(message))
 }
 
 /** Whether a layer that has worked will work again: from then on no connection error is final. */
-const passesOnceOpen = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
+const isTransientOnceOpen = ({ reason }: SqlError.SqlError, { code, message }: ServerError): boolean => {
   if (reason.operation === "connect") return true
   if (code !== undefined && isSqlState(code)) return isOutage(code)
   return reason._tag === "ConnectionError" && !isTooLarge(message)
 }
 
 const describe =
-  (isRetryable: (error: SqlError.SqlError, server: ServerError) => boolean) =>
+  (isTransient: (error: SqlError.SqlError, server: ServerError) => boolean) =>
   (operation: string, error: SqlError.SqlError, lockTimeout = 0): RecorderError => {
     const server = toServerError(error)
     const help = server.code === undefined ? adviceFor(server.message) : advice[server.code]
@@ -126,7 +126,7 @@ const describe =
     ]
       .filter((part) => part !== undefined)
       .join(". ")
-    if (!isRetryable(error, server)) return new RecorderFailure({ operation, reason, cause })
+    if (!isTransient(error, server)) return new RecorderFailure({ operation, reason, cause })
     return error.reason._tag === "LockTimeoutError"
       ? new RecorderUnavailable({ operation, reason, waited: lockTimeout, cause })
       : new RecorderUnavailable({ operation, reason, cause })
@@ -137,12 +137,12 @@ const describe =
  * milliseconds. The settings were right when the layer was built, so a name that is not found, a refused password or a
  * full disk is an outage: `RecorderUnavailable`.
  */
-export const toRecorderError = describe(passesOnceOpen)
+export const toRecorderError = describe(isTransientOnceOpen)
 
 /**
  * Describes the failure of a layer that is being built, and what to do: what looks like a wrong setting is a failure.
  */
-export const toOpeningError = describe(passesInOpening)
+export const toOpeningError = describe(isTransientWhileOpening)
 
 /** Whether it failed because the role lacks the right to do it. */
 export const lacksRight = ({ cause }: RecorderFailure): boolean =>

@@ -67,17 +67,17 @@ const MAX_INTEGER = 2 ** 31 - 1
 const MAX_POSITION = 2n ** 63n - 1n
 
 /** A version in the range of the column: one that no event can have comes before or after all that exist. */
-const bounded = (version: number): PgTypes.Parameter =>
+const versionParameter = (version: number): PgTypes.Parameter =>
   PgTypes.int4(Number.isNaN(version) ? -1 : Math.min(Math.max(Math.trunc(version), -1), MAX_INTEGER))
 
-const boundedPosition = (position: bigint): PgTypes.Parameter =>
+const positionParameter = (position: bigint): PgTypes.Parameter =>
   PgTypes.int8(position > MAX_POSITION ? MAX_POSITION : position < 0n ? 0n : position)
 
 /** PostgreSQL refuses a negative limit. */
-export const limitOf = (limit: number): PgTypes.Parameter =>
+export const limitParameter = (limit: number): PgTypes.Parameter =>
   PgTypes.int8(limit >= Number.MAX_SAFE_INTEGER ? MAX_POSITION : BigInt(Math.max(Math.trunc(limit), 0)))
 
-const thresholdOf = (bounds: Bounds): PgTypes.Parameter => PgTypes.int4(payloadThreshold(bounds, MAX_INTEGER))
+const thresholdParameter = (bounds: Bounds): PgTypes.Parameter => PgTypes.int4(payloadThreshold(bounds, MAX_INTEGER))
 
 /** The statements of a schema's pages. Their texts are created once, so that the server prepares each of them once. */
 export const pages = (schema: string) => {
@@ -103,10 +103,10 @@ export const pages = (schema: string) => {
         sql: backward ? streamBackward : streamForward,
         parameters: [
           PgTypes.text(stream),
-          bounded(after ?? (backward ? MAX_INTEGER : -1)),
-          bounded(upTo ?? (backward ? 0 : MAX_INTEGER)),
-          limitOf(bounds.limit),
-          thresholdOf(bounds)
+          versionParameter(after ?? (backward ? MAX_INTEGER : -1)),
+          versionParameter(upTo ?? (backward ? 0 : MAX_INTEGER)),
+          limitParameter(bounds.limit),
+          thresholdParameter(bounds)
         ]
       }
     },
@@ -115,10 +115,10 @@ export const pages = (schema: string) => {
       return {
         sql: all(backward, filter?.types !== undefined, filter?.categories !== undefined),
         parameters: [
-          boundedPosition(after ?? (backward ? MAX_POSITION : 0n)),
-          boundedPosition(upTo ?? (backward ? 0n : MAX_POSITION)),
-          limitOf(bounds.limit),
-          thresholdOf(bounds),
+          positionParameter(after ?? (backward ? MAX_POSITION : 0n)),
+          positionParameter(upTo ?? (backward ? 0n : MAX_POSITION)),
+          limitParameter(bounds.limit),
+          thresholdParameter(bounds),
           ...filterParameters(filter)
         ]
       }
@@ -133,8 +133,8 @@ export const pages = (schema: string) => {
       return {
         sql: backward ? nextBackward : nextForward,
         parameters: [
-          boundedPosition(after ?? (backward ? MAX_POSITION : 0n)),
-          boundedPosition(upTo ?? (backward ? 0n : MAX_POSITION))
+          positionParameter(after ?? (backward ? MAX_POSITION : 0n)),
+          positionParameter(upTo ?? (backward ? 0n : MAX_POSITION))
         ]
       }
     },

@@ -38,17 +38,17 @@ export const make = ({ page, next, head }: Reads): Scan => {
     const { direction, upTo } = read
     const isBackward = direction === "backward"
     const after = read.after ?? (isBackward ? nextAfter(yield* head) : NONE)
-    const edge = isBackward ? before(after, STRETCH) : fromStorage(after + STRETCH)
-    const isWhole = isBackward ? edge <= (upTo ?? NONE) : upTo !== undefined && upTo <= edge
+    const end = isBackward ? before(after, STRETCH) : fromStorage(after + STRETCH)
+    const isWhole = isBackward ? end <= (upTo ?? NONE) : upTo !== undefined && upTo <= end
     if (isWhole) return { notifications: yield* page({ ...read, after }), reached: undefined }
     // Looked for first: once there is an event beyond the range, none can be appended within it (G3). If the range were read
     // first, an event that is appended in it between the two statements would be skipped. Positions without events are not
     // searched.
-    const beyond = yield* next({ direction, after: edge, upTo })
-    if (beyond === undefined) return { notifications: yield* page({ ...read, after }), reached: undefined }
-    const notifications = yield* page({ ...read, after, upTo: edge })
+    const following = yield* next({ direction, after: end, upTo })
+    if (following === undefined) return { notifications: yield* page({ ...read, after }), reached: undefined }
+    const notifications = yield* page({ ...read, after, upTo: end })
     if (!isLastPage(notifications, read)) return { notifications, reached: undefined }
-    return { notifications, reached: isBackward ? nextAfter(beyond) : before(beyond, 1n) }
+    return { notifications, reached: isBackward ? nextAfter(following) : before(following, 1n) }
   })
   const all = Effect.fnUntraced(function* (
     read: ReadAll

@@ -57,12 +57,12 @@ export const make = Effect.fnUntraced(function* (
       )
       // LISTEN itself can't be abandoned while it waits for its answer
       yield* database.patience.limit("listen", client.unsafe("SELECT 1").unprepared)
-      const heard = yield* Scope.provide(client.listen(database.channel), held)
+      const received = yield* Scope.provide(client.listen(database.channel), held)
       // what was announced while nobody listened
       changes.notify()
       yield* Effect.logDebug("listening for appends", { channel: database.channel })
       return yield* Effect.forever(
-        Effect.map(Queue.takeAll(heard), (notifications) => {
+        Effect.map(Queue.takeAll(received), (notifications) => {
           for (const { payload } of notifications) {
             if (/^\d+$/.test(payload)) reached(BigInt(payload) as Position)
           }

@@ -186,7 +186,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
     })
 
   /** Since when the first write has waited. */
-  const beginsToWait = (): number | undefined => {
+  const noteWait = (): number | undefined => {
     isWaiting = true
     for (const write of pending) write.since ??= clock.currentTimeMillisUnsafe()
     return pending[0]?.since
@@ -195,7 +195,7 @@ export const make = Effect.fnUntraced(function* (database: SqliteDatabase) {
   const inTurn = Effect.suspend(() => {
     isWaiting = false
     return drain
-  }).pipe(queue.withTurn("append", identity, beginsToWait), Effect.catch(expire))
+  }).pipe(queue.withTurn("append", identity, noteWait), Effect.catch(expire))
 
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {

@@ -68,7 +68,7 @@ const TRUSTED = 1000
 
 /** The files of a database that a connection has open at this path, which is absolute and contains no link. */
 export const watch = (path: string, database: Identity): OpenFile => {
-  const beside = [`${path}-wal`, `${path}-shm`].flatMap((name) => {
+  const companions = [`${path}-wal`, `${path}-shm`].flatMap((name) => {
     const identity = identify(name)
     return identity === undefined ? [] : [{ name, identity }]
   })
@@ -77,13 +77,13 @@ export const watch = (path: string, database: Identity): OpenFile => {
   let trusted: Fs.BigIntStats | undefined
   let lookedAt = 0
 
-  const lookAtAll = () => {
+  const checkFiles = () => {
     if (!areSame(identify(path), database)) throw new FileLost(databaseLost(path), true)
-    const lost = beside.find(({ name, identity }) => !areSame(identify(name), identity))
-    if (lost !== undefined) throw new FileLost(besideLost(lost.name), false)
+    const lost = companions.find(({ name, identity }) => !areSame(identify(name), identity))
+    if (lost !== undefined) throw new FileLost(companionLost(lost.name), false)
   }
 
-  const lookAtNames = () => {
+  const checkNames = () => {
     for (const { name } of names) {
       const found = identify(name)
       // a link that no longer exists can't lead to another file
@@ -99,7 +99,7 @@ export const watch = (path: string, database: Identity): OpenFile => {
       return () => names.delete(added)
     },
     check: () => {
-      if (names.size > 0) lookAtNames()
+      if (names.size > 0) checkNames()
       const found = statOf(directory)
       // the clock of the file system, which no program sets
       const now = Date.now()
@@ -110,7 +110,7 @@ export const watch = (path: string, database: Identity): OpenFile => {
         now - lookedAt < TRUSTED &&
         now >= lookedAt
       if (isUnchanged) return
-      lookAtAll()
+      checkFiles()
       trusted = found !== undefined && now - Number(found.mtimeMs) > settledAfter(found) ? found : undefined
       lookedAt = now
     }
@@ -123,5 +123,5 @@ const NO_MORE =
 const databaseLost = (name: string) =>
   `SQLite file "${name}" was removed or renamed, or another file was put in its place, while it was open, ${NO_MORE}`
 
-const besideLost = (name: string) =>
+const companionLost = (name: string) =>
   `SQLite file "${name}" was removed or replaced while its database was open, as a second SQLite library in this process does (better-sqlite3, an ORM) when it closes the database, ${NO_MORE}. Use layerSqlClient for your own SQL, or another process for the other library`

@@ -4,7 +4,7 @@
  */
 
 /** Conditions that may be over in a moment: the whole class, or the code. */
-const momentary = new Set([
+const shortOutages = new Set([
   "08", // connection exceptions
   "25P03", // the session was idle in its transaction for too long
   "25P04", // the transaction took too long
@@ -47,7 +47,7 @@ const has = (states: ReadonlySet<string>, code: string): boolean => states.has(c
 export const isSqlState = (code: string): boolean => /^(?:\d|F0|HV|P0|XX)[\dA-Z]+$/.test(code) && code.length === 5
 
 /** Whether the condition may be over in a moment. */
-export const isMomentary = (code: string): boolean => isSqlState(code) && has(momentary, code)
+export const isShortOutage = (code: string): boolean => isSqlState(code) && has(shortOutages, code)
 
 /** Whether a database that has worked will work again without a change of the program. */
-export const isOutage = (code: string): boolean => isMomentary(code) || (isSqlState(code) && has(outages, code))
+export const isOutage = (code: string): boolean => isShortOutage(code) || (isSqlState(code) && has(outages, code))

@@ -77,5 +77,7 @@ const advance = (
 const timeOfRecording = (): Aggregate.Revision<string>["modifiedAt"] => {
   // decisions are only taken by a fiber
   const fiber = Fiber.getCurrent() as Fiber.Fiber<unknown, unknown>
-  return fiber.getRef(Metadata.RecordedAt) ?? cachedDateTime(Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
+  return (
+    fiber.getRef(Metadata.RecordedAt) ?? cachedDateTime(Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
+  )
 }

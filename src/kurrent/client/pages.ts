@@ -98,7 +98,7 @@ export const readStreamPage = <A = ResolvedEvent>(
  * A server that searches through many events for those that match a filter sends nothing in the meantime. It does not
  * count as silent as long as it answers other calls: the deadline limits silence, not work.
  */
-const whileItLooks = (
+const keepAliveWhileSearching = (
   { credentials, deadline }: Connection,
   client: KurrentDBClient,
   alive: () => void,
@@ -125,7 +125,7 @@ export const readAllPage = <A = ResolvedEvent>(
     ? Effect.succeed<ReadonlyArray<A>>([])
     : connection.read("read $all", "$all", (client, alive, isOver) => {
         const filter = page.filter === undefined ? undefined : toClientFilter(page.filter)
-        if (filter !== undefined) whileItLooks(connection, client, alive, isOver)
+        if (filter !== undefined) keepAliveWhileSearching(connection, client, alive, isOver)
         return collect(
           Batch.ofAll(client, {
             direction: directionOf(page.direction),

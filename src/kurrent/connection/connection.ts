@@ -5,7 +5,7 @@ import { Effect } from "effect"
 import type { Call } from "./calls.ts"
 import { makeCallQueue, startCall } from "./calls.ts"
 import type { Parsed } from "./connectionString.ts"
-import { apart } from "./connectionString.ts"
+import { withOwnChannel } from "./connectionString.ts"
 import type { CallError } from "./errors.ts"
 import { KurrentFailure } from "./KurrentError.ts"
 
@@ -77,7 +77,7 @@ const makeSubscribers = (newClient: Effect.Effect<KurrentDBClient, KurrentFailur
 export const make = ({ text, credentials }: Parsed, deadline: number, maxInFlight: number) =>
   Effect.gen(function* () {
     const newClient = Effect.try({
-      try: () => KurrentDBClient.connectionString(apart(text, clients++ % MOST_CLIENTS)),
+      try: () => KurrentDBClient.connectionString(withOwnChannel(text, clients++ % MOST_CLIENTS)),
       // without the client's message: it may contain a password
       catch: () =>
         new KurrentFailure({

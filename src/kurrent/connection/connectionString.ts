@@ -141,7 +141,7 @@ const NEVER = 2_000_000_000
  * the same settings share a connection, which carries a hundred calls; a pause before keep-alive that differs by
  * milliseconds is another setting.
  */
-export const apart = (text: string, n: number): string => {
+export const withOwnChannel = (text: string, n: number): string => {
   const [, given] = /[?&]keepAliveInterval=(-?\d+)/.exec(text) ?? []
   const interval = given === undefined ? KEEP_ALIVE : Number(given) < 0 ? NEVER : Number(given)
   const rest = text.replace(/([?&])keepAliveInterval=-?\d+&?/, "$1").replace(/[?&]$/, "")

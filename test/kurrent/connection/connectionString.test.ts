@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { parseConnectionString } from "@kurrent/kurrentdb-client/dist/Client/parseConnectionString.js"
 import { Result } from "effect"
 import type { Overrides, Parsed } from "../../../src/kurrent/connection/connectionString.ts"
-import { apart, parse } from "../../../src/kurrent/connection/connectionString.ts"
+import { parse, withOwnChannel } from "../../../src/kurrent/connection/connectionString.ts"
 import { random } from "../../support/random.ts"
 
 const parsed = (text: string, overrides?: Overrides): Parsed => {
@@ -271,7 +271,10 @@ describe("a connection of its own", () => {
       ["tls=false&keepAliveInterval=-1", 2_000_000_000]
     ] as const) {
       const { text } = parsed(`kurrentdb://ada:love%40ce@a:2113,b:2113?${options}`)
-      const [one, other] = [parseConnectionString(apart(text, 0)), parseConnectionString(apart(text, 7))]
+      const [one, other] = [
+        parseConnectionString(withOwnChannel(text, 0)),
+        parseConnectionString(withOwnChannel(text, 7))
+      ]
       assert.strictEqual(one.keepAliveInterval, pause)
       assert.strictEqual(other.keepAliveInterval, pause + 7)
       const { keepAliveInterval: _, ...rest } = parseConnectionString(text)
