@@ -131,9 +131,9 @@ const makeEncode = (
   const pack = (value: Plain): Encoded => {
     const format = transcoder.write
     const transcoded = format.encode(value.json)
-    if (transcoded === undefined) throw new Error(`${format.name} has no form for the value`)
+    if (transcoded === undefined) throw new Error(`format "${format.name}" can't represent the value`)
     if (typeof transcoded === "string" && !transcoded.isWellFormed()) {
-      throw new Error(`${format.name} made text that is not well-formed Unicode`)
+      throw new Error(`format "${format.name}" produced text that is not well-formed Unicode`)
     }
     if (compressor.write !== undefined) {
       const bytes = toBytes(transcoded)
@@ -149,7 +149,7 @@ const makeEncode = (
     const place = cipherPlace(value, packed.encoding)
     const { ciphertext, keyId } = yield* Effect.mapError(
       cipher.encrypt(toBytes(packed.payload), place),
-      notEncodable(value, "no key to encrypt it with could be had")
+      notEncodable(value, "no key to encrypt it with could be obtained")
     )
     return {
       encoding: `${packed.encoding}+${cipher.name}:${keyId}`,
@@ -165,7 +165,7 @@ const makeEncode = (
       try {
         packed.push(pack(value))
       } catch (cause) {
-        return Effect.fail(notEncodable(value, "its payload could not be written")(cause))
+        return Effect.fail(notEncodable(value, "its payload could not be encoded")(cause))
       }
     }
     if (cipher.name === undefined) return Effect.succeed(packed)
@@ -210,7 +210,7 @@ const makeDecode = (
     const format = transcoder.read.get(transcoded)
     const compression = compressed === undefined ? undefined : compressor.read.get(compressed)
     if (format === undefined || more.length > 0 || (compressed !== undefined && compression === undefined)) {
-      throw new Error(`the encoding "${formats}" is not known here; give its formats to Transcoder or Compressor`)
+      throw new Error(`the encoding "${formats}" is unknown here; add its formats to Transcoder or Compressor`)
     }
     const steps: Steps = { transcoder: format, compressor: compression }
     known.set(formats, steps)

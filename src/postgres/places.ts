@@ -136,7 +136,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
         const owner = yield* otherOwner(key, place, found)
         if (owner !== undefined) {
           yield* Effect.logInfo(
-            `the schema "${place}" is that of ${describe(owner)}; "${key.projection}" of schema "${schema}" gets another`
+            `the schema "${place}" belongs to ${describe(owner)}; projection "${key.projection}" of schema "${schema}" gets another`
           )
           continue
         }
@@ -163,7 +163,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
         if (isOurs(key, owner)) return
         return yield* refuse(
           "open a view",
-          `its schema "${place}" is that of ${describe(owner)}, as its comment says, and not that of schema "${schema}"`
+          `its schema "${place}" belongs, by its comment, to ${describe(owner)}, not to that of schema "${schema}"`
         )
       }
       if (!found.owned) return
@@ -184,7 +184,7 @@ WHERE projection = ${literal(owner.projection)} AND version = ${owner.version}
         if (owner !== undefined) {
           return yield* refuse(
             keep ? "reset a view" : "remove a view",
-            `its schema "${place}" is, or may be, that of ${describe(owner)} too: nothing was removed; raise the version, which gets a schema of its own`
+            `its schema "${place}" belongs, or may belong, to ${describe(owner)} too, so nothing was removed; raise the version, which gets a schema of its own`
           )
         }
         const tables = yield* sql.unsafe<{ readonly name: string }>(tablesOf(place)).unprepared

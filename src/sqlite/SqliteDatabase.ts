@@ -236,14 +236,15 @@ const openConnections = Effect.fnUntraced(function* (
     connections.push(connection)
     const after = isMemory ? undefined : OpenFile.identify(path)
     if (before !== undefined && (before.ino !== after?.ino || before.dev !== after.dev)) {
-      throw new Error("another file was put in its place while it was opened; open it again")
+      throw new Error("another file was put in its place while it was being opened; open it again")
     }
     return [connection, after] as const
   })
   // two processes that open a new file at once both switch it to WAL: one of them has to wait
   const file = yield* attempt(OPERATION, () => {
     const mode = writer.prepare("PRAGMA journal_mode = WAL").get()?.journal_mode
-    if (mode !== "wal" && mode !== "memory") throw new Error(`its file system can't do WAL (the mode stays ${mode})`)
+    if (mode !== "wal" && mode !== "memory")
+      throw new Error(`its file system does not support WAL (the journal mode stays "${mode}")`)
     writer.exec(`PRAGMA synchronous = ${synchronous}`)
     // creates the -wal and the -shm if the mode was WAL already
     writer.exec("SELECT 1 FROM sqlite_schema LIMIT 1")

@@ -6,7 +6,7 @@ import { toSqlError } from "./sqlErrors.ts"
 
 const ENDED =
   "the transaction was ended by SQLite, which undoes all of it after some errors, or by a COMMIT or ROLLBACK among its statements"
-const OVER = "the transaction that this belongs to is over"
+const OVER = "the transaction that this statement belongs to is over"
 
 /** A transaction of the client, as it is found in the context. */
 export interface Transaction {

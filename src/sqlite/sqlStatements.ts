@@ -20,7 +20,9 @@ export const makeStatements = (db: DatabaseSync) => {
     // SQLite takes the first statement and silently ignores the others
     const others = sql.slice(statement.sourceSQL.length)
     if (!isBlank(others)) {
-      throw new Error(`a query is one statement, and this one goes on behind the first: ${others.trim().slice(0, 80)}`)
+      throw new Error(
+        `a query must be a single statement, but text follows the first one: ${others.trim().slice(0, 80)}`
+      )
     }
     return statement
   }

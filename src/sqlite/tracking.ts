@@ -29,7 +29,7 @@ export const checkKey = ({ projection, upstream }: Tracking.Key): Effect.Effect<
     : Effect.fail(
         new RecorderFailure({
           operation: "track a position",
-          reason: `the name of a projection or an upstream has half a surrogate pair: ${JSON.stringify([projection, upstream])}`
+          reason: `the name of a projection or an upstream contains half of a surrogate pair: ${JSON.stringify([projection, upstream])}`
         })
       )
 

@@ -69,7 +69,7 @@ export const make = (connection: Connection, names: Names, log: Log): Appends =>
           onSuccess: ({ nextExpectedRevision, position }) => {
             const version = Number(nextExpectedRevision)
             if (version !== lastVersion(request)) {
-              return Effect.fail(failure(`${deleted(stream)}; it was recorded at ${version}`))
+              return Effect.fail(failure(`${deleted(stream)}; the append was recorded at version ${version}`))
             }
             return position === undefined
               ? Effect.fail(failure(WITHOUT_POSITION))

@@ -150,7 +150,7 @@ export const make = Effect.fnUntraced(function* (connection: Connection, names: 
             if (error._tag !== "RecorderUnavailable") return
             since ??= yield* Clock.currentTimeMillis
             attempts++
-            yield* Effect.logWarning(`a follower waits for its log: ${error.message}`)
+            yield* Effect.logWarning(`a follower is waiting for its log: ${error.message}`)
             yield* notify({ _tag: "Retrying", position: progress.position(), since, attempts, error })
           })
         ),

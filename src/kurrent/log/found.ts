@@ -41,7 +41,7 @@ const interpret = <E extends Pick<RecordedEvent, "type" | "revision">>(
   decode: (event: E, place: Place) => Notification
 ): Found | Unreadable => {
   try {
-    if (commit === undefined) throw new Error("the server does not tell its position; it is older than 22.6")
+    if (commit === undefined) throw new Error("the server does not report its position; it is older than 22.6")
     const position = fromStorage(commit)
     const stream = names.fromServer(serverStream)
     return stream === undefined || isTombstone(event)

@@ -18,7 +18,7 @@ export const toLogError = (error: CallError): RecorderError =>
   isAccessDenied(error)
     ? new RecorderFailure({
         operation: "read the log",
-        reason: `the user needs the right to read "$all", which the log is in: name it in the metadata of "$all" (KurrentClient.updateStreamMetadata, $acl), or use a member of $admins (${toRecorderError("read the log", error).reason})`,
+        reason: `the user needs the right to read "$all", which contains the log; name the user in the metadata of "$all" (KurrentClient.updateStreamMetadata, $acl), or use a member of $admins (${toRecorderError("read the log", error).reason})`,
         cause: error
       })
     : toRecorderError("read the log", error)

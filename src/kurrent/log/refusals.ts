@@ -18,7 +18,7 @@ const SOON = Schedule.upTo(Schedule.exponential("10 millis"), { duration: "2 sec
 export const failure = (reason: string): RecorderFailure => new RecorderFailure({ operation: APPEND, reason })
 
 export const deleted = (stream: string): string =>
-  `the stream "${stream}" was deleted or truncated on the server, which goes on counting where it ended; use another id`
+  `the stream "${stream}" was deleted or truncated on the server, where its versions continue after the deleted ones; use another id`
 
 /** What the metadata of a stream hides of the stream. */
 interface Rules {
