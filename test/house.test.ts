@@ -148,6 +148,38 @@ describe("casts that the compiler can't check", () => {
   })
 })
 
+describe("functions", () => {
+  const MOST_LINES = 150
+  const indentation = (line: string): number => line.length - line.trimStart().length
+  const BEGINS = /=>(?: \(?)?\{?$|\bfunction\b.*\($|\bfunction\*? ?(?:\w+)?\(.*\) ?(?::.*)? ?\{$|^\s*\).*\{$/
+
+  /** The first line of each function that begins a block, and how many lines it has; formatted code is indented by its depth. */
+  const lengths = [...sources]
+    // the store of views in memory, which is still one function
+    .filter(([file]) => !isTesting(file) && file !== "memory/MemoryViews.ts")
+    .flatMap(([file, source]) => {
+      const lines = source.split("\n")
+      return lines.flatMap((line, begin) => {
+        if (!BEGINS.test(line) || /^\s*(?:\/\/|\*|\/\*)/.test(line)) return []
+        const isEnd = (other: string, i: number) =>
+          i > begin && other !== "" && indentation(other) <= indentation(line) && !/^\s*\).*[:{]$/.test(other)
+        return [{ place: `${file}:${begin + 1}`, length: lines.findIndex(isEnd) - begin + 1 }]
+      })
+    })
+
+  it("are found", () => {
+    assert.isAbove(lengths.length, 1500)
+    assert.isAbove(Math.max(...lengths.map(({ length }) => length)), 100)
+  })
+
+  it(`have at most ${MOST_LINES} lines`, () => {
+    assert.deepStrictEqual(
+      lengths.filter(({ length }) => length > MOST_LINES),
+      []
+    )
+  })
+})
+
 describe("decisions by the text of an error", () => {
   const LOOKED_FOR =
     /\b(?:message|reason|said|found|problem)\)?\??\.(?:includes|startsWith|endsWith|match|search)\((.*?)\)/g
