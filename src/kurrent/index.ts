@@ -43,5 +43,5 @@ export type {
 export * as KurrentError from "./connection/KurrentError.ts"
 export type { KurrentOptions, KurrentServices, LogOptions } from "./log/KurrentLayer.ts"
 export { KurrentLayer } from "./log/KurrentLayer.ts"
-export type { Options as RecorderOptions, Services } from "./log/KurrentRecorder.ts"
+export type { MultiStreamServices, Options as RecorderOptions, Services } from "./log/KurrentRecorder.ts"
 export { layer as layerRecorders, layerMultiStream } from "./log/KurrentRecorder.ts"

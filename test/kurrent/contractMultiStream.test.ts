@@ -1,15 +1,14 @@
 import { describe } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import type { MultiStreamAppend } from "effect-eventsourcing"
-import type { Services } from "effect-eventsourcing/kurrent"
+import type { MultiStreamServices } from "effect-eventsourcing/kurrent"
 import { layerMultiStream } from "effect-eventsourcing/kurrent"
 import type { Backend } from "effect-eventsourcing/testing/backend"
-import { multiStreamAppendContract } from "effect-eventsourcing/testing/backend"
+import { multiStreamAppendContract, trackedAppendContract } from "effect-eventsourcing/testing/backend"
 import { layerConnected } from "../../src/kurrent/client/Connected.ts"
 import { programs } from "../support/programCount.ts"
 import { isFake, isSince, newPrefix, uri } from "./support/server.ts"
 
-const kurrent: Backend<Services | MultiStreamAppend.MultiStreamAppend> = {
+const kurrent: Backend<MultiStreamServices> = {
   name: "KurrentDB",
   durable: true,
   programs: isFake ? programs(10) : 5,
@@ -20,4 +19,7 @@ const kurrent: Backend<Services | MultiStreamAppend.MultiStreamAppend> = {
 }
 
 // servers have appends to several streams from 25.1 on; on an older one the whole contract is skipped, and counted so
-describe.skipIf(!isSince("25.1.0"))("from 25.1 on", () => multiStreamAppendContract(kurrent))
+describe.skipIf(!isSince("25.1.0"))("from 25.1 on", () => {
+  multiStreamAppendContract(kurrent)
+  trackedAppendContract(kurrent)
+})

@@ -4,7 +4,6 @@ import { Config, Effect, Layer } from "effect"
 import * as EventSourcing from "../../EventSourcing.ts"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { optional, read, seconds, withDefault, withDefaults } from "../../internal/backend/settings.ts"
-import type { MultiStreamAppend } from "../../MultiStreamAppend.ts"
 import { Connected, layerConnected } from "../client/Connected.ts"
 import type { ConnectionOptions } from "../client/connect.ts"
 import * as KurrentRecorder from "./KurrentRecorder.ts"
@@ -77,7 +76,7 @@ KurrentLayer.config = <E = never, R = never>(
 
 const multiStream = <E = never, R = never>(
   options: KurrentOptions<E, R>
-): Layer.Layer<KurrentServices | MultiStreamAppend, RecorderError | E, R> =>
+): Layer.Layer<KurrentServices | KurrentRecorder.MultiStreamServices, RecorderError | E, R> =>
   Layer.provideMerge(
     EventSourcing.layer(options),
     Layer.provide(KurrentRecorder.layerMultiStream(options), connected(options))
@@ -86,12 +85,12 @@ const multiStream = <E = never, R = never>(
 /** `KurrentLayer.multiStream` with options from the configuration: the same variables and defaults as `KurrentLayer.config`. */
 multiStream.config = <E = never, R = never>(
   defaults: Partial<KurrentOptions<E, R>> = {}
-): Layer.Layer<KurrentServices | MultiStreamAppend, RecorderError | Config.ConfigError | E, R> =>
+): Layer.Layer<KurrentServices | KurrentRecorder.MultiStreamServices, RecorderError | Config.ConfigError | E, R> =>
   configured(defaults, multiStream<E, R>)
 
 /**
- * {@link KurrentLayer} with appends to several streams at once, for `Repository.transaction` and `MultiStreamAppend`.
- * `KurrentLayer.multiStream.config` takes the options from the configuration.
+ * {@link KurrentLayer} with appends to several streams at once, for `Repository.transaction`, `MultiStreamAppend` and
+ * `TrackedAppend`. `KurrentLayer.multiStream.config` takes the options from the configuration.
  *
  * **Gotchas**
  *

@@ -6,6 +6,7 @@ import { RecorderFailure } from "../../EventSourcingError.ts"
 import { MultiStreamAppend } from "../../MultiStreamAppend.ts"
 import { Recorder } from "../../Recorder.ts"
 import { SnapshotRecorder } from "../../SnapshotRecorder.ts"
+import { TrackedAppend } from "../../TrackedAppend.ts"
 import { Connected } from "../client/Connected.ts"
 import { toClientEvent } from "../client/events.ts"
 import type { Connection } from "../connection/connection.ts"
@@ -20,6 +21,7 @@ import type { Names } from "./names.ts"
 import { isPrefix, make } from "./names.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 import { snapshots } from "./snapshots.ts"
+import * as TrackedAppends from "./tracked.ts"
 
 /** The services that the KurrentDB recorder provides. */
 export type Services = Recorder | SnapshotRecorder
@@ -62,22 +64,26 @@ const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
   const services = Context.make(Recorder, recorder).pipe(
     Context.add(SnapshotRecorder, snapshots(connection, names, log))
   )
-  return { connection, appends, services }
+  return { connection, names, log, appends, services }
 })
 
 /** The log on a server. It gets an id when it is opened for the first time. */
 export const layer = (options: Options = {}): Layer.Layer<Services, RecorderError, Connected> =>
   Layer.effectContext(Effect.map(open(options), ({ services }) => services))
 
+/** {@link Services}, and what takes appends to several streams at once. */
+export type MultiStreamServices = Services | MultiStreamAppend | TrackedAppend
+
 /** {@link layer} with appends to several streams. Building the layer checks that the server supports them. */
-export const layerMultiStream = (
-  options: Options = {}
-): Layer.Layer<Services | MultiStreamAppend, RecorderError, Connected> =>
+export const layerMultiStream = (options: Options = {}): Layer.Layer<MultiStreamServices, RecorderError, Connected> =>
   Layer.effectContext(
     Effect.gen(function* () {
-      const { appends, connection, services } = yield* open(options)
+      const { appends, connection, log, names, services } = yield* open(options)
       yield* proveMultiStream(connection)
-      return Context.add(services, MultiStreamAppend, MultiStreamAppend.of({ append: appends.appendToStreams }))
+      return services.pipe(
+        Context.add(MultiStreamAppend, MultiStreamAppend.of({ append: appends.appendToStreams })),
+        Context.add(TrackedAppend, TrackedAppends.make(connection, names, log, appends))
+      )
     })
   )
 

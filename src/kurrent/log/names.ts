@@ -2,6 +2,7 @@
 import type { Filter } from "../../Recorder.ts"
 import type { StreamName } from "../../StreamName.ts"
 import * as StreamNames from "../../StreamName.ts"
+import type * as Tracking from "../../Tracking.ts"
 import type { AllFilter } from "../client/filters.ts"
 import { escape } from "../client/filters.ts"
 
@@ -17,6 +18,8 @@ export interface Names {
   readonly snapshots: (stream: StreamName) => string
   /** The stream in which the log keeps its id. */
   readonly log: string
+  /** The stream of a tracking. */
+  readonly tracking: (key: Tracking.Key) => string
   /** Why a stream can't be appended to, or `undefined` if it can. */
   readonly problem: (stream: StreamName) => string | undefined
   /** The filter that the server runs. Events that pass it still have to be matched. */
@@ -25,6 +28,13 @@ export interface Names {
 
 /** Whether a log may have this prefix. An empty prefix means that the log has none. */
 export const isPrefix = (prefix: string): boolean => prefix === "" || /^[A-Za-z0-9_.:]{1,64}$/.test(prefix)
+
+/**
+ * A part of a name that is not the name of a stream of any aggregate, and that differs from every other even if case is
+ * ignored, as the server does at times.
+ */
+const escaped = (part: string | number): string =>
+  `${part}`.replace(/[^a-z0-9_]/g, (unit) => `=${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
 /** The log of all streams that begin with a prefix. The prefix is empty if the log has the server to itself. */
 export const make = (prefix: string): Names => {
@@ -51,6 +61,8 @@ export const make = (prefix: string): Names => {
     },
     // without "-" it is not a stream of any aggregate
     log: `${prefix}effect_eventsourcing_log`,
+    tracking: ({ projection, version, upstream, slice }) =>
+      `${prefix}effect_eventsourcing_tracking:${[projection, version, upstream, slice].map(escaped).join(":")}`,
     problem: (stream) => {
       if (isOwn.test(prefix + stream)) return undefined
       return stream.startsWith("$")

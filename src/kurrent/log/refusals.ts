@@ -12,7 +12,7 @@ import type { Names } from "./names.ts"
 export const APPEND = "append"
 
 /** For how long, and how often, to look for the events that caused a refusal before they are taken to be hidden. */
-const SOON = Schedule.upTo(Schedule.exponential("10 millis"), { duration: "2 seconds" })
+export const untilVisible = Schedule.upTo(Schedule.exponential("10 millis"), { duration: "2 seconds" })
 
 /** An append that can't be recorded. */
 export const failure = (reason: string): RecorderFailure => new RecorderFailure({ operation: APPEND, reason })
@@ -70,7 +70,7 @@ export const makeRefusals = (names: Names, log: Log) => {
       if (typeof actual === "bigint" && !isAged) return yield* wrong(Number(actual))
       // the events are too old to be visible, or not visible yet
       const found = yield* Effect.repeat(actualVersion(stream), {
-        schedule: SOON,
+        schedule: untilVisible,
         while: (found) => found === "NoStream"
       })
       return yield* found === "NoStream" ? Effect.fail(failure(deleted(stream))) : wrong(found)
@@ -91,5 +91,5 @@ export const makeRefusals = (names: Names, log: Log) => {
       { concurrency: 16, discard: true }
     )
 
-  return { refuseDeleted, wrongVersion }
+  return { actualVersion, refuseDeleted, wrongVersion }
 }
