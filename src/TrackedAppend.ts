@@ -40,5 +40,7 @@ export class TrackedAppend extends Context.Service<
     ) => Effect.Effect<Tracked, WrongExpectedVersion | TrackingConflict | RecorderError>
     /** How far the key has come; `undefined` if it has not started. */
     readonly position: (key: Tracking.Key) => Effect.Effect<Position | undefined, RecorderError>
+    /** How far the key has come, with the note of the last move. */
+    readonly progress: (key: Tracking.Key) => Effect.Effect<Tracking.Progress | undefined, RecorderError>
   }
 >()("effect-eventsourcing/TrackedAppend") {}

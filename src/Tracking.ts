@@ -24,6 +24,23 @@ export interface Move {
   /** `undefined` if nothing has been processed yet. */
   readonly from: Position | undefined
   readonly to: Position
+  /** If it is omitted, nothing is known about the upstream from then on. */
+  readonly note?: Note | undefined
+}
+
+/** What is kept of the upstream with a position, to find out later whether it is still the same log. */
+export interface Note {
+  /** The id of the log to which the position belongs. */
+  readonly logId: string
+  /** The id of the last event that was handled, at the position or before it; `undefined` if there was none. */
+  readonly eventId: string | undefined
+}
+
+/** How far a key has come. */
+export interface Progress {
+  readonly position: Position
+  /** `undefined` if the last move had none, or was made by an older version of the library. */
+  readonly note: Note | undefined
 }
 
 /**

@@ -41,7 +41,7 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     const logId = Uuid.v7(0)
     const { log, streams, exclusive, sortedNames } = makeLog()
     const snapshots = new Map<string, StoredSnapshot>()
-    const tracked = new Map<string, Position>()
+    const tracked = new Map<string, Tracking.Progress>()
     const changes = makeChangeSignal()
     yield* Effect.addFinalizer(() => Effect.sync(() => changes.close()))
 
@@ -75,8 +75,8 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
     const trackingOf = (move: Tracking.Move) => {
       const key = keyOf(move.key)
       return exclusiveTracking(move, {
-        get: () => tracked.get(key),
-        set: (position) => tracked.set(key, position)
+        get: () => tracked.get(key)?.position,
+        set: (position) => tracked.set(key, { position, note: move.note })
       })
     }
 
@@ -115,7 +115,8 @@ export const layer: Layer.Layer<Services> = Layer.effectContext(
           assertDistinctStreams(appends, checks)
           return exclusiveAppend(exclusive, appends, checks, trackingOf(move))
         }),
-      position: (key) => Effect.sync(() => tracked.get(keyOf(key)))
+      position: (key) => Effect.sync(() => tracked.get(keyOf(key))?.position),
+      progress: (key) => Effect.sync(() => tracked.get(keyOf(key)))
     })
 
     const streamCatalog = StreamCatalog.of({

@@ -13,7 +13,8 @@ import {
   lockSchema,
   migrationsFrom,
   SCHEMA_VERSION,
-  selectVersions
+  selectVersions,
+  VERSION
 } from "./schema.ts"
 import { literal, logTable, quote } from "./sql/identifiers.ts"
 import * as Unserved from "./unserved.ts"
@@ -46,6 +47,8 @@ export interface PostgresDatabase {
   readonly lockTimeout: number
   /** Identifies the log. */
   readonly logId: string
+  /** The version that the schema had when it was opened. */
+  readonly version: number
   /** The channel on which appends are announced. */
   readonly channel: string
   /**
@@ -124,7 +127,7 @@ export const open = Effect.fnUntraced(function* (
   if (version < SCHEMA_VERSION) yield* migrateOrWarn(client, schema, version, createTables)
   const [row] = yield* opening(
     OPERATION,
-    `SELECT log_id, ${logTable(schema)}::regclass::oid::text, current_setting('default_transaction_isolation') FROM ${quote(schema)}.stored_log`,
+    `SELECT log_id, ${logTable(schema)}::regclass::oid::text, current_setting('default_transaction_isolation'), ${VERSION} FROM ${quote(schema)}.stored_log l`,
     []
   )
   return {
@@ -132,6 +135,7 @@ export const open = Effect.fnUntraced(function* (
     schema,
     lockTimeout,
     logId: String(row?.[0]),
+    version: Number(row?.[3]),
     channel: `stored_events_${row?.[1]}`,
     query: queryBy(toRecorderError),
     committed:

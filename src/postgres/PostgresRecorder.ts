@@ -6,6 +6,7 @@ import type { RecorderError, WrongExpectedVersion } from "../EventSourcingError.
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { assertDistinctStreams } from "../internal/backend/exclusiveAppend.ts"
 import { categoryRange } from "../internal/backend/matching.ts"
+import { decodeNote } from "../internal/backend/trackingNote.ts"
 import { lastVersion } from "../internal/backend/versions.ts"
 import { followLog } from "../internal/following/followPages.ts"
 import type { AppendedToStreams, Check } from "../MultiStreamAppend.ts"
@@ -29,7 +30,7 @@ import { unstorableKey } from "./parameters.ts"
 import { makeReads, positionIn } from "./reads.ts"
 import { makeRecord } from "./record.ts"
 import { snapshots } from "./snapshots.ts"
-import { listStreams, trackingPosition } from "./sql/queries.ts"
+import { listStreams, trackingProgress } from "./sql/queries.ts"
 import * as Wakes from "./wakes.ts"
 
 /** The services that the PostgreSQL recorder provides. */
@@ -133,27 +134,34 @@ export const layer = (options: Options = {}): Layer.Layer<Services, RecorderErro
           })
       })
 
+      const progress: TrackedAppend["Service"]["progress"] = (key) => {
+        const reason = unstorableKey(key)
+        if (reason !== undefined) {
+          return Effect.fail(new RecorderFailure({ operation: "read a tracking position", reason }))
+        }
+        return Effect.map(
+          database.query("read a tracking position", trackingProgress(database.schema), [
+            PgTypes.text(key.projection),
+            PgTypes.int4(key.version),
+            PgTypes.text(key.upstream),
+            PgTypes.int4(key.slice)
+          ]),
+          ([row]) => {
+            if (row === undefined) return undefined
+            const position = fromStorage(BigInt(row[0] as bigint))
+            return { position, note: decodeNote(row[1], position) }
+          }
+        )
+      }
+
       const trackedAppend = TrackedAppend.of({
         append: (appends, move, checks = []) =>
           Effect.suspend(() => {
             assertDistinctStreams(appends, checks)
             return Effect.flatMap(record({ parts: partsOf(appends, checks), move }), (sent) => appended(appends, sent))
           }),
-        position: ({ projection, version, upstream, slice }) => {
-          const reason = unstorableKey({ projection, version, upstream, slice })
-          if (reason !== undefined) {
-            return Effect.fail(new RecorderFailure({ operation: "read a tracking position", reason }))
-          }
-          return Effect.map(
-            database.query("read a tracking position", trackingPosition(database.schema), [
-              PgTypes.text(projection),
-              PgTypes.int4(version),
-              PgTypes.text(upstream),
-              PgTypes.int4(slice)
-            ]),
-            ([row]) => (row === undefined ? undefined : fromStorage(BigInt(row[0] as bigint)))
-          )
-        }
+        position: (key) => Effect.map(progress(key), (found) => found?.position),
+        progress
       })
 
       const transactionalAppend = TransactionalAppend.of({

@@ -5,9 +5,10 @@ import type { Position } from "../Position.ts"
 import { fromStorage } from "../Position.ts"
 import type { PostgresDatabase, Row } from "./PostgresDatabase.ts"
 import type { Part, Request } from "./parameters.ts"
-import { fromInteger, ofAppends, ofEvent, ofPrecheck, toInteger } from "./parameters.ts"
+import { fromInteger, ofAppends, ofEvent, ofPrecheck, ofTracked, toInteger } from "./parameters.ts"
 import { callAppendEvent } from "./sql/appendEvent.ts"
 import { callAppendEvents } from "./sql/appendEvents.ts"
+import { APPEND_TRACKED, callAppendTracked } from "./sql/appendTracked.ts"
 import { precheckAppend } from "./sql/queries.ts"
 
 /** The outcome of an append that was accepted. */
@@ -25,17 +26,25 @@ export type AppendOutcome = Effect.Effect<AppendResult, WrongExpectedVersion | T
 export const makeAppend = ({
   lockTimeout,
   query,
-  schema
+  schema,
+  version
 }: PostgresDatabase): ((
   requests: ReadonlyArray<Request>
 ) => Effect.Effect<ReadonlyArray<AppendOutcome>, RecorderError>) => {
   const callOne = callAppendEvent(schema)
   const callMany = callAppendEvents(schema)
+  const callTracked = callAppendTracked(schema)
   return (requests) =>
     Effect.suspend(() => {
       const [request] = requests
       const part = requests.length === 1 && request?.move === undefined ? request?.parts[0] : undefined
       const event = request?.parts.length === 1 && part?.events.length === 1 ? part.events[0] : undefined
+      if (requests.length === 1 && request?.move?.note !== undefined && version >= APPEND_TRACKED) {
+        const { move, parts } = request
+        return Effect.map(query("append", callTracked, ofTracked(lockTimeout, { parts, move })), ([row]) =>
+          toOutcomes(requests, row as Row)
+        )
+      }
       return part === undefined || event === undefined
         ? Effect.map(query("append", callMany, ofAppends(lockTimeout, requests)), ([row]) =>
             toOutcomes(requests, row as Row)

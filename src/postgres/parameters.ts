@@ -1,5 +1,6 @@
 import { PgTypes } from "@effect/sql-pg"
 import { Result } from "effect"
+import { encodeNote } from "../internal/backend/trackingNote.ts"
 import type { ExpectedVersion } from "../Recorder.ts"
 import type { StoredEvent } from "../StoredEvent.ts"
 import type { StreamName } from "../StreamName.ts"
@@ -115,6 +116,12 @@ export const ofAppends = (lockTimeout: number, requests: ReadonlyArray<Request>)
     move_to: PgTypes.int8(move?.to ?? null)
   })
 }
+
+/** The parameters of `append_tracked`. */
+export const ofTracked = (lockTimeout: number, request: Request & { readonly move: Tracking.Move }) => [
+  ...ofAppends(lockTimeout, [request]),
+  PgTypes.text(encodeNote(request.move))
+]
 
 /** The parameters of `precheckAppend`: what `append_events` would check. */
 export const ofPrecheck = ({ parts, move }: Request): ReadonlyArray<PgTypes.Parameter> => {

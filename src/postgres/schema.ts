@@ -2,6 +2,7 @@
 import { advancePositions } from "./sql/advancePositions.ts"
 import { appendEvent } from "./sql/appendEvent.ts"
 import { appendEvents } from "./sql/appendEvents.ts"
+import { appendTracked } from "./sql/appendTracked.ts"
 import { literal, quote } from "./sql/identifiers.ts"
 import { lockPositions } from "./sql/lockPositions.ts"
 import { tables } from "./sql/tables.ts"
@@ -13,7 +14,9 @@ const steps: ReadonlyArray<(schema: string) => ReadonlyArray<string>> = [
   (schema) => [
     `ALTER TABLE ${quote(schema)}.stored_log ADD COLUMN IF NOT EXISTS revision integer`,
     `COMMENT ON COLUMN ${quote(schema)}.stored_log.revision IS 'the version of the schema; schema_version is the one that an application has to know at least'`
-  ]
+  ],
+  // 3: a tracking keeps a note of its upstream
+  (schema) => [`ALTER TABLE ${quote(schema)}.stored_tracking ADD COLUMN IF NOT EXISTS note text`]
 ]
 
 /** The functions. Each version replaces all of them: applications of an older version call them by the same names. */
@@ -21,6 +24,7 @@ const functions = (schema: string): ReadonlyArray<string> => [
   lockPositions(schema),
   advancePositions(schema),
   appendEvents(schema),
+  appendTracked(schema),
   appendEvent(schema)
 ]
 
@@ -47,9 +51,12 @@ const setVersion = (
 VALUES (gen_random_uuid()::text, ${COMPATIBLE_VERSION}, ${SCHEMA_VERSION})
 ON CONFLICT (only_row) DO UPDATE SET schema_version = excluded.schema_version, revision = excluded.revision`
 
+/** The version that the schema has, in a row of `stored_log l`. */
+export const VERSION = "coalesce((to_jsonb(l) ->> 'revision')::integer, schema_version)"
+
 /** Reads the version that an application has to know, and the one that the schema has. */
 export const selectVersions = (schema: string): string =>
-  `SELECT schema_version, coalesce((to_jsonb(l) ->> 'revision')::integer, schema_version) FROM ${quote(schema)}.stored_log l`
+  `SELECT schema_version, ${VERSION} FROM ${quote(schema)}.stored_log l`
 
 /** The statements that migrate a schema from a version (0: it has no log yet) to the newest. */
 export const migrationsFrom = (schema: string, version: number): ReadonlyArray<string> =>

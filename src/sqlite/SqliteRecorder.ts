@@ -34,7 +34,7 @@ import * as GroupCommit from "./groupCommit.ts"
 import { current, migrate } from "./migrations.ts"
 import { nonNegative } from "./pages.ts"
 import * as SqliteDatabase from "./SqliteDatabase.ts"
-import { checkKey, trackingOf, trackingPosition } from "./tracking.ts"
+import { checkKey, trackingOf, trackingProgress } from "./tracking.ts"
 import { watchChanges } from "./watchChanges.ts"
 
 /** The services that the SQLite recorder provides. */
@@ -129,7 +129,12 @@ const services = (
     position: (key) =>
       Effect.andThen(
         checkKey(key),
-        read("read a tracking position", ({ prepare }) => trackingPosition(prepare, key))
+        read("read a tracking position", ({ prepare }) => trackingProgress(prepare, key)?.position)
+      ),
+    progress: (key) =>
+      Effect.andThen(
+        checkKey(key),
+        read("read a tracking position", ({ prepare }) => trackingProgress(prepare, key))
       )
   })
 

@@ -36,6 +36,9 @@ const migrations: ReadonlyArray<string> = [
     position           INTEGER NOT NULL,
     PRIMARY KEY (projection, projection_version, upstream, slice)
   ) STRICT, WITHOUT ROWID;
+  `,
+  `
+  ALTER TABLE stored_tracking ADD COLUMN note TEXT;
   `
 ]
 

@@ -57,7 +57,7 @@ const useAll = (log: Log) =>
       [undefined, first],
       [first, second]
     ] as const) {
-      yield* tracked.append([], { key, from, to })
+      yield* tracked.append([], { key, from, to, note: { logId: key.upstream, eventId: undefined } })
       assert.strictEqual(yield* tracked.position(key), to)
     }
     const snapshots = Context.get(services, SnapshotRecorder.SnapshotRecorder)
@@ -368,6 +368,32 @@ describe("a log of version 1", () => {
       // no other than one that is new
       yield* openLog(newest)
       assert.deepStrictEqual(yield* describeSchema(log.sql, schema), yield* describeSchema(log.sql, newest))
+    })
+  )
+
+  it.live("keeps its trackings, with the note of the last move; a process of version 1 leaves none", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      yield* make(schema)
+      const before = yield* openLog(schema, { createTables: false })
+      const trackedBy = ({ services }: Log) => Context.get(services, TrackedAppend.TrackedAppend)
+      const key = { projection: "p", version: 1, upstream: "accounts", slice: 0 }
+      const note = { logId: "accounts", eventId: "one" }
+      const at = (n: number) => Position.Position.make(BigInt(n))
+      // the schema has no place for it
+      yield* trackedBy(before).append([], { key, from: undefined, to: at(1), note })
+      assert.deepStrictEqual(yield* trackedBy(before).progress(key), { position: at(1), note: undefined })
+
+      const log = yield* openLog(schema)
+      assert.deepStrictEqual(yield* trackedBy(log).progress(key), { position: at(1), note: undefined })
+      yield* trackedBy(log).append([], { key, from: at(1), to: at(2), note })
+      for (const one of [log, before]) {
+        assert.deepStrictEqual(yield* trackedBy(one).progress(key), { position: at(2), note })
+      }
+      yield* trackedBy(before).append([], { key, from: at(2), to: at(3), note })
+      for (const one of [log, before]) {
+        assert.deepStrictEqual(yield* trackedBy(one).progress(key), { position: at(3), note: undefined })
+      }
     })
   )
 

@@ -11,7 +11,7 @@ import { pages } from "../../src/postgres/pages.ts"
 import { ofAppends, ofEvent } from "../../src/postgres/parameters.ts"
 import { callAppendEvent } from "../../src/postgres/sql/appendEvent.ts"
 import { callAppendEvents } from "../../src/postgres/sql/appendEvents.ts"
-import { listStreams, loadSnapshot, precheckAppend, trackingPosition } from "../../src/postgres/sql/queries.ts"
+import { listStreams, loadSnapshot, precheckAppend, trackingProgress } from "../../src/postgres/sql/queries.ts"
 import { layerLog, url } from "./support/database.ts"
 
 const EVENTS = 1_000_000
@@ -71,7 +71,7 @@ const queries: Readonly<Record<string, readonly [sql: string, ...values: Readonl
   "the head": [head],
   "a list of streams": [listStreams(schema), "''::text", "'Dog-'::text", "'Dog.'::text", "100"],
   "a snapshot": [loadSnapshot(schema), "'Dog-76'::text"],
-  "a tracking position": [trackingPosition(schema), "'p'::text", "1", "'u'::text", "0"],
+  "a tracking position": [trackingProgress(schema), "'p'::text", "1", "'u'::text", "0"],
   "where a repeated append stands": [
     precheckAppend(schema),
     ...["ARRAY['Dog-76', 'Dog-77']::text[]", "ARRAY[4, -1]", "ARRAY['Dog-76', 'Dog-77']::text[]", "ARRAY[5, 0]"],

@@ -170,12 +170,15 @@ describe("a file that can't be opened", () => {
       yield* record(filename, 3)
       const setVersion = (version: number) =>
         Stored.withConnection(filename, (db) => db.exec(`UPDATE stored_log SET schema_version = ${version}`))
+      const version = yield* Stored.withConnection(filename, (db) =>
+        Number(db.prepare("SELECT schema_version AS version FROM stored_log").get()?.version)
+      )
       yield* setVersion(99)
       const error = yield* Effect.flip(use(filename))
       assert.strictEqual(error._tag, "RecorderFailure")
       assert.match(error.message, /its schema has version 99, but .*; update effect-eventsourcing/)
       assert.deepStrictEqual(yield* Temporary.openBelow(Path.dirname(filename)), [])
-      yield* setVersion(1)
+      yield* setVersion(version)
       assert.strictEqual(yield* use(filename), 3n)
     })
   )

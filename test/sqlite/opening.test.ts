@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
-import { Recorder } from "effect-eventsourcing"
+import { Position, Recorder, TrackedAppend } from "effect-eventsourcing"
 import { layerSqlClient, SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
 import * as Protocol from "../support/remoteCalls.ts"
 import { append } from "./support/appends.ts"
@@ -26,7 +26,47 @@ const openUntilClosed = (filename: string) =>
 
 const isRunning = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.pollUnsafe() === undefined
 
+/** The statement with which a process of version 1 moves a tracking. */
+const MOVE_AS_BEFORE =
+  "INSERT OR REPLACE INTO stored_tracking (projection, projection_version, upstream, slice, position) VALUES ('emails', 1, 'accounts', 0, ?)"
+
 describe("migration", () => {
+  it.effect("opens a file of version 1, and the process that has it open goes on", () =>
+    Effect.gen(function* () {
+      const filename = yield* Temporary.file
+      const before = yield* Effect.acquireRelease(
+        Effect.sync(() => new DatabaseSync(filename)),
+        (db) => Effect.sync(() => db.close())
+      )
+      before.exec(Fs.readFileSync(new URL("support/schema-1.sql", import.meta.url), "utf8"))
+      const appendAsBefore = before.prepare(
+        `INSERT INTO stored_events (stream, version, id, type, schema_version, encoding, payload, metadata, recorded_at)
+         VALUES ('Dog-old', ?, ?, 'Old', 1, 'json', '{}', '{}', 0)`
+      )
+      const moveAsBefore = before.prepare(MOVE_AS_BEFORE)
+      appendAsBefore.run(0, crypto.randomUUID())
+      moveAsBefore.run(7n)
+
+      const built = yield* Layer.build(SqliteLayer({ filename }))
+      const recorder = Context.get(built, Recorder.Recorder)
+      const tracked = Context.get(built, TrackedAppend.TrackedAppend)
+      const key = { projection: "emails", version: 1, upstream: "accounts", slice: 0 }
+      const at = (n: number) => Position.Position.make(BigInt(n))
+      assert.strictEqual(recorder.logId, "0192aa6a-4c00-7000-8000-000000000001")
+      assert.deepStrictEqual(yield* tracked.progress(key), { position: at(7), note: undefined })
+      const note = { logId: "accounts", eventId: "one" }
+      yield* tracked.append([], { key, from: at(7), to: at(8), note })
+      assert.deepStrictEqual(yield* tracked.progress(key), { position: at(8), note })
+
+      appendAsBefore.run(1, crypto.randomUUID())
+      moveAsBefore.run(9n)
+      assert.lengthOf(yield* recorder.readAll({ limit: 10 }), 2)
+      assert.deepStrictEqual(yield* tracked.progress(key), { position: at(9), note: undefined })
+      yield* tracked.append([], { key, from: at(9), to: at(10), note })
+      assert.deepStrictEqual(yield* tracked.progress(key), { position: at(10), note })
+    })
+  )
+
   it.effect("happens once, in one transaction", () =>
     Effect.gen(function* () {
       const filename = yield* Temporary.file

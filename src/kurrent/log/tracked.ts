@@ -7,6 +7,7 @@ import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { isRecorderError, RecorderFailure, TrackingConflict, WrongExpectedVersion } from "../../EventSourcingError.ts"
 import { assertDistinctStreams } from "../../internal/backend/exclusiveAppend.ts"
+import { noteOf } from "../../internal/backend/trackingNote.ts"
 import { messageOf } from "../../internal/errors/messageOf.ts"
 import type { Check } from "../../MultiStreamAppend.ts"
 import type { Position } from "../../Position.ts"
@@ -30,13 +31,13 @@ const TYPE = "tracking"
 const READS = 16
 
 /** The data of the newest event of a tracking: positions are larger than the numbers of JSON. */
-interface Data {
+interface Data extends Partial<Tracking.Note> {
   readonly position: string
 }
 
 /** Where a tracking is. */
 interface Place {
-  readonly to: Position
+  readonly progress: Tracking.Progress
   /** That of the newest event. */
   readonly revision: bigint
   /** Whether the server hides the events before the newest, and removes them when it is scavenged. */
@@ -57,8 +58,8 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
         known.delete(stream)
         return undefined
       }
-      const to = yield* positionIn(last.event)
-      const place: Place = { to, revision: last.event.revision, isTrimmed: before === undefined }
+      const progress = yield* progressIn(last.event)
+      const place: Place = { progress, revision: last.event.revision, isTrimmed: before === undefined }
       known.set(stream, place)
       return place
     })
@@ -94,7 +95,7 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
     move: Tracking.Move,
     place: Place | undefined
   ): Effect.fn.Return<Tracked | undefined, RecorderError> {
-    if (appends.length === 0 || place === undefined || place.to < move.to) return undefined
+    if (appends.length === 0 || place === undefined || place.progress.position < move.to) return undefined
     const positions = yield* Effect.forEach(appends, recordedBefore, { concurrency: READS })
     let last: Position | undefined
     for (const position of positions) {
@@ -118,7 +119,7 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
       if (actual !== expected) return yield* new WrongExpectedVersion({ stream, expected, actual })
     }
     const { projection, upstream } = key
-    return yield* new TrackingConflict({ projection, upstream, expected: from, actual: place?.to })
+    return yield* new TrackingConflict({ projection, upstream, expected: from, actual: place?.progress.position })
   })
 
   /** Has the server keep only the newest event. If that fails, whoever reads the tracking next tries again. */
@@ -133,11 +134,12 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
       const stream = names.tracking(move.key)
       const parts = [...appends, ...checks]
       const cached = known.get(stream)
-      const place = cached?.to === move.from ? cached : yield* read(stream)
-      if (place?.to !== move.from) {
+      const place = cached?.progress.position === move.from ? cached : yield* read(stream)
+      if (place?.progress.position !== move.from) {
         return (yield* repeated(appends, move, place)) ?? (yield* conflict(parts, move, place))
       }
-      const data: Data = { position: `${move.to}` }
+      const { note, to } = move
+      const data: Data = { position: `${to}`, ...note }
       const side = {
         stream,
         expected: place === undefined ? ("no_stream" as const) : place.revision,
@@ -147,7 +149,7 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
         onSuccess: ({ position, responses }) => {
           const revision = responses?.find(({ streamName }) => streamName === stream)?.revision
           if (revision === undefined) known.delete(stream)
-          else known.set(stream, { to: move.to, revision, isTrimmed: true })
+          else known.set(stream, { progress: { position: to, note }, revision, isTrimmed: true })
           const tracked: Tracked =
             appends.length === 0 ? { versions: [], position: undefined } : toAppended(appends, fromStorage(position))
           return Effect.as(place?.isTrimmed === true ? Effect.void : trim(stream), tracked)
@@ -165,18 +167,22 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
       })
     })
 
+  const progress: TrackedAppend["Service"]["progress"] = (key) =>
+    Effect.map(read(names.tracking(key)), (place) => place?.progress)
+
   return TrackedAppend.of({
     append,
-    position: (key) => Effect.map(read(names.tracking(key)), (place) => place?.to)
+    position: (key) => Effect.map(progress(key), (found) => found?.position),
+    progress
   })
 }
 
-const positionIn = ({ stream, data }: RecordedEvent): Effect.Effect<Position, RecorderFailure> =>
+const progressIn = ({ stream, data }: RecordedEvent): Effect.Effect<Tracking.Progress, RecorderFailure> =>
   Effect.try({
     try: () => {
-      const { position } = data as Partial<Data>
+      const { position, ...note } = data as Partial<Data>
       if (typeof position !== "string") throw new Error("its data has no position")
-      return fromStorage(BigInt(position))
+      return { position: fromStorage(BigInt(position)), note: noteOf(note) }
     },
     catch: (cause) => {
       const reason = `the newest event of stream "${stream}" is not a tracking: ${messageOf(cause)}`

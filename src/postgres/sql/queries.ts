@@ -15,8 +15,9 @@ FROM names WHERE stream IS NOT NULL AND ($3::text IS NULL OR stream < $3)
 LIMIT $4`
 }
 
-export const trackingPosition = (schema: string): string => `
-SELECT position FROM ${quote(schema)}.stored_tracking
+/** A schema of an older version has no column for the note. */
+export const trackingProgress = (schema: string): string => `
+SELECT position, to_jsonb(t) ->> 'note' FROM ${quote(schema)}.stored_tracking t
 WHERE projection = $1 AND projection_version = $2 AND upstream = $3 AND slice = $4`
 
 /**

@@ -56,6 +56,7 @@ const assertConflict = (error: unknown, { key: of, from }: Tracking.Move, actual
 export const trackedAppendContract = (backend: Backend<Services>): void => {
   describe(`TrackedAppend contract on ${backend.name}`, () => {
     movingTests(backend)
+    notingTests(backend)
     atomicityTests(backend)
     checkingTests(backend)
     repeatingTests(backend)
@@ -200,6 +201,73 @@ const movingTests = (backend: Backend<Services>): void => {
       }
       assert.deepStrictEqual([yield* readOrderlyLog(recorder), yield* position(key)], [[], undefined])
     }))
+}
+
+const notingTests = (backend: Backend<Services>): void => {
+  const test = testsOn(backend)
+  const testReopening = reopeningTestsOn(backend)
+
+  const noted = (note: Tracking.Note | undefined, from: number | undefined, to: number): Tracking.Move => ({
+    ...move(from, to),
+    note
+  })
+  const log = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+  test("the note of the last move is kept with the position, and with no other", ({ connect }) =>
+    Effect.gen(function* () {
+      const [{ append, progress, position }, other] = [yield* TrackedAppend, Context.get(yield* connect, TrackedAppend)]
+      assert.strictEqual(yield* progress(key), undefined)
+      const notes: ReadonlyArray<Tracking.Note | undefined> = [
+        { logId: log, eventId: undefined },
+        { logId: log, eventId: "01890a5d-ac96-774b-bcce-b302099a8058" },
+        undefined,
+        { logId: "", eventId: "'\"\\ \u0000 \ud83d \u{1f436}" },
+        undefined
+      ]
+      for (const [i, note] of notes.entries()) {
+        // with events and without
+        const appends = i % 2 === 0 ? [] : [appendOf(stream(`Dog-${i}`), "NoStream")]
+        yield* append(appends, noted(note, i === 0 ? undefined : i, i + 1))
+        for (const read of [progress, other.progress]) {
+          assert.deepStrictEqual(yield* read(key), { position: at(i + 1), note })
+        }
+        assert.strictEqual(yield* position(key), at(i + 1))
+      }
+      assert.strictEqual(yield* progress({ ...key, slice: 1 }), undefined)
+    }))
+
+  test("G1 a move that is refused leaves the note as it is, and so does one that is repeated", () =>
+    Effect.gen(function* () {
+      const { append, progress } = yield* TrackedAppend
+      const first = { logId: log, eventId: "first" }
+      const appends = [appendOf(rex, "NoStream", 2)]
+      const answer = yield* append(appends, noted(first, undefined, 1))
+      const second = { logId: "other", eventId: "second" }
+      assertConflict(yield* Effect.flip(append([], noted(second, 5, 9))), noted(second, 5, 9), at(1))
+      assertWrongVersion(yield* Effect.flip(append([appendOf(rex, 0)], noted(second, 1, 2))), {
+        ...{ stream: rex, expected: 0, actual: 1 }
+      })
+      const again = yield* append(appends, noted(first, undefined, 1))
+      assert.deepStrictEqual([[...again.versions], again.position], [[...answer.versions], answer.position])
+      assert.deepStrictEqual(yield* progress(key), { position: at(1), note: first })
+      yield* append([], noted(second, 1, 2), [{ stream: rex, expected: 1 }])
+      assert.deepStrictEqual(yield* progress(key), { position: at(2), note: second })
+      yield* append(appends, noted(first, undefined, 1))
+      assert.deepStrictEqual(yield* progress(key), { position: at(2), note: second })
+    }))
+
+  testReopening(
+    "G5 the note is there when the log is opened again",
+    Effect.gen(function* () {
+      const { append } = yield* TrackedAppend
+      yield* append([appendOf(rex, "NoStream")], noted({ logId: log, eventId: "rex" }, undefined, 1))
+    }),
+    () =>
+      Effect.gen(function* () {
+        const { progress } = yield* TrackedAppend
+        assert.deepStrictEqual(yield* progress(key), { position: at(1), note: { logId: log, eventId: "rex" } })
+      })
+  )
 }
 
 const atomicityTests = (backend: Backend<Services>): void => {

@@ -53,6 +53,8 @@ ALTER TABLE "public".stored_log ADD COLUMN IF NOT EXISTS revision integer;
 
 COMMENT ON COLUMN "public".stored_log.revision IS 'the version of the schema; schema_version is the one that an application has to know at least';
 
+ALTER TABLE "public".stored_tracking ADD COLUMN IF NOT EXISTS note text;
+
 CREATE OR REPLACE FUNCTION "public".lock_positions(timeout integer)
 RETURNS void
 LANGUAGE plpgsql
@@ -285,6 +287,67 @@ BEGIN
 END;
 $function$;
 
+CREATE OR REPLACE FUNCTION "public".append_tracked(
+  lock_timeout integer,
+  part_append integer[],
+  part_stream text[],
+  part_version integer[],
+  event_append integer[],
+  event_stream text[],
+  event_version integer[],
+  event_id uuid[],
+  event_type text[],
+  event_schema_version integer[],
+  event_encoding text[],
+  event_payload_text text[],
+  event_payload_bytes bytea[],
+  event_metadata text[],
+  event_recorded_at bigint[],
+  move_projection text,
+  move_projection_version integer,
+  move_upstream text,
+  move_slice integer,
+  move_from bigint,
+  move_to bigint,
+  move_note text,
+  OUT first_position bigint, OUT actual integer[], OUT refused integer[], OUT repeated bigint[], OUT tracked bigint
+)
+LANGUAGE plpgsql VOLATILE
+AS $function$
+BEGIN
+  SELECT appended.first_position, appended.actual, appended.refused, appended.repeated, appended.tracked
+  INTO first_position, actual, refused, repeated, tracked
+  FROM "public".append_events(
+    lock_timeout => lock_timeout,
+    part_append => part_append,
+    part_stream => part_stream,
+    part_version => part_version,
+    event_append => event_append,
+    event_stream => event_stream,
+    event_version => event_version,
+    event_id => event_id,
+    event_type => event_type,
+    event_schema_version => event_schema_version,
+    event_encoding => event_encoding,
+    event_payload_text => event_payload_text,
+    event_payload_bytes => event_payload_bytes,
+    event_metadata => event_metadata,
+    event_recorded_at => event_recorded_at,
+    move_projection => move_projection,
+    move_projection_version => move_projection_version,
+    move_upstream => move_upstream,
+    move_slice => move_slice,
+    move_from => move_from,
+    move_to => move_to
+  ) AS appended;
+  IF refused IS NULL AND tracked IS NULL THEN
+    UPDATE "public".stored_tracking AS t SET note = move_note
+    WHERE t.projection = move_projection AND t.projection_version = move_projection_version
+      AND t.upstream = move_upstream AND t.slice = move_slice;
+  END IF;
+END;
+$function$;
+
 CREATE OR REPLACE FUNCTION "public".append_event(
   lock_timeout integer,
   new_stream text,
@@ -385,6 +448,6 @@ END;
 $function$;
 
 INSERT INTO "public".stored_log (log_id, schema_version, revision)
-VALUES (gen_random_uuid()::text, 1, 2)
+VALUES (gen_random_uuid()::text, 1, 3)
 ON CONFLICT (only_row) DO UPDATE SET schema_version = excluded.schema_version, revision = excluded.revision;
 
