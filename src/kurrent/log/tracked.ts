@@ -157,11 +157,13 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
         onFailure: (error): Effect.Effect<Tracked, WrongExpectedVersion | TrackingConflict | RecorderError> => {
           known.delete(stream)
           if (isRecorderError(error)) return Effect.fail(error)
-          if (error._tag !== "WrongExpectedRevision" || error.stream !== stream) return appender.refusal(parts, error)
+          if (error._tag !== "WrongExpectedRevision") return appender.refusal(parts, error)
+          const { actual } = error
+          const isMoved = error.stream === stream
           return Effect.gen(function* () {
-            const { actual } = error
-            const now = typeof actual === "bigint" ? yield* readFrom(stream, actual) : yield* read(stream)
-            return (yield* repeated(appends, move, now)) ?? (yield* conflict(parts, move, now))
+            const now = isMoved && typeof actual === "bigint" ? yield* readFrom(stream, actual) : yield* read(stream)
+            const before = yield* repeated(appends, move, now)
+            return before ?? (yield* isMoved ? conflict(parts, move, now) : appender.refusal(parts, error))
           })
         }
       })
