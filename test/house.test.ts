@@ -45,7 +45,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/repository"],
   ["internal/projection"],
   ["internal/sql"],
-  ["kurrent/connection", "postgres/sql"],
+  ["kurrent/connection", "memory/views", "postgres/sql"],
   ["kurrent/client"],
   ["kurrent/log"],
   ["kurrent", "memory", "postgres", "sqlite"]
