@@ -7,8 +7,8 @@ import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { optional, read, withDefaults } from "../internal/backend/settings.ts"
 import { guardTransaction } from "../internal/projection/handling.ts"
-import type { InlineDatabase } from "../internal/projection/inline.ts"
-import { refusal } from "../internal/projection/inline.ts"
+import type { InlineDatabase } from "../internal/projection/inlineDatabase.ts"
+import { inlineGuardMessage } from "../internal/projection/inlineDatabase.ts"
 import * as SqlViews from "../internal/sql/sqlViews.ts"
 import * as ViewTables from "../internal/sql/viewTables.ts"
 import type * as Tracking from "../Tracking.ts"
@@ -17,6 +17,7 @@ import type { ConnectionOptions } from "./connect.ts"
 import { connectionConfig, layerClient } from "./connect.ts"
 import { toOpeningError, toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
+import { defaultPlace } from "./placeOwners.ts"
 import * as Places from "./places.ts"
 import { invalidSchema, lockSchema } from "./schema.ts"
 import { literal, quote } from "./sql/identifiers.ts"
@@ -66,52 +67,20 @@ export const make = Effect.fnUntraced(function* (
   const { schema = "public" } = options
   const waits = yield* milliseconds("lockTimeout", options.lockTimeout ?? "10 seconds", { least: 1, endless: true })
   const lockTimeout = Number.isFinite(waits) ? waits : 0
-  const operation = "create the tables of views"
   const invalid = invalidSchema(schema)
   if (invalid !== undefined) {
-    return yield* new RecorderFailure({ operation, reason: `invalid schema name "${schema}": ${invalid}` })
+    return yield* new RecorderFailure({
+      operation: CREATE_TABLES,
+      reason: `invalid schema name "${schema}": ${invalid}`
+    })
   }
+  const patience = Unserved.make(sql)
+  yield* createTables(sql, schema, patience)
   const own = `${quote(schema)}.`
   const run = (text: string) => Effect.asVoid(sql.unsafe(text).unprepared)
-  const isThere = (name: string) =>
-    Effect.map(
-      sql.unsafe(`SELECT 1 AS there FROM pg_catalog.pg_namespace WHERE nspname = ${literal(name)}`).unprepared,
-      (found) => found.length > 0
-    )
-  // only if it is necessary: CREATE SCHEMA IF NOT EXISTS needs the right to create even if the schema exists
-  const makeSchema = (name: string) =>
-    Effect.flatMap(isThere(name), (there) => (there ? Effect.void : run(`CREATE SCHEMA ${quote(name)}`)))
-  const has = ({ column, table }: { readonly column: string; readonly table: string }) =>
-    `EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass(${literal(own + table)})
-  AND attname = ${literal(column)} AND NOT attisdropped)`
-  const areThere = Effect.map(
-    sql.unsafe(
-      `SELECT to_regclass(${literal(`${own}projection_leases`)}) IS NOT NULL
-  AND ${ViewTables.added.map(has).join(" AND ")} AS there`
-    ).unprepared,
-    ([row]) => (row as { readonly there: boolean }).there
-  )
-  const makeTables = sql
-    .withTransaction(
-      Effect.gen(function* () {
-        // a log may be created in the same schema at the same moment
-        yield* run(lockSchema(schema))
-        yield* makeSchema(schema)
-        for (const table of ViewTables.tables(own)) yield* run(table)
-        for (const { column, table, type } of ViewTables.added) {
-          yield* run(`ALTER TABLE ${own}${table} ADD COLUMN IF NOT EXISTS ${column} ${type}`)
-        }
-      })
-    )
-    .pipe(Effect.provideService(SqlClient.BeginTransaction, begin))
-  const failed = Effect.mapError((error: SqlError.SqlError) => toOpeningError(operation, error))
-  const patience = Unserved.make(sql)
-  if (!(yield* patience.bound(operation, () => failed(areThere)))) yield* failed(makeTables)
-
-  const places = Places.make(sql, schema)
   return SqlViews.make(sql, {
     own,
-    defaultPlace: (key) => Places.defaultPlace(schema, key),
+    defaultPlace: (key) => defaultPlace(schema, key),
     table: (place, name) => `${quote(place)}.${quote(checked(name))}`,
     index: (_place, name) => quote(checked(name)),
     guard: guardTransaction(sql),
@@ -119,7 +88,7 @@ export const make = Effect.fnUntraced(function* (
     boundWaits: Effect.asVoid(sql.unsafe(`SET LOCAL lock_timeout = ${Math.ceil(lockTimeout)}`)),
     lock: ({ projection }) =>
       run(`SELECT pg_advisory_xact_lock(hashtextextended(${literal(`${own}projection ${projection}`)}, 0))`),
-    ...places,
+    ...Places.make(sql, schema),
     dropInlineGuard: (_key, place) => run(`DROP FUNCTION IF EXISTS ${quote(place)}.require_inline() CASCADE`),
     // a row's xmax is the transaction that has locked or changed it, and that transaction holds the lock of its own id
     holder: ({ projection, version, upstream, slice }) =>
@@ -144,6 +113,48 @@ WHERE t.projection = $1 AND t.version = $2 AND t.upstream = $3 AND t.slice = $4`
     transaction: patience.transaction,
     toRecorderError
   })
+})
+
+const CREATE_TABLES = "create the tables of views"
+
+/** Creates the library's own tables in a schema, with the columns that earlier versions did not have. */
+const createTables = Effect.fnUntraced(function* (
+  sql: PgClient.PgClient,
+  schema: string,
+  patience: Unserved.Patience
+): Effect.fn.Return<void, RecorderError> {
+  const own = `${quote(schema)}.`
+  const run = (text: string) => Effect.asVoid(sql.unsafe(text).unprepared)
+  const hasColumn = ({ column, table }: { readonly column: string; readonly table: string }) =>
+    `EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass(${literal(own + table)})
+  AND attname = ${literal(column)} AND NOT attisdropped)`
+  const isComplete = Effect.map(
+    sql.unsafe<{ readonly complete: boolean }>(
+      `SELECT to_regclass(${literal(`${own}projection_leases`)}) IS NOT NULL
+  AND ${ViewTables.added.map(hasColumn).join(" AND ")} AS complete`
+    ).unprepared,
+    ([row]) => row?.complete === true
+  )
+  // only if it is necessary: CREATE SCHEMA IF NOT EXISTS needs the right to create even if the schema exists
+  const createSchema = Effect.flatMap(
+    sql.unsafe(`SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ${literal(schema)}`).unprepared,
+    (schemas) => (schemas.length > 0 ? Effect.void : run(`CREATE SCHEMA ${quote(schema)}`))
+  )
+  const completed = sql
+    .withTransaction(
+      Effect.gen(function* () {
+        // a log may be created in the same schema at the same moment
+        yield* run(lockSchema(schema))
+        yield* createSchema
+        for (const table of ViewTables.tables(own)) yield* run(table)
+        for (const { column, table, type } of ViewTables.added) {
+          yield* run(`ALTER TABLE ${own}${table} ADD COLUMN IF NOT EXISTS ${column} ${type}`)
+        }
+      })
+    )
+    .pipe(Effect.provideService(SqlClient.BeginTransaction, begin))
+  const failed = Effect.mapError((error: SqlError.SqlError) => toOpeningError(CREATE_TABLES, error))
+  if (!(yield* patience.bound(CREATE_TABLES, () => failed(isComplete)))) yield* failed(completed)
 })
 
 const nameOf = ({ projection, version }: Tracking.Key): string => `,${projection}:${version},`
@@ -172,7 +183,7 @@ export const inlineDatabase = (
         yield* run(`CREATE FUNCTION ${guard}() RETURNS trigger LANGUAGE plpgsql AS $function$
 BEGIN
   IF position(${literal(nameOf(key))} IN coalesce(current_setting('effect_eventsourcing.inline', true), '')) = 0 THEN
-    RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation', MESSAGE = ${literal(refusal(key))};
+    RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation', MESSAGE = ${literal(inlineGuardMessage(key))};
   END IF;
   RETURN NEW;
 END;

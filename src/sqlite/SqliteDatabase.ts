@@ -72,7 +72,7 @@ export interface SqliteDatabase {
   readonly changeSignals: Set<ChangeSignal>
   /**
    * The inline projections that the next append updates, for triggers that query them; see
-   * internal/projection/inline.ts.
+   * internal/projection/inlineDatabase.ts.
    */
   inlineProjections: string
   /**

@@ -5,8 +5,8 @@ import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { ProjectionHasDependents, RecorderFailure } from "../EventSourcingError.ts"
 import { read, withDefault, withDefaults } from "../internal/backend/settings.ts"
-import type { InlineDatabase } from "../internal/projection/inline.ts"
-import { refusal } from "../internal/projection/inline.ts"
+import type { InlineDatabase } from "../internal/projection/inlineDatabase.ts"
+import { inlineGuardMessage } from "../internal/projection/inlineDatabase.ts"
 import * as SqlViews from "../internal/sql/sqlViews.ts"
 import * as ViewTables from "../internal/sql/viewTables.ts"
 import type * as Tracking from "../Tracking.ts"
@@ -139,7 +139,7 @@ export const inlineDatabase = (
             const names = categories.map((category) => `'${category.replaceAll("'", "''")}'`).join(", ")
             return sql.unsafe(`CREATE TRIGGER ${guardOf(key)} BEFORE INSERT ON stored_events
 WHEN substr(NEW.stream, 1, instr(NEW.stream, '-') - 1) IN (${names}) AND instr(inline_projections(), '${nameOf(key)}') = 0
-BEGIN SELECT RAISE(ABORT, '${refusal(key)}'); END`)
+BEGIN SELECT RAISE(ABORT, '${inlineGuardMessage(key)}'); END`)
           })
         )
         .pipe(
