@@ -39,13 +39,13 @@ export const lease = (store: Pick<ViewStore<never, never>, "lease">, millisecond
     Effect.gen(function* () {
       const holder = Uuid.v7(yield* Clock.currentTimeMillis)
       const take = store.lease(key, holder, milliseconds)
-      const look = Math.min(milliseconds / 4, 1000)
+      const lookInterval = Math.min(milliseconds / 4, 1000)
       const acquired = Effect.gen(function* () {
-        let told = false
+        let isReported = false
         while (!(yield* take)) {
-          if (!told) yield* onStandby
-          told = true
-          yield* nextTick(store, look)
+          if (!isReported) yield* onStandby
+          isReported = true
+          yield* nextTick(store, lookInterval)
         }
       }).pipe(
         Effect.tapError((error) => (error._tag === "RecorderUnavailable" ? onUnavailable(error) : Effect.void)),
@@ -56,20 +56,20 @@ export const lease = (store: Pick<ViewStore<never, never>, "lease">, millisecond
        * for a long transaction of this very runner.
        */
       const lost = Effect.gen(function* () {
-        let isMine = true
-        while (isMine) {
+        let isOwner = true
+        while (isOwner) {
           yield* nextTick(store, milliseconds / 3)
-          isMine = yield* Effect.orElseSucceed(take, () => true)
+          isOwner = yield* Effect.orElseSucceed(take, () => true)
         }
       })
       const release = store.lease(key, holder, 0).pipe(Effect.timeout("1 second"), Effect.ignore)
       const term = Effect.raceFirst(
-        Effect.map(self, (answer) => ({ answer })),
+        Effect.map(self, (result) => ({ result })),
         Effect.as(lost, undefined)
       )
       while (true) {
         const ended = yield* Effect.ensuring(Effect.andThen(acquired, term), release)
-        if (ended !== undefined) return ended.answer
+        if (ended !== undefined) return ended.result
         yield* Effect.logWarning(`projection "${key.projection}" lost its lease and is on standby`)
       }
     })

@@ -427,9 +427,9 @@ export const read = <K extends View.Any, A, E, R>(
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
     yield* refuseCopy(store, projection, "read")
-    const { found, versions } = yield* untilOpened(store, projection)
-    yield* warnOfStale(store.localProgress(projection.name), projection.name, found, versions)
-    return yield* store.read({ ...trackingKey(projection), version: found.version }, read)
+    const { readable: progress, versions } = yield* untilOpened(store, projection)
+    yield* warnOfStale(store.localProgress(projection.name), projection.name, progress, versions)
+    return yield* store.read({ ...trackingKey(projection), version: progress.version }, read)
   })
 
 /** The view under a name belongs to one definition: reading it with another would return wrong results. */

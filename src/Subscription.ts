@@ -147,13 +147,13 @@ const make = ({ pageBytes = PAGE_BYTES, tailBytes = Tail.TAIL_BYTES }: LayerOpti
       }
       const pages = stream === undefined ? reader.readAll : streamPages(reader, stream)
       const readAll = (read: ReadAll) => {
-        const there = member.behind(read.after)
-        return there === undefined ? pages(read) : Effect.succeed(pageOf(there, matches, read))
+        const kept = member.eventsAfter(read.after)
+        return kept === undefined ? pages(read) : Effect.succeed(pageOf(kept, matches, read))
       }
       const { scan } = reader
       const scanning = (read: ReadAll) => {
-        const there = member.behind(read.after)
-        return there === undefined && scan !== undefined
+        const kept = member.eventsAfter(read.after)
+        return kept === undefined && scan !== undefined
           ? scan(read)
           : Effect.map(readAll(read), (notifications) => ({ notifications, reached: undefined }))
       }

@@ -109,7 +109,7 @@ WHERE t.projection = $1 AND t.version = $2 AND t.upstream = $3 AND t.slice = $4`
       BigInt(String(row?.[0]))
     ),
     begin,
-    brief: patience.brief,
+    runShort: patience.brief,
     transaction: patience.transaction,
     toRecorderError
   })

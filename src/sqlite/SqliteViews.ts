@@ -86,7 +86,7 @@ export const make = Effect.fnUntraced(function* (
     forUpdate: "",
     now: Effect.map(Clock.currentTimeMillis, BigInt),
     begin: "BEGIN IMMEDIATE",
-    turns: database.turns,
+    moveInTurn: database.turns.take,
     toRecorderError: (operation, error) => toViewsError(operation, filename, rootOf(error))
   })
 })

@@ -1,7 +1,7 @@
 /** The transactions of a file's client. */
 import type { DatabaseSync } from "node:sqlite"
 import { Effect } from "effect"
-import { refusal } from "../internal/projection/handling.ts"
+import { handlerEnded } from "../internal/projection/handling.ts"
 import { toSqlError } from "./sqlErrors.ts"
 
 const ENDED =
@@ -20,13 +20,13 @@ export interface Transaction {
 }
 
 /** The error for a fiber that was started by a handler of a projection which has ended. */
-export const refused = Effect.suspend(() => Effect.fail(toSqlError(refusal())))
+export const refused = Effect.suspend(() => Effect.fail(toSqlError(handlerEnded())))
 
 /** The transaction that such a fiber is in: one that does nothing more. */
 export const endedHandler: Transaction = {
   isOver: () => false,
   assertOpen: () => {
-    throw refusal()
+    throw handlerEnded()
   }
 }
 

@@ -2,30 +2,27 @@ import type { Context } from "effect"
 import { Effect, Exit, Request, RequestResolver } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 
-class Question<Q, A, E> extends Request.Class<{ readonly question: Q }, A, E> {}
+class Call<In, Out, E> extends Request.Class<{ readonly input: In }, Out, E> {}
 
 /**
- * Combines the questions of one step of the event loop into one statement or request. The answers are in the order of
- * the questions.
+ * Combines the calls of one step of the event loop into one statement or request, which `run` is for. It returns their
+ * results in the order of their inputs.
  *
- * `isAlone`: whether a question can't be combined with others, because its fiber is in a transaction of its own.
+ * `isAlone`: whether a call can't be combined with others, because its fiber is in a transaction of its own.
  */
-export const gather = <Q, A, E>(
-  answer: (questions: NonEmptyReadonlyArray<Q>) => Effect.Effect<ReadonlyArray<A>, E>,
+export const gather = <In, Out, E>(
+  run: (inputs: NonEmptyReadonlyArray<In>) => Effect.Effect<ReadonlyArray<Out>, E>,
   isAlone: (context: Context.Context<never>) => boolean = () => false
-): ((question: Q) => Effect.Effect<A, E>) => {
-  const resolver = RequestResolver.make<Question<Q, A, E>>((entries) =>
-    Effect.map(
-      answer([entries[0].request.question, ...entries.slice(1).map((entry) => entry.request.question)]),
-      (all) => {
-        for (const [i, entry] of entries.entries()) entry.completeUnsafe(Exit.succeed(all[i] as A))
-      }
-    )
+): ((input: In) => Effect.Effect<Out, E>) => {
+  const resolver = RequestResolver.make<Call<In, Out, E>>((entries) =>
+    Effect.map(run([entries[0].request.input, ...entries.slice(1).map((entry) => entry.request.input)]), (results) => {
+      for (const [i, entry] of entries.entries()) entry.completeUnsafe(Exit.succeed(results[i] as Out))
+    })
   )
-  return (question) =>
+  return (input) =>
     Effect.contextWith((context: Context.Context<never>) =>
       isAlone(context)
-        ? Effect.map(answer([question]), ([only]) => only as A)
-        : Effect.request(new Question<Q, A, E>({ question }), resolver)
+        ? Effect.map(run([input]), ([only]) => only as Out)
+        : Effect.request(new Call<In, Out, E>({ input }), resolver)
     )
 }

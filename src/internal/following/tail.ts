@@ -34,7 +34,7 @@ export interface Member {
    * The events after a position, including those of other members; `undefined` if the tail does not reach back that
    * far. It contains every event that the member is interested in, since it has joined.
    */
-  readonly behind: (after: Position | undefined) => ReadonlyArray<Notification> | undefined
+  readonly eventsAfter: (after: Position | undefined) => ReadonlyArray<Notification> | undefined
 }
 
 /** The kept end of a log: only events in which a member is interested. */
@@ -126,7 +126,7 @@ export const make = (
             else interested.add(interest)
           }
           return {
-            behind: (after) => {
+            eventsAfter: (after) => {
               if (!isAfter(after, from) || !isAfter(after, since)) return undefined
               if (after === undefined) return events
               // usually only the last few are new
@@ -153,16 +153,16 @@ export const make = (
       },
       watch: (onState) =>
         Effect.gen(function* () {
-          const told = yield* Effect.acquireRelease(Queue.sliding<FollowState>(STATES), (queue) => {
+          const states = yield* Effect.acquireRelease(Queue.sliding<FollowState>(STATES), (queue) => {
             watchers.delete(queue)
             return Queue.shutdown(queue)
           })
-          watchers.add(told)
-          const tell = (state: FollowState) =>
+          watchers.add(states)
+          const report = (state: FollowState) =>
             Effect.catchCause(onState(state), (cause) =>
               Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("onState of a subscription failed", cause)
             )
-          yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(told), tell)))
+          yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(states), report)))
         })
     }
   })

@@ -90,7 +90,8 @@ const deferAfterFailed = (
       .move(to, (_view, { isSetAside, setAside }) =>
         Effect.flatMap(
           isSetAside(event.stream),
-          (is): Effect.Effect<void, RecorderError | Replayed> => (is ? setAside(letter) : Effect.fail(new Replayed()))
+          (isLetter): Effect.Effect<void, RecorderError | Replayed> =>
+            isLetter ? setAside(letter) : Effect.fail(new Replayed())
         )
       )
       .pipe(

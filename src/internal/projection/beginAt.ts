@@ -39,7 +39,7 @@ export const beginAt = (beginning: Beginning | undefined, before: Before | undef
  * Where a version that was reset begins. A version that was still at the start and did not have to be opened again, but
  * has been moved by a runner since, has already begun.
  */
-export const beginAgain = (beginning: Beginning | undefined, there: Opened, logId: string): Omit<Begun, "begins"> =>
-  beginning === undefined || there.position !== undefined
-    ? { position: there.position, seen: there.seen, logId }
+export const beginAgain = (beginning: Beginning | undefined, opened: Opened, logId: string): Omit<Begun, "begins"> =>
+  beginning === undefined || opened.position !== undefined
+    ? { position: opened.position, seen: opened.seen, logId }
     : { position: beginning.position, seen: beginning.seen, logId }

@@ -3,25 +3,25 @@ import { Context, Effect, Stream } from "effect"
 import type { SqlClient, SqlConnection } from "effect/sql"
 import { SqlError } from "effect/sql"
 
-interface State {
+interface Handler {
   hasEnded: boolean
 }
 
 /** The handler in which a fiber runs, or was started. Shared by all copies of this package. */
-export const Handling = Context.Reference<State | undefined>("effect-eventsourcing/Handling", {
+export const Handling = Context.Reference<Handler | undefined>("effect-eventsourcing/Handling", {
   defaultValue: () => undefined
 })
 
 /** Runs a handler or a setup. Once it has ended, the fibers that it has started can no longer use its view. */
 export const handling = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const around = fiber.context
-    const one: State = { hasEnded: false }
+    const outer = fiber.context
+    const handler: Handler = { hasEnded: false }
     // once for each event: `provideService` does the same in more steps
-    fiber.setContext(Context.add(around, Handling, one))
+    fiber.setContext(Context.add(outer, Handling, handler))
     return Effect.onExitPrimitive(self, () => {
-      one.hasEnded = true
-      fiber.setContext(around)
+      handler.hasEnded = true
+      fiber.setContext(outer)
       return undefined
     })
   })
@@ -33,23 +33,23 @@ export const handlingEach = <E, R>(loop: {
   readonly step: () => void
 }): Effect.Effect<void, E, R> =>
   Effect.withFiber((fiber) => {
-    const around = fiber.context
-    let one: State = { hasEnded: false }
+    const outer = fiber.context
+    let handler: Handler = { hasEnded: false }
     const all = Effect.whileLoop({
       while: loop.while,
       body: () => {
-        one = { hasEnded: false }
-        fiber.setContext(Context.add(around, Handling, one))
+        handler = { hasEnded: false }
+        fiber.setContext(Context.add(outer, Handling, handler))
         return loop.body()
       },
       step: () => {
-        one.hasEnded = true
+        handler.hasEnded = true
         loop.step()
       }
     })
     return Effect.onExitPrimitive(all, () => {
-      one.hasEnded = true
-      fiber.setContext(around)
+      handler.hasEnded = true
+      fiber.setContext(outer)
       return undefined
     })
   })
@@ -57,20 +57,20 @@ export const handlingEach = <E, R>(loop: {
 /** Whether a fiber was started in a handler that has ended. */
 export const hasEnded = (context: Context.Context<never>): boolean => Context.get(context, Handling)?.hasEnded === true
 
-/** The error for such a fiber. */
-export const refusal = (): Error =>
+/** The error of a fiber whose handler has ended. */
+export const handlerEnded = (): Error =>
   new Error(
     "the projection handler that started this fiber has ended, so the fiber would work in another event's transaction, or in none; let the handler wait for the fibers that it starts"
   )
 
-const sqlRefusal = (): SqlError.SqlError => {
-  const cause = refusal()
+const sqlHandlerEnded = (): SqlError.SqlError => {
+  const cause = handlerEnded()
   return new SqlError.SqlError({ reason: new SqlError.UnknownError({ cause, message: cause.message }) })
 }
 
 /** Refuses statements of fibers whose handler has ended. */
 const unlessEnded = <A>(self: Effect.Effect<A, SqlError.SqlError>): Effect.Effect<A, SqlError.SqlError> =>
-  Effect.withFiber((fiber) => (hasEnded(fiber.context) ? Effect.fail(sqlRefusal()) : self))
+  Effect.withFiber((fiber) => (hasEnded(fiber.context) ? Effect.fail(sqlHandlerEnded()) : self))
 
 /** A class, since there is one for each transaction. */
 class Guarded implements SqlConnection.Connection {
@@ -107,9 +107,9 @@ class Guarded implements SqlConnection.Connection {
  */
 export const guardTransaction = (sql: SqlClient.SqlClient): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
-    const level = Context.getOrUndefined(fiber.context, sql.transactionService) as
+    const transaction = Context.getOrUndefined(fiber.context, sql.transactionService) as
       | [connection: SqlConnection.Connection, depth: number]
       | undefined
-    if (level !== undefined && !(level[0] instanceof Guarded)) level[0] = new Guarded(level[0])
+    if (transaction !== undefined && !(transaction[0] instanceof Guarded)) transaction[0] = new Guarded(transaction[0])
     return Effect.void
   })

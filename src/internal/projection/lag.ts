@@ -16,16 +16,16 @@ import type { SessionStatus } from "./runnerStatus.ts"
 /** How often a runner that makes no progress measures its lag, in milliseconds. */
 const MEASURE_INTERVAL = 1000
 
-/** Finds the head of each log, with one query for all runners that ask at the same time. */
+/** Finds the head of each log, with one query for all runners that need it at the same time. */
 const heads = new WeakMap<LogReader["Service"], Effect.Effect<Position | undefined, RecorderError>>()
 export const headOf = (recorder: LogReader["Service"]): Effect.Effect<Position | undefined, RecorderError> => {
   const known = heads.get(recorder)
   if (known !== undefined) return known
-  const ask = gather(
-    (askers: ReadonlyArray<void>) => Effect.map(recorder.head, (head) => askers.map(() => head)),
+  const read = gather(
+    (callers: ReadonlyArray<void>) => Effect.map(recorder.head, (head) => callers.map(() => head)),
     recorder.inTransaction
   )
-  const head = ask()
+  const head = read()
   heads.set(recorder, head)
   return head
 }

@@ -10,7 +10,7 @@ export const readable = (
   { delivery, version }: Pick<Projection.Any, "delivery" | "version">,
   versions: ReadonlyArray<Progress>
 ): Progress | undefined => {
-  const own = versions.find((one) => one.version === version)
+  const own = versions.find((progress) => progress.version === version)
   const isKept = own?.ready === true && own.mode === "followed" && delivery === "exactly-once"
   return isKept ? own : versions.find(({ status }) => status === "current")
 }

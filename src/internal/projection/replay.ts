@@ -27,15 +27,15 @@ export const replay = Effect.fnUntraced(function* <Provided, R>(
   const key = trackingKey(projection)
   let replayed = 0
   const handle = Effect.fnUntraced(function* (letter: DeadLetter) {
-    const found = yield* recorder.readStream({
+    const stored = yield* recorder.readStream({
       stream: fromStorage(letter.stream),
       after: letter.streamVersion - 1,
       upTo: letter.streamVersion,
       limit: 1
     })
-    if (found[0]?.position !== letter.position)
+    if (stored[0]?.position !== letter.position)
       return yield* Effect.fail("the log does not have this event, or no longer")
-    const events = yield* decode(found)
+    const events = yield* decode(stored)
     const handled = events.filter(({ aggregate, event }) => projection.compiled.handles(aggregate, event._tag))
     return yield* store.takeBack(key, letter.position, (view) =>
       handled.length === 0 ? Effect.void : projection.compiled.handle(handled, view)

@@ -27,8 +27,8 @@ export const warnOfStale = (
   versions: ReadonlyArray<Progress>
 ): Effect.Effect<void> => {
   const further = versions.find(
-    (one) =>
-      one.mode === "followed" && one.position !== undefined && (position === undefined || one.position > position)
+    (other) =>
+      other.mode === "followed" && other.position !== undefined && (position === undefined || other.position > position)
   )
   if (mode === "inline" || further === undefined) {
     stale.delete(version)

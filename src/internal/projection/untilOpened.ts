@@ -3,7 +3,7 @@ import type { RecorderError } from "../../EventSourcingError.ts"
 import { ViewNotFound } from "../../EventSourcingError.ts"
 import type * as Projection from "../../Projection.ts"
 import type { Progress, ViewStore } from "../../ViewStore.ts"
-import { readable } from "./readable.ts"
+import { readable as findReadable } from "./readable.ts"
 import { trackingKey } from "./trackingKey.ts"
 
 /** How long a reader waits for a runner of this process that has not opened its view yet, in milliseconds. */
@@ -17,7 +17,7 @@ export const untilOpened = Effect.fnUntraced(function* (
   store: ViewStore<unknown, unknown>,
   projection: Projection.Any
 ): Effect.fn.Return<
-  { readonly found: Progress; readonly versions: ReadonlyArray<Progress> },
+  { readonly readable: Progress; readonly versions: ReadonlyArray<Progress> },
   ViewNotFound | RecorderError
 > {
   const { mode, name, version } = projection
@@ -28,8 +28,8 @@ export const untilOpened = Effect.fnUntraced(function* (
     const seen = local.changes.current()
     const isBegun = local.hasRunner()
     const versions = yield* store.versions(key)
-    const found = readable(projection, versions)
-    if (found !== undefined) return { found, versions }
+    const readable = findReadable(projection, versions)
+    if (readable !== undefined) return { readable, versions }
     const now = yield* Clock.currentTimeMillis
     began ??= now
     const left = began + OPENING - now

@@ -38,7 +38,7 @@ export const untilReached = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, ProjectionBehind | RecorderError> {
   const key = trackingKey(projection)
   const local = store.localProgress(projection.name)
-  const isThere = (progress: Progress | undefined) =>
+  const hasReached = (progress: Progress | undefined) =>
     progress !== undefined &&
     (progress.mode === "inline" || (progress.position !== undefined && progress.position >= position))
   const began = yield* Clock.currentTimeMillis
@@ -53,11 +53,11 @@ export const untilReached = Effect.fnUntraced(function* (
     if (current === undefined || isTime || (known !== undefined && known >= position)) {
       // a database that does not answer, or a queue that stands still, is waited for no longer than the remaining time
       const rest = timeout === 0 ? OTHERS : timeout - (now - began)
-      const found = yield* within(store.versions(key), rest)
+      const versions = yield* within(store.versions(key), rest)
       isTime = false
-      if (Option.isSome(found)) {
-        current = readable(projection, found.value)
-        if (isThere(current)) return
+      if (Option.isSome(versions)) {
+        current = readable(projection, versions.value)
+        if (hasReached(current)) return
       }
     }
     const version = current?.version ?? projection.version

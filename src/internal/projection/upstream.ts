@@ -81,19 +81,19 @@ export const inspect = Effect.fnUntraced(function* (
   })
   const at = isBehind ? [] : yield* recorder.readAll({ after: before[0]?.position, upTo: position, filter, limit: 1 })
   /** The newest first. A log that was behind may have grown past the position just now. */
-  const there = [...at, ...before].filter((event) => event.position <= position).slice(0, NOTED)
-  const found = note(aggregates, undefined, there.toReversed(), position)
+  const inLog = [...at, ...before].filter((event) => event.position <= position).slice(0, NOTED)
+  const current = note(aggregates, undefined, inLog.toReversed(), position)
   if (seen === undefined) {
-    return isBehind ? { _tag: "Behind", head, seen: found } : { _tag: "Same", seen: found }
+    return isBehind ? { _tag: "Behind", head, seen: current } : { _tag: "Same", seen: current }
   }
   const noted = new Map(seen.events.map((event) => [event.position, event]))
   const changed = (reason: string): Verdict => {
-    const agreed = there.find(({ id, position }) => noted.get(position)?.id === id)?.position
+    const agreed = inLog.find(({ id, position }) => noted.get(position)?.id === id)?.position
     return { _tag: "Changed", reason, agreed }
   }
   /** From here on, every event was noted. */
   const from = seen.events.length < NOTED ? undefined : seen.events[0]?.position
-  for (const { id, position, stream } of there) {
+  for (const { id, position, stream } of inLog) {
     if (from !== undefined && position < from) break
     if (noted.get(position)?.id !== id) {
       return changed(
@@ -102,7 +102,7 @@ export const inspect = Effect.fnUntraced(function* (
     }
   }
   if (isBehind) return { _tag: "Behind", head, seen }
-  const kept = new Set(there.map((event) => event.position))
+  const kept = new Set(inLog.map((event) => event.position))
   for (const event of seen.events) {
     const isLost = !kept.has(event.position) && !(yield* isErased(recorder, event))
     if (isLost) {
@@ -111,13 +111,13 @@ export const inspect = Effect.fnUntraced(function* (
       )
     }
   }
-  const newest = there[0]
+  const newest = inLog[0]
   if (newest !== undefined && !noted.has(newest.position) && newest.recordedAt > seen.recordedAt) {
     return changed(
       `this log has an event at position ${newest.position} that is newer than any event the view has seen`
     )
   }
-  return { _tag: "Same", seen: { ...found, recordedAt: Math.max(found.recordedAt, seen.recordedAt) } }
+  return { _tag: "Same", seen: { ...current, recordedAt: Math.max(current.recordedAt, seen.recordedAt) } }
 })
 
 /**

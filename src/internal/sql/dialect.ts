@@ -42,7 +42,7 @@ export interface Dialect {
    */
   readonly guard: Effect.Effect<void>
   /** Fails short work to which the database does not respond in time; if it is omitted, it always responds. */
-  readonly brief?: <A, R>(
+  readonly runShort?: <A, R>(
     operation: string,
     work: Effect.Effect<A, SqlError.SqlError, R>
   ) => Effect.Effect<A, SqlError.SqlError | RecorderError, R>
@@ -57,13 +57,13 @@ export interface Dialect {
   readonly holder?: (key: Tracking.Key) => Effect.Effect<string | undefined, SqlError.SqlError>
   /** The statement that begins a transaction. */
   readonly begin: string
-  /** Bounds for how long moves of tracking hold up other writers; if it is omitted, they hold up none. */
-  readonly turns?: {
-    /** Runs a move in its turn. The move runs `begun` when its transaction has begun: it returns how long it may take. */
-    readonly take: <A, E, R>(
-      operation: string,
-      move: (begun: Effect.Effect<number>) => Effect.Effect<A, E, R>
-    ) => Effect.Effect<A, E | RecorderError, R>
-  }
+  /**
+   * Runs a move of tracking in its turn, which bounds for how long moves hold up other writers; if it is omitted, they
+   * hold up none. The move runs `begun` when its transaction has begun: it returns how long it may take.
+   */
+  readonly moveInTurn?: <A, E, R>(
+    operation: string,
+    move: (begun: Effect.Effect<number>) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | RecorderError, R>
   readonly toRecorderError: (operation: string, error: SqlError.SqlError) => RecorderError
 }

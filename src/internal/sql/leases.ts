@@ -6,7 +6,7 @@ import type { ViewStore } from "../../ViewStore.ts"
 import { gather } from "../concurrency/gather.ts"
 import { keyText } from "../projection/trackingKey.ts"
 import type { ViewDatabase } from "./viewDatabase.ts"
-import { brief, isInTransaction, query, run } from "./viewDatabase.ts"
+import { isInTransaction, query, run, runShort } from "./viewDatabase.ts"
 import type { Row } from "./viewRows.ts"
 import { keyTextOf, keyValues } from "./viewRows.ts"
 
@@ -41,7 +41,7 @@ export const makeLease = (db: ViewDatabase): ViewStore<unknown, never>["lease"] 
   const watching: Watching = new Map()
   const take = gather(
     (requests: NonEmptyReadonlyArray<Request>) =>
-      brief(db, "acquire the lease of a projection", takeAll(db, watching, requests)),
+      runShort(db, "acquire the lease of a projection", takeAll(db, watching, requests)),
     isInTransaction(db)
   )
   return (key, holder, milliseconds) =>
@@ -103,14 +103,14 @@ const takeSome = Effect.fnUntraced(function* (db: ViewDatabase, watching: Watchi
 const watch = Effect.fnUntraced(function* (db: ViewDatabase, watching: Watching, keys: ReadonlyArray<Tracking.Key>) {
   if (keys.length === 0) return
   const since = yield* elapsed
-  const found = new Map<string, Row>()
+  const rows = new Map<string, Row>()
   const projections = [...new Set(keys.map((key) => key.projection))]
   for (const row of yield* run(db, db.statements.findLeases, [JSON.stringify(projections)])) {
-    found.set(keyTextOf(row.slice(4)), row)
+    rows.set(keyTextOf(row.slice(4)), row)
   }
   for (const key of keys) {
     const text = keyText(key)
-    const [holder, expiresAt, length, lengthOf] = found.get(text) ?? []
+    const [holder, expiresAt, length, lengthOf] = rows.get(text) ?? []
     // an earlier version of the library has taken it, and nobody knows for how long
     if (length == null || lengthOf !== holder) {
       watching.delete(text)

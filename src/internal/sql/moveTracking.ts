@@ -31,7 +31,7 @@ export const makeTransact =
   (move, work) => {
     const { key, from, to, seen } = move
     const { localProgress, statements } = db
-    const { turns } = db.dialect
+    const { moveInTurn } = db.dialect
     const refusal = Tracking.refusal(move)
     if (refusal !== undefined) return Effect.fail(new RecorderFailure({ operation: OPERATION, reason: refusal }))
     const moving = (begun: Effect.Effect<number>) => {
@@ -60,9 +60,9 @@ export const makeTransact =
       )
     }
     return Effect.contextWith((context: Context.Context<never>) =>
-      turns === undefined || isInTransaction(db)(context)
+      moveInTurn === undefined || isInTransaction(db)(context)
         ? moving(Effect.succeed(MAX_MILLIS))
-        : turns.take(OPERATION, moving)
+        : moveInTurn(OPERATION, moving)
     )
   }
 

@@ -13,7 +13,7 @@ import { makeTransact } from "./moveTracking.ts"
 import { makeOpen } from "./openVersion.ts"
 import { findVersion, progressOfMany } from "./versions.ts"
 import type { ViewDatabase } from "./viewDatabase.ts"
-import { brief, isInTransaction, makeViewDatabase, query, viewIn } from "./viewDatabase.ts"
+import { isInTransaction, makeViewDatabase, query, runShort, viewIn } from "./viewDatabase.ts"
 import { encodeSeen, keyValues } from "./viewRows.ts"
 
 /** The store of views in a database that has the library's own tables. */
@@ -23,7 +23,7 @@ export const make = (sql: SqlClient.SqlClient, dialect: Dialect): ViewStore<SqlV
     localProgress: db.localProgress,
     open: makeOpen(db),
     versions: gather(
-      (projections) => brief(db, "read the progress of projections", progressOfMany(db, projections)),
+      (projections) => runShort(db, "read the progress of projections", progressOfMany(db, projections)),
       isInTransaction(db)
     ),
     transact: makeTransact(db),
@@ -54,8 +54,8 @@ const makeRead =
     return Effect.suspend(() => {
       const place = places.get(keyText(key))
       if (place !== undefined) return readIn(place)
-      return Effect.flatMap(brief(db, "find the place of a view", findVersion(db, key)), (found) =>
-        readIn(found?.place ?? dialect.defaultPlace(key))
+      return Effect.flatMap(runShort(db, "find the place of a view", findVersion(db, key)), (version) =>
+        readIn(version?.place ?? dialect.defaultPlace(key))
       )
     })
   }

@@ -56,13 +56,13 @@ export const progressOfMany = Effect.fnUntraced(function* (
     const all = yield* progressOf(db, projections[0])
     return projections.map(() => all)
   }
-  const found = new Map<string, Array<Progress>>()
+  const progress = new Map<string, Array<Progress>>()
   const names = [...new Set(projections.map(({ projection }) => projection))]
   for (const row of yield* run(db, db.statements.findVersionsOfMany, [JSON.stringify(names)])) {
     const [projection, upstream, slice] = row.slice(11)
     const text = keyTextOf([projection, 0, upstream, slice])
     const key = requested.get(text)
-    if (key !== undefined) found.set(text, [...(found.get(text) ?? []), progressIn(db, key, row)])
+    if (key !== undefined) progress.set(text, [...(progress.get(text) ?? []), progressIn(db, key, row)])
   }
-  return projections.map((projection) => found.get(textOf(projection)) ?? [])
+  return projections.map((projection) => progress.get(textOf(projection)) ?? [])
 })

@@ -60,7 +60,7 @@ export const isInTransaction =
     context.mapUnsafe.has(sql.transactionService.key)
 
 /** Runs short work. In a transaction of the caller's, it has the time that the transaction has. */
-export const brief = <A, R>(
+export const runShort = <A, R>(
   db: ViewDatabase,
   operation: string,
   work: Effect.Effect<A, SqlError.SqlError, R>
@@ -68,7 +68,7 @@ export const brief = <A, R>(
   const { dialect } = db
   return Effect.mapError(
     Effect.contextWith((context: Context.Context<R>) =>
-      dialect.brief === undefined || isInTransaction(db)(context) ? work : dialect.brief(operation, work)
+      dialect.runShort === undefined || isInTransaction(db)(context) ? work : dialect.runShort(operation, work)
     ),
     (error) => (SqlError.isSqlError(error) ? dialect.toRecorderError(operation, error) : error)
   )
@@ -76,7 +76,7 @@ export const brief = <A, R>(
 
 /** Runs one statement as short work. */
 export const query = (db: ViewDatabase, operation: string, statement: string, values: ReadonlyArray<unknown>) =>
-  brief(db, operation, run(db, statement, values))
+  runShort(db, operation, run(db, statement, values))
 
 /** A failure of the work that is done in a transaction, told apart from the transaction's own. */
 class WorkFailed<out E> {
@@ -146,11 +146,11 @@ export const namingHolder =
     if (holder === undefined) return self
     return Effect.tapError(self, (error): Effect.Effect<void, E> => {
       if (!isRecorderUnavailable(error) || error.waited === undefined) return Effect.void
-      const found = Effect.orElseSucceed(
-        brief(db, "find the holder of a projection's row", holder(key)),
+      const holding = Effect.orElseSucceed(
+        runShort(db, "find the holder of a projection's row", holder(key)),
         () => undefined
       )
-      return Effect.flatMap(found, (by) =>
+      return Effect.flatMap(holding, (by) =>
         by === undefined ? Effect.void : Effect.fail(heldBy(error, by) as E & RecorderUnavailable)
       )
     })

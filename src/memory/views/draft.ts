@@ -1,7 +1,7 @@
 /** Transactions on a value in memory: they work on a draft of it, which replaces the value if all of them succeeds. */
 import type { Clock } from "effect"
 import { Effect, Exit } from "effect"
-import { refusal } from "../../internal/projection/handling.ts"
+import { handlerEnded } from "../../internal/projection/handling.ts"
 import type { Position } from "../../Position.ts"
 import type { MemoryView } from "../../View.ts"
 import type { DeadLetter, Seen, Transaction } from "../../ViewStore.ts"
@@ -59,7 +59,7 @@ const viewOf = (draft: Draft, version: number): MemoryView<unknown> => ({
 /** Dies if the transaction has ended, since these calls can't fail. */
 const whileOpen = <A>(draft: Draft, use: () => A): Effect.Effect<A> =>
   Effect.sync(() => {
-    if (draft.hasEnded) throw refusal()
+    if (draft.hasEnded) throw handlerEnded()
     return use()
   })
 

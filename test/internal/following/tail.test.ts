@@ -48,11 +48,11 @@ describe("the shared tail", () => {
       const { tail, append } = yield* makeTail(10 * SIZE)
       const member = yield* tail.join(of("Dog"))
       const positions = yield* append("Dog", 100)
-      assert.isUndefined(member.behind(undefined))
-      const reach = positions.filter((position) => member.behind(position) !== undefined)
+      assert.isUndefined(member.eventsAfter(undefined))
+      const reach = positions.filter((position) => member.eventsAfter(position) !== undefined)
       assert.deepStrictEqual(reach, positions.slice(-reach.length))
       assert.isAtLeast(reach.length, 5)
-      const kept = member.behind(reach[0]) ?? []
+      const kept = member.eventsAfter(reach[0]) ?? []
       assert.deepStrictEqual(
         kept.map(({ position }) => position),
         reach.slice(1)
@@ -67,11 +67,11 @@ describe("the shared tail", () => {
       const member = yield* tail.join(of("Dog"))
       const [before] = yield* append("Dog", 1)
       const [large] = yield* append("Dog", 1, 11 * SIZE)
-      assert.isUndefined(member.behind(before))
-      assert.deepStrictEqual(member.behind(large), [])
+      assert.isUndefined(member.eventsAfter(before))
+      assert.deepStrictEqual(member.eventsAfter(large), [])
       const [after] = yield* append("Dog", 1)
       assert.deepStrictEqual(
-        member.behind(large)?.map(({ position }) => position),
+        member.eventsAfter(large)?.map(({ position }) => position),
         [after]
       )
     })
@@ -85,9 +85,9 @@ describe("the shared tail", () => {
       const { position } = yield* recorder.append({ stream, expected: "NoStream", events: storedEvents(10_000) })
       yield* reached(position)
       const [oldest] = yield* recorder.readAll({ limit: 1 })
-      assert.isUndefined(member.behind(undefined))
-      assert.isUndefined(member.behind(oldest?.position))
-      assert.isAtMost(member.behind((position - 4096n) as Position.Position)?.length ?? 0, 8192)
+      assert.isUndefined(member.eventsAfter(undefined))
+      assert.isUndefined(member.eventsAfter(oldest?.position))
+      assert.isAtMost(member.eventsAfter((position - 4096n) as Position.Position)?.length ?? 0, 8192)
     })
   )
 
@@ -101,7 +101,7 @@ describe("the shared tail", () => {
         scope
       )
       const places = (member: Tail.Member, after?: Position.Position) =>
-        member.behind(after)?.map(({ stream }) => `${stream}`)
+        member.eventsAfter(after)?.map(({ stream }) => `${stream}`)
       yield* append("Dog", 1)
       yield* append("Cat", 2)
       // far more than is kept
@@ -122,12 +122,12 @@ describe("the shared tail", () => {
       const [dog] = yield* append("Dog", 1)
       const [cat] = yield* append("Cat", 1)
       const second = yield* tail.join(of("Cat"))
-      assert.isUndefined(second.behind(undefined))
-      assert.isUndefined(second.behind(dog))
-      assert.deepStrictEqual(second.behind(cat), [])
+      assert.isUndefined(second.eventsAfter(undefined))
+      assert.isUndefined(second.eventsAfter(dog))
+      assert.deepStrictEqual(second.eventsAfter(cat), [])
       yield* append("Cat", 1)
-      assert.strictEqual(second.behind(cat)?.length, 1)
-      assert.strictEqual(first.behind(undefined)?.length, 2)
+      assert.strictEqual(second.eventsAfter(cat)?.length, 1)
+      assert.strictEqual(first.eventsAfter(undefined)?.length, 2)
     })
   )
 })
