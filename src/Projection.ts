@@ -45,15 +45,18 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { SqlClient } from "effect/sql"
 import type * as Aggregate from "./Aggregate.ts"
 import type { ProjectionBehind, ProjectionHasDependents, RecorderError } from "./EventSourcingError.ts"
-import { RecorderFailure, ViewNotFound } from "./EventSourcingError.ts"
+import { ViewNotFound } from "./EventSourcingError.ts"
 import type { PositionedOf } from "./EventStore.ts"
 import { milliseconds } from "./internal/backend/options.ts"
-import type { AnyRecorded, Compiled } from "./internal/projection/compiled.ts"
-import { build, definedOtherwise, effectOf, handlersOf } from "./internal/projection/defineProjection.ts"
-import { handling, handlingEach } from "./internal/projection/handling.ts"
+import type { Compiled } from "./internal/projection/compiled.ts"
+import { handleBatches, handleOneByOne, handleSideEffects } from "./internal/projection/compileHandlers.ts"
+import { build } from "./internal/projection/defineProjection.ts"
 import { readable } from "./internal/projection/readable.ts"
+import { removeVersions } from "./internal/projection/removeVersions.ts"
 import { replay as again } from "./internal/projection/replay.ts"
+import { requireSameRunner, requireSameView } from "./internal/projection/sameDefinition.ts"
 import { warnOfStale } from "./internal/projection/stale.ts"
+import { storeOf } from "./internal/projection/storeOf.ts"
 import { trackingKey } from "./internal/projection/trackingKey.ts"
 import { untilOpened } from "./internal/projection/untilOpened.ts"
 import { untilReached } from "./internal/projection/untilReached.ts"
@@ -266,26 +269,9 @@ export const make = <
     readonly handlers: H & Exact<H, Handlers<As, View.Of<K>, I extends true ? "inline" : "followed">>
   }
 ): Projection<K, I extends true ? "inline" : "followed", "exactly-once", ServicesOf<EffectOf<H>>> => {
-  const handlers = handlersOf<ServicesOf<EffectOf<H>>>(name, definition.aggregates, definition.handlers)
-  const inTurn: typeof handlingEach = definition.view._tag === "Sql" ? handlingEach : Effect.whileLoop
   const mode = (definition.inline === true ? "inline" : "followed") as I extends true ? "inline" : "followed"
-  return build(name, definition, mode, "exactly-once", {
-    handles: handlers.handles,
-    handle: (events, view, progress) => {
-      let count = 0
-      return inTurn({
-        while: () => count < events.length && (count === 0 || progress === undefined || progress.isTimeLeft()),
-        body: () => {
-          const event = events[count] as AnyRecorded
-          return effectOf(name, handlers.of(event)(event, view))
-        },
-        step: () => {
-          count++
-          progress?.handled()
-        }
-      })
-    }
-  })
+  const handled = handleOneByOne<ServicesOf<EffectOf<H>>>(name, definition, definition.handlers)
+  return build(name, definition, mode, "exactly-once", handled)
 }
 
 /**
@@ -309,18 +295,15 @@ export const batched = <const As extends OneOrMore, K extends View.Any, E, R>(
     ) => Effect.Effect<unknown, E, R>
   }
 ): Projection<K, "followed", "exactly-once", R> =>
-  build(name, definition, "followed", "exactly-once", {
-    handles: () => true,
-    isBatched: true,
-    handle: (events, view) => {
-      const self = effectOf(
-        name,
-        definition.handle(events as NonEmptyReadonlyArray<PositionedOf<As[number]>>, view as View.Of<K>)
-      )
-      // not for a view in memory, since each batch has a value of its own
-      return definition.view._tag === "Sql" ? handling(self) : self
-    }
-  })
+  build(
+    name,
+    definition,
+    "followed",
+    "exactly-once",
+    handleBatches(name, definition.view, (events, view) =>
+      definition.handle(events as NonEmptyReadonlyArray<PositionedOf<As[number]>>, view as View.Of<K>)
+    )
+  )
 
 /**
  * Defines side effects of events: mail, calls of other systems, and anything else that is not a view.
@@ -379,23 +362,8 @@ export const atLeastOnce = <const As extends OneOrMore, K extends View.Any, cons
     readonly handlers: H & Exact<H, EffectHandlers<As>>
   }
 ): Projection<K, "followed", "at-least-once", ServicesOf<EffectOf<H>>> => {
-  const handlers = handlersOf<ServicesOf<EffectOf<H>>>(name, definition.aggregates, definition.handlers)
-  return build(name, definition, "followed", "at-least-once", {
-    handles: handlers.handles,
-    handle: (events) =>
-      Effect.forEach(events, (event) => effectOf(name, handlers.of(event)(event, { idempotencyKey: event.id })), {
-        discard: true
-      })
-  })
-}
-
-/** The store of a projection's view. @internal */
-export const storeOf = <K extends View.Any>(
-  projection: Projection<K, Mode, Delivery, unknown>
-): Effect.Effect<ViewStore<View.Of<K>, ViewStores.ProvidedOf<K>>, never, ViewStores.Of<K>> => {
-  const store: Effect.Effect<unknown, never, unknown> =
-    projection.view._tag === "Memory" ? ViewStores.MemoryViewStore : ViewStores.SqlViewStore
-  return store as Effect.Effect<ViewStore<View.Of<K>, ViewStores.ProvidedOf<K>>, never, ViewStores.Of<K>>
+  const handled = handleSideEffects<ServicesOf<EffectOf<H>>>(name, definition.aggregates, definition.handlers)
+  return build(name, definition, "followed", "at-least-once", handled)
 }
 
 /**
@@ -426,21 +394,11 @@ export const read = <K extends View.Any, A, E, R>(
 ): Effect.Effect<A, E | ViewNotFound | RecorderError, ViewStores.Of<K> | Exclude<R, ViewStores.ProvidedOf<K>>> =>
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
-    yield* refuseCopy(store, projection, "read")
+    yield* requireSameView(store, projection, "read")
     const { readable: progress, versions } = yield* untilOpened(store, projection)
     yield* warnOfStale(store.localProgress(projection.name), projection.name, progress, versions)
     return yield* store.read({ ...trackingKey(projection), version: progress.version }, read)
   })
-
-/** The view under a name belongs to one definition: reading it with another would return wrong results. */
-const refuseCopy = (
-  store: ViewStore<unknown, unknown>,
-  { compiled, name, version }: Any,
-  operation: string
-): Effect.Effect<void, RecorderFailure> =>
-  store.localProgress(name).isDefinedOtherwise(version, compiled.source())
-    ? Effect.fail(definedOtherwise(`${operation} projection "${name}"`, version))
-    : Effect.void
 
 /**
  * The version that {@link read} reads, and how far it has come; `undefined` if there is no view yet. If its `position`
@@ -487,13 +445,8 @@ export const wait = <K extends View.Any>(
       { least: 0, endless: true }
     )
     const store = yield* storeOf(projection)
-    yield* refuseCopy(store, projection, "wait for")
-    // otherwise the position of events that the view ignores would be stored later, together with other events
-    yield* Effect.acquireUseRelease(
-      Effect.sync(() => store.localProgress(projection.name).expect(position)),
-      () => untilReached(store, projection, position, timeout),
-      (leave) => Effect.sync(leave)
-    )
+    yield* requireSameView(store, projection, "wait for")
+    yield* untilReached(store, projection, position, timeout)
   })
 
 /**
@@ -527,9 +480,7 @@ export const reset = <K extends View.Any, R>(
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
     const { compiled, mode, name, version } = projection
-    if (store.localProgress(name).runsOtherwise(version, compiled.source())) {
-      return yield* definedOtherwise(`reset projection "${name}"`, version)
-    }
+    yield* requireSameRunner(store, projection, `reset projection "${name}"`)
     if (yield* store.reset(trackingKey(projection), compiled.setup)) return
     return yield* new ViewNotFound({
       projection: name,
@@ -583,15 +534,7 @@ export const remove: {
 } = (projection: string | Any, ...of: Removed): Effect.Effect<boolean, RemoveError, never> => {
   const store = typeof projection === "string" ? ViewStores.SqlViewStore : storeOf(projection)
   const name = typeof projection === "string" ? projection : projection.name
-  const [version, options] = of
-  // a version that was looked up and not found must not mean all of them
-  if (of.length > 0 && !Number.isInteger(version)) {
-    const reason = `the version must be a whole number, got ${version}; omit it to remove all versions`
-    return Effect.fail(new RecorderFailure({ operation: `remove projection "${name}"`, reason }))
-  }
-  return Effect.flatMap(store as Effect.Effect<ViewStore<unknown, never>>, ({ remove }) =>
-    remove({ ...trackingKey({ name, version: 0 }), version }, options)
-  )
+  return removeVersions(store as Effect.Effect<ViewStore<unknown, never>>, name, of)
 }
 
 /** The dead letters: the events that were set aside, in the order of the log. */
@@ -651,9 +594,6 @@ export const replay = <K extends View.Any, R>(
 ): Effect.Effect<Replayed, RecorderError, ViewStores.Of<K> | HandlerServices<K, R> | LogReader | Mapper> =>
   Effect.gen(function* () {
     const store = yield* storeOf(projection)
-    const { compiled, name, version } = projection
-    if (store.localProgress(name).runsOtherwise(version, compiled.source())) {
-      return yield* definedOtherwise(`replay the dead letters of projection "${name}"`, version)
-    }
+    yield* requireSameRunner(store, projection, `replay the dead letters of projection "${projection.name}"`)
     return yield* again(store, yield* LogReader, yield* Mapper, projection, options.stream)
   })

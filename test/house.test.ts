@@ -67,7 +67,8 @@ const foundations = new Set([
   "StreamName.ts",
   "TrackedAppend.ts",
   "Tracking.ts",
-  "TransactionalAppend.ts"
+  "TransactionalAppend.ts",
+  "ViewStore.ts"
 ])
 
 const isTesting = (file: string): boolean => file.startsWith("testing/")

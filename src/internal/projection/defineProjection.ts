@@ -1,4 +1,4 @@
-/** Compiles the definition of a projection: its handlers by event and its setup, and the checks of both. */
+/** Compiles the definition of a projection: checks it, and adds the setup of its view to its handlers. */
 import { Cause, Effect } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
 import type { RecorderError } from "../../EventSourcingError.ts"
@@ -8,7 +8,8 @@ import type * as View from "../../View.ts"
 import type { Mode } from "../../ViewStore.ts"
 import { messageOf } from "../errors/messageOf.ts"
 import { isTransient } from "../errors/transient.ts"
-import type { AnyRecorded, Compiled } from "./compiled.ts"
+import type { Handled } from "./compileHandlers.ts"
+import { effectOf } from "./compileHandlers.ts"
 import { handling } from "./handling.ts"
 
 interface Definition<K extends View.Any> {
@@ -16,54 +17,6 @@ interface Definition<K extends View.Any> {
   readonly aggregates: ReadonlyArray<Aggregate.Any>
   readonly view: K
   readonly from?: Projection.Start
-}
-
-/** The result of a handler, which may be anything in a program without types. */
-export const effectOf = <R>(
-  name: string,
-  given: Effect.Effect<unknown, unknown, R>
-): Effect.Effect<unknown, unknown, R> => {
-  if (Effect.isEffect(given)) return given
-  throw new Error(
-    `projection "${name}": handlers and setup must return an Effect, but one returned a value of type ${typeof given}`
-  )
-}
-
-type AnyHandler<R> = (event: AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, R>
-
-/** Finds handlers by aggregate and event. Throws if they are not handlers of the aggregates' events. */
-export const handlersOf = <R>(name: string, aggregates: ReadonlyArray<Aggregate.Any>, given: object) => {
-  const byAggregate = new Map<string, ReadonlyMap<string, AnyHandler<R>>>()
-  for (const aggregate of aggregates) {
-    const of = new Map<string, AnyHandler<R>>()
-    const own = (
-      given as Readonly<Record<string, Readonly<Record<string, AnyHandler<R> | Projection.Ignore | undefined>>>>
-    )[aggregate.name]
-    for (const tag of aggregate.compiled.byTag.keys()) {
-      const handler = own?.[tag]
-      if (handler === undefined) {
-        throw new Error(
-          `projection "${name}" has no handler for ${aggregate.name}.${tag}; write one, or use Projection.ignore`
-        )
-      }
-      if (typeof handler === "function") of.set(tag, handler)
-    }
-    const unknown = Object.keys(own ?? {}).find((tag) => !aggregate.compiled.byTag.has(tag))
-    if (unknown !== undefined) {
-      throw new Error(
-        `projection "${name}" has a handler for ${aggregate.name}.${unknown}, which is not one of the aggregate's events`
-      )
-    }
-    byAggregate.set(aggregate.name, of)
-  }
-  const other = Object.keys(given).find((aggregate) => !byAggregate.has(aggregate))
-  if (other !== undefined) {
-    throw new Error(`projection "${name}" has handlers for ${other}, which is not one of its aggregates`)
-  }
-  return {
-    handles: (aggregate: string, tag: string) => byAggregate.get(aggregate)?.has(tag) === true,
-    of: ({ aggregate, event }: AnyRecorded) => byAggregate.get(aggregate)?.get(event._tag) as AnyHandler<R>
-  }
 }
 
 /**
@@ -76,23 +29,13 @@ const sourceOf = (definition: Definition<View.Any>): string =>
     return typeof value === "function" || typeof value === "bigint" ? String(value) : value
   })
 
-/**
- * Two projections with the same name would take turns in updating one view, or read what the handlers of the other have
- * made of the events.
- */
-export const definedOtherwise = (operation: string, version: number): RecorderFailure =>
-  new RecorderFailure({
-    operation,
-    reason: `this process has two different definitions of version ${version} under that name; give one of them another name, or a higher version if it is to replace the other`
-  })
-
 /** Checks a definition, and throws if it is invalid. */
 export const build = <K extends View.Any, M extends Mode, D extends Projection.Delivery, R>(
   name: string,
   definition: Definition<K>,
   mode: M,
   delivery: D,
-  compiled: Omit<Compiled<unknown, R>, "setup" | "source">
+  handled: Handled<R>
 ): Projection.Projection<K, M, D, R> => {
   const { version = 1, aggregates, view, from } = definition
   if (!/^[a-z][a-z0-9_]{0,39}$/.test(name)) {
@@ -121,13 +64,13 @@ export const build = <K extends View.Any, M extends Mode, D extends Projection.D
   return {
     ...{ name, version, aggregates, view, mode, delivery, from },
     compiled: {
-      ...compiled,
+      ...handled,
       source: () => {
         source ??= sourceOf(definition)
         return source
       },
       // what a handler throws is a failure like any other
-      handle: (events, memoryOrSql, progress) => Effect.suspend(() => compiled.handle(events, memoryOrSql, progress)),
+      handle: (events, memoryOrSql, progress) => Effect.suspend(() => handled.handle(events, memoryOrSql, progress)),
       setup: (memoryOrSql) =>
         Effect.catchCause(
           Effect.suspend((): Effect.Effect<unknown, unknown, unknown> => setup(memoryOrSql)),

@@ -27,10 +27,25 @@ const within = <A>(
   )
 
 /**
- * Waits until the version that is read has processed everything up to a position. It is notified immediately of
- * progress in this process, and polls for the progress of others. `timeout` is in milliseconds.
+ * Waits until the version that is read has processed everything up to a position. `timeout` is in milliseconds.
+ *
+ * The position is registered meanwhile: otherwise the position of events that the view ignores would be stored later,
+ * together with other events.
  */
-export const untilReached = Effect.fnUntraced(function* (
+export const untilReached = (
+  store: ViewStore<unknown, unknown>,
+  projection: Projection.Any,
+  position: Position,
+  timeout: number
+): Effect.Effect<void, ProjectionBehind | RecorderError> =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => store.localProgress(projection.name).expect(position)),
+    () => poll(store, projection, position, timeout),
+    (leave) => Effect.sync(leave)
+  )
+
+/** Is notified immediately of progress in this process, and polls for the progress of others. */
+const poll = Effect.fnUntraced(function* (
   store: ViewStore<unknown, unknown>,
   projection: Projection.Any,
   position: Position,
