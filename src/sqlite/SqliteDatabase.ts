@@ -19,11 +19,11 @@ import * as Settings from "../internal/backend/settings.ts"
 import * as KeyedLock from "../internal/concurrency/keyedLock.ts"
 import type { ChangeSignal } from "../internal/following/changeSignal.ts"
 import { isBusy, toRecorderError } from "./errors.ts"
-import type { Transaction } from "./lease.ts"
 import { sqlite } from "./nodeSqlite.ts"
 import * as OpenFile from "./openFile.ts"
 import * as Queue from "./queue.ts"
 import * as Client from "./sqlClient.ts"
+import type { Transaction } from "./transaction.ts"
 import * as Turns from "./turns.ts"
 
 /** How a file is opened. */

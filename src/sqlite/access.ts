@@ -2,12 +2,12 @@ import type { Context, Result } from "effect"
 import { Effect } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import type { GroupCommit } from "./groupCommit.ts"
-import type { Transaction } from "./lease.ts"
 import type { Pages } from "./pages.ts"
 import { makePages } from "./pages.ts"
 import type { Prepare } from "./prepare.ts"
 import { prepareOnce, preparePagesOnce } from "./prepare.ts"
 import type { SqliteDatabase } from "./SqliteDatabase.ts"
+import type { Transaction } from "./transaction.ts"
 
 /** The statements of a connection. */
 export interface Statements {

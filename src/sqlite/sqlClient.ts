@@ -5,13 +5,13 @@ import type { SqlConnection, SqlError } from "effect/sql"
 import { SqlClient, Statement } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { hasEnded } from "../internal/projection/handling.ts"
-import type { Lease, Transaction } from "./lease.ts"
-import { endedHandler, makeLease, refused } from "./lease.ts"
 import type { Queue } from "./queue.ts"
 import type { Outside } from "./sqlConnection.ts"
 import { makeConnection, RUN } from "./sqlConnection.ts"
 import { toClientError, toSqlError } from "./sqlErrors.ts"
 import { makeStatements } from "./sqlStatements.ts"
+import type { OwnTransaction, Transaction } from "./transaction.ts"
+import { endedHandler, makeTransaction, refused } from "./transaction.ts"
 
 /** The client of a file. */
 export interface Client {
@@ -41,7 +41,7 @@ export const make = Effect.fnUntraced(function* (options: {
     acquirer: Effect.suspend(() => acquirer),
     borrower: (f) => borrower(f)
   }
-  const newConnection = (lease?: Transaction) => makeConnection({ attempt, check, statements, outside }, lease)
+  const newConnection = (own?: Transaction) => makeConnection({ attempt, check, statements, outside }, own)
   const isTransaction = () => db.isOpen && db.isTransaction
   /** Ends a transaction whose end failed, so that no later work is in it. */
   const endLeftover = Effect.suspend(() =>
@@ -52,33 +52,32 @@ export const make = Effect.fnUntraced(function* (options: {
         )
       : Effect.void
   )
-  const unleased = newConnection()
-  const available = Effect.suspend(() =>
-    isTransaction() ? Effect.as(endLeftover, unleased) : Effect.succeed(unleased)
-  )
+  const single = newConnection()
+  const available = Effect.suspend(() => (isTransaction() ? Effect.as(endLeftover, single) : Effect.succeed(single)))
   const acquirer: SqlConnection.Acquirer = Effect.andThen(
     Effect.mapError(queue.takeScoped(RUN), toClientError),
     available
   )
   const inTurn = queue.withTurn(RUN, toClientError)
   const borrower: SqlConnection.Borrower = (f) => inTurn(Effect.flatMap(available, f))
-  /** The leases, by the connections that represent them. */
-  const leases = new WeakMap<SqlConnection.Connection, Lease>()
-  const makeLeased = (): SqlConnection.Connection => {
-    const lease = makeLease(db)
-    const connection = newConnection(lease)
-    leases.set(connection, lease)
+  /** The transactions, by the connections that represent them. */
+  const transactions = new WeakMap<SqlConnection.Connection, OwnTransaction>()
+  const connectTransaction = (): SqlConnection.Connection => {
+    const transaction = makeTransaction(db)
+    const connection = newConnection(transaction)
+    transactions.set(connection, transaction)
     return connection
   }
-  const endLease = (connection: SqlConnection.Connection) => Effect.sync(() => leases.get(connection)?.end())
+  const endTransaction = (connection: SqlConnection.Connection) =>
+    Effect.sync(() => transactions.get(connection)?.end())
   const spanAttributes = [["db.system.name", "sqlite"]] as const
   const sql = yield* SqlClient.make({
     acquirer,
     borrower,
     onCommitFailure: () => endLeftover,
     isTransaction,
-    transactionAcquirer: Effect.tap(Effect.map(acquirer, makeLeased), (connection) =>
-      Effect.addFinalizer(() => endLease(connection))
+    transactionAcquirer: Effect.tap(Effect.map(acquirer, connectTransaction), (connection) =>
+      Effect.addFinalizer(() => endTransaction(connection))
     ),
     driver: "node-sqlite",
     compiler: Statement.makeCompilerSqlite(),
@@ -87,53 +86,56 @@ export const make = Effect.fnUntraced(function* (options: {
 
   const { transactionService } = sql
   const transactionOf: Client["transactionOf"] = (context) => {
-    const level = Context.getOrUndefined(context, transactionService)
-    if (level === undefined) return undefined
-    return hasEnded(context) ? endedHandler : leases.get(level[0])
+    const inner = Context.getOrUndefined(context, transactionService)
+    if (inner === undefined) return undefined
+    return hasEnded(context) ? endedHandler : transactions.get(inner[0])
   }
 
-  /** Begins or ends something on a lease that is not over. */
+  /** Begins or ends something in a transaction that is not over. */
   const control = (
     connection: SqlConnection.Connection,
     statement: string,
-    done?: (lease: Lease) => void
+    done?: (transaction: OwnTransaction) => void
   ): Effect.Effect<void, SqlError.SqlError> =>
     Effect.mapError(
       attempt("control a transaction", () => {
-        const lease = leases.get(connection)
-        lease?.assertOpen()
+        const transaction = transactions.get(connection)
+        transaction?.assertOpen()
         // a transaction begins, and commits, only in a file that is not lost
         if (statement.startsWith("BEGIN")) check()
         statements.prepare(statement).run()
         if (statement === "COMMIT") check()
-        if (lease !== undefined) done?.(lease)
+        if (transaction !== undefined) done?.(transaction)
       }),
       toClientError
     )
   /** Undoes something if there still is something to undo. */
   const undo = (connection: SqlConnection.Connection, statement: string) =>
-    Effect.suspend(() => (leases.get(connection)?.isOpen() === true ? control(connection, statement) : Effect.void))
+    Effect.suspend(() =>
+      transactions.get(connection)?.isOpen() === true ? control(connection, statement) : Effect.void
+    )
 
   const transact = SqlClient.makeWithTransaction({
     transactionService,
     spanAttributes,
-    acquireConnection: (restore) => Effect.map(restore(acquirer), makeLeased),
-    begin: (connection, statement = "BEGIN IMMEDIATE") => control(connection, statement, (lease) => lease.begin()),
+    acquireConnection: (restore) => Effect.map(restore(acquirer), connectTransaction),
+    begin: (connection, statement = "BEGIN IMMEDIATE") =>
+      control(connection, statement, (transaction) => transaction.begin()),
     // one of these ends each transaction: a finalizer would cost as much as a statement
-    commit: (connection) => control(connection, "COMMIT", (lease) => lease.end()),
-    onCommitFailure: (connection) => Effect.ensuring(endLeftover, endLease(connection)),
-    rollback: (connection) => Effect.ensuring(undo(connection, "ROLLBACK"), endLease(connection)),
+    commit: (connection) => control(connection, "COMMIT", (transaction) => transaction.end()),
+    onCommitFailure: (connection) => Effect.ensuring(endLeftover, endTransaction(connection)),
+    rollback: (connection) => Effect.ensuring(undo(connection, "ROLLBACK"), endTransaction(connection)),
     savepoint: (connection, id) =>
-      control(connection, `SAVEPOINT effect_sql_${id}`, (lease) => {
-        lease.savepoints++
+      control(connection, `SAVEPOINT effect_sql_${id}`, (transaction) => {
+        transaction.savepoints++
       }),
     rollbackSavepoint: (connection, id) => undo(connection, `ROLLBACK TO SAVEPOINT effect_sql_${id}`),
     releaseSavepoint: (connection, id) =>
       Effect.ensuring(
         undo(connection, `RELEASE SAVEPOINT effect_sql_${id}`),
         Effect.sync(() => {
-          const lease = leases.get(connection)
-          if (lease !== undefined) lease.savepoints--
+          const transaction = transactions.get(connection)
+          if (transaction !== undefined) transaction.savepoints--
         })
       )
   })

@@ -3,10 +3,10 @@ import type { SqlConnection, SqlError } from "effect/sql"
 import { SqlClient } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { hasEnded } from "../internal/projection/handling.ts"
-import type { Transaction } from "./lease.ts"
-import { refused } from "./lease.ts"
 import { toClientError, toSqlError } from "./sqlErrors.ts"
 import type { Row, Statements } from "./sqlStatements.ts"
+import type { Transaction } from "./transaction.ts"
+import { refused } from "./transaction.ts"
 
 /** The operation of every statement of the client. */
 export const RUN = "run the user's SQL"
@@ -39,18 +39,18 @@ export interface ConnectionOptions {
   readonly outside: Outside
 }
 
-/** A connection for single statements, or that of a lease. */
+/** A connection for single statements, or that of a transaction. */
 export const makeConnection = (
   { attempt, check, statements, outside }: ConnectionOptions,
-  lease?: Transaction
+  own?: Transaction
 ): SqlConnection.Connection => {
   const { prepare, prepareOne, all, values, execute, rowsOf } = statements
   /** The transaction to run in. Once it is over, the statement waits for the queue like any other. */
-  const current = (): Transaction | undefined => (lease?.isOver() === true ? undefined : lease)
+  const current = (): Transaction | undefined => (own?.isOver() === true ? undefined : own)
 
   const run = <A>(sql: string, f: (bigints: boolean) => A): Effect.Effect<A, SqlError.SqlError> =>
     Effect.withFiber((fiber) => {
-      if (lease !== undefined && hasEnded(fiber.context)) return refused
+      if (own !== undefined && hasEnded(fiber.context)) return refused
       const bigints = Context.get(fiber.context, SqlClient.SafeIntegers)
       const transaction = current()
       const statement = Effect.mapError(
@@ -65,7 +65,7 @@ export const makeConnection = (
         }),
         toClientError
       )
-      return transaction === lease ? statement : outside.borrower(() => statement)
+      return transaction === own ? statement : outside.borrower(() => statement)
     })
 
   return {
@@ -85,9 +85,9 @@ export const makeConnection = (
     executeStream: (sql, params, transform) =>
       Stream.unwrap(
         Effect.gen(function* () {
-          if (lease !== undefined && hasEnded(yield* Effect.context())) yield* refused
+          if (own !== undefined && hasEnded(yield* Effect.context())) yield* refused
           const transaction = current()
-          if (transaction !== lease) yield* outside.acquirer
+          if (transaction !== own) yield* outside.acquirer
           const rows = yield* rowsOf(sql, params, check)
           const pages = Stream.fromIterable(transaction === undefined ? rows : whileOpen(rows, transaction), {
             chunkSize: 128

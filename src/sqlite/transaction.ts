@@ -30,8 +30,8 @@ export const endedHandler: Transaction = {
   }
 }
 
-/** The connection while the queue is held, for a transaction. */
-export interface Lease extends Transaction {
+/** A transaction as the client sees it, which begins and ends it. */
+export interface OwnTransaction extends Transaction {
   readonly isOpen: () => boolean
   readonly begin: () => void
   readonly end: () => void
@@ -42,10 +42,10 @@ export interface Lease extends Transaction {
   savepoints: number
 }
 
-export const makeLease = (db: DatabaseSync): Lease => {
+export const makeTransaction = (db: DatabaseSync): OwnTransaction => {
   let begun = false
   let ended = false
-  const lease: Lease = {
+  const transaction: OwnTransaction = {
     savepoints: 0,
     begin: () => {
       begun = true
@@ -54,11 +54,11 @@ export const makeLease = (db: DatabaseSync): Lease => {
       ended = true
     },
     isOpen: () => !ended && db.isOpen && db.isTransaction,
-    isOver: () => ended && lease.savepoints === 0,
+    isOver: () => ended && transaction.savepoints === 0,
     assertOpen: () => {
       if (ended) throw new Error(OVER)
       if (begun && !(db.isOpen && db.isTransaction)) throw new Error(ENDED)
     }
   }
-  return lease
+  return transaction
 }
