@@ -28,11 +28,11 @@ const makeMail = (
   const sent: Array<Sent> = []
   const send = ({ version, id }: { readonly version: number; readonly id: string }, attempt: Projection.Attempt) =>
     Effect.suspend(() => {
-      const one = { version, key: attempt.idempotencyKey }
-      assert.strictEqual(one.key, id)
+      const mail = { version, key: attempt.idempotencyKey }
+      assert.strictEqual(mail.key, id)
       return Effect.andThen(
-        sending(one),
-        Effect.sync(() => sent.push(one))
+        sending(mail),
+        Effect.sync(() => sent.push(mail))
       )
     })
   const definition = {
@@ -251,10 +251,10 @@ describe.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kinds.PostgreSQ
       inViews(
         kind,
         Effect.gen(function* () {
-          const found: Array<unknown> = []
+          const counts: Array<unknown> = []
           const handle = Effect.fnUntraced(function* () {
             const sql = yield* SqlClient.SqlClient
-            found.push((yield* sql<{ readonly n: number }>`SELECT count(*) AS n FROM mail_sent`)[0]?.n)
+            counts.push((yield* sql<{ readonly n: number }>`SELECT count(*) AS n FROM mail_sent`)[0]?.n)
             yield* sql`INSERT INTO mail_sent VALUES (1)`
           })
           const mail = Projection.atLeastOnce("mail", {
@@ -264,7 +264,7 @@ describe.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kinds.PostgreSQ
           })
           yield* ProjectionRunner.make(mail)
           yield* untilProcessed(mail, yield* count("a", 2))
-          assert.deepStrictEqual(found.map(Number), [0, 1])
+          assert.deepStrictEqual(counts.map(Number), [0, 1])
         })
       )
     )

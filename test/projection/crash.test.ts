@@ -72,11 +72,11 @@ const makeWriter = (next: () => number, notes = 0) => {
         if (version === undefined && i === 0) return Ledger.Opened({ amount })
         return next() < notes ? Ledger.Noted() : Ledger.Booked({ amount })
       })
-      const answer = yield* store.append(Ledger, Ledger.id(name), { expected: version ?? "NoStream", events })
-      if (answer === undefined) throw new Error("an append without events")
+      const recorded = yield* store.append(Ledger, Ledger.id(name), { expected: version ?? "NoStream", events })
+      if (recorded === undefined) throw new Error("an append without events")
       versions.set(name, (version ?? -1) + size)
       booked += events.filter(({ _tag }) => _tag !== "Noted").length
-      return answer.position
+      return recorded.position
     })
   }
 }
@@ -84,14 +84,14 @@ const makeWriter = (next: () => number, notes = 0) => {
 /** Compares the view with the log, both as they are at the position of the view. */
 const makeChecks = Effect.fnUntraced(function* ({ views }: Place) {
   const byLog = makeByLog()
-  const turns = yield* Semaphore.make(1)
+  const oneCheck = yield* Semaphore.make(1)
   let last: bigint | undefined
   let checkpoints = 0
   return {
     events: byLog.events,
     checkpoints: () => checkpoints,
     /** Answers the position. */
-    check: turns.withPermit(
+    check: oneCheck.withPermit(
       Effect.gen(function* () {
         const view = yield* readView(views)
         const { position = -1n } = view
@@ -106,7 +106,7 @@ const makeChecks = Effect.fnUntraced(function* ({ views }: Place) {
 })
 
 /** Kills one of two processes: the other takes in what comes then, if it has to when the lease has expired. */
-const goesOn = Effect.fnUntraced(function* <R>(options: {
+const killAndTakeOver = Effect.fnUntraced(function* <R>(options: {
   readonly killed: Runner
   readonly other: Runner
   readonly write: Effect.Effect<Position.Position, unknown, R>
@@ -134,13 +134,13 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
         const first = yield* start
         yield* first.until("the view is there", ({ states }) => states.includes("Live"))
         const runners: [Runner, Runner] = [first, yield* start]
-        const isRunning = ({ states }: Runner["said"]) => states.some((state) => state !== "Starting")
+        const isRunning = ({ states }: Runner["reported"]) => states.some((state) => state !== "Starting")
 
         const pace = random(seed + 1)
         const writer = makeWriter(random(seed + 2), 0.1)
-        let isOver = false
+        let hasKilledAll = false
         const writing = yield* Effect.suspend(() => Effect.andThen(writer.write, Effect.sleep(pace() * 50))).pipe(
-          Effect.repeat({ until: () => isOver }),
+          Effect.repeat({ until: () => hasKilledAll }),
           Effect.forkScoped
         )
         const { check, checkpoints, events } = yield* makeChecks(place)
@@ -154,20 +154,20 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
             let victim = Math.floor(next() * 2)
             const inHand = Effect.raceFirst(Effect.as(runners[0].nextInHand, 0), Effect.as(runners[1].nextInHand, 1))
             for (let event = Math.floor(next() * 5); event >= 0; event--) {
-              const who = yield* inHand
+              const runner = yield* inHand
               // every fifth one is killed whatever it is doing
-              if (kill % 5 !== 0) victim = who
+              if (kill % 5 !== 0) victim = runner
             }
             yield* Effect.sleep(next() * 4)
             const killed = runners[victim] as Runner
-            const { inHand: inOther } = (runners[1 - victim] as Runner).said
+            const { inHand: inOther } = (runners[1 - victim] as Runner).reported
             const before = inOther.length
             yield* killed.kill
             const { position = -1n } = yield* readView(place.views)
-            const last = killed.said.inHand.at(-1) ?? -1n
+            const last = killed.reported.inHand.at(-1) ?? -1n
             // not committed when it was killed: not yet by now, or by the other, which had it in hand only then
             if (last > position || inOther.slice(before).includes(last)) withBatch++
-            conflicts += killed.said.conflicts
+            conflicts += killed.reported.conflicts
             yield* check
             runners[victim] = yield* start
           }
@@ -175,7 +175,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
         const working = Effect.andThen(
           killing,
           Effect.gen(function* () {
-            isOver = true
+            hasKilledAll = true
             yield* Fiber.join(writing)
           })
         )
@@ -187,7 +187,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
         assert.strictEqual(events(), writer.booked())
         for (const runner of runners) {
           yield* runner.kill
-          conflicts += runner.said.conflicts
+          conflicts += runner.reported.conflicts
         }
         console.log(
           `${name}: ${kills} kills, ${withBatch} with a batch in hand, ${conflicts} conflicts, ${events()} events, view equals the log at ${checkpoints()} checkpoints`
@@ -217,13 +217,13 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
           yield* untilProcessed(sums(), yield* write)
           yield* check
         }
-        assert.strictEqual(second.said.states.at(-1), "Standby")
-        assert.deepStrictEqual(second.said.inHand, [])
+        assert.strictEqual(second.reported.states.at(-1), "Standby")
+        assert.deepStrictEqual(second.reported.inHand, [])
 
         yield* first.kill
         yield* untilProcessed(sums(), yield* write)
         yield* check
-        yield* goesOn({ killed: second, other: yield* start, write })
+        yield* killAndTakeOver({ killed: second, other: yield* start, write })
         yield* check
       })
     )
@@ -247,14 +247,14 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
         yield* untilProcessed(sums(), yield* write)
         const position = yield* check
 
-        const before = paused.said.inHand.length
+        const before = paused.reported.inHand.length
         yield* paused.resume
         yield* paused.until("it has tried to commit its batch", ({ outcome }) => outcome !== undefined)
-        assert.strictEqual(paused.said.outcome, "TrackingConflict")
-        assert.strictEqual(paused.said.inHand.length, before, "its handlers ran")
+        assert.strictEqual(paused.reported.outcome, "TrackingConflict")
+        assert.strictEqual(paused.reported.inHand.length, before, "its handlers ran")
         assert.strictEqual(yield* check, position)
 
-        yield* goesOn({ killed: other, other: paused, write })
+        yield* killAndTakeOver({ killed: other, other: paused, write })
         yield* check
       })
     )
@@ -284,7 +284,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
         yield* untilProcessed(sums(), yield* write)
         yield* check
 
-        yield* goesOn({ killed: other, other: paused, write })
+        yield* killAndTakeOver({ killed: other, other: paused, write })
         yield* check
       })
     )

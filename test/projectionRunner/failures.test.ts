@@ -48,17 +48,17 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
     }
   }
   for (const [how, failure] of Object.entries(failures)) {
-    for (const there of [true, false]) {
-      test(`G6 a handler that ${how} a few times, ${there ? "catching up" : "live"}: each event takes effect once`, ({
+    for (const isCatchingUp of [true, false]) {
+      test(`G6 a handler that ${how} a few times, ${isCatchingUp ? "catching up" : "live"}: each event takes effect once`, ({
         journal
       }) =>
         Effect.gen(function* () {
           const { calls, handled } = first(third, 3, failure)
           const projection = journal({ handled })
-          if (there) yield* count("a", 5)
+          if (isCatchingUp) yield* count("a", 5)
           const runner = yield* ProjectionRunner.make(projection, again(2))
           yield* untilState(runner, "Live")
-          const last = yield* there ? count("b") : count("a", 5)
+          const last = yield* isCatchingUp ? count("b") : count("a", 5)
           yield* untilProcessed(projection, last)
           assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
           // with the batch, and three times by itself

@@ -95,11 +95,11 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
   /** Opens the log, and runs a journal that stops. */
   const stopped = (log: Log, journal: JournalProjection) => log.open(Effect.flip(ProjectionRunner.run(journal)))
 
-  const assertLevel = (log: Log, journal: JournalProjection, ...erased: ReadonlyArray<Entry>) =>
+  const assertUpToDate = (log: Log, journal: JournalProjection, ...erased: ReadonlyArray<Entry>) =>
     Effect.gen(function* () {
-      const there = yield* log.open(wholeLog)
+      const inLog = yield* log.open(wholeLog)
       const journalled = yield* readJournal(journal)
-      assert.deepStrictEqual([...journalled].sort(), [...there, ...erased].sort())
+      assert.deepStrictEqual([...journalled].sort(), [...inLog, ...erased].sort())
     })
 
   test("G6 a log that was restored, with new events since: the runner stops before it does anything", (log, journal) =>
@@ -119,7 +119,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       assert.include(yield* stopped(log, journal), { _tag: "UpstreamChanged" })
       yield* Projection.reset(journal)
       yield* log.open(runWhile(journal, count("new") as never))
-      yield* assertLevel(log, journal)
+      yield* assertUpToDate(log, journal)
     }) as never)
 
   test("G6 a restored log that has not reached the view's position is waited for, and then detected by its other events", (log, journal) =>
@@ -188,7 +188,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           yield* untilState(runner, "Live")
         })
       )
-      yield* assertLevel(log, journal, ...entries("gone", 0, 1))
+      yield* assertUpToDate(log, journal, ...entries("gone", 0, 1))
     }) as never)
 
   test("G6 streams were erased and later events exist: the runner continues at once", (log, journal) =>
@@ -218,7 +218,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           yield* untilProcessed(journal, yield* count("b"))
         })
       )
-      yield* assertLevel(log, journal, ...entries("gone", 0, 1))
+      yield* assertUpToDate(log, journal, ...entries("gone", 0, 1))
     }) as never)
 
   test("G6 a lagging replica is waited for, and nothing of it is processed twice", (log, journal) =>
@@ -244,7 +244,7 @@ WHERE it.position <= ${upTo} AND it.position NOT IN (SELECT position FROM main.s
           yield* untilProcessed(journal, yield* count("a"))
         })
       )
-      yield* assertLevel(log, journal)
+      yield* assertUpToDate(log, journal)
     }) as never)
 
   test("G6 a reset while the runner waits for the log takes effect at once", (log, journal) =>
@@ -259,7 +259,7 @@ WHERE it.position <= ${upTo} AND it.position NOT IN (SELECT position FROM main.s
           yield* untilState(runner, "Live")
         })
       )
-      yield* assertLevel(log, journal)
+      yield* assertUpToDate(log, journal)
     }) as never)
 })
 

@@ -27,8 +27,8 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
           const states = yield* watch(runner)
           yield* append
           yield* until(Effect.sync(() => transactions.committed === 1 && states.at(-1)?._tag === "Live"))
-          const told = names(states)
-          assert.deepStrictEqual(told.slice(told.indexOf("Retrying")), ["Retrying", "Live"])
+          const reported = names(states)
+          assert.deepStrictEqual(reported.slice(reported.indexOf("Retrying")), ["Retrying", "Live"])
           const retrying = states.flatMap((state) => (state._tag === "Retrying" ? [state] : []))
           assert.deepStrictEqual(
             retrying.map(({ attempts, cause }) => [attempts, cause]),

@@ -1,4 +1,4 @@
-/** Handlers that take long, or never come back: it is told of, and nobody waits for them longer than they said. */
+/** Handlers that take long, or never come back: it is warnings of, and nobody waits for them longer than they said. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Layer, Logger } from "effect"
@@ -42,9 +42,9 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         type: "Counter.Increased"
       })
       assert.isTrue(slow.event.position > first && slow.since > 0 && slow.events >= 1)
-      const told = lines.filter((line) => line.includes(projection.name))
-      assert.lengthOf(told, 1)
-      assert.include(told[0], "its handlers have worked for")
+      const warnings = lines.filter((line) => line.includes(projection.name))
+      assert.lengthOf(warnings, 1)
+      assert.include(warnings[0], "its handlers have worked for")
       const behind = yield* Effect.flip(Projection.wait(projection, last, { timeout: "100 millis" }))
       assert.include(behind.message, 'event 1 of stream "Counter-a"')
       yield* Deferred.succeed(released, undefined)

@@ -206,9 +206,9 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
         kind,
         Effect.gen(function* () {
           const store = yield* ViewStore.SqlViewStore
-          const made = yield* Effect.exit(store.open(keyOf("long"), { ...opening, setup }))
-          assert.strictEqual(made._tag, name === "SQLite" ? "Success" : "Failure")
-          if (made._tag === "Failure") assert.include(String(made.cause), "more than 63 bytes")
+          const exit = yield* Effect.exit(store.open(keyOf("long"), { ...opening, setup }))
+          assert.strictEqual(exit._tag, name === "SQLite" ? "Success" : "Failure")
+          if (exit._tag === "Failure") assert.include(String(exit.cause), "more than 63 bytes")
         })
       )
     })
@@ -228,8 +228,8 @@ describe.concurrent("places in SQLite", () => {
       yield* opened(file, (store) =>
         Effect.gen(function* () {
           assert.deepStrictEqual(yield* entries(store, "journal"), ["of old"])
-          const there = yield* store.open(keyOf("journal"), { ...opening, setup: () => Effect.die("it is there") })
-          assert.include(there, { status: "current", position: at(1) })
+          const reopened = yield* store.open(keyOf("journal"), { ...opening, setup: () => Effect.die("it is there") })
+          assert.include(reopened, { status: "current", position: at(1) })
           yield* store.transact({ key: keyOf("journal"), from: at(1), to: at(2) }, (view) => write(view, "new"))
         })
       )

@@ -76,7 +76,7 @@ it.effect("a follower whose observer throws does not keep others from being woke
   Effect.gen(function* () {
     const changes = makeChangeSignal()
     const thrown = new Error("an observer's own")
-    const told = yield* Effect.forkChild(uncaught, { startImmediately: true })
+    const reported = yield* Effect.forkChild(uncaught, { startImmediately: true })
     Effect.runCallback(changes.after(0), {
       onExit: () => {
         throw thrown
@@ -85,6 +85,6 @@ it.effect("a follower whose observer throws does not keep others from being woke
     const other = yield* Effect.forkChild(changes.after(0), { startImmediately: true })
     changes.notify()
     yield* Fiber.join(other)
-    assert.strictEqual(yield* Fiber.join(told), thrown)
+    assert.strictEqual(yield* Fiber.join(reported), thrown)
   })
 )

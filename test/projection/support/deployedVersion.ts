@@ -65,7 +65,7 @@ const Two = Projection.make("items", {
 })
 
 const { database, version, runs } = JSON.parse(process.argv[2] ?? "") as Options
-const Mine = version === 1 ? One : Two
+const Deployed = version === 1 ? One : Two
 
 // version 1 was written when there was no other; version 2 knows both
 const totals = ({ sql, table }: View.SqlView) => sql<{ readonly n: number }>`SELECT n FROM ${table("totals")}`
@@ -89,22 +89,24 @@ const append = Effect.gen(function* () {
 })
 
 const program = Effect.gen(function* () {
-  const runner = runs ? yield* ProjectionRunner.make(Mine, { lease: "1 second" }) : undefined
+  const runner = runs ? yield* ProjectionRunner.make(Deployed, { lease: "1 second" }) : undefined
   const run = (command: Command): Effect.Effect<unknown, unknown, Effect.Services<typeof append | typeof read>> => {
     switch (command._tag) {
       case "Append":
         return append
       case "Read": {
         const position = command.position === undefined ? undefined : Position.Position.make(BigInt(command.position))
-        return untilProcessed(Mine, position).pipe(
+        return untilProcessed(Deployed, position).pipe(
           Effect.andThen(read),
           Effect.map(([row]) => Number(row?.n))
         )
       }
       case "Versions":
-        return Effect.map(Projection.versions(Mine), (all) => all.map(({ status, version }) => `${version} ${status}`))
+        return Effect.map(Projection.versions(Deployed), (all) =>
+          all.map(({ status, version }) => `${version} ${status}`)
+        )
       case "Remove":
-        return Projection.remove(Mine, command.version)
+        return Projection.remove(Deployed, command.version)
       case "Until":
         return runner === undefined
           ? Effect.succeed("none")

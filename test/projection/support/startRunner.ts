@@ -1,12 +1,12 @@
-/** Runners in processes of their own, and what they say. */
+/** Runners in processes of their own, and what they report. */
 import { assert } from "@effect/vitest"
 import type { Cause, Scope } from "effect"
 import { Deferred, Effect, Fiber } from "effect"
 import * as Child from "../../support/childProcess.ts"
 import type { Line, Options } from "./sumsRunner.ts"
 
-/** What a runner has said so far. */
-export interface Said {
+/** What a runner has reported so far. */
+export interface Reported {
   /** The states that it has come to. */
   readonly states: Array<string>
   /** The positions of the events that it has had in hand. */
@@ -20,14 +20,14 @@ export interface Said {
 
 /** A runner in another process. */
 export interface Runner {
-  readonly said: Readonly<Said>
-  /** Waits until it has said what is waited for; dies, with what it wrote to its standard error, if it ends before. */
-  readonly until: (what: string, condition: (said: Readonly<Said>) => boolean) => Effect.Effect<void>
+  readonly reported: Readonly<Reported>
+  /** Waits until it has reported what is waited for; dies, with what it wrote to its standard error, if it ends before. */
+  readonly until: (what: string, condition: (reported: Readonly<Reported>) => boolean) => Effect.Effect<void>
   /** The next event that it has in hand. */
   readonly nextInHand: Effect.Effect<void>
   /** Lets it go on where it has stopped itself. */
   readonly resume: Effect.Effect<void>
-  /** Kills it; what it had said is known by then. */
+  /** Kills it; what it had reported is known by then. */
   readonly kill: Effect.Effect<void>
 }
 
@@ -35,9 +35,9 @@ export interface Runner {
 export const startRunner = (options: Options): Effect.Effect<Runner, never, Scope.Scope> =>
   Effect.gen(function* () {
     const child = yield* Child.start("projection/support/sumsRunner.ts", JSON.stringify(options))
-    const said: Said = { states: [], inHand: [], conflicts: 0, isPausing: false, outcome: undefined }
+    const reported: Reported = { states: [], inHand: [], conflicts: 0, isPausing: false, outcome: undefined }
     let pid: number | undefined
-    let heard = Deferred.makeUnsafe<void>()
+    let nextLine = Deferred.makeUnsafe<void>()
 
     const take = (line: Line) => {
       switch (line._tag) {
@@ -45,21 +45,21 @@ export const startRunner = (options: Options): Effect.Effect<Runner, never, Scop
           pid = line.pid
           break
         case "InHand":
-          said.inHand.push(BigInt(line.position))
+          reported.inHand.push(BigInt(line.position))
           break
         case "State":
-          if (line.cause === "TrackingConflict") said.conflicts++
-          if (said.states.at(-1) !== line.state) said.states.push(line.state)
+          if (line.cause === "TrackingConflict") reported.conflicts++
+          if (reported.states.at(-1) !== line.state) reported.states.push(line.state)
           break
         case "Pausing":
-          said.isPausing = true
+          reported.isPausing = true
           break
         case "Paused":
-          said.outcome = line.outcome
+          reported.outcome = line.outcome
       }
-      const told = heard
-      heard = Deferred.makeUnsafe()
-      Deferred.doneUnsafe(told, Effect.void)
+      const thisLine = nextLine
+      nextLine = Deferred.makeUnsafe()
+      Deferred.doneUnsafe(thisLine, Effect.void)
     }
     const ended = Deferred.makeUnsafe<never>()
     const reader = yield* child.line.pipe(
@@ -69,22 +69,24 @@ export const startRunner = (options: Options): Effect.Effect<Runner, never, Scop
       Effect.forkScoped
     )
 
-    const wait = (condition: (said: Said) => boolean): Effect.Effect<void> =>
+    const wait = (condition: (reported: Reported) => boolean): Effect.Effect<void> =>
       Effect.suspend(() =>
-        condition(said)
+        condition(reported)
           ? Effect.void
-          : Effect.flatMap(Effect.raceFirst(Deferred.await(heard), Deferred.await(ended)), () => wait(condition))
+          : Effect.flatMap(Effect.raceFirst(Deferred.await(nextLine), Deferred.await(ended)), () => wait(condition))
       )
     const until: Runner["until"] = (what, condition) =>
       Effect.raceFirst(wait(condition), Effect.andThen(Effect.delay(stillWaiting(what), "30 seconds"), Effect.never))
     /** The limit is that of the test, which would not say what it was that did not come. */
     const stillWaiting = (what: string) =>
-      Effect.sync(() => console.error(`still waiting for this: ${what}; it said ${JSON.stringify(said.states)}`))
+      Effect.sync(() =>
+        console.error(`still waiting for this: ${what}; it reported ${JSON.stringify(reported.states)}`)
+      )
     return {
-      said,
+      reported,
       until,
       nextInHand: Effect.suspend(() => {
-        const { length } = said.inHand
+        const { length } = reported.inHand
         return until("another event in hand", ({ inHand }) => inHand.length > length)
       }),
       resume: Effect.sync(() => {

@@ -74,7 +74,7 @@ const pausing = (where: "before" | "within") =>
   )
 
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string =>
-  Exit.isSuccess(exit) ? "committed" : (tagOf(Cause.squash(exit.cause)) ?? "failed")
+  Exit.isSuccess(exit) ? "committed" : (tagOf(Cause.squash(exit.cause)) ?? Cause.pretty(exit.cause))
 
 const tagOf = (error: unknown): string | undefined =>
   typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : undefined

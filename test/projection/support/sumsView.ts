@@ -38,13 +38,13 @@ export const sums = (handled: (position: Position.Position) => Effect.Effect<voi
     { event, position, stream }: { event: { amount: number }; position: Position.Position; stream: string },
     { sql, table }: View.SqlView
   ) => {
-    const there = table("sums")
+    const totals = table("sums")
     return Effect.andThen(
-      sql`INSERT INTO ${there} (stream, events, sum, checksum) VALUES (${stream}, 1, ${event.amount}, ${event.amount})
+      sql`INSERT INTO ${totals} (stream, events, sum, checksum) VALUES (${stream}, 1, ${event.amount}, ${event.amount})
         ON CONFLICT (stream) DO UPDATE SET
-          events = ${there}.events + 1,
-          sum = ${there}.sum + excluded.sum,
-          checksum = (${there}.checksum * 31 + excluded.sum) % ${MODULUS}`,
+          events = ${totals}.events + 1,
+          sum = ${totals}.sum + excluded.sum,
+          checksum = (${totals}.checksum * 31 + excluded.sum) % ${MODULUS}`,
       handled(position)
     )
   }
@@ -60,7 +60,7 @@ export const sums = (handled: (position: Position.Position) => Effect.Effect<voi
 }
 
 /** Sums as they are at a position. */
-export interface At {
+export interface SumsAt {
   readonly position: bigint | undefined
   readonly sums: Readonly<Record<string, Sum>>
 }
@@ -73,7 +73,7 @@ export const readView = (views: Database) =>
         SELECT CAST(tracking.position AS text) AS position, stream, events, sum, checksum
         FROM ${sql(ownTable(views, "projection_tracking"))} AS tracking LEFT JOIN ${table("sums")} ON true
         WHERE tracking.projection = 'sums'`,
-      (rows): At => ({
+      (rows): SumsAt => ({
         position: rows[0]?.position == null ? undefined : BigInt(rows[0].position),
         sums: Object.fromEntries(
           rows.flatMap(({ stream, events, sum, checksum }) =>
@@ -86,7 +86,7 @@ export const readView = (views: Database) =>
 
 /** The sums by the log, up to one position after another. */
 export const makeByLog = () => {
-  const found = new Map<string, Sum>()
+  const byStream = new Map<string, Sum>()
   let reached: Position.Position | undefined
   let events = 0
   return {
@@ -101,13 +101,13 @@ export const makeByLog = () => {
           ({ event, stream }) =>
             Effect.sync(() => {
               if (event._tag === "Noted") return
-              found.set(stream, add(found.get(stream) ?? { events: 0, sum: 0, checksum: 0 }, event.amount))
+              byStream.set(stream, add(byStream.get(stream) ?? { events: 0, sum: 0, checksum: 0 }, event.amount))
               events++
             })
         )
         reached = upTo
       }
-      const at: At = { position, sums: Object.fromEntries(found) }
+      const at: SumsAt = { position, sums: Object.fromEntries(byStream) }
       return at
     })
   }
