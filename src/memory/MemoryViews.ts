@@ -1,6 +1,5 @@
 /** Views as values in memory. */
-import { Clock, Effect, Layer } from "effect"
-import { keyText } from "../internal/projection/trackingKey.ts"
+import { Effect, Layer } from "effect"
 import type { MemoryReader, MemoryView } from "../View.ts"
 import type { ViewStore } from "../ViewStore.ts"
 import { MemoryViewStore } from "../ViewStore.ts"
@@ -8,6 +7,7 @@ import { makePromote, makeRemove, makeReset } from "./views/changeVersions.ts"
 import { makeDeadLetters } from "./views/deadLetters.ts"
 import type { ViewMemory } from "./views/entries.ts"
 import { entryOf, makeViewMemory, toProgress, versionsOf } from "./views/entries.ts"
+import { makeLease } from "./views/leases.ts"
 import { makeTransact } from "./views/moveTracking.ts"
 import { makeOpen } from "./views/openVersion.ts"
 
@@ -49,18 +49,4 @@ const makeRead =
         version: key.version
       }
       return read(view as MemoryView<unknown>)
-    })
-
-const makeLease =
-  ({ leases }: ViewMemory): Store["lease"] =>
-  (key, holder, milliseconds) =>
-    // not the time of day, which can be set
-    Effect.map(Clock.monotonicTimeNanos, (nanos) => {
-      const now = Number(nanos / 1_000_000n)
-      const text = keyText(key)
-      const taken = leases.get(text)
-      if (taken !== undefined && taken.holder !== holder && taken.until > now) return false
-      if (milliseconds > 0) leases.set(text, { holder, until: now + milliseconds })
-      else leases.delete(text)
-      return milliseconds > 0
     })
