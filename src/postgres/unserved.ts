@@ -6,6 +6,9 @@ import type { SqlConnection } from "effect/sql"
 import { SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { isRecorderUnavailable, RecorderUnavailable } from "../EventSourcingError.ts"
+import type { InTime } from "./beginningInTime.ts"
+import { BeginningInTime } from "./beginningInTime.ts"
+import { reserveInTime } from "./reserveInTime.ts"
 
 /** Ends a wait for an answer that will not come for now. */
 export interface Patience {
@@ -33,7 +36,7 @@ export interface Patience {
   ) => Effect.Effect<A, E | RecorderError | SqlError.SqlError, R>
   /**
    * Runs a transaction of the client on a connection of its own. Its BEGIN has to be answered in time, as in `brief`; what
-   * follows takes its time.
+   * follows takes its time. The transaction is the outermost one, and the first that `transaction` begins.
    */
   readonly transaction: <A, E, R>(
     operation: string,
@@ -45,9 +48,6 @@ export interface Patience {
     statements: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderError, R>
 }
-
-/** Runs statements on a connection that is given up if they have no answer in time. */
-type InTime = <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RecorderError, R>
 
 interface Waiting {
   /** How often it was looked before it began. */
@@ -148,38 +148,13 @@ export const make = (client: PgClient.PgClient): Patience => {
         }
       })
     )
-  /**
-   * A connection for work that has to have an answer in time. It goes back to the pool when the scope has closed and nothing
-   * runs on it any more: what is given up is cancelled first, or the connection ends, which is nobody's wait.
-   */
-  const reserve = Effect.fnUntraced(function* (operation: string) {
-    const held = yield* Scope.make()
-    const running = new Set<Fiber.Fiber<unknown, unknown>>()
-    const release = Effect.andThen(Fiber.awaitAll(running), Scope.close(held, Exit.void))
-    yield* Effect.addFinalizer(() => (running.size === 0 ? release : Effect.asVoid(Effect.forkDetach(release))))
-    const connection = yield* bound(operation, () => Scope.provide(client.reserve, held))
-    const inTime: InTime = (work) =>
-      Effect.flatMap(Effect.forkDetach(work, { startImmediately: true }), (fiber) => {
-        running.add(fiber)
-        return Effect.callback((resume) => {
-          const giveUp = () => {
-            resume(Effect.fail(unavailable(operation, "the connection is silent")))
-            fiber.interruptUnsafe()
-          }
-          const timer = setTimeout(giveUp, wait)
-          fiber.addObserver((exit) => {
-            running.delete(fiber)
-            clearTimeout(timer)
-            resume(exit)
-          })
-          return Effect.sync(() => {
-            clearTimeout(timer)
-            fiber.interruptUnsafe()
-          })
-        })
-      })
-    return { connection, inTime }
-  })
+  const reserve = (operation: string) =>
+    reserveInTime({
+      wait,
+      acquire: (held) => bound(operation, () => Scope.provide(client.reserve, held)),
+      silent: () => unavailable(operation, "the connection is silent"),
+      limit: (statement) => limit(operation, statement)
+    })
   /** Has the client run statements on a connection, in no transaction: the next level is the outermost one. */
   const on = (connection: SqlConnection.Connection) =>
     Effect.provideService(client.transactionService, [connection, OUTSIDE])
@@ -188,54 +163,22 @@ export const make = (client: PgClient.PgClient): Patience => {
     Effect.scoped(Effect.flatMap(reserve(operation), ({ connection, inTime }) => inTime(on(connection)(work))))
 
   const transaction: Patience["transaction"] = (operation, self) =>
-    Effect.scoped(
-      Effect.flatMap(reserve(operation), ({ connection, inTime }) => on(new BeginningInTime(connection, inTime))(self))
-    ).pipe(
+    Effect.uninterruptibleMask((restore) => {
+      const begin =
+        ({ inTime, rollBack }: { readonly inTime: InTime; readonly rollBack: Effect.Effect<void> }) =>
+        <A, E, R>(statement: Effect.Effect<A, E, R>) =>
+          Effect.onError(restore(inTime(statement)), () => rollBack)
+      return restore(
+        Effect.scoped(
+          Effect.flatMap(reserve(operation), (held) => on(new BeginningInTime(held.connection, begin(held)))(self))
+        )
+      )
+    }).pipe(
       Effect.mapError((error) =>
         SqlError.isSqlError(error) && isRecorderUnavailable(error.reason.cause) ? error.reason.cause : error
       )
     )
   return { wait, bound, brief, transaction, limit }
-}
-
-/**
- * A connection for one transaction, whose BEGIN has to be answered in time. The client sends it where nothing can be
- * interrupted, so its own would wait for an answer without end.
- */
-class BeginningInTime implements SqlConnection.Connection {
-  readonly connection: SqlConnection.Connection
-  readonly inTime: InTime
-  hasBegun = false
-  constructor(connection: SqlConnection.Connection, inTime: InTime) {
-    this.connection = connection
-    this.inTime = inTime
-  }
-  execute(...statement: Parameters<SqlConnection.Connection["execute"]>) {
-    return this.connection.execute(...statement)
-  }
-  executeRaw(...statement: Parameters<SqlConnection.Connection["executeRaw"]>) {
-    return this.connection.executeRaw(...statement)
-  }
-  executeStream(...statement: Parameters<SqlConnection.Connection["executeStream"]>) {
-    return this.connection.executeStream(...statement)
-  }
-  executeValues(...statement: Parameters<SqlConnection.Connection["executeValues"]>) {
-    return this.connection.executeValues(...statement)
-  }
-  executeValuesUnprepared(...statement: Parameters<SqlConnection.Connection["executeValuesUnprepared"]>) {
-    return this.connection.executeValuesUnprepared(...statement)
-  }
-  executeUnprepared(...statement: Parameters<SqlConnection.Connection["executeUnprepared"]>) {
-    if (this.hasBegun) return this.connection.executeUnprepared(...statement)
-    this.hasBegun = true
-    // the client does not prepare a BEGIN that it was given, because it may be another each time; ours never is
-    const begin = this.inTime(this.connection.execute(...statement))
-    return Effect.mapError(Effect.interruptible(begin), (error) =>
-      SqlError.isSqlError(error)
-        ? error
-        : new SqlError.SqlError({ reason: new SqlError.ConnectionError({ cause: error, message: error.message }) })
-    )
-  }
 }
 
 /** What the client goes by, too: the option, the URL, 5 seconds. */
