@@ -156,7 +156,6 @@ describe("functions", () => {
 
   /** The first line of each function that begins a block, and how many lines it has; formatted code is indented by its depth. */
   const lengths = [...sources]
-    // the store of views in memory, which is still one function
     .filter(([file]) => !isTesting(file))
     .flatMap(([file, source]) => {
       const lines = source.split("\n")
