@@ -28,6 +28,8 @@ export interface Metadata {
   readonly correlationId: string | undefined
   /** The id of what caused the event: an event or a command. */
   readonly causationId: string | undefined
+  /** How many events led to this one, each causing the next, if a process recorded it. */
+  readonly causationDepth?: number
   /** The span that recorded the event, as a W3C `traceparent`. */
   readonly traceParent: string | undefined
   /** The user's own attributes. Keys that begin with `$` are reserved for the library. */
@@ -44,6 +46,12 @@ export const CorrelationId: Context.Reference<string | undefined> = Context.Refe
 export const CausationId: Context.Reference<string | undefined> = Context.Reference(
   "effect-eventsourcing/Metadata/CausationId",
   { defaultValue: (): string | undefined => undefined }
+)
+
+/** How many events led to those of this scope, each causing the next; a process sets it. @internal */
+export const CausationDepth: Context.Reference<number | undefined> = Context.Reference(
+  "effect-eventsourcing/Metadata/CausationDepth",
+  { defaultValue: (): number | undefined => undefined }
 )
 
 const none: Readonly<Record<string, string>> = {}
@@ -69,6 +77,7 @@ export const RecordedAt: Context.Reference<DateTime.Utc | undefined> = Context.R
 
 const CORRELATION = "$correlationId"
 const CAUSATION = "$causationId"
+const CAUSATION_DEPTH = "$causationDepth"
 const TRACE_PARENT = "$traceParent"
 
 const traceParent = (span: Tracer.AnySpan): string => `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`
@@ -76,9 +85,11 @@ const traceParent = (span: Tracer.AnySpan): string => `00-${span.traceId}-${span
 /** Reads the metadata of the scope. */
 export const current = (context: Context.Context<never>): Metadata => {
   const span = Context.getOrUndefined(context, Tracer.ParentSpan)
+  const causationDepth = Context.get(context, CausationDepth)
   return {
     correlationId: Context.get(context, CorrelationId),
     causationId: Context.get(context, CausationId),
+    ...(causationDepth === undefined ? undefined : { causationDepth }),
     traceParent: span === undefined ? undefined : traceParent(span),
     attributes: Context.get(context, Attributes)
   }
@@ -91,7 +102,7 @@ export const current = (context: Context.Context<never>): Metadata => {
  * have a key that begins with `$`.
  */
 export const toStored = (metadata: Metadata): string => {
-  const { attributes, causationId, correlationId, traceParent } = metadata
+  const { attributes, causationDepth, causationId, correlationId, traceParent } = metadata
   if (attributes === none && correlationId === undefined && causationId === undefined) {
     return traceParent === undefined ? "{}" : JSON.stringify({ [TRACE_PARENT]: traceParent })
   }
@@ -106,6 +117,7 @@ export const toStored = (metadata: Metadata): string => {
   }
   if (correlationId !== undefined) stored[CORRELATION] = text("correlation id", correlationId)
   if (causationId !== undefined) stored[CAUSATION] = text("causation id", causationId)
+  if (causationDepth !== undefined) stored[CAUSATION_DEPTH] = `${causationDepth}`
   if (traceParent !== undefined) stored[TRACE_PARENT] = traceParent
   return JSON.stringify(stored)
 }
@@ -135,10 +147,15 @@ export const fromStored = (text: string): Metadata => {
   const {
     [CORRELATION]: correlationId,
     [CAUSATION]: causationId,
+    [CAUSATION_DEPTH]: depth,
     [TRACE_PARENT]: traceParent,
     ...attributes
-  } = stored as Record<string, string>
-  return { correlationId, causationId, traceParent, attributes }
+  } = stored as Partial<Record<string, string>> & Readonly<Record<string, string>>
+  const known = { correlationId, causationId, traceParent, attributes }
+  if (depth === undefined) return known
+  const causationDepth = Number(depth)
+  if (!Number.isSafeInteger(causationDepth)) throw new Error(`the value of "${CAUSATION_DEPTH}" is not a whole number`)
+  return { ...known, causationDepth }
 }
 
 /** No metadata. */
