@@ -381,6 +381,70 @@ export class ProjectionHasDependents extends Schema.TaggedError<ProjectionHasDep
   }
 }
 
+/**
+ * Reactions go on and on: more events led to this one, each causing the next, than the process allows. `chain` has the
+ * last of them, the newest first, and the type and stream of each.
+ */
+export class CausationTooDeep extends Schema.TaggedError<CausationTooDeep>()("CausationTooDeep", {
+  depth: Schema.Number,
+  chain: Schema.Array(Schema.String)
+}) {
+  override get message(): string {
+    return `${this.depth} events would have led to one another, which looks like a loop: ${this.chain.join(" because of ")}; if it is none, raise the option maxDepth of the process`
+  }
+}
+
+/**
+ * A process has stopped at an event: what its handler wanted was refused, and nobody has said what is to be done then;
+ * or the event can't be decoded, or one of the results can't be recorded. Everything before the event is done, and
+ * nothing of the event.
+ */
+export class ProcessFailed<out E = unknown> extends Schema.TaggedError<ProcessFailed>()("ProcessFailed", {
+  process: Schema.String,
+  eventId: Schema.String,
+  stream: Schema.String,
+  version: Version,
+  position: Position.Position,
+  type: Schema.String,
+  /** The error, unchanged. */
+  cause: Schema.Defect()
+}) {
+  declare readonly cause: E
+  override get message(): string {
+    return `process "${this.process}" has stopped at ${place(this)} at position ${this.position} (${this.eventId}): ${messageOf(this.cause)}`
+  }
+}
+
+/** A higher version of the process has taken over where this one was. */
+export class ProcessSuperseded extends Schema.TaggedError<ProcessSuperseded>()("ProcessSuperseded", {
+  process: Schema.String,
+  version: Version,
+  by: Version
+}) {
+  override get message(): string {
+    return `version ${this.version} of process "${this.process}" was superseded by version ${this.by}; to go back, give it a version above ${this.by}`
+  }
+}
+
+/**
+ * A process has not come to a position within the time that was waited. `reached` is how far it has come. If its runner
+ * in this process of the system has stopped, `stopped` is why.
+ */
+export class ProcessBehind extends Schema.TaggedError<ProcessBehind>()("ProcessBehind", {
+  process: Schema.String,
+  position: Position.Position,
+  reached: Schema.UndefinedOr(Position.Position),
+  /** In milliseconds. */
+  waited: Schema.Number,
+  stopped: Schema.UndefinedOr(Schema.String)
+}) {
+  override get message(): string {
+    const reached = this.reached === undefined ? "has not begun" : `is at position ${this.reached}`
+    const stopped = this.stopped === undefined ? "" : `; its runner here has stopped: ${this.stopped}`
+    return `process "${this.process}" was waited for at position ${this.position} for ${this.waited} ms and ${reached}${stopped}`
+  }
+}
+
 /** The errors that any use of a recorder can fail with. */
 export type RecorderError = RecorderUnavailable | RecorderFailure
 

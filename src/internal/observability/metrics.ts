@@ -25,6 +25,16 @@ export const retries = counter(
 /** Events that were set aside as dead letters, by `projection`. */
 export const setAside = counter("events_set_aside_total", "{event}", "events that a projection has set aside")
 
+/** Events that a process has handled, by `process`. */
+export const causes = counter("process_causes_total", "{event}", "events that a process has handled")
+
+/** Batches of a process that were worked out in vain, by `process`. */
+export const conflictsOfProcess = counter(
+  "process_conflicts_total",
+  "{batch}",
+  "batches of a process that another writer or runner was before"
+)
+
 /** By how many positions a projection lags, by `projection`. */
 export const lagPositions = gauge(
   "projection_lag_positions",
@@ -44,6 +54,20 @@ const state = gauge(
   "projection_state",
   "1",
   "1 for the current state of a projection's runner, 0 for its earlier states"
+)
+
+/** The state of a process's runner, by `process`, `version` and `state`: 1 for the current state, 0 for earlier ones. */
+const processState = gauge(
+  "process_state",
+  "1",
+  "1 for the state that a process's runner is in, 0 for those that it has left"
+)
+
+/** The age of the event that a process has handled last, by `process`. */
+export const processLagSeconds = gauge(
+  "process_lag_seconds",
+  "s",
+  "age of the event that a process has handled last; 0 when it has come to the end"
 )
 
 /** What is known about the runners of a registry, by their attributes. */
@@ -67,10 +91,11 @@ const runnersHere = Effect.contextWith((context: Context.Context<never>) => {
 const keyIn = (outer: Metric.Metric.AttributeSet) => (attributes: Metric.Metric.AttributeSet) =>
   JSON.stringify([outer, attributes].map((set) => Object.entries(set).sort(([a], [b]) => (a < b ? -1 : 1))))
 
-/** Reports the state of a runner. */
-export const reportingState = (attributes: Metric.Metric.AttributeSet) => {
+/** Reports the state of a runner: of a projection, or of a process. */
+export const reportingState = (attributes: Metric.Metric.AttributeSet, of: "projection" | "process" = "projection") => {
+  const gauge = of === "projection" ? state : processState
   const update = (name: string, value: number) =>
-    Metric.update(Metric.withAttributes(state, { ...attributes, state: name }), value)
+    Metric.update(Metric.withAttributes(gauge, { ...attributes, state: name }), value)
   return (next: string): Effect.Effect<void> =>
     Effect.flatMap(runnersHere, ({ last, keyOf }) => {
       const key = keyOf(attributes)
@@ -92,8 +117,11 @@ export interface Labels {
  * several tenants do, `runner` is a number, starting at 2.
  */
 export const labelsOf = (projection: Parameters<typeof attributesOf>[0]): Effect.Effect<Labels> =>
+  labelsFor(attributesOf(projection))
+
+/** The same for the runners of something else. */
+export const labelsFor = (attributes: Metric.Metric.AttributeSet): Effect.Effect<Labels> =>
   Effect.map(runnersHere, ({ taken, keyOf }) => {
-    const attributes = attributesOf(projection)
     const key = keyOf(attributes)
     const numbers = taken.get(key) ?? new Set()
     taken.set(key, numbers)

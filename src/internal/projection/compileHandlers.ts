@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
 import type * as Projection from "../../Projection.ts"
 import type * as View from "../../View.ts"
+import { handlersByEvent } from "../following/handlers.ts"
 import type { AnyRecorded, Compiled } from "./compiled.ts"
 import { handling, handlingEach } from "./handling.ts"
 
@@ -23,39 +24,8 @@ export const effectOf = <R>(
 type AnyHandler<R> = (event: AnyRecorded, second: unknown) => Effect.Effect<unknown, unknown, R>
 
 /** Finds handlers by aggregate and event. Throws if they are not handlers of the aggregates' events. */
-const handlersOf = <R>(name: string, aggregates: ReadonlyArray<Aggregate.Any>, given: object) => {
-  const byAggregate = new Map<string, ReadonlyMap<string, AnyHandler<R>>>()
-  for (const aggregate of aggregates) {
-    const of = new Map<string, AnyHandler<R>>()
-    const own = (
-      given as Readonly<Record<string, Readonly<Record<string, AnyHandler<R> | Projection.Ignore | undefined>>>>
-    )[aggregate.name]
-    for (const tag of aggregate.compiled.byTag.keys()) {
-      const handler = own?.[tag]
-      if (handler === undefined) {
-        throw new Error(
-          `projection "${name}" has no handler for ${aggregate.name}.${tag}; write one, or use Projection.ignore`
-        )
-      }
-      if (typeof handler === "function") of.set(tag, handler)
-    }
-    const unknown = Object.keys(own ?? {}).find((tag) => !aggregate.compiled.byTag.has(tag))
-    if (unknown !== undefined) {
-      throw new Error(
-        `projection "${name}" has a handler for ${aggregate.name}.${unknown}, which is not one of the aggregate's events`
-      )
-    }
-    byAggregate.set(aggregate.name, of)
-  }
-  const other = Object.keys(given).find((aggregate) => !byAggregate.has(aggregate))
-  if (other !== undefined) {
-    throw new Error(`projection "${name}" has handlers for ${other}, which is not one of its aggregates`)
-  }
-  return {
-    handles: (aggregate: string, tag: string) => byAggregate.get(aggregate)?.has(tag) === true,
-    of: ({ aggregate, event }: AnyRecorded) => byAggregate.get(aggregate)?.get(event._tag) as AnyHandler<R>
-  }
-}
+const handlersOf = <R>(name: string, aggregates: ReadonlyArray<Aggregate.Any>, given: object) =>
+  handlersByEvent<AnyHandler<R>>({ subject: `projection "${name}"`, ignore: "Projection.ignore" }, aggregates, given)
 
 /** Handles events one after another, each with the handler of its type. */
 export const handleOneByOne = <R>(

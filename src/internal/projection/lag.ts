@@ -1,11 +1,12 @@
 /** How far a runner lags the end of its log: reported with each batch, and measured while there are none. */
-import { Clock, Duration, Effect, Metric } from "effect"
+import { Clock, Effect, Metric } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import type { LogReader } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import { gather } from "../concurrency/gather.ts"
 import { nextTick } from "../concurrency/ticks.ts"
+import { makePace } from "../following/pace.ts"
 import type { StoredBatch } from "../following/selection.ts"
 import * as Metrics from "../observability/metrics.ts"
 import type { Processor } from "./projectionProcessor.ts"
@@ -54,21 +55,6 @@ export const reportingProgress = (
     if (caughtUp) return yield* status.show({ _tag: "Live", position })
     yield* status.show({ _tag: "CatchingUp", position, head, ...pace(position, head, notifications.length, now) })
   })
-}
-
-/** How fast a projection catches up, and how long it is going to take. */
-const makePace = (start: Position | undefined, began: number) => {
-  let events = 0
-  return (position: Position | undefined, head: Position | undefined, more: number, now: number) => {
-    events += more
-    const elapsed = Math.max(now - began, 1)
-    const done = Number((position ?? 0n) - (start ?? 0n))
-    const left = Number((head ?? 0n) - (position ?? 0n))
-    return {
-      eventsPerSecond: Math.round((events * 1000) / elapsed),
-      remaining: done > 0 ? Duration.millis(Math.round((elapsed * Math.max(left, 0)) / done)) : undefined
-    }
-  }
 }
 
 /** Measures the lag while no progress is made; as long as it can't be measured, the reported lag grows with time. */

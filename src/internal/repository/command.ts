@@ -56,14 +56,14 @@ export interface Command<A extends Aggregate.Any, E> {
 }
 
 /** The result of a decision: its events as they will be recorded, and the state after them. */
-interface Decided<A extends Aggregate.Any> {
+export interface Decided<A extends Aggregate.Any> {
   /** `undefined` if the decision has no events. */
   readonly recording: Recording<A> | undefined
   readonly returned: Returned
 }
 
 /** Events that are ready to be appended, and the state after them. */
-interface Recording<A extends Aggregate.Any> {
+export interface Recording<A extends Aggregate.Any> {
   readonly prepared: Prepared<Aggregate.NameOf<A>, Aggregate.Event<A>>
   readonly after: LoadedState
 }
@@ -81,15 +81,8 @@ export interface CommandResult<A extends Aggregate.Any> {
   readonly returned: Returned
 }
 
-/**
- * Attempts a command once: decides on the known state, and appends.
- *
- * An append verifies the cached state. If a decision fails, throws or has no event, nothing verifies the state, so the
- * decision is taken again on the current one.
- *
- * Every command passes through here, so there are no generators: each costs as much as several of these steps.
- */
-export const attempt = (store: EventStore["Service"], states: States) => {
+/** Takes decisions on states that meet their requirements, and encodes and folds the events, without recording them. */
+export const makeDecide = (store: EventStore["Service"], states: States) => {
   /** Encodes the events of a decision and folds them. */
   const encode = <A extends Aggregate.Any, E>(
     { aggregate, id }: Command<A, E>,
@@ -103,8 +96,7 @@ export const attempt = (store: EventStore["Service"], states: States) => {
         }))
       : Effect.succeed({ recording: undefined, returned })
 
-  /** Takes the decision on a state, if the state meets its requirements. */
-  const decide = <A extends Aggregate.Any, E>(
+  return <A extends Aggregate.Any, E>(
     command: Command<A, E>,
     before: LoadedState | undefined
   ): Effect.Effect<Decided<A>, E | Failure> =>
@@ -118,6 +110,18 @@ export const attempt = (store: EventStore["Service"], states: States) => {
       const taken = deciding(store, [stream], takeDecision(aggregate, id, decision, before))
       return Effect.flatMapEager(taken, (taken) => encode(command, before, taken))
     })
+}
+
+/**
+ * Attempts a command once: decides on the known state, and appends.
+ *
+ * An append verifies the cached state. If a decision fails, throws or has no event, nothing verifies the state, so the
+ * decision is taken again on the current one.
+ *
+ * Every command passes through here, so there are no generators: each costs as much as several of these steps.
+ */
+export const attempt = (store: EventStore["Service"], states: States) => {
+  const decide = makeDecide(store, states)
 
   /** Records the outcome of the decision. */
   const conclude = <A extends Aggregate.Any, E>(

@@ -7,7 +7,7 @@ import type { Parts } from "./parts.ts"
 
 /** Saves a snapshot in the background if the state has passed a multiple of the aggregate's interval. */
 export const snapshotInBackground = <A extends Aggregate.Any>(
-  { runInBackground, snapshots }: Parts,
+  { runInBackground, snapshots }: Pick<Parts, "runInBackground" | "snapshots">,
   aggregate: A,
   id: Aggregate.Id<Aggregate.NameOf<A>>,
   before: LoadedState | undefined,

@@ -1,0 +1,182 @@
+/**
+ * Works out what causes come to: the events of their reactions, each at its version, with what has to hold for them to be
+ * recorded.
+ */
+import { Cause, Context, Data, Effect, Exit, Predicate } from "effect"
+import type * as Aggregate from "../../Aggregate.ts"
+import type { ReadError, RecorderError, RecorderUnavailable } from "../../EventSourcingError.ts"
+import {
+  CausationTooDeep,
+  EventNotEncodable,
+  isRecorderError,
+  isRecorderUnavailable
+} from "../../EventSourcingError.ts"
+import type { EventStore } from "../../EventStore.ts"
+import * as Metadata from "../../Metadata.ts"
+import type * as StreamName from "../../StreamName.ts"
+import type { Command, Failure } from "../repository/command.ts"
+import { makeDecide, notFound } from "../repository/command.ts"
+import type { AnyRecorded } from "./compiled.ts"
+import type { Keeping, Outcome } from "./locals.ts"
+import { makeLocals } from "./locals.ts"
+import type { Node } from "./reaction.ts"
+import { firstCommand } from "./reaction.ts"
+
+/** An event, and what is to be done because of it. */
+export interface Asked<out E> {
+  readonly cause: AnyRecorded
+  readonly reactions: ReadonlyArray<Node<E>>
+}
+
+/** Why a cause can't be dealt with. */
+export type PlanError<E> = E | ReadError | EventNotEncodable | CausationTooDeep
+
+/** What some causes come to. */
+export interface Planned<out E> extends Outcome {
+  /** How many of the causes, from the first on. */
+  readonly count: number
+  /** Why the next cause is not among them, if it has failed. */
+  readonly failure: Cause.Cause<PlanError<E>> | undefined
+}
+
+/** The bytes of results after which no further cause is added to them: 1 MiB. */
+const MAX_BYTES = 1024 * 1024
+
+/** How many states are loaded at once. */
+const LOADING = 32
+
+/** Where reactions are planned, and with what. */
+export interface Planning extends Keeping {
+  readonly store: EventStore["Service"]
+  /** How many events may have led to one, one causing the next. */
+  readonly maxDepth: number
+  /** The chain of events that has led to one, for an error. */
+  readonly chainOf: (cause: AnyRecorded) => Effect.Effect<ReadonlyArray<string>, RecorderError>
+}
+
+/**
+ * Makes the planner. A plan is not recorded, and may be worked out again: on `fresh` states after a conflict.
+ *
+ * What an append will verify is decided on the cached state. A refusal, or a decision without an event, is verified by no
+ * append, so it is taken again on a state that was read just now.
+ */
+export const makePlan = (services: Planning) => {
+  const { chainOf, maxDepth, states, store } = services
+  const decide = makeDecide(store, states)
+
+  return Effect.fnUntraced(function* <E>(
+    asked: ReadonlyArray<Asked<E>>,
+    fresh: boolean
+  ): Effect.fn.Return<Planned<E>, RecorderError> {
+    const locals = makeLocals(services, fresh)
+    const { localOf, rollBack, stepsTaken } = locals
+    // all states that are needed are loaded at once; one that can't be is a failure of the first cause that needs it
+    const first = new Map<StreamName.StreamName, Command<Aggregate.Any, unknown>>()
+    for (const { reactions } of asked) {
+      for (const reaction of reactions) {
+        const command = firstCommand(reaction)
+        if (!first.has(command.stream)) first.set(command.stream, command)
+      }
+    }
+    const preload = (command: Command<Aggregate.Any, unknown>) =>
+      Effect.catch(localOf(command), (error) => (isRecorderError(error) ? Effect.fail(error) : Effect.void))
+    yield* Effect.forEach(first.values(), preload, { concurrency: LOADING, discard: true })
+
+    const execute = <E>(command: Command<Aggregate.Any, E>, cause: AnyRecorded): Effect.Effect<void, StageError<E>> =>
+      Effect.gen(function* (): Effect.fn.Return<void, StageError<E>> {
+        const local = yield* localOf(command)
+        let decided = yield* Effect.exit(decide(command, local.after))
+        const isUnverified = Exit.isFailure(decided)
+          ? !Exit.hasInterrupts(decided)
+          : decided.value.recording === undefined
+        if (isUnverified && local.stored.length === 0 && !local.isFresh) {
+          if (yield* locals.reload(local)) decided = yield* Effect.exit(decide(command, local.after))
+        }
+        if (Exit.isFailure(decided)) {
+          local.isDecidedOn = true
+          return yield* Effect.failCause(Cause.map(decided.cause, (error) => toRefusal<E>(error)))
+        }
+        const events = decided.value.recording
+        if (events === undefined) {
+          local.isDecidedOn = true
+          if (local.after !== undefined) return undefined
+          const { aggregate, id } = command
+          return yield* new Refusal(notFound(aggregate, id) as E)
+        }
+        const depth = depthOf(cause) + 1
+        if (depth > maxDepth) return yield* new CausationTooDeep({ depth, chain: yield* chainOf(cause) })
+        locals.add(local, events)
+        return undefined
+      })
+
+    const stage = <E>(node: Node<E>, cause: AnyRecorded): Effect.Effect<void, StageError<E>> => {
+      if (node._tag === "Execute") return execute(node.command, cause)
+      const { reaction, tag, then } = node
+      return Effect.suspend(() => {
+        const before = stepsTaken()
+        return Effect.catch(stage(reaction, cause), (error): Effect.Effect<void, StageError<E>> => {
+          // a refusal that is not handled here is one of the whole reaction
+          if (!(error instanceof Refusal) || !isTagged(error.error, tag)) return Effect.fail(error as StageError<E>)
+          rollBack(before)
+          return stageAll(then(error.error), cause)
+        })
+      })
+    }
+
+    const stageAll = <E>(nodes: ReadonlyArray<Node<E>>, cause: AnyRecorded): Effect.Effect<void, StageError<E>> =>
+      Effect.forEach(nodes, (node) => stage(node, cause), { discard: true })
+
+    let count = 0
+    let failure: Cause.Cause<PlanError<E>> | undefined
+    for (const { cause, reactions } of asked) {
+      if (locals.bytes() >= MAX_BYTES) break
+      const before = stepsTaken()
+      const staging = Effect.mapError(stageAll(reactions, cause), (error) =>
+        error instanceof Refusal ? error.error : error
+      )
+      const staged = yield* Effect.exit(Effect.updateContext(staging, causedBy(cause)))
+      if (Exit.isFailure(staged)) {
+        rollBack(before)
+        failure = staged.cause
+        break
+      }
+      count++
+    }
+
+    return { count, failure, ...locals.outcome() }
+  })
+}
+
+/** A decision was refused, and nobody has said what is to be done then. */
+class Refusal<out E> extends Data.TaggedError("Refusal")<{ readonly error: unknown }> {
+  declare readonly error: E
+  constructor(error: E) {
+    super({ error })
+  }
+}
+
+/** Why a reaction can't be planned. */
+type StageError<E> = Refusal<E> | ReadError | EventNotEncodable | CausationTooDeep
+
+/**
+ * Not refused, but failed: an event that can't be recorded, and whatever is over in a moment. The requirement of a
+ * decision tells whether a missing aggregate is one of its failures, or an existing one.
+ */
+const toRefusal = <E>(error: E | Failure): Refusal<E> | EventNotEncodable | RecorderUnavailable =>
+  error instanceof EventNotEncodable || isRecorderUnavailable(error) ? error : new Refusal(error as E)
+
+const isTagged = (error: unknown, tag: string | undefined): boolean =>
+  tag === undefined || Predicate.isTagged(error, tag)
+
+/** How many events led to one. */
+const depthOf = ({ metadata }: AnyRecorded): number => metadata.causationDepth ?? 0
+
+/** The metadata of events that are recorded because of another. */
+const causedBy =
+  (cause: AnyRecorded) =>
+  (context: Context.Context<never>): Context.Context<never> =>
+    context.pipe(
+      Context.add(Metadata.CausationId, cause.id),
+      Context.add(Metadata.CorrelationId, cause.metadata.correlationId ?? cause.id),
+      Context.add(Metadata.CausationDepth, depthOf(cause) + 1)
+    )

@@ -1,0 +1,118 @@
+/**
+ * Where a process is in its log: by the tracking of its version, which also tells a version that a higher one has taken
+ * its place.
+ */
+import { Effect } from "effect"
+import type { RecorderError } from "../../EventSourcingError.ts"
+import { ProcessSuperseded } from "../../EventSourcingError.ts"
+import type { Position } from "../../Position.ts"
+import { fromStorage } from "../../Position.ts"
+import type { TrackedAppend } from "../../TrackedAppend.ts"
+import type * as Tracking from "../../Tracking.ts"
+
+/** Where a process begins that has not begun yet. */
+interface Beginning {
+  readonly name: string
+  readonly version: number
+  readonly begin: "start" | "end"
+}
+
+/** The name in tracking of the log that the process itself records in. */
+const OWN_LOG = "log"
+
+/** The tracking of a process. */
+export const trackingOf = ({ name, version }: Pick<Beginning, "name" | "version">): Tracking.Key => ({
+  projection: name,
+  version,
+  upstream: OWN_LOG,
+  slice: 0
+})
+
+/** The largest position that every backend can store. */
+const LARGEST = 2n ** 63n - 1n
+
+/** The highest version of a process. */
+export const MAX_VERSION = 999_999
+
+/**
+ * The position of a version that was superseded: beyond all that a log has, so that none of its moves succeeds any more.
+ */
+const supersededBy = (version: number): Position => fromStorage(LARGEST - BigInt(version))
+
+/** The version that has superseded the one with this position, if one has. */
+export const successorOf = (position: Position | undefined): number | undefined =>
+  position !== undefined && position >= LARGEST - BigInt(MAX_VERSION) ? Number(LARGEST - position) : undefined
+
+/** The start of a log, for a process that begins at the end of an empty one: no event has this position. */
+const START = fromStorage(0n)
+
+/** After which position to read on. */
+export const readAfter = (position: Position | undefined): Position | undefined =>
+  position === START ? undefined : position
+
+/**
+ * The position from which a process continues, and takes over where lower versions are. Each step is a compare-and-swap,
+ * so that any of them can be the last one before a crash, and two runners can take them at once:
+ *
+ * 1. The version gets the position of the version before it.
+ * 2. The lower versions that have not been superseded are, the lowest first: but only if they have not moved meanwhile;
+ *    else from the beginning. So none of them records anything after this.
+ * 3. If there was none before it, it begins where it is defined to begin. The end of the log is recorded at once: a
+ *    restart must not find a later one.
+ *
+ * `end` is the end of the log when the process was started, if it is known.
+ */
+export const takeOver = Effect.fnUntraced(function* (
+  { append, position }: TrackedAppend["Service"],
+  beginning: Beginning,
+  head: Effect.Effect<Position | undefined, RecorderError>,
+  end: { readonly head: Position | undefined } | undefined
+): Effect.fn.Return<Position | undefined, ProcessSuperseded | RecorderError> {
+  const { begin, name, version } = beginning
+  const moved = (key: Tracking.Key, from: Position | undefined, to: Position) =>
+    append([], { key, from, to }).pipe(
+      Effect.as(true),
+      // there are no events that could be at another version
+      Effect.catchTags({
+        TrackingConflict: () => Effect.succeed(false),
+        WrongExpectedVersion: () => Effect.succeed(false)
+      })
+    )
+  const key = trackingOf(beginning)
+  while (true) {
+    const own = yield* position(key)
+    const successor = successorOf(own)
+    if (successor !== undefined) return yield* new ProcessSuperseded({ process: name, version, by: successor })
+
+    /** The versions that may still be working, the highest first. */
+    const lower: Array<{ readonly key: Tracking.Key; readonly from: Position | undefined }> = []
+    for (let other = version - 1; other > 0; other--) {
+      const key = trackingOf({ name, version: other })
+      const from = yield* position(key)
+      const by = successorOf(from)
+      // what is below it was superseded before it was
+      if (by !== undefined) {
+        if (by > version) return yield* new ProcessSuperseded({ process: name, version, by })
+        break
+      }
+      lower.push({ key, from })
+    }
+    const inherited = lower.find(({ from }) => from !== undefined)?.from
+    if (inherited !== undefined && (own === undefined || own < inherited)) {
+      if (!(yield* moved(key, own, inherited))) continue
+    }
+    let isOverall = true
+    for (const { key, from } of lower.toReversed()) {
+      isOverall &&= yield* moved(key, from, supersededBy(version))
+      if (!isOverall) break
+    }
+    if (!isOverall) continue
+    if (lower.length > 0) {
+      yield* Effect.logInfo(`version ${version} of process "${name}" has taken over`)
+      continue
+    }
+    if (own !== undefined || begin === "start") return own
+    const from = (end === undefined ? yield* head : end.head) ?? START
+    if (yield* moved(key, undefined, from)) return from
+  }
+})
