@@ -4,6 +4,7 @@ import { layerRecorders } from "effect-eventsourcing/memory"
 import type { Backend } from "effect-eventsourcing/testing/backend"
 import {
   multiStreamAppendContract,
+  processContract,
   recorderContract,
   snapshotRecorderContract,
   streamCatalogContract,
@@ -23,5 +24,6 @@ const memory: Backend<Services> = {
 recorderContract(memory)
 multiStreamAppendContract(memory)
 trackedAppendContract(memory)
+processContract(memory)
 streamCatalogContract(memory)
 snapshotRecorderContract(memory)

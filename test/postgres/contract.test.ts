@@ -3,6 +3,7 @@ import type { Services } from "effect-eventsourcing/postgres"
 import type { Backend } from "effect-eventsourcing/testing/backend"
 import {
   multiStreamAppendContract,
+  processContract,
   recorderContract,
   snapshotRecorderContract,
   streamCatalogContract,
@@ -23,6 +24,7 @@ const postgres: Backend<Services> = {
 recorderContract(postgres)
 multiStreamAppendContract(postgres)
 trackedAppendContract(postgres)
+processContract(postgres)
 streamCatalogContract(postgres)
 snapshotRecorderContract(postgres)
 transactionalAppendContract(postgres)

@@ -7,6 +7,7 @@ import { layerRecorders } from "effect-eventsourcing/sqlite"
 import type { Backend } from "effect-eventsourcing/testing/backend"
 import {
   multiStreamAppendContract,
+  processContract,
   recorderContract,
   snapshotRecorderContract,
   streamCatalogContract,
@@ -31,6 +32,7 @@ const sqlite: Backend<Services> = {
 recorderContract(sqlite)
 multiStreamAppendContract(sqlite)
 trackedAppendContract(sqlite)
+processContract(sqlite)
 streamCatalogContract(sqlite)
 snapshotRecorderContract(sqlite)
 transactionalAppendContract(sqlite)

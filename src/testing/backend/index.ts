@@ -7,6 +7,7 @@
 export type { Backend } from "./Backend.ts"
 export { storedEvent, storedEvents } from "./events.ts"
 export { multiStreamAppendContract } from "./multiStreamAppendContract.ts"
+export { processContract } from "./processContract.ts"
 export { recorderContract } from "./recorderContract.ts"
 export { snapshotRecorderContract } from "./snapshotRecorderContract.ts"
 export { streamCatalogContract } from "./streamCatalogContract.ts"
