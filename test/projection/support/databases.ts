@@ -1,6 +1,6 @@
 /** Where a log and the views of it are, in words that one process can tell another. */
 import type { Layer } from "effect"
-import type { EventSourcing, Recorder, ViewStore } from "effect-eventsourcing"
+import type { EventSourcing, Recorder, TrackedAppend, ViewStore } from "effect-eventsourcing"
 import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
 import { SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
 
@@ -12,7 +12,9 @@ export type Database =
 /** Long enough for whoever has to wait behind the transactions of several other processes. */
 const lockTimeout = "30 seconds"
 
-export const logOf = (database: Database): Layer.Layer<EventSourcing.EventSourcing | Recorder.Recorder, unknown> =>
+export const logOf = (
+  database: Database
+): Layer.Layer<EventSourcing.EventSourcing | Recorder.Recorder | TrackedAppend.TrackedAppend, unknown> =>
   database.backend === "sqlite"
     ? SqliteLayer({ filename: database.filename, lockTimeout })
     : PostgresLayer({ url: database.url, schema: database.schema, lockTimeout })
