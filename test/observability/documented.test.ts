@@ -3,7 +3,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { EventStore, Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
+import { EventStore, Process, Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
 import { KurrentClient } from "effect-eventsourcing/kurrent"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { happened, newStream } from "../kurrent/support/client.ts"
@@ -11,7 +11,7 @@ import { uri } from "../kurrent/support/server.ts"
 import { connect, url } from "../postgres/support/database.ts"
 import { sqlViews } from "../support/backends.ts"
 import { readSqlCounts, sqlCounts } from "../support/countsView.ts"
-import { addTrick, Counter, Dog } from "../support/dog.ts"
+import { addTrick, Counter, Dog, increase } from "../support/dog.ts"
 import { recordingTracer } from "./support/spans.ts"
 
 const page = Fs.readFileSync(Path.resolve(import.meta.dirname, "../../docs/observability.md"), "utf8")
@@ -29,10 +29,22 @@ const generic = (name: string): string =>
   name === database
     ? "<database>"
     : name
-        .replace(/^(effect-eventsourcing\/Projection\.).*/, "$1<name>")
+        .replace(/^(effect-eventsourcing\/(?:Projection|Process)\.).*/, "$1<name>")
         .replace(/^(effect-eventsourcing\/KurrentClient\.).*/, "$1<operation>")
 
 const fido = Dog.id("Fido")
+
+const counting = Process.make("counting", {
+  follows: [Dog],
+  begin: "start",
+  handlers: {
+    Dog: {
+      Registered: Process.ignore,
+      TrickAdded: Process.ignore,
+      Rested: () => Process.execute(Counter, Counter.id("one"), increase)
+    }
+  }
+})
 
 /** Something of everything that leaves a span on a log. */
 const work = Effect.gen(function* () {
@@ -47,6 +59,7 @@ const work = Effect.gen(function* () {
   )
   const store = yield* EventStore.EventStore
   yield* store.append(Dog, fido, { expected: "Any", events: [Dog.Rested()] })
+  yield* Process.settle([counting])
   yield* ProjectionRunner.make(sqlCounts())
   yield* Projection.wait(sqlCounts(), dog.position)
   yield* readSqlCounts

@@ -5,10 +5,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Schedule } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { Otlp } from "effect/observability"
-import { EventStore, Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
+import { EventStore, Process, Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
 import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
 import { untilState } from "../projection/support/runnerStates.ts"
-import { addTrick, Counter, Dog } from "../support/dog.ts"
+import { addTrick, Counter, Dog, increase } from "../support/dog.ts"
 import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Metric, Span } from "./support/collector.ts"
 import { collector, toObject } from "./support/collector.ts"
@@ -27,6 +27,19 @@ const projection = Projection.make("dogs", {
       Registered: (_event, view) => view.update((n) => n + 1),
       TrickAdded: () => Effect.fail("no"),
       Rested: Projection.ignore
+    }
+  }
+})
+
+/** Counts how often dogs have rested. */
+const process = Process.make("dogs", {
+  follows: [Dog],
+  begin: "start",
+  handlers: {
+    Dog: {
+      Registered: Process.ignore,
+      TrickAdded: Process.ignore,
+      Rested: () => Process.execute(Counter, counter, increase)
     }
   }
 })
@@ -50,6 +63,12 @@ const program = Effect.gen(function* () {
   const runner = yield* ProjectionRunner.make(projection, { retry: Schedule.recurs(1), onFailure: "set-aside" })
   yield* untilProcessed(projection, position)
   yield* untilState(runner, "Live")
+  yield* Process.start(process)
+  yield* Process.wait(process, yield* store.head)
+  // what the process knows of the counter is old by now, and so its batch conflicts once
+  yield* request(store.append(Counter, counter, { expected: 3, events: [Counter.Increased({ to: 10 })] }))
+  const rested = yield* request(store.append(Dog, fido, { expected: 4, events: [Dog.Rested()] }))
+  yield* Process.wait(process, rested?.position)
 })
 
 /** Runs the program with an exporter, and answers what a collector has got of it. */
@@ -100,24 +119,27 @@ describe("an OTLP collector", () => {
         found.map(({ name }) => name),
         documented("Metrics").map(({ name }) => name)
       )
+      const left = (name: string) =>
+        Array(found.find((metric) => metric.name.endsWith(name))!.gauge!.dataPoints.length - 1).fill(0)
       assert.deepStrictEqual(
         Object.fromEntries(found.map((metric) => [metric.name.slice("effect_eventsourcing_".length), valueOf(metric)])),
         {
-          appends_total: [4],
-          events_appended_total: [6],
-          append_conflicts_total: [1],
-          cache_hits_total: [4],
-          cache_misses_total: [2],
+          appends_total: [8],
+          events_appended_total: [12],
+          append_conflicts_total: [2],
+          cache_hits_total: [6],
+          cache_misses_total: [3],
           events_projected_total: [1],
           projection_retries_total: [2],
           events_set_aside_total: [1],
           projection_lag_positions: [0],
           projection_lag_seconds: [0],
-          // it was Starting, CatchingUp or Blocked, Live, and has Stopped
-          projection_state: [
-            ...Array(found.find(({ name }) => name.endsWith("_state"))!.gauge!.dataPoints.length - 1).fill(0),
-            1
-          ]
+          process_causes_total: [4],
+          process_conflicts_total: [1],
+          process_lag_seconds: [0],
+          // each was Starting, perhaps something else, Live, and has Stopped
+          projection_state: [...left("projection_state"), 1],
+          process_state: [...left("process_state"), 1]
         }
       )
     })

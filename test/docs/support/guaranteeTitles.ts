@@ -10,8 +10,8 @@ export const page = path.join(root, "docs/guarantees.md")
 const START = "<!-- titles: npm run docs:guarantees -->"
 const END = "<!-- end of titles -->"
 
-/** A title that begins with the numbers of guarantees, such as `G2 G7 …`, as the first argument of a call. */
-const TITLE = /\(\s*(["'`])((?:G\d+ )+)((?:(?!\1)[^\\\n]|\\.)+)\1/g
+/** A title that begins with the numbers of guarantees, such as `G2 G7 …` or `P1 …`, as the first argument of a call. */
+const TITLE = /\(\s*(["'`])((?:[GP]\d+ )+)((?:(?!\1)[^\\\n]|\\.)+)\1/g
 
 const sources = (): ReadonlyArray<string> =>
   ["test", "src/testing"]
@@ -35,7 +35,7 @@ export const titles = (): ReadonlyMap<string, ReadonlyArray<string>> => {
   }
   return new Map(
     [...found]
-      .toSorted(([a], [b]) => Number(a.slice(1)) - Number(b.slice(1)))
+      .toSorted(([a], [b]) => a.charCodeAt(0) - b.charCodeAt(0) || Number(a.slice(1)) - Number(b.slice(1)))
       .map(([tag, all]) => [tag, [...all].toSorted()])
   )
 }
