@@ -13,6 +13,7 @@ import type { Position } from "../../Position.ts"
 import type { SnapshotStore } from "../../SnapshotStore.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import type { TrackedAppend } from "../../TrackedAppend.ts"
+import type * as Tracking from "../../Tracking.ts"
 import { messageOf } from "../errors/messageOf.ts"
 import { isTransient } from "../errors/transient.ts"
 import { aggregateFinder } from "../eventStore/codecs.ts"
@@ -32,7 +33,7 @@ import { trackingOf } from "./trackingOf.ts"
 export interface Services {
   readonly store: EventStore["Service"]
   readonly snapshots: SnapshotStore["Service"]
-  readonly reader: Pick<LogReader["Service"], "readAll" | "head">
+  readonly reader: Pick<LogReader["Service"], "readAll" | "head" | "logId">
   readonly tracked: TrackedAppend["Service"]
 }
 
@@ -78,7 +79,7 @@ export const makeIsWanted = ({ compiled, follows }: Definition<unknown, unknown>
   }
 }
 
-export const makeReactor = <E, R>(parts: Parts<E, R>, start: Position | undefined): Reactor<E, R> => {
+export const makeReactor = <E, R>(parts: Parts<E, R>, start: Tracking.Progress | undefined): Reactor<E, R> => {
   const { attributes, counts, maxBatch, process, reader, states, store, tracked } = parts
   const key = trackingOf(process)
   const ask = makeAsk(store, process)
@@ -87,7 +88,9 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Position | undefine
   const handledCount = Metric.withAttributes(Metrics.causes, attributes)
   const conflictCount = Metric.withAttributes(Metrics.conflictsOfProcess, attributes)
   const semaphore = Semaphore.makeUnsafe(1)
-  let position = start
+  let position = start?.position
+  /** What is kept of the log with the position. */
+  let note: Tracking.Note = { logId: reader.logId, eventId: start?.note?.eventId }
   /** How many events are handled at once: fewer if their results keep conflicting with what others record. */
   let size = maxBatch
 
@@ -122,9 +125,9 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Position | undefine
     )
   }
 
-  const record = ({ appends, checks }: Planned<E>, to: Position) => {
+  const record = ({ appends, checks }: Planned<E>, to: Position, note: Tracking.Note) => {
     const events = appends.reduce((sum, { events }) => sum + events.length, 0)
-    const sent = sendAppend(counts, events, tracked.append(appends, { key, from: position, to }, checks))
+    const sent = sendAppend(counts, events, tracked.append(appends, { key, from: position, to, note }, checks))
     return withSpan("EventStore.append", { streams: appends.map(({ stream }) => stream), events })(sent)
   }
 
@@ -143,10 +146,12 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Position | undefine
       const planned: Planned<E> = yield* plan(asked.slice(0, size), conflicts > 0)
       const { count } = planned
       if (count === 0) return yield* stopAt(first, planned.failure ?? failure ?? Cause.empty)
-      const to = (rest[count - 1] as Notification).position
-      const recorded = yield* Effect.exit(record(planned, to))
+      const { id, position: to } = rest[count - 1] as Notification
+      const next: Tracking.Note = { ...note, eventId: id }
+      const recorded = yield* Effect.exit(record(planned, to, next))
       if (Exit.isSuccess(recorded)) {
         position = to
+        note = next
         yield* planned.recorded
         yield* Metric.update(handledCount, count)
         rest = rest.slice(count)
@@ -194,7 +199,7 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Position | undefine
       semaphore.withPermit(
         Effect.suspend(() => {
           if (position !== undefined && position >= to) return Effect.void
-          const move = tracked.append([], { key, from: position, to })
+          const move = tracked.append([], { key, from: position, to, note })
           return Effect.asVoid(
             Effect.tap(
               Effect.catchTag(move, "WrongExpectedVersion", (error) => Effect.die(error)),

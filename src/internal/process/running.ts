@@ -85,8 +85,9 @@ export const runProcess = Effect.fnUntraced(function* <E, R>(
   /** One period of work: from the tracking position until something fails. */
   const stretch = Effect.gen(function* (): Effect.fn.Return<never, StretchError<E>, R> {
     if (attempts === 0) yield* tell({ _tag: "Starting" })
-    const start = yield* takeOver(tracked, process, reader.head, end)
-    const reactor = makeReactor(parts, start)
+    const progress = yield* takeOver(tracked, process, reader, end)
+    const start = progress?.position
+    const reactor = makeReactor(parts, progress)
     /** Up to where every event was handled, or has no handler. */
     let passed = start
     let shown: Told = { _tag: "Starting" }
@@ -198,10 +199,10 @@ export const settleProcess = Effect.fnUntraced(function* <E, R>(
 ): Effect.fn.Return<number, ReactError<E> | ProcessSuperseded, R> {
   const { process, reader, tracked } = parts
   const filter = { categories: process.follows.map(({ name }) => name) }
-  const start = yield* takeOver(tracked, process, reader.head, undefined)
-  const reactor = makeReactor(parts, start)
+  const progress = yield* takeOver(tracked, process, reader, undefined)
+  const reactor = makeReactor(parts, progress)
   let handled = 0
-  let after = readAfter(start)
+  let after = readAfter(progress?.position)
   while (true) {
     const page = yield* reader.readAll({ after, filter, limit: PAGE })
     const last = page[page.length - 1]

@@ -5,6 +5,7 @@
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { ProcessSuperseded } from "../../EventSourcingError.ts"
+import type { LogReader } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
 import { fromStorage } from "../../Position.ts"
 import type { TrackedAppend } from "../../TrackedAppend.ts"
@@ -63,14 +64,14 @@ export const readAfter = (position: Position | undefined): Position | undefined 
  * `end` is the end of the log when the process was started, if it is known.
  */
 export const takeOver = Effect.fnUntraced(function* (
-  { append, position }: TrackedAppend["Service"],
+  { append, progress }: TrackedAppend["Service"],
   beginning: Beginning,
-  head: Effect.Effect<Position | undefined, RecorderError>,
+  { head, logId }: Pick<LogReader["Service"], "head" | "logId">,
   end: { readonly head: Position | undefined } | undefined
-): Effect.fn.Return<Position | undefined, ProcessSuperseded | RecorderError> {
+): Effect.fn.Return<Tracking.Progress | undefined, ProcessSuperseded | RecorderError> {
   const { begin, name, version } = beginning
-  const moved = (key: Tracking.Key, from: Position | undefined, to: Position) =>
-    append([], { key, from, to }).pipe(
+  const moved = (key: Tracking.Key, from: Position | undefined, { position: to, note }: Tracking.Progress) =>
+    append([], { key, from, to, note }).pipe(
       Effect.as(true),
       // there are no events that could be at another version
       Effect.catchTags({
@@ -80,16 +81,16 @@ export const takeOver = Effect.fnUntraced(function* (
     )
   const key = trackingOf(beginning)
   while (true) {
-    const own = yield* position(key)
-    const successor = successorOf(own)
+    const own = yield* progress(key)
+    const successor = successorOf(own?.position)
     if (successor !== undefined) return yield* new ProcessSuperseded({ process: name, version, by: successor })
 
     /** The versions that may still be working, the highest first. */
-    const lower: Array<{ readonly key: Tracking.Key; readonly from: Position | undefined }> = []
+    const lower: Array<{ readonly key: Tracking.Key; readonly from: Tracking.Progress | undefined }> = []
     for (let other = version - 1; other > 0; other--) {
       const key = trackingOf({ name, version: other })
-      const from = yield* position(key)
-      const by = successorOf(from)
+      const from = yield* progress(key)
+      const by = successorOf(from?.position)
       // what is below it was superseded before it was
       if (by !== undefined) {
         if (by > version) return yield* new ProcessSuperseded({ process: name, version, by })
@@ -98,12 +99,12 @@ export const takeOver = Effect.fnUntraced(function* (
       lower.push({ key, from })
     }
     const inherited = lower.find(({ from }) => from !== undefined)?.from
-    if (inherited !== undefined && (own === undefined || own < inherited)) {
-      if (!(yield* moved(key, own, inherited))) continue
+    if (inherited !== undefined && (own === undefined || own.position < inherited.position)) {
+      if (!(yield* moved(key, own?.position, inherited))) continue
     }
     let isOverall = true
     for (const { key, from } of lower.toReversed()) {
-      isOverall &&= yield* moved(key, from, supersededBy(version))
+      isOverall &&= yield* moved(key, from?.position, { position: supersededBy(version), note: undefined })
       if (!isOverall) break
     }
     if (!isOverall) continue
@@ -112,7 +113,8 @@ export const takeOver = Effect.fnUntraced(function* (
       continue
     }
     if (own !== undefined || begin === "start") return own
-    const from = (end === undefined ? yield* head : end.head) ?? START
+    const position = (end === undefined ? yield* head : end.head) ?? START
+    const from: Tracking.Progress = { position, note: { logId, eventId: undefined } }
     if (yield* moved(key, undefined, from)) return from
   }
 })

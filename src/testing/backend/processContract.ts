@@ -6,6 +6,7 @@ import * as Aggregate from "../../Aggregate.ts"
 import * as EventSourcing from "../../EventSourcing.ts"
 import { CausationTooDeep, ProcessFailed, ProcessSuperseded, RecorderUnavailable } from "../../EventSourcingError.ts"
 import { EventStore } from "../../EventStore.ts"
+import { LogReader } from "../../LogReader.ts"
 import * as Process from "../../Process.ts"
 import type { Recorder } from "../../Recorder.ts"
 import * as Repository from "../../Repository.ts"
@@ -155,6 +156,7 @@ const onceTests = (backend: Backend<Ports>): void => {
         const away = new RecorderUnavailable({ operation: "append", reason: "it is away" })
         let isAway = false
         const sometimes = TrackedAppend.of({
+          progress: (key) => Effect.suspend(() => (isAway ? Effect.fail(away) : tracked.progress(key))),
           append: (...args) => Effect.suspend(() => (isAway ? Effect.fail(away) : tracked.append(...args))),
           position: (key) => Effect.suspend(() => (isAway ? Effect.fail(away) : tracked.position(key)))
         })
@@ -193,7 +195,7 @@ const onceTests = (backend: Backend<Ports>): void => {
       yield* one(assertShipped)
     }))
 
-  test("P1 what is recorded carries the ids of its cause, and how deep it is", ({ one }) =>
+  test("P1 what is recorded has the ids of its cause and its depth, and the tracking that of the log", ({ one }) =>
     one(
       Effect.gen(function* () {
         yield* write(1, 1)
@@ -206,6 +208,13 @@ const onceTests = (backend: Backend<Ports>): void => {
           { attributes: {}, causationDepth: 1, causationId: placed!.id, correlationId: placed!.id }
         )
         assert.strictEqual(parcel?.metadata.causationId, added?.id)
+        // a position means nothing in another log
+        const { progress } = yield* TrackedAppend
+        const { logId } = yield* LogReader
+        assert.deepStrictEqual(yield* progress({ projection: "shipping", version: 1, upstream: "log", slice: 0 }), {
+          position: added!.position,
+          note: { logId, eventId: added!.id }
+        })
       })
     ))
 }
