@@ -14,10 +14,10 @@ import {
 import type { EventStore } from "../../EventStore.ts"
 import * as Metadata from "../../Metadata.ts"
 import type * as StreamName from "../../StreamName.ts"
-import type { Command, Failure } from "../repository/command.ts"
+import type { Command, Decided, Failure, Recording } from "../repository/command.ts"
 import { makeDecide, notFound } from "../repository/command.ts"
 import type { AnyRecorded } from "./compiled.ts"
-import type { Keeping, Outcome } from "./locals.ts"
+import type { Keeping, Local, Outcome } from "./locals.ts"
 import { makeLocals } from "./locals.ts"
 import type { Node } from "./reaction.ts"
 import { firstCommand } from "./reaction.ts"
@@ -82,32 +82,48 @@ export const makePlan = (services: Planning) => {
       Effect.catch(localOf(command), (error) => (isRecorderError(error) ? Effect.fail(error) : Effect.void))
     yield* Effect.forEach(first.values(), preload, { concurrency: LOADING, discard: true })
 
-    const execute = <E>(command: Command<Aggregate.Any, E>, cause: AnyRecorded): Effect.Effect<void, StageError<E>> =>
-      Effect.gen(function* (): Effect.fn.Return<void, StageError<E>> {
-        const local = yield* localOf(command)
-        let decided = yield* Effect.exit(decide(command, local.after))
-        const isUnverified = Exit.isFailure(decided)
-          ? !Exit.hasInterrupts(decided)
-          : decided.value.recording === undefined
-        if (isUnverified && local.stored.length === 0 && !local.isFresh) {
-          if (yield* locals.reload(local)) decided = yield* Effect.exit(decide(command, local.after))
-        }
-        if (Exit.isFailure(decided)) {
-          local.isDecidedOn = true
-          return yield* Effect.failCause(Cause.map(decided.cause, (error) => toRefusal<E>(error)))
-        }
-        const events = decided.value.recording
-        if (events === undefined) {
-          local.isDecidedOn = true
-          if (local.after !== undefined) return undefined
-          const { aggregate, id } = command
-          return yield* new Refusal(notFound(aggregate, id) as E)
-        }
-        const depth = depthOf(cause) + 1
-        if (depth > maxDepth) return yield* new CausationTooDeep({ depth, chain: yield* chainOf(cause) })
-        locals.add(local, events)
-        return undefined
+    /** What a decision comes to that was refused or has no event: no append verifies the state that it was taken on. */
+    const conclude = Effect.fnUntraced(function* <E>(
+      command: Command<Aggregate.Any, E>,
+      local: Local,
+      first: Exit.Exit<Decided<Aggregate.Any>, E | Failure>
+    ): Effect.fn.Return<Recording<Aggregate.Any> | undefined, StageError<E>> {
+      let decided = first
+      const isUnverified = Exit.isSuccess(decided) || !Exit.hasInterrupts(decided)
+      if (isUnverified && local.stored.length === 0 && !local.isFresh && (yield* locals.reload(local))) {
+        decided = yield* Effect.exit(decide(command, local.after))
+      }
+      if (Exit.isSuccess(decided) && decided.value.recording !== undefined) return decided.value.recording
+      local.isDecidedOn = true
+      if (Exit.isFailure(decided)) {
+        return yield* Effect.failCause(Cause.map(decided.cause, (error) => toRefusal<E>(error)))
+      }
+      if (local.after !== undefined) return undefined
+      return yield* new Refusal(notFound(command.aggregate, command.id) as E)
+    })
+
+    const tooDeep = (cause: AnyRecorded): Effect.Effect<never, CausationTooDeep | RecorderError> =>
+      Effect.flatMap(chainOf(cause), (chain) => Effect.fail(new CausationTooDeep({ depth: depthOf(cause) + 1, chain })))
+
+    const execute = <E>(command: Command<Aggregate.Any, E>, cause: AnyRecorded): Effect.Effect<void, StageError<E>> => {
+      let local: Local
+      const add = (recording: Recording<Aggregate.Any> | undefined): Effect.Effect<void, StageError<E>> => {
+        if (recording === undefined) return Effect.void
+        if (depthOf(cause) >= maxDepth) return tooDeep(cause)
+        locals.add(local, recording)
+        return Effect.void
+      }
+      // most decisions have events at once: there are no generators on that way
+      const decided = Effect.flatMapEager(localOf(command), (found) => {
+        local = found
+        return Effect.exit(decide(command, local.after))
       })
+      return Effect.flatMap(decided, (exit) =>
+        Exit.isSuccess(exit) && exit.value.recording !== undefined
+          ? add(exit.value.recording)
+          : Effect.flatMap(conclude(command, local, exit), add)
+      )
+    }
 
     const stage = <E>(node: Node<E>, cause: AnyRecorded): Effect.Effect<void, StageError<E>> => {
       if (node._tag === "Execute") return execute(node.command, cause)
@@ -175,8 +191,11 @@ const depthOf = ({ metadata }: AnyRecorded): number => metadata.causationDepth ?
 const causedBy =
   (cause: AnyRecorded) =>
   (context: Context.Context<never>): Context.Context<never> =>
-    context.pipe(
-      Context.add(Metadata.CausationId, cause.id),
-      Context.add(Metadata.CorrelationId, cause.metadata.correlationId ?? cause.id),
-      Context.add(Metadata.CausationDepth, depthOf(cause) + 1)
+    // each addition would copy all services
+    Context.merge(
+      context,
+      Context.make(Metadata.CausationId, cause.id).pipe(
+        Context.add(Metadata.CorrelationId, cause.metadata.correlationId ?? cause.id),
+        Context.add(Metadata.CausationDepth, depthOf(cause) + 1)
+      )
     )
