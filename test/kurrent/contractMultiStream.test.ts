@@ -3,7 +3,7 @@ import { Effect, Layer } from "effect"
 import type { MultiStreamServices } from "effect-eventsourcing/kurrent"
 import { layerMultiStream } from "effect-eventsourcing/kurrent"
 import type { Backend } from "effect-eventsourcing/testing/backend"
-import { multiStreamAppendContract, trackedAppendContract } from "effect-eventsourcing/testing/backend"
+import { multiStreamAppendContract, processContract, trackedAppendContract } from "effect-eventsourcing/testing/backend"
 import { layerConnected } from "../../src/kurrent/client/Connected.ts"
 import { programs } from "../support/programCount.ts"
 import { isFake, isSince, newPrefix, uri } from "./support/server.ts"
@@ -22,4 +22,5 @@ const kurrent: Backend<MultiStreamServices> = {
 describe.skipIf(!isSince("25.1.0"))("from 25.1 on", () => {
   multiStreamAppendContract(kurrent)
   trackedAppendContract(kurrent)
+  processContract(kurrent)
 })
