@@ -44,7 +44,7 @@ export interface ReaderOptions<E = never, R = never> {
 }
 
 /** The options that all backend layers have. */
-export interface Options<E = never, R = never> extends Repository.Options, ReaderOptions<E, R> {}
+export interface Options<E = never, R = never> extends Repository.Options, SnapshotStore.Options, ReaderOptions<E, R> {}
 
 /**
  * Everything above the recorders of a backend: the event store, snapshots, repositories and subscriptions.
@@ -74,7 +74,13 @@ export const layer = <E = never, R = never>(
   Layer.mergeAll(Repository.layer(options), Layer.fresh(Subscription.layerWith(options))).pipe(
     // each log has its own: a layer that is one constant would be built once, even in a program with several logs
     Layer.provideMerge(
-      Layer.fresh(Layer.mergeAll(EventStore.layerWith(options), SnapshotStore.layer, Layer.effect(LogReader, Recorder)))
+      Layer.fresh(
+        Layer.mergeAll(
+          EventStore.layerWith(options),
+          SnapshotStore.layerWith(options),
+          Layer.effect(LogReader, Recorder)
+        )
+      )
     ),
     Layer.provideMerge(options.mapper ?? (Mapper.layerJson as Layer.Layer<Mapper.Mapper, E, R>))
   )

@@ -188,7 +188,7 @@ export interface AggregateRepository<A extends Aggregate.Any> {
 /** How repositories cache and retry. */
 export interface Options {
   /** The number of aggregates whose states are cached; 0 caches none. Default 1000. */
-  readonly cacheCapacity?: number
+  readonly cacheCapacity?: number | undefined
   /**
    * When to decide again after a conflict. Default: at once, then for 10 seconds with jittered pauses of 1 to 10 ms.
    * They are short because the writer that was first continues without a pause.

@@ -39,6 +39,8 @@ export class SnapshotStore extends Context.Service<
       aggregate: A,
       id: Aggregate.Id<Aggregate.NameOf<A>>
     ) => Effect.Effect<Snapshot<Aggregate.NameOf<A>, Aggregate.StateOf<A>> | undefined>
+    /** The interval of snapshots of aggregates whose definition has none; `undefined` if these get none. */
+    readonly snapshotEvery?: number | undefined
   }
 >()("effect-eventsourcing/SnapshotStore") {}
 
@@ -65,89 +67,107 @@ const splitEncoding = (
 /** The type that stands for a snapshot in errors and ciphers; no event has it. */
 const typeOf = (aggregate: Aggregate.Any) => `${aggregate.name} ${SNAPSHOT}`
 
+/** How snapshots are taken. */
+export interface Options {
+  /**
+   * Saves a snapshot whenever this many events have been recorded, for aggregates whose definition has no
+   * `snapshotEvery`: at least 1. Default: none.
+   */
+  readonly snapshotEvery?: number | undefined
+}
+
 /** The snapshot store on a snapshot recorder and a mapper. */
-export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper> = Layer.effect(
-  SnapshotStore,
-  Effect.gen(function* () {
-    const recorder = yield* SnapshotRecorder
-    const mapper = yield* Mapper
-
-    /** Within a transaction of the caller's, keys are requested in that transaction, too. */
-    const withKeys = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-      Effect.contextWith((context: Context.Context<never>) =>
-        recorder.inTransaction?.(context) === true ? Effect.provideService(self, Provisional, true) : self
-      )
-
-    const save = Effect.fnUntraced(function* <A extends Aggregate.Any>(
-      aggregate: A,
-      { id, version, state, createdAt, modifiedAt }: Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>,
-      eventId?: string
-    ) {
-      const stream = StreamName.of(aggregate.name, id)
-      const type = typeOf(aggregate)
-      const codec = aggregate.compiled.state
-      const notEncodable = (cause: unknown) =>
-        new EventNotEncodable({ stream, version, type, reason: messageOf(cause), cause })
-      const json = yield* Effect.try({ try: () => codec.encode(state), catch: notEncodable })
-      const encoded = yield* withKeys(mapper.encode([{ stream, version, type, schemaVersion: codec.version, json }]))
-      const find = codec.differenceFinder()
-      for (const one of encoded) {
-        const path = yield* Effect.try({
-          try: () => find?.(state, codec.decode(codec.version, mapper.readBack(one))),
-          catch: notEncodable
-        })
-        if (path !== undefined) return yield* notEncodable(new Error(otherValue(path)))
-        yield* recorder.save({
-          stream,
-          version,
-          schemaVersion: codec.version,
-          encoding: withOrigin(fingerprintOf(aggregate, codec.version), eventId, one.encoding),
-          payload: one.payload,
-          createdAt: createdAt.epochMilliseconds,
-          modifiedAt: modifiedAt.epochMilliseconds
-        })
+export const layerWith = ({
+  snapshotEvery
+}: Options = {}): Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper> =>
+  Layer.effect(
+    SnapshotStore,
+    Effect.gen(function* () {
+      if (snapshotEvery !== undefined && !(Number.isInteger(snapshotEvery) && snapshotEvery > 0)) {
+        throw new Error(`snapshotEvery must be a whole number of at least 1, got ${snapshotEvery}`)
       }
-    })
+      const recorder = yield* SnapshotRecorder
+      const mapper = yield* Mapper
 
-    const load = <A extends Aggregate.Any>(aggregate: A, id: Aggregate.Id<Aggregate.NameOf<A>>) => {
-      const stream = StreamName.of(aggregate.name, id)
-      const read = Effect.fnUntraced(function* () {
-        const stored = yield* recorder.load(stream)
-        if (stored === undefined) return undefined
-        const { schema, eventId, encoding } = splitEncoding(stored.encoding)
-        const codec = aggregate.compiled.state
-        const current = fingerprintOf(aggregate, stored.schemaVersion)
-        if (schema !== undefined && current !== undefined && schema !== current) {
-          yield* Effect.logInfo(
-            `the snapshot of "${stream}" was taken of a state with another schema; its events are read instead`
-          )
-          return undefined
-        }
-        const [json] = yield* withKeys(mapper.decode([{ ...stored, encoding, type: typeOf(aggregate) }]))
-        const { version } = stored
-        return yield* Effect.try({
-          try: () => ({
-            id,
-            version,
-            state: codec.decode(stored.schemaVersion, json) as Aggregate.StateOf<A>,
-            createdAt: DateTime.makeUnsafe(stored.createdAt),
-            modifiedAt: DateTime.makeUnsafe(stored.modifiedAt),
-            ...(eventId === undefined ? {} : { eventId })
-          }),
-          catch: (cause) => {
-            const [type, reason] = [typeOf(aggregate), messageOf(cause)]
-            return new EventNotDecodable({ stream, version, position: undefined, type, reason, cause })
-          }
-        })
-      })
-      return Effect.catch(read(), (error) =>
-        Effect.as(
-          Effect.logWarning(`the snapshot of "${stream}" can't be read; its events are read instead`, error),
-          undefined
+      /** Within a transaction of the caller's, keys are requested in that transaction, too. */
+      const withKeys = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+        Effect.contextWith((context: Context.Context<never>) =>
+          recorder.inTransaction?.(context) === true ? Effect.provideService(self, Provisional, true) : self
         )
-      )
-    }
 
-    return SnapshotStore.of({ save, load })
-  })
-)
+      const save = Effect.fnUntraced(function* <A extends Aggregate.Any>(
+        aggregate: A,
+        { id, version, state, createdAt, modifiedAt }: Aggregate.Instance<Aggregate.NameOf<A>, Aggregate.StateOf<A>>,
+        eventId?: string
+      ) {
+        const stream = StreamName.of(aggregate.name, id)
+        const type = typeOf(aggregate)
+        const codec = aggregate.compiled.state
+        const notEncodable = (cause: unknown) =>
+          new EventNotEncodable({ stream, version, type, reason: messageOf(cause), cause })
+        const json = yield* Effect.try({ try: () => codec.encode(state), catch: notEncodable })
+        const encoded = yield* withKeys(mapper.encode([{ stream, version, type, schemaVersion: codec.version, json }]))
+        const find = codec.differenceFinder()
+        for (const one of encoded) {
+          const path = yield* Effect.try({
+            try: () => find?.(state, codec.decode(codec.version, mapper.readBack(one))),
+            catch: notEncodable
+          })
+          if (path !== undefined) return yield* notEncodable(new Error(otherValue(path)))
+          yield* recorder.save({
+            stream,
+            version,
+            schemaVersion: codec.version,
+            encoding: withOrigin(fingerprintOf(aggregate, codec.version), eventId, one.encoding),
+            payload: one.payload,
+            createdAt: createdAt.epochMilliseconds,
+            modifiedAt: modifiedAt.epochMilliseconds
+          })
+        }
+      })
+
+      const load = <A extends Aggregate.Any>(aggregate: A, id: Aggregate.Id<Aggregate.NameOf<A>>) => {
+        const stream = StreamName.of(aggregate.name, id)
+        const read = Effect.fnUntraced(function* () {
+          const stored = yield* recorder.load(stream)
+          if (stored === undefined) return undefined
+          const { schema, eventId, encoding } = splitEncoding(stored.encoding)
+          const codec = aggregate.compiled.state
+          const current = fingerprintOf(aggregate, stored.schemaVersion)
+          if (schema !== undefined && current !== undefined && schema !== current) {
+            yield* Effect.logInfo(
+              `the snapshot of "${stream}" was taken of a state with another schema; its events are read instead`
+            )
+            return undefined
+          }
+          const [json] = yield* withKeys(mapper.decode([{ ...stored, encoding, type: typeOf(aggregate) }]))
+          const { version } = stored
+          return yield* Effect.try({
+            try: () => ({
+              id,
+              version,
+              state: codec.decode(stored.schemaVersion, json) as Aggregate.StateOf<A>,
+              createdAt: DateTime.makeUnsafe(stored.createdAt),
+              modifiedAt: DateTime.makeUnsafe(stored.modifiedAt),
+              ...(eventId === undefined ? {} : { eventId })
+            }),
+            catch: (cause) => {
+              const [type, reason] = [typeOf(aggregate), messageOf(cause)]
+              return new EventNotDecodable({ stream, version, position: undefined, type, reason, cause })
+            }
+          })
+        })
+        return Effect.catch(read(), (error) =>
+          Effect.as(
+            Effect.logWarning(`the snapshot of "${stream}" can't be read; its events are read instead`, error),
+            undefined
+          )
+        )
+      }
+
+      return SnapshotStore.of({ save, load, snapshotEvery })
+    })
+  )
+
+/** {@link layerWith} without options. */
+export const layer: Layer.Layer<SnapshotStore, never, SnapshotRecorder | Mapper> = layerWith()

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Layer, Schema, Stream, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
+import type { EventSourcing } from "effect-eventsourcing"
 import { Aggregate, EventSourcingError, EventStore, Process, Repository, SnapshotStore } from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { Order, orderId, Purse, Shipment, Shipping, shipmentOf, take } from "./support/shop.ts"
@@ -22,7 +23,8 @@ const ignored = { ItemAdded: Process.ignore, Rejected: Process.ignore, Noted: Pr
 const reacting = <R extends Process.Reactions<unknown>>(name: string, placed: () => R) =>
   Process.make(name, { follows: [Order], begin: "start", handlers: { Order: { Placed: placed, ...ignored } } })
 
-const onMemory = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provide(self, MemoryLayer())
+const onMemory = <A, E, R>(self: Effect.Effect<A, E, R>, options: EventSourcing.Options = {}) =>
+  Effect.provide(self, MemoryLayer(options))
 
 describe("a runner", () => {
   it.effect("G12 shows that it is live, and at which position", () =>
@@ -167,7 +169,10 @@ describe("a runner", () => {
     )
   )
 
-  it.effect("saves the snapshots that are due", () =>
+  it.effect.each([
+    ["of the aggregate", { snapshotEvery: 3 }, {}],
+    ["of the layer", {}, { snapshotEvery: 3 }]
+  ] as const)("saves the snapshots that are due by the interval %s", ([, interval, options]) =>
     onMemory(
       Effect.gen(function* () {
         const Tally = Aggregate.make("Tally", {
@@ -175,7 +180,7 @@ describe("a runner", () => {
           creation: { Begun: {} },
           events: { Counted: {} },
           reduce: { Begun: () => 0, Counted: (count) => count + 1 },
-          snapshotEvery: 3
+          ...interval
         })
         const counting = reacting("counting", () =>
           Process.execute(
@@ -190,7 +195,8 @@ describe("a runner", () => {
           store.load(Tally, Tally.Id.make("1"))
         )
         assert.isAtLeast(snapshots?.version ?? -1, 2)
-      })
+      }),
+      options
     )
   )
 

@@ -121,6 +121,37 @@ describe("snapshotEvery", () => {
   it.each([0, -1, 1.5, Number.NaN, Infinity])("can't be %d", (snapshotEvery) => {
     assert.throws(() => makeCounter({ snapshotEvery }), "snapshotEvery must be a whole number of at least 1")
   })
+
+  it.effect("of the layer holds for aggregates that have none, also in transactions", () =>
+    Effect.gen(function* () {
+      const { log, saved } = yield* watched(yield* makeLog)
+      const { repository } = yield* open(log, { snapshotEvery: 2 })
+      const counters = repository.of(Counter)
+      yield* counters.execute(one, start)
+      yield* counters.execute(one, increase)
+      assert.strictEqual((yield* Queue.take(saved)).version, 1)
+      const other = Counter.Id.make("2")
+      yield* repository
+        .transaction({ other: Repository.missing(Counter, other) }, () => ({ other: [start, to(1)] }))
+        .pipe(Effect.provideContext(log))
+      assert.strictEqual((yield* Queue.take(saved)).version, 1)
+      // their own interval comes first
+      const own = repository.of(makeCounter({ snapshotEvery: 3 }))
+      const third = Counter.Id.make("3")
+      yield* own.execute(third, [start, to(1)])
+      yield* settle
+      assert.strictEqual(yield* Queue.size(saved), 0)
+      yield* own.execute(third, to(2))
+      assert.strictEqual((yield* Queue.take(saved)).version, 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect.each([0, -1, 1.5, Number.NaN, Infinity])("of the layer can't be %d", (snapshotEvery) =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(open(yield* makeLog, { snapshotEvery }))
+      assert.include(String(exit), "snapshotEvery must be a whole number of at least 1")
+    })
+  )
 })
 
 describe("a snapshot", () => {

@@ -12,7 +12,7 @@ import { sizeOf } from "../backend/pageSize.ts"
 import type { Command, Recording } from "../repository/command.ts"
 import type { LoadedState } from "../repository/loadedState.ts"
 import { versionOf } from "../repository/loadedState.ts"
-import { snapshotInBackground } from "../repository/snapshotting.ts"
+import { intervalOf, snapshotInBackground } from "../repository/snapshotting.ts"
 import type { States } from "../repository/states.ts"
 
 /** An aggregate that reactions are about, before and after them. */
@@ -111,7 +111,7 @@ export const makeLocals = (services: Keeping, fresh: boolean) => {
         for (const [stream, { command, before, after, stored }] of locals) {
           if (stored.length === 0 || after === undefined) continue
           states.remember(command.aggregate, stream, after)
-          if (command.aggregate.snapshotEvery !== undefined) {
+          if (intervalOf(command.aggregate, services) !== undefined) {
             saves.push(snapshotInBackground(services, command.aggregate, command.id, before, after))
           }
         }

@@ -13,7 +13,7 @@ import { makeConflicts } from "./conflicts.ts"
 import { withoutTurn } from "./deciding.ts"
 import { ownCopy, toInstance } from "./loadedState.ts"
 import type { Parts } from "./parts.ts"
-import { snapshotInBackground } from "./snapshotting.ts"
+import { intervalOf, snapshotInBackground } from "./snapshotting.ts"
 
 /** The repositories of single kinds of aggregates. */
 export const makeAggregateRepositories = (parts: Parts) => {
@@ -70,7 +70,7 @@ export const makeAggregateRepositories = (parts: Parts) => {
             positions,
             ...returned
           })
-          return aggregate.snapshotEvery === undefined
+          return intervalOf(aggregate, parts) === undefined
             ? result
             : Effect.andThen(snapshotInBackground(parts, aggregate, id, before, after), result)
         })
