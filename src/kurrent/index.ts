@@ -2,6 +2,7 @@
 
 export type { Connected } from "./client/Connected.ts"
 export { layerConnected } from "./client/Connected.ts"
+export type { ConnectionOptions } from "./client/ConnectionOptions.ts"
 export type {
   AllItem,
   StreamItem,
@@ -10,7 +11,6 @@ export type {
   SubscribeToStreamOptions,
   SubscriptionState
 } from "./client/catchUp.ts"
-export type { ConnectionOptions } from "./client/connect.ts"
 export type { Consumed, ConsumeOptions, NackAction } from "./client/consume.ts"
 export type { EventToAppend, ReadEvent, RecordedEvent } from "./client/events.ts"
 export type { AllFilter, PatternFilter, PrefixFilter } from "./client/filters.ts"

@@ -1,12 +1,12 @@
 /** A log's place in a PostgreSQL database: its client and its schema. */
 import type { PgClient } from "@effect/sql-pg"
-import type { Duration } from "effect"
 import { Context, Effect, Schedule } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { isRecorderError, RecorderFailure } from "../EventSourcingError.ts"
 import { lacksRight, toOpeningError, toRecorderError } from "./errors.ts"
 import { lockTimeoutOf } from "./options.ts"
+import type { DatabaseOptions } from "./PostgresOptions.ts"
 import {
   COMPATIBLE_VERSION,
   invalidSchema,
@@ -18,23 +18,6 @@ import {
 } from "./schema.ts"
 import { literal, logTable, quote } from "./sql/identifiers.ts"
 import * as Unserved from "./unserved.ts"
-
-/** How a log is stored in a database. */
-export interface Options {
-  /** The schema of the log. Logs in different schemas are independent of each other. Default `public`. */
-  readonly schema?: string | undefined
-  /**
-   * Whether building the layer creates what is missing: the schema, its tables and functions. Default true. If it is
-   * false, run the SQL that `schemaSql` returns yourself.
-   */
-  readonly createTables?: boolean | undefined
-  /**
-   * How long an append waits for the position lock, which a transaction of your own holds from its append to its end.
-   * After that it fails with `RecorderUnavailable`, which names the holder of the lock. Default 5 seconds; at least 1
-   * ms, or `Infinity`.
-   */
-  readonly lockTimeout?: Duration.Input | undefined
-}
 
 /** A row, with its columns in the order in which they were selected. */
 export type Row = ReadonlyArray<unknown>
@@ -85,7 +68,7 @@ const OPERATION = "open a log"
 /** Finds a log, or creates it. */
 export const open = Effect.fnUntraced(function* (
   client: PgClient.PgClient,
-  options: Options
+  options: DatabaseOptions
 ): Effect.fn.Return<PostgresDatabase, RecorderError> {
   const { schema = "public", createTables = true } = options
   const invalid = invalidSchema(schema)

@@ -5,14 +5,14 @@ import * as EventSourcing from "../EventSourcing.ts"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { lockTimeout, optional, read, seconds, withDefaults } from "../internal/backend/settings.ts"
 import type * as Projection from "../Projection.ts"
-import type { ConnectionOptions } from "./connect.ts"
-import { connectionConfig, layerClient } from "./connect.ts"
+import { connectionConfig, layerClient, withoutPartsOf } from "./connect.ts"
 import { lockTimeoutOf } from "./options.ts"
+import type { ConnectionOptions, RecorderOptions } from "./PostgresOptions.ts"
 import * as PostgresRecorder from "./PostgresRecorder.ts"
 import * as PostgresViews from "./PostgresViews.ts"
 
 /** How a log is stored in a database to which a connection exists. */
-export interface LogOptions<E = never, R = never> extends PostgresRecorder.Options, EventSourcing.Options<E, R> {
+export interface LogOptions<E = never, R = never> extends RecorderOptions, EventSourcing.Options<E, R> {
   /**
    * Projections that are maintained in the transactions that append. When the layer is built, their views catch up to
    * the end of the log. From then on, anyone who appends to this log without them is refused. Default: none.
@@ -116,7 +116,7 @@ PostgresLayer.config = <E = never, R = never>(
 ): Layer.Layer<PostgresServices, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(
     Effect.map(read(Config.all([connectionConfig, logConfig])), ([connection, log]) =>
-      PostgresLayer<E, R>(withDefaults(defaults, { ...connection, ...log }))
+      PostgresLayer<E, R>(withDefaults(withoutPartsOf(defaults, connection), { ...connection, ...log }))
     )
   )
 

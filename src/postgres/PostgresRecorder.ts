@@ -1,6 +1,5 @@
 /** The log of events in a PostgreSQL database. */
 import { PgClient, PgTypes } from "@effect/sql-pg"
-import type { Duration } from "effect"
 import { Context, Effect, Layer, Stream } from "effect"
 import type { RecorderError, WrongExpectedVersion } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
@@ -24,6 +23,7 @@ import { TransactionalAppend } from "../TransactionalAppend.ts"
 import type { AppendResult } from "./appends.ts"
 import { milliseconds } from "./options.ts"
 import * as PostgresDatabase from "./PostgresDatabase.ts"
+import type { RecorderOptions } from "./PostgresOptions.ts"
 import { limitParameter, pages } from "./pages.ts"
 import type { Part } from "./parameters.ts"
 import { unstorableKey } from "./parameters.ts"
@@ -42,19 +42,8 @@ export type Services =
   | StreamCatalog
   | SnapshotRecorder
 
-/** How a PostgreSQL log is stored and followed. */
-export interface Options extends PostgresDatabase.Options {
-  /**
-   * Whether followers are woken by `LISTEN`, on one connection of its own for each process that follows. Default true.
-   * Set it to false if there is a pooler in transaction mode in between, through which no notification arrives.
-   */
-  readonly listen?: boolean | undefined
-  /** How often a process with followers looks for events of which it was not notified. Default 1 second. */
-  readonly pollInterval?: Duration.Input | undefined
-}
-
 /** The log in a database. It is created or migrated when the layer is built. */
-export const layer = (options: Options = {}): Layer.Layer<Services, RecorderError, PgClient.PgClient> =>
+export const layer = (options: RecorderOptions = {}): Layer.Layer<Services, RecorderError, PgClient.PgClient> =>
   Layer.effectContext(
     Effect.gen(function* () {
       const database = yield* PostgresDatabase.open(yield* PgClient.PgClient, options)

@@ -1,6 +1,5 @@
 /** Views as tables of a PostgreSQL database. */
 import { PgClient } from "@effect/sql-pg"
-import type { Duration } from "effect"
 import { Config, Effect, Layer } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import type { RecorderError } from "../EventSourcingError.ts"
@@ -13,30 +12,15 @@ import * as SqlViews from "../internal/sql/sqlViews.ts"
 import * as ViewTables from "../internal/sql/viewTables.ts"
 import type * as Tracking from "../Tracking.ts"
 import { SqlViewStore } from "../ViewStore.ts"
-import type { ConnectionOptions } from "./connect.ts"
-import { connectionConfig, layerClient } from "./connect.ts"
+import { connectionConfig, layerClient, withoutPartsOf } from "./connect.ts"
 import { toOpeningError, toRecorderError } from "./errors.ts"
 import { milliseconds } from "./options.ts"
+import type { ConnectionOptions, ViewsOptions } from "./PostgresOptions.ts"
 import { defaultPlace } from "./placeOwners.ts"
 import * as Places from "./places.ts"
 import { invalidSchema, lockSchema } from "./schema.ts"
 import { literal, quote } from "./sql/identifiers.ts"
 import * as Unserved from "./unserved.ts"
-
-/** Where views are in a database. */
-export interface ViewsOptions {
-  /**
-   * The schema of the library's own tables (`projection_tracking`, `projection_leases`, `projection_dead_letters`),
-   * created if it does not exist. Default `public`. The tables of each version of a projection are in a schema of their
-   * own, named `<projection>_v<version>`, or `<schema>_<projection>_v<version>` if this schema is not `public`.
-   */
-  readonly schema?: string | undefined
-  /**
-   * How long a transaction on a view waits for a lock, on the library's rows or on yours, before it is abandoned and
-   * retried. Default 10 seconds; at least 1 ms, or `Infinity`.
-   */
-  readonly lockTimeout?: Duration.Input | undefined
-}
 
 const begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -218,7 +202,7 @@ PostgresViews.config = (
 ): Layer.Layer<SqlViewStore, RecorderError | Config.ConfigError> =>
   Layer.unwrap(
     Effect.map(read(Config.all([connectionConfig, viewsConfig])), ([connection, views]) =>
-      PostgresViews(withDefaults(defaults, { ...connection, ...views }))
+      PostgresViews(withDefaults(withoutPartsOf(defaults, connection), { ...connection, ...views }))
     )
   )
 

@@ -1,55 +1,12 @@
 /** How to connect to a PostgreSQL database: options, configuration, client. */
 import { PgClient } from "@effect/sql-pg"
-import type { Duration } from "effect"
 import { Config, Effect, Layer, Redacted } from "effect"
 import type { RecorderError } from "../EventSourcingError.ts"
 import { RecorderFailure } from "../EventSourcingError.ts"
 import { optional, seconds } from "../internal/backend/settings.ts"
 import { toOpeningError } from "./errors.ts"
 import { checkCount, milliseconds } from "./options.ts"
-
-/** How to connect to a database. Separate options take precedence over the URL. */
-export interface ConnectionOptions {
-  /**
-   * A URL like those of libpq: `postgresql://user:password@host:port/database?sslmode=require`. Supported parameters:
-   * `host`, `port`, `user`, `password`, `dbname`, `application_name`, `options`, `connect_timeout` (seconds),
-   * `sslmode`. Any other is refused by name.
-   */
-  readonly url?: Redacted.Redacted | string | undefined
-  /** A host name, an address, or the directory of a Unix socket (`/run/postgresql`). Default `localhost`. */
-  readonly host?: string | undefined
-  /** Default 5432. */
-  readonly port?: number | undefined
-  /** Default: the name of the user. */
-  readonly database?: string | undefined
-  /** Default: the user of the operating system. */
-  readonly username?: string | undefined
-  /** The password, or an effect that runs for each new connection, for passwords that change. Default: none. */
-  readonly password?: Redacted.Redacted | Effect.Effect<Redacted.Redacted> | undefined
-  /**
-   * TLS: whether to use it, or how (like in `node:tls`). Certificates are verified. Default: `sslmode` in the URL,
-   * otherwise no TLS.
-   */
-  readonly ssl?: PgClient.PgClientConfig["ssl"]
-  /** How long connecting may take. Default 5 seconds. */
-  readonly connectTimeout?: Duration.Input | undefined
-  /**
-   * After how long without traffic TCP probes whether the other side is still there; at least 1 second. Default: never.
-   */
-  readonly keepAlive?: Duration.Input | undefined
-  /** The most connections of the pool, not counting the listening one. Default 10. */
-  readonly maxConnections?: number | undefined
-  /** How many connections are kept while the pool is idle. Default 0. */
-  readonly minConnections?: number | undefined
-  /** After how long an unused connection is closed. Default 60 seconds. */
-  readonly idleTimeout?: Duration.Input | undefined
-  /** After how long a connection is replaced when it is next used. Default: never. */
-  readonly connectionTTL?: Duration.Input | undefined
-  /** The name of the connections in the server's views. Default: that of the URL, otherwise `effect-eventsourcing`. */
-  readonly applicationName?: string | undefined
-  /** Whether each connection prepares statements once. Default true; see docs/postgres.md for poolers. */
-  readonly prepare?: boolean | undefined
-}
+import type { ConnectionOptions } from "./PostgresOptions.ts"
 
 /** The configuration variables for connecting. */
 export const connectionConfig = Config.all({
@@ -63,6 +20,34 @@ export const connectionConfig = Config.all({
   connectionTTL: seconds("POSTGRES_CONN_MAX_AGE"),
   maxConnections: optional(Config.Int("POSTGRES_POOL_SIZE"))
 })
+
+/** Which options of a URL's own say the same as an option, besides its parameters of these names. */
+const partsOf = (url: URL): { readonly [K in keyof ConnectionOptions]?: boolean } => {
+  const has = (...names: ReadonlyArray<string>) => names.some((name) => url.searchParams.has(name))
+  const host = url.hostname !== "" || has("host")
+  return {
+    host,
+    // a port belongs to a host
+    port: host || url.port !== "" || has("port"),
+    database: url.pathname.length > 1 || has("dbname"),
+    username: url.username !== "" || has("user"),
+    password: url.password !== "" || has("password"),
+    applicationName: has("application_name"),
+    connectTimeout: has("connect_timeout"),
+    ssl: has("sslmode")
+  }
+}
+
+/** The defaults without those that a configured URL decides: otherwise they would override it. */
+export const withoutPartsOf = <Options extends ConnectionOptions>(
+  defaults: Options,
+  { url }: { readonly url?: Redacted.Redacted | undefined }
+): Options => {
+  const text = url === undefined ? "" : Redacted.value(url)
+  if (!isPostgresUrl(text)) return defaults
+  const decided = Object.entries(partsOf(new URL(text))).filter(([, isDecided]) => isDecided)
+  return { ...defaults, ...Object.fromEntries(decided.map(([name]) => [name, undefined])) }
+}
 
 /** The largest row that PostgreSQL sends. */
 const MAX_MESSAGE = 2 ** 30

@@ -117,6 +117,26 @@ describe("PostgresLayer.config", () => {
     })
   )
 
+  it.live("reads POSTGRES_URL, whose parts override defaults in code", () =>
+    Effect.gen(function* () {
+      const schema = yield* newSchema
+      const wrong = {
+        host: "127.0.0.1",
+        port: 1,
+        database: "nothing",
+        username: "nobody",
+        password: Redacted.make("wrong")
+      }
+      const env = { POSTGRES_URL: url(), POSTGRES_SCHEMA: schema, POSTGRES_VIEWS_SCHEMA: schema }
+      yield* build(PostgresLayer.config(wrong), env)
+      yield* Effect.provideService(
+        Layer.build(PostgresViews.config(wrong)),
+        ConfigProvider.ConfigProvider,
+        ConfigProvider.fromEnv({ env })
+      )
+    })
+  )
+
   it.live("the defaults may be any option of the layer, inline too", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema

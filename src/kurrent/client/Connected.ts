@@ -1,7 +1,7 @@
 import { Context, Layer } from "effect"
 import type { Connection } from "../connection/connection.ts"
 import type { KurrentError } from "../connection/KurrentError.ts"
-import type { ConnectionOptions } from "./connect.ts"
+import type { ConnectionOptions } from "./ConnectionOptions.ts"
 import { connect } from "./connect.ts"
 
 /** A connection to a server, shared by everything that uses the server. */

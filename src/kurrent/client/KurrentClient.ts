@@ -10,9 +10,9 @@ import type {
   WrongExpectedRevision
 } from "../connection/KurrentError.ts"
 import { Connected, layerConnected } from "./Connected.ts"
+import type { ConnectionOptions } from "./ConnectionOptions.ts"
 import type { AllItem, StreamItem, SubscribeToAllOptions, SubscribeToStreamOptions } from "./catchUp.ts"
 import { subscribeToAll, subscribeToStream } from "./catchUp.ts"
-import type { ConnectionOptions } from "./connect.ts"
 import type { EventToAppend, ReadEvent } from "./events.ts"
 import type { AllFilter } from "./filters.ts"
 import type { StreamMetadata, StreamMetadataRead } from "./metadata.ts"

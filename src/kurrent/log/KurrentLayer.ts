@@ -1,11 +1,10 @@
 /** Event sourcing on a KurrentDB server. */
-import type { Redacted } from "effect"
-import { Config, Effect, Layer } from "effect"
+import { Config, Effect, Layer, Redacted } from "effect"
 import * as EventSourcing from "../../EventSourcing.ts"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { optional, read, seconds, withDefault, withDefaults } from "../../internal/backend/settings.ts"
 import { Connected, layerConnected } from "../client/Connected.ts"
-import type { ConnectionOptions } from "../client/connect.ts"
+import type { ConnectionOptions } from "../client/ConnectionOptions.ts"
 import * as KurrentRecorder from "./KurrentRecorder.ts"
 import { toRecorderError } from "./recorderErrors.ts"
 
@@ -106,10 +105,20 @@ const configured = <Services, E, R>(
   layer: (options: KurrentOptions<E, R>) => Layer.Layer<Services, RecorderError | E, R>
 ): Layer.Layer<Services, RecorderError | Config.ConfigError | E, R> =>
   Layer.unwrap(
-    Effect.map(read(kurrentConfig(defaults)), ({ connectionString, ...others }) =>
-      layer({ ...withDefaults(defaults, others), connectionString })
-    )
+    Effect.map(read(kurrentConfig(defaults)), ({ connectionString, ...others }) => {
+      const own = connectionString !== defaults.connectionString && hasLogin(connectionString)
+      // otherwise the user given in code would override the one in the variable
+      const login = own ? { username: undefined, password: undefined } : {}
+      return layer({
+        ...withDefaults<Partial<KurrentOptions<E, R>>>({ ...defaults, ...login }, others),
+        connectionString
+      })
+    })
   )
+
+/** Whether a connection string has a user in it. */
+const hasLogin = (connectionString: Redacted.Redacted | string): boolean =>
+  /^[^:/]+:\/\/[^/?]*@/.test(typeof connectionString === "string" ? connectionString : Redacted.value(connectionString))
 
 const connected = (options: ConnectionOptions): Layer.Layer<Connected, RecorderError> =>
   Layer.unwrap(

@@ -478,6 +478,21 @@ describe("KurrentLayer.config", () => {
     })
   )
 
+  onFake("reads KURRENTDB_URI, whose user and password override defaults in code", () =>
+    Effect.gen(function* () {
+      const tls = makeCertificates()
+      const fake = yield* ownFake({ tls, credentials: { user: "ada", password: "right" } })
+      const code = { username: "ben", password: Redacted.make("wrong") }
+      const defaults = { ...code, prefix: newPrefix(), rootCertificate: tls.authority }
+      const services = yield* Effect.provideService(
+        Layer.build(Layer.fresh(KurrentLayer.config(defaults))),
+        ConfigProvider.ConfigProvider,
+        ConfigProvider.fromEnv({ env: { KURRENTDB_URI: fake.uri.replace("://", "://ada:right@") } })
+      )
+      yield* Context.get(services, Recorder.Recorder).head
+    })
+  )
+
   onFake("has the same for multiStream, with defaults", () =>
     Effect.gen(function* () {
       const fake = yield* ownFake({})
