@@ -210,6 +210,21 @@ for (const entryPoint of entryPoints.filter(needsNothing)) {
   check(`import "${specifier(entryPoint)}", with nothing else`, optional, () => importAtRuntime(entryPoint))
 }
 
+check("a configuration that names a backend without its driver says what to install", optional, () => {
+  const script = `
+    import { Effect, Layer } from "effect"
+    import { ConfigLayer } from "${name}/config"
+    const build = (persistence) => Effect.scoped(Layer.build(ConfigLayer({ persistence })))
+    for (const persistence of ["kurrent", "postgres"]) {
+      console.log((await Effect.runPromise(Effect.flip(build(persistence)))).message)
+    }`
+  const said = run(consumer, process.execPath, "--input-type=module", "--eval", script).trim().split("\n")
+  for (const [i, driver] of Object.values(drivers).entries()) {
+    ensure(said[i]?.endsWith(`npm install ${driver}`) === true, `it says: ${said[i]}`)
+  }
+  return undefined
+})
+
 writeConsumer("consumer.ts", entryPoints.filter(needsNothing))
 for (const system of moduleSystems) {
   check(

@@ -3,7 +3,7 @@
  *
  * Each module is a namespace: `import { Aggregate, Repository } from "effect-eventsourcing"`. Backends are subpaths:
  * `effect-eventsourcing/memory`, `effect-eventsourcing/sqlite`, `effect-eventsourcing/postgres`,
- * `effect-eventsourcing/kurrent`.
+ * `effect-eventsourcing/kurrent`; `effect-eventsourcing/config` chooses one by the environment.
  */
 
 // For applications: the domain, commands, and the consumers of events.

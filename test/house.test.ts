@@ -49,7 +49,8 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["kurrent/connection", "memory/views", "postgres/sql"],
   ["kurrent/client"],
   ["kurrent/log"],
-  ["kurrent", "memory", "postgres", "sqlite"]
+  ["kurrent", "memory", "postgres", "sqlite"],
+  ["config"]
 ]
 
 /** The public modules that rooms of `internal` take values of: plain definitions, errors, names, ports. The others are above. */

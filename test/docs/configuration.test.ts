@@ -2,6 +2,7 @@
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { assert, describe, it } from "vitest"
+import * as Variables from "../../src/config/variables.ts"
 
 const project = path.resolve(import.meta.dirname, "../..")
 const sources = path.join(project, "src")
@@ -12,7 +13,11 @@ const read = fs
   .filter((file) => file.endsWith(".ts") && !file.startsWith("testing"))
   .map((file) => fs.readFileSync(path.join(sources, file), "utf8").replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, ""))
   .filter((code) => /\bConfig\b/.test(code))
-  .flatMap((code) => [...code.matchAll(/"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"/g)].map(([, name]) => name))
+  .flatMap((code) =>
+    [...code.matchAll(/"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|PERSISTENCE|COMPRESSOR)"/g)].map(([, name]) => name)
+  )
+  // the code of an error of the module system
+  .filter((name) => name !== "ERR_MODULE_NOT_FOUND")
 
 const page = fs.readFileSync(path.join(project, "docs/configuration.md"), "utf8")
 const documented = [...page.matchAll(/^\| `([A-Z0-9_]+)` \|/gm)].map(([, name]) => name)
@@ -23,6 +28,10 @@ describe("docs/configuration.md", () => {
   it("has a row for each variable that the sources read", () => {
     assert.include(read, "SQLITE_FILENAME")
     assert.deepStrictEqual(sorted(documented), sorted(read))
+  })
+
+  it("has a row for each variable that is known to be one", () => {
+    assert.deepStrictEqual(sorted(documented), sorted([...Variables.all]))
   })
 
   it("has no variable twice", () => {

@@ -29,15 +29,19 @@ export const withDefaults = <Options extends object>(
 }
 
 /** Effect's `ConfigError` is not an `Error`, so a promise that rejects with it is reported as `[object Object]`. */
-class ConfigError extends Error implements Config.ConfigError {
+export class ConfigError extends Error implements Config.ConfigError {
   readonly _tag = "ConfigError"
   declare readonly cause: Config.ConfigError["cause"]
 
-  constructor({ cause }: Config.ConfigError) {
-    const problem = Schema.isSchemaError(cause) ? cause.message.replaceAll(/\s*\n\s*/g, " ") : String(cause)
-    super(`a configuration variable is missing or invalid: ${problem}`, { cause })
+  constructor({ cause }: Pick<Config.ConfigError, "cause">, message = messageOf(cause)) {
+    super(message, { cause })
     this.name = "ConfigError"
   }
+}
+
+const messageOf = (cause: Config.ConfigError["cause"]): string => {
+  const problem = Schema.isSchemaError(cause) ? cause.message.replaceAll(/\s*\n\s*/g, " ") : String(cause)
+  return `a configuration variable is missing or invalid: ${problem}`
 }
 
 /** Reads settings. A missing or wrong one is named by an error that is readable wherever it is reported. */
