@@ -1,18 +1,16 @@
 /**
  * A bank: `npm run example:bank` in memory, `npm run example:bank -- --file PATH` in a SQLite file, or with
  * `--postgres postgresql://user:password@host/database` in PostgreSQL, or with `--kurrent kurrentdb://host:2113?tls=false` on
- * KurrentDB (26.1 or later).
+ * KurrentDB (26.1 or later). Variables of the environment say the same: docs/configuration.md.
  *
  * Ten accounts, and 200 random transfers between them, all at once. Each transfer is one atomic append to two streams,
  * and one that would overdraw an account is refused: the total stays the same, to the cent.
  */
-import { parseArgs } from "node:util"
 import { NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Random } from "effect"
-import { KurrentLayer } from "effect-eventsourcing/kurrent"
-import { MemoryLayer } from "effect-eventsourcing/memory"
-import { PostgresLayer } from "effect-eventsourcing/postgres"
-import { SqliteLayer } from "effect-eventsourcing/sqlite"
+import { ConfigProvider, Console, Effect, Random } from "effect"
+import { MultiStreamAppend } from "effect-eventsourcing"
+import { ConfigLayer } from "effect-eventsourcing/config"
+import { environment } from "../training-school/environment.ts"
 import { format } from "./Account.ts"
 import { makeBank } from "./Bank.ts"
 
@@ -56,16 +54,15 @@ const program = Effect.gen(function* () {
   }
 })
 
-const { file, kurrent, postgres } = parseArgs({
-  options: { file: { type: "string" }, postgres: { type: "string" }, kurrent: { type: "string" } }
-}).values
-const layer =
-  postgres !== undefined
-    ? PostgresLayer({ url: postgres, schema: "bank" })
-    : kurrent !== undefined
-      ? KurrentLayer.multiStream({ connectionString: kurrent, prefix: "bank." })
-      : file !== undefined
-        ? SqliteLayer({ filename: file })
-        : MemoryLayer()
+const layer = ConfigLayer({
+  persistence: "memory",
+  requires: [MultiStreamAppend.MultiStreamAppend],
+  postgres: { schema: "bank" },
+  kurrent: { prefix: "bank." }
+})
 
-program.pipe(Effect.provide(layer), NodeRuntime.runMain)
+program.pipe(
+  Effect.provide(layer),
+  Effect.provideService(ConfigProvider.ConfigProvider, environment()),
+  NodeRuntime.runMain
+)

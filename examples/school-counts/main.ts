@@ -4,41 +4,42 @@
  *
  * By default log and view are in one SQLite file (`--file PATH`). With `--postgres URL` both are in a PostgreSQL database. With
  * `--kurrent URL` or `KURRENTDB_URI` the log is on a KurrentDB server, and the view in the SQLite file, or in the database that
- * `--postgres` names.
+ * `--postgres` names. Variables of the environment say the same (`PERSISTENCE`, `VIEWS_PERSISTENCE`): docs/configuration.md.
  *
  * It registers a dog and teaches it tricks, waits for the view to have seen each of these commands, and asks it. In the middle
  * the runner of the projection is gone for a while: the next one goes on where it was.
  */
-import { parseArgs } from "node:util"
 import { NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Layer, Stream } from "effect"
+import { Config, ConfigProvider, Console, Effect, Layer, Stream } from "effect"
 import type { Position } from "effect-eventsourcing"
 import { EventStore, Projection, ProjectionRunner } from "effect-eventsourcing"
-import { KurrentLayer } from "effect-eventsourcing/kurrent"
-import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
-import { SqliteLayer, SqliteViews } from "effect-eventsourcing/sqlite"
+import { ConfigLayer, ConfigViews } from "effect-eventsourcing/config"
 import { Dog } from "../training-school/Dog.ts"
+import { environment } from "../training-school/environment.ts"
 import { makeTrainingSchool } from "../training-school/TrainingSchool.ts"
 import { Counts, readCounts } from "./Counts.ts"
 
-const { values } = parseArgs({
-  options: { file: { type: "string" }, postgres: { type: "string" }, kurrent: { type: "string" } }
-})
-const { file = "training-school.db", postgres, kurrent = process.env.KURRENTDB_URI } = values
 const schema = "training_school"
+const filename = "training-school.db"
 
-// the program asks for a log and for a place for views, each of which is chosen by itself
-const log =
-  kurrent !== undefined
-    ? KurrentLayer({ connectionString: kurrent, prefix: `${schema}.` })
-    : postgres !== undefined
-      ? PostgresLayer({ url: postgres, schema })
-      : SqliteLayer({ filename: file })
-const views = postgres !== undefined ? PostgresViews({ url: postgres, schema }) : SqliteViews({ filename: file })
-const look =
-  postgres !== undefined
+// the program asks for a log and for a place for views; the environment says where each is
+const log = ConfigLayer({
+  persistence: "sqlite",
+  sqlite: { filename },
+  postgres: { schema },
+  kurrent: { prefix: `${schema}.` }
+})
+const views = ConfigViews({ persistence: "sqlite", sqlite: { filename }, postgres: { schema } })
+
+/** How to look at the view. */
+const look = Effect.gen(function* () {
+  const persistence = Config.withDefault(Config.String("PERSISTENCE"), "sqlite")
+  const place = yield* Config.orElse(Config.String("VIEWS_PERSISTENCE"), () => persistence)
+  const file = yield* Config.withDefault(Config.String("SQLITE_FILENAME"), filename)
+  return place === "postgres"
     ? `psql URL -c "SELECT * FROM ${schema}_counts_v1.totals"`
     : `sqlite3 "${file}" "SELECT * FROM counts_v1_totals"`
+})
 
 /** What is to come out: counted from the events themselves. */
 const countEvents = Effect.gen(function* () {
@@ -82,7 +83,11 @@ const program = Effect.gen(function* () {
   }).pipe(Effect.provide(ProjectionRunner.layer(Counts)))
 
   yield* Console.log("\nRun it again, and it counts on. To look at the view yourself:")
-  yield* Console.log(`  ${look}`)
+  yield* Console.log(`  ${yield* look}`)
 })
 
-program.pipe(Effect.provide(Layer.merge(log, views)), NodeRuntime.runMain)
+program.pipe(
+  Effect.provide(Layer.merge(log, views)),
+  Effect.provideService(ConfigProvider.ConfigProvider, environment()),
+  NodeRuntime.runMain
+)

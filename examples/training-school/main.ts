@@ -1,53 +1,48 @@
 /**
- * A training school for dogs, kept in a SQLite file: `npm start`, or `npm start -- --file PATH`. Or in a PostgreSQL
- * database: `npm start -- --postgres postgresql://user:password@host/database`, in a schema of its own. Or on a KurrentDB
- * server: `npm start -- --kurrent kurrentdb://host:2113?tls=false`, or with that in `KURRENTDB_URI`.
+ * A training school for dogs, kept in a SQLite file: `npm start`. The environment chooses another place for the events:
+ * `PERSISTENCE=postgres POSTGRES_URL=postgresql://user:password@host/database npm start`, or `PERSISTENCE=kurrent` with
+ * `KURRENTDB_URI`; docs/configuration.md has all variables. `npm start -- --file PATH`, `--postgres URL` and `--kurrent URL`
+ * say the same.
  *
  * It registers two dogs, teaches them tricks, and reads their details. Run it twice: the second run finds what the first
  * one recorded.
  */
 import { resolve } from "node:path"
-import { parseArgs } from "node:util"
 import { NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Stream } from "effect"
+import { Config, ConfigProvider, Console, Effect, Stream } from "effect"
 import { EventStore } from "effect-eventsourcing"
-import { KurrentLayer } from "effect-eventsourcing/kurrent"
-import { PostgresLayer } from "effect-eventsourcing/postgres"
-import { SqliteLayer } from "effect-eventsourcing/sqlite"
+import { ConfigLayer } from "effect-eventsourcing/config"
 import { Dog } from "./Dog.ts"
+import { environment } from "./environment.ts"
 import { makeTrainingSchool } from "./TrainingSchool.ts"
 
-const { values } = parseArgs({
-  options: { file: { type: "string" }, postgres: { type: "string" }, kurrent: { type: "string" } }
-})
 const schema = "training_school"
 const prefix = "training_school."
+const filename = "training-school.db"
 
-// where the events are kept: the program asks for a repository and an event store, and runs on whatever layer provides them
-const choose = () => {
-  const { file = "training-school.db", postgres, kurrent = process.env.KURRENTDB_URI } = values
+// where the events are kept: the program asks for a repository and an event store, and the environment says on what
+const layer = ConfigLayer({ persistence: "sqlite", sqlite: { filename }, postgres: { schema }, kurrent: { prefix } })
+
+/** The place of the events, and how to look at them. */
+const place = Effect.gen(function* () {
   const query = (table: string, payload: string) => `"SELECT position, stream, version, type, ${payload} FROM ${table}"`
-  if (postgres !== undefined) {
-    return {
-      layer: PostgresLayer({ url: postgres, schema }),
-      place: `the schema ${schema} of the database`,
-      look: `psql URL -c ${query(`${schema}.stored_events`, "payload_text")}`
+  const persistence = yield* Config.withDefault(Config.String("PERSISTENCE"), "sqlite")
+  const file = yield* Config.withDefault(Config.String("SQLITE_FILENAME"), filename)
+  const own = yield* Config.withDefault(Config.String("POSTGRES_SCHEMA"), schema)
+  const begin = yield* Config.withDefault(Config.String("KURRENTDB_PREFIX"), prefix)
+  switch (persistence) {
+    case "postgres":
+      return [`the schema ${own} of the database`, `psql URL -c ${query(`${own}.stored_events`, "payload_text")}`]
+    case "kurrent": {
+      const stream = `${begin}Dog-${Dog.id("Fido")}`
+      return [`the streams ${begin}Dog-… of the server`, `the stream browser of the server, stream ${stream}`]
     }
+    case "memory":
+      return ["memory, and gone when the program ends", "run it on another backend"]
+    default:
+      return [resolve(file), `sqlite3 "${file}" ${query("stored_events", "payload")}`]
   }
-  if (kurrent !== undefined && values.file === undefined) {
-    return {
-      layer: KurrentLayer({ connectionString: kurrent, prefix }),
-      place: `the streams ${prefix}Dog-… of the server`,
-      look: `the stream browser of the server, stream ${prefix}Dog-${Dog.id("Fido")}`
-    }
-  }
-  return {
-    layer: SqliteLayer({ filename: file }),
-    place: resolve(file),
-    look: `sqlite3 "${file}" ${query("stored_events", "payload")}`
-  }
-}
-const { layer, look, place } = choose()
+})
 
 const lessons = [
   { name: "Fido", tricks: ["roll over", "play dead"] },
@@ -82,9 +77,14 @@ const program = Effect.gen(function* () {
   }
 
   const recorded = (yield* countEvents) - before
-  yield* Console.log(`\n${before} events were there, ${recorded} were recorded, in ${place}`)
+  const [where, look] = yield* place
+  yield* Console.log(`\n${before} events were there, ${recorded} were recorded, in ${where}`)
   yield* Console.log("Run it again, and it finds them. To look at them yourself:")
   yield* Console.log(`  ${look}`)
 })
 
-program.pipe(Effect.provide(layer), NodeRuntime.runMain)
+program.pipe(
+  Effect.provide(layer),
+  Effect.provideService(ConfigProvider.ConfigProvider, environment()),
+  NodeRuntime.runMain
+)
