@@ -17,19 +17,23 @@ export const definedOtherwise = (operation: string, version: number): RecorderFa
 /** Refuses to read a view with another definition than that which it was built with: the results would be wrong. */
 export const requireSameView = (
   store: ViewStore<unknown, unknown>,
-  { compiled, name, version }: Projection.Any,
+  projection: Projection.Any,
   operation: string
-): Effect.Effect<void, RecorderFailure> =>
-  store.localProgress(name).isDefinedOtherwise(version, compiled.source())
+): Effect.Effect<void, RecorderFailure> => {
+  const { compiled, name, version } = projection
+  return store.localProgress(name).isDefinedOtherwise(version, compiled.source())
     ? Effect.fail(definedOtherwise(`${operation} projection "${name}"`, version))
     : Effect.void
+}
 
 /** Refuses to work on a view beside a runner with another definition. */
 export const requireSameRunner = (
   store: ViewStore<unknown, unknown>,
-  { compiled, name, version }: Projection.Any,
+  projection: Projection.Any,
   operation: string
-): Effect.Effect<void, RecorderFailure> =>
-  store.localProgress(name).runsOtherwise(version, compiled.source())
+): Effect.Effect<void, RecorderFailure> => {
+  const { compiled, name, version } = projection
+  return store.localProgress(name).runsOtherwise(version, compiled.source())
     ? Effect.fail(definedOtherwise(operation, version))
     : Effect.void
+}
