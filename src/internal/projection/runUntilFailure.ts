@@ -8,6 +8,8 @@ import type {
 } from "../../EventSourcingError.ts"
 import type { Opened } from "../../ViewStore.ts"
 import { messageOf } from "../errors/messageOf.ts"
+import type { ChangeSignal } from "../following/changeSignal.ts"
+import { makeChangeSignal } from "../following/changeSignal.ts"
 import { reportingProgress } from "./lag.ts"
 import type { Opener } from "./openOnUpstream.ts"
 import type { ProcessError } from "./processing.ts"
@@ -38,11 +40,11 @@ export const runUntilFailure = Effect.fnUntraced(function* (
   const processor = yield* makeProcessor(context, status, opened)
   context.processor = processor
   const recheck = makeRecheck(context, processor)
-  /** Whether a batch has ended since the tracking was last moved past events that the projection does not handle. */
-  const idle = { hasBatch: false }
+  /** Notifies of each batch that has ended. */
+  const batches = makeChangeSignal()
   return yield* Effect.raceAllFirst([
-    followLog({ context, opened, processor, recheck, status, idle }, yield* Clock.currentTimeMillis),
-    catchUpWhenIdle(processor, idle),
+    followLog({ context, opened, processor, recheck, status, batches }, yield* Clock.currentTimeMillis),
+    catchUpWhenIdle(processor, batches),
     catchUpForWaiters(context, processor),
     checkRegularly(context, processor, status, recheck),
     reportSlowHandlers(context, processor, status)
@@ -73,12 +75,12 @@ interface Session {
   readonly processor: Processor
   readonly recheck: Recheck
   readonly status: SessionStatus
-  readonly idle: { hasBatch: boolean }
+  readonly batches: ChangeSignal
 }
 
 /** Hands the batches of the log to the processor. */
 const followLog = (
-  { context, opened, processor, recheck, status, idle }: Session,
+  { context, opened, processor, recheck, status, batches }: Session,
   began: number
 ): Effect.Effect<never, SessionError> => {
   const { promoteIfCaughtUp } = makePromotion(context, opened.status)
@@ -103,7 +105,7 @@ const followLog = (
           yield* promoteIfCaughtUp(batch, processor)
           // an attempt has succeeded once the view could be written to
           if (context.status.failure() !== undefined || isAwaited(context, processor)) yield* processor.catchUp
-          idle.hasBatch = true
+          batches.notify()
           yield* report(batch)
         })
       ),
@@ -112,13 +114,17 @@ const followLog = (
 }
 
 /** Events that this projection does not handle do not cost a transaction each: the tracking moves past many at once. */
-const catchUpWhenIdle = (processor: Processor, idle: { hasBatch: boolean }): Effect.Effect<never, SessionError> =>
-  Effect.gen(function* () {
+const catchUpWhenIdle = (processor: Processor, batches: ChangeSignal): Effect.Effect<never, SessionError> => {
+  // as it is before the log is followed
+  let seen = batches.current()
+  return Effect.gen(function* () {
+    // nothing wakes while there are no events
+    yield* Effect.ignore(batches.after(seen))
     yield* Effect.sleep(CATCH_UP)
-    if (!idle.hasBatch) return
-    idle.hasBatch = false
+    seen = batches.current()
     yield* processor.catchUp
   }).pipe(Effect.forever)
+}
 
 /** A new waiter is not held up by that delay. */
 const catchUpForWaiters = (context: RunnerContext, processor: Processor): Effect.Effect<never, SessionError> =>
