@@ -445,6 +445,36 @@ export class ProcessBehind extends Schema.TaggedError<ProcessBehind>()("ProcessB
   }
 }
 
+/**
+ * A deadline would have left its aggregate due at the same time, and would therefore decide again without end. Nothing
+ * was recorded: after `decide`, `due` has to return another time, or `undefined`.
+ */
+export class DeadlineUnchanged extends Schema.TaggedError<DeadlineUnchanged>()("DeadlineUnchanged", {
+  deadline: Schema.String,
+  aggregate: Schema.String,
+  id: Schema.String,
+  /** When it is due, before and after, in milliseconds since the epoch. */
+  dueAt: Schema.Number
+}) {
+  override get message(): string {
+    return `deadline "${this.deadline}" decided on ${this.aggregate} "${this.id}", which would be due at the same time afterwards (${new Date(this.dueAt).toISOString()}); the events of decide have to change what due returns`
+  }
+}
+
+/** A deadline could not be settled, because a decision on an aggregate fails. All others were settled. */
+export class DeadlineFailed<out E = unknown> extends Schema.TaggedError<DeadlineFailed>()("DeadlineFailed", {
+  deadline: Schema.String,
+  aggregate: Schema.String,
+  id: Schema.String,
+  /** The error, unchanged. */
+  cause: Schema.Defect()
+}) {
+  declare readonly cause: E
+  override get message(): string {
+    return `deadline "${this.deadline}" failed on ${this.aggregate} "${this.id}": ${messageOf(this.cause)}`
+  }
+}
+
 /** The errors that any use of a recorder can fail with. */
 export type RecorderError = RecorderUnavailable | RecorderFailure
 

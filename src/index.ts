@@ -9,6 +9,7 @@
 // For applications: the domain, commands, and the consumers of events.
 
 export * as Aggregate from "./Aggregate.ts"
+export * as Deadline from "./Deadline.ts"
 export * as Decision from "./Decision.ts"
 export * as DomainEvent from "./DomainEvent.ts"
 export * as EventSourcingError from "./EventSourcingError.ts"

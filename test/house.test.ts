@@ -44,7 +44,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/eventStore", "internal/following"],
   ["internal/repository"],
   ["internal/projection"],
-  ["internal/process"],
+  ["internal/process", "internal/deadline"],
   ["internal/sql"],
   ["kurrent/connection", "memory/views", "postgres/sql"],
   ["kurrent/client"],

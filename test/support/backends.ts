@@ -19,7 +19,7 @@ export const temporaryDirectory = Effect.acquireRelease(
   (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true }))
 )
 
-const newFile = Effect.map(temporaryDirectory, (directory) => Path.join(directory, "events.db"))
+export const newFile = Effect.map(temporaryDirectory, (directory) => Path.join(directory, "events.db"))
 
 /** Logs. Built again, each is the same log, but in memory. */
 export const logs: Readonly<Record<string, Effect.Effect<Layer.Layer<Services, unknown>, unknown, Scope.Scope>>> = {

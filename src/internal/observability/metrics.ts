@@ -70,6 +70,43 @@ export const processLagSeconds = gauge(
   "age of the event that a process has handled last; 0 when it has come to the end"
 )
 
+/** Decisions of a deadline that were recorded, by `deadline`. */
+export const deadlineDecisions = counter(
+  "deadline_decisions_total",
+  "{decision}",
+  "decisions of a deadline that were recorded"
+)
+
+/** Failed attempts of a deadline, by `deadline`. */
+export const deadlineRetries = counter(
+  "deadline_retries_total",
+  "{attempt}",
+  "failed attempts of a deadline to decide on an aggregate, or to read its index"
+)
+
+/** How late decisions are, by `deadline`. */
+export const deadlineLateness = gauge(
+  "deadline_lateness_seconds",
+  "s",
+  "how late the decision that a deadline recorded last was; 0 when nothing is due"
+)
+
+/** Aggregates on which a deadline fails, by `deadline`. */
+export const deadlineFailing = gauge(
+  "deadline_failing_aggregates",
+  "{aggregate}",
+  "aggregates on which a deadline fails to decide"
+)
+
+/** The state of a deadline's runner, by `deadline`, `version` and `state`: 1 for the current state, 0 for earlier ones. */
+const deadlineState = gauge(
+  "deadline_state",
+  "1",
+  "1 for the current state of a deadline's runner, 0 for its earlier states"
+)
+
+const states = { projection: state, process: processState, deadline: deadlineState }
+
 /** What is known about the runners of a registry, by their attributes. */
 interface Runners {
   /** The last state of each, so that only one state is at 1, whichever runner reports it. */
@@ -91,11 +128,10 @@ const runnersHere = Effect.contextWith((context: Context.Context<never>) => {
 const keyIn = (outer: Metric.Metric.AttributeSet) => (attributes: Metric.Metric.AttributeSet) =>
   JSON.stringify([outer, attributes].map((set) => Object.entries(set).sort(([a], [b]) => (a < b ? -1 : 1))))
 
-/** Reports the state of a runner: of a projection, or of a process. */
-export const reportingState = (attributes: Metric.Metric.AttributeSet, of: "projection" | "process" = "projection") => {
-  const gauge = of === "projection" ? state : processState
+/** Reports the state of a runner: of a projection, a process or a deadline. */
+export const reportingState = (attributes: Metric.Metric.AttributeSet, of: keyof typeof states = "projection") => {
   const update = (name: string, value: number) =>
-    Metric.update(Metric.withAttributes(gauge, { ...attributes, state: name }), value)
+    Metric.update(Metric.withAttributes(states[of], { ...attributes, state: name }), value)
   return (next: string): Effect.Effect<void> =>
     Effect.flatMap(runnersHere, ({ last, keyOf }) => {
       const key = keyOf(attributes)

@@ -1,0 +1,235 @@
+/** Decides on what is due: on many aggregates at once, the one that is due first begins first. */
+import type { Schedule, Scope } from "effect"
+import { Cause, Clock, Effect, Exit, FiberSet, Metric, Semaphore } from "effect"
+import type { Failure } from "../../Deadline.ts"
+import type { Pauses } from "../concurrency/pauses.ts"
+import { pausesOf } from "../concurrency/pauses.ts"
+import { messageOf } from "../errors/messageOf.ts"
+import { isTransient } from "../errors/transient.ts"
+import type { ChangeSignal } from "../following/changeSignal.ts"
+import { makeChangeSignal } from "../following/changeSignal.ts"
+import * as Metrics from "../observability/metrics.ts"
+import type { Row } from "./dueRow.ts"
+
+/** What has become of an aggregate that was due by its index. */
+export type Decided =
+  /** Events were recorded; `dueAt` is when they were due. */
+  | { readonly _tag: "Recorded"; readonly dueAt: number }
+  /** Nothing is due on it at its version: it will be at `dueAt`, or never. */
+  | { readonly _tag: "NotDue"; readonly dueAt: number | undefined; readonly version: number | undefined }
+
+/** What a worker is given. */
+export interface Parts<out E, out R> {
+  readonly deadline: string
+  /** The name of the aggregate. */
+  readonly aggregate: string
+  readonly page: (after: Row | undefined, limit: number) => Effect.Effect<ReadonlyArray<Row>, unknown, R>
+  readonly decide: (id: string, now: number) => Effect.Effect<Decided, E, R>
+  readonly concurrency: number
+  readonly retry: Schedule.Schedule<unknown>
+  readonly attributes: Metric.Metric.AttributeSet
+}
+
+/** What a pass over the index has found. */
+export interface Pass {
+  /** How many decisions were begun. */
+  readonly begun: number
+  /** When to look again at the latest, in milliseconds since the epoch. */
+  readonly next: number | undefined
+  /** Set if the log can't be reached: why the last decision could not be taken. */
+  readonly outage: unknown
+}
+
+export interface Worker<out E, out R> {
+  /** Begins to decide on all aggregates that are due now. */
+  readonly pass: Effect.Effect<Pass, unknown, R>
+  /** Waits until all decisions have ended. */
+  readonly idle: Effect.Effect<void>
+  /** How many decisions were recorded. */
+  readonly recorded: () => number
+  /** What fails at the moment, oldest first; the same array until that changes. */
+  readonly failures: () => ReadonlyArray<Failure<E>>
+  /** Notifies of decisions that have ended without a change of the log. */
+  readonly ended: ChangeSignal
+  /** Forgets what is known of aggregates, because another runner decides now. */
+  readonly forget: () => void
+}
+
+/** What is known of a row that remains in the index after a decision. It holds as long as the row is the same. */
+interface Known<out E> {
+  readonly dueAt: number
+  readonly version: number
+  /** When to decide again. */
+  readonly until: number
+  readonly failure: Failure<E> | undefined
+  readonly pauses: Pauses | undefined
+  /** The last pass that has seen it. */
+  pass: number
+}
+
+/** Most wake-ups find nothing that is due, and one row that will be. */
+const FIRST_PAGE = 16
+const PAGE = 256
+
+/** After this many decisions the index is looked at from its beginning again: what is due first comes first. */
+const MOST = 4096
+
+export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { aggregate, attributes, concurrency, deadline } = parts
+    const fibers = yield* FiberSet.make<void>()
+    const permits = Semaphore.makeUnsafe(concurrency)
+    const running = new Set<string>()
+    const known = new Map<string, Known<E>>()
+    const ended = makeChangeSignal()
+    let failures: ReadonlyArray<Failure<E>> | undefined = []
+    let recorded = 0
+    let passes = 0
+    let hasWarned = false
+    /** How many decisions in a row could not reach the log, and why the last one could not. */
+    const outage: { count: number; cause: unknown } = { count: 0, cause: undefined }
+
+    const note = (row: Row, until: number, failure?: Failure<E>, pauses?: Pauses) => {
+      if (failure !== undefined || known.get(row.id)?.failure !== undefined) failures = undefined
+      known.set(row.id, { dueAt: row.dueAt, version: row.version, until, failure, pauses, pass: passes })
+    }
+
+    const isWaiting = (row: Row, now: number): boolean => {
+      const one = known.get(row.id)
+      if (one === undefined) return false
+      // the aggregate has changed
+      if (one.version !== row.version || one.dueAt !== row.dueAt) return false
+      one.pass = passes
+      return now < one.until
+    }
+
+    /** Forgets rows that are no longer in the index, of which everything due before a time was seen. */
+    const sweep = (before: number) => {
+      for (const [id, one] of known) {
+        if (one.pass === passes || one.dueAt >= before) continue
+        if (one.failure !== undefined) failures = undefined
+        known.delete(id)
+      }
+    }
+
+    const next = (dueAt: number | undefined): number | undefined => {
+      let least = dueAt ?? Number.POSITIVE_INFINITY
+      for (const [id, { until }] of known) if (until < least && !running.has(id)) least = until
+      return least === Number.POSITIVE_INFINITY ? undefined : least
+    }
+
+    const hasRecorded = (row: Row, now: number, { dueAt }: { readonly dueAt: number }): Effect.Effect<void> => {
+      recorded++
+      note(row, Number.POSITIVE_INFINITY)
+      return Effect.andThen(
+        Metric.update(Metric.withAttributes(Metrics.deadlineDecisions, attributes), 1),
+        Metric.update(Metric.withAttributes(Metrics.deadlineLateness, attributes), (now - dueAt) / 1000)
+      )
+    }
+
+    const wasNotDue = (row: Row, { dueAt, version }: Decided & { readonly _tag: "NotDue" }): Effect.Effect<void> => {
+      note(row, dueAt ?? Number.POSITIVE_INFINITY)
+      ended.notify()
+      // the time of a row that was put there because its aggregate could not be loaded says nothing
+      if (hasWarned || version !== row.version || row.dueAt === 0) return Effect.void
+      hasWarned = true
+      return Effect.logWarning(
+        `the index of deadline "${deadline}" says that ${aggregate} "${row.id}" is due at ${new Date(row.dueAt).toISOString()}, and due returns ${dueAt === undefined ? "undefined" : new Date(dueAt).toISOString()} for the same version: if due was changed, raise the version of the deadline`
+      )
+    }
+
+    const hasFailed = Effect.fnUntraced(function* (row: Row, cause: E) {
+      const before = known.get(row.id)
+      const isSame = before?.version === row.version && before.dueAt === row.dueAt
+      const attempts = (isSame ? (before.failure?.attempts ?? 0) : 0) + 1
+      const pauses = (isSame ? before.pauses : undefined) ?? (yield* pausesOf(parts.retry))
+      const now = yield* Clock.currentTimeMillis
+      const pause = yield* pauses(now, cause)
+      const nextAttempt = pause === undefined ? undefined : now + pause
+      const failure = { id: row.id, dueAt: row.dueAt, cause, attempts, nextAttempt }
+      note(row, nextAttempt ?? Number.POSITIVE_INFINITY, failure, pauses)
+      ended.notify()
+      yield* Metric.update(Metric.withAttributes(Metrics.deadlineRetries, attributes), 1)
+      if (attempts !== 1 && attempts % 10 !== 0) return
+      yield* Effect.logWarning(
+        `deadline "${deadline}" failed ${attempts === 1 ? "once" : `${attempts} times`} on ${aggregate} "${row.id}": ${messageOf(cause)}`
+      )
+    })
+
+    const decideOn = Effect.fnUntraced(function* (row: Row) {
+      const now = yield* Clock.currentTimeMillis
+      const exit = yield* Effect.exit(Effect.suspend(() => parts.decide(row.id, now)))
+      if (Exit.isSuccess(exit)) {
+        outage.count = 0
+        return yield* exit.value._tag === "Recorded" ? hasRecorded(row, now, exit.value) : wasNotDue(row, exit.value)
+      }
+      if (Cause.hasInterruptsOnly(exit.cause)) return
+      const cause = Cause.squash(exit.cause) as E
+      outage.count = isTransient(cause) ? outage.count + 1 : 0
+      outage.cause = cause
+      yield* hasFailed(row, cause)
+    })
+
+    const begin = (row: Row): Effect.Effect<void, never, R> =>
+      Effect.gen(function* () {
+        yield* permits.take(1)
+        running.add(row.id)
+        const work = Effect.ensuring(
+          decideOn(row),
+          Effect.suspend(() => {
+            running.delete(row.id)
+            return permits.release(1)
+          })
+        )
+        yield* Effect.asVoid(FiberSet.run(fibers, work))
+      })
+
+    const pass: Effect.Effect<Pass, unknown, R> = Effect.gen(function* () {
+      passes++
+      let begun = 0
+      let after: Row | undefined
+      let limit = FIRST_PAGE
+      while (true) {
+        const rows = yield* parts.page(after, limit)
+        const now = yield* Clock.currentTimeMillis
+        for (const row of rows) {
+          if (row.dueAt > now) {
+            sweep(Number.POSITIVE_INFINITY)
+            return { begun, next: next(row.dueAt), outage: undefined }
+          }
+          if (running.has(row.id) || isWaiting(row, now)) continue
+          if (outage.count >= concurrency) {
+            outage.count = 0
+            return { begun, next: undefined, outage: outage.cause }
+          }
+          yield* begin(row)
+          begun++
+        }
+        after = rows.at(-1)
+        if (rows.length < limit || after === undefined) {
+          sweep(Number.POSITIVE_INFINITY)
+          return { begun, next: next(undefined), outage: undefined }
+        }
+        if (begun >= MOST) {
+          sweep(after.dueAt)
+          return { begun, next: now, outage: undefined }
+        }
+        limit = PAGE
+      }
+    })
+
+    return {
+      pass,
+      idle: FiberSet.awaitEmpty(fibers),
+      recorded: () => recorded,
+      failures: () => {
+        failures ??= [...known.values()].flatMap(({ failure }) => failure ?? []).sort((a, b) => a.dueAt - b.dueAt)
+        return failures
+      },
+      ended,
+      forget: () => {
+        known.clear()
+        failures = []
+      }
+    }
+  })
