@@ -66,6 +66,7 @@ import { messageOf } from "./internal/errors/messageOf.ts"
 import { isTransient } from "./internal/errors/transient.ts"
 import * as Metrics from "./internal/observability/metrics.ts"
 import type { LocalProgress } from "./internal/projection/localProgress.ts"
+import { storeOf } from "./internal/projection/storeOf.ts"
 import { outsideTransactions } from "./internal/sql/outsideTransactions.ts"
 import { LogReader } from "./LogReader.ts"
 import { Mapper } from "./Mapper.ts"
@@ -212,7 +213,7 @@ const withIndex = <K extends View.Any>(
 ) => ({
   index,
   page,
-  local: Effect.map(Projection.storeOf(index), (store) => store.localProgress(index.name)),
+  local: Effect.map(storeOf(index), (store) => store.localProgress(index.name)),
   runIndex: (options: ProjectionRunner.Options) =>
     Effect.provideService(ProjectionRunner.make(index, options), Mapper, unopenedMapper),
   wait: (position: Position | undefined) => Projection.wait(index, position, { timeout: "Infinity" })

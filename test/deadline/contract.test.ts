@@ -157,9 +157,9 @@ describe.concurrent.each(Object.entries(places))("a deadline with its index in %
   test("T2 one of two runners works, and the other takes over", ({ index }) =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const first = yield* Scope.provide(Deadline.start(makeExpiry(index), { lease: "200 millis" }), scope)
+      const first = yield* Scope.provide(Deadline.start(makeExpiry(index), { lease: "30 seconds" }), scope)
       yield* untilState(first, "Live")
-      const second = yield* Deadline.start(makeExpiry(index), { lease: "200 millis" })
+      const second = yield* Deadline.start(makeExpiry(index), { lease: "30 seconds" })
       yield* untilState(second, "Standby")
       yield* request("a", 1)
       yield* untilExpired(1)
@@ -236,6 +236,26 @@ describe.concurrent.each(Object.entries(places))("a deadline with its index in %
       // once the aggregate has changed, it is decided on again
       yield* payments.execute(id("a"), Payment.Paid())
       yield* untilState(runner, "Live")
+    }))
+
+  test("T4 a decision without events, though something is due, is reported and not repeated at once", ({ index }) =>
+    Effect.gen(function* () {
+      let decided = 0
+      const idle = Deadline.make("idle", {
+        aggregate: Payment,
+        index,
+        due: dueOf,
+        decide: () => {
+          decided++
+          return []
+        }
+      })
+      yield* request("a", 1)
+      const error = yield* Effect.flip(Deadline.settle(idle))
+      assert(error._tag === "DeadlineFailed")
+      assert.strictEqual(error.cause._tag, "DeadlineUnchanged")
+      // an empty decision on a cached state is taken again on a fresh one
+      assert.isAtMost(decided, 2)
     }))
 
   test("T4 a time that moves on, but is due again, is decided on again", ({ index }) =>

@@ -10,7 +10,7 @@ describe("docs/guarantees.md", () => {
   })
 
   it("each guarantee has tests, and each tag names a guarantee", () => {
-    const promised = [...text.matchAll(/^\| \*\*([GP]\d+) /gm)].map(([, tag]) => tag)
+    const promised = [...text.matchAll(/^\| \*\*([GPT]\d+) /gm)].map(([, tag]) => tag)
     assert.deepStrictEqual([...titles().keys()], promised)
     for (const [tag, all] of titles()) assert.isAtLeast(all.length, 3, tag)
   })
@@ -25,7 +25,7 @@ describe("docs/guarantees.md", () => {
           [
             ...fs
               .readFileSync(`${folder}/${part}/${file}`, "utf8")
-              .matchAll(/\b(?:it|test|describe)\b[^"'`\n]*(["'`])(?:[GP]\d+[:,]|(?:(?!\1).)*\([GP]\d+\)\1).*/g)
+              .matchAll(/\b(?:it|test|describe)\b[^"'`\n]*(["'`])(?:[GPT]\d+[:,]|(?:(?!\1).)*\([GPT]\d+\)\1).*/g)
           ].map(([line]) => `${file}: ${line}`)
         )
     )

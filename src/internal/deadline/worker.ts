@@ -2,7 +2,6 @@
 import type { Schedule, Scope } from "effect"
 import { Cause, Clock, Effect, Exit, FiberSet, Metric, Semaphore } from "effect"
 import type { Failure } from "../../Deadline.ts"
-import type { Pauses } from "../concurrency/pauses.ts"
 import { pausesOf } from "../concurrency/pauses.ts"
 import { messageOf } from "../errors/messageOf.ts"
 import { isTransient } from "../errors/transient.ts"
@@ -10,6 +9,7 @@ import type { ChangeSignal } from "../following/changeSignal.ts"
 import { makeChangeSignal } from "../following/changeSignal.ts"
 import * as Metrics from "../observability/metrics.ts"
 import type { Row } from "./dueRow.ts"
+import { makeKnown } from "./known.ts"
 
 /** What has become of an aggregate that was due by its index. */
 export type Decided =
@@ -47,24 +47,12 @@ export interface Worker<out E, out R> {
   readonly idle: Effect.Effect<void>
   /** How many decisions were recorded. */
   readonly recorded: () => number
-  /** What fails at the moment, oldest first; the same array until that changes. */
+  /** What fails at the moment, in the order in which it is due; the same array until that changes. */
   readonly failures: () => ReadonlyArray<Failure<E>>
   /** Notifies of decisions that have ended without a change of the log. */
   readonly ended: ChangeSignal
   /** Forgets what is known of aggregates, because another runner decides now. */
   readonly forget: () => void
-}
-
-/** What is known of a row that remains in the index after a decision. It holds as long as the row is the same. */
-interface Known<out E> {
-  readonly dueAt: number
-  readonly version: number
-  /** When to decide again. */
-  readonly until: number
-  readonly failure: Failure<E> | undefined
-  readonly pauses: Pauses | undefined
-  /** The last pass that has seen it. */
-  pass: number
 }
 
 /** Most wake-ups find nothing that is due, and one row that will be. */
@@ -80,47 +68,16 @@ export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>
     const fibers = yield* FiberSet.make<void>()
     const permits = Semaphore.makeUnsafe(concurrency)
     const running = new Set<string>()
-    const known = new Map<string, Known<E>>()
+    const known = makeKnown<E>()
     const ended = makeChangeSignal()
-    let failures: ReadonlyArray<Failure<E>> | undefined = []
     let recorded = 0
-    let passes = 0
     let hasWarned = false
     /** How many decisions in a row could not reach the log, and why the last one could not. */
     const outage: { count: number; cause: unknown } = { count: 0, cause: undefined }
 
-    const note = (row: Row, until: number, failure?: Failure<E>, pauses?: Pauses) => {
-      if (failure !== undefined || known.get(row.id)?.failure !== undefined) failures = undefined
-      known.set(row.id, { dueAt: row.dueAt, version: row.version, until, failure, pauses, pass: passes })
-    }
-
-    const isWaiting = (row: Row, now: number): boolean => {
-      const one = known.get(row.id)
-      if (one === undefined) return false
-      // the aggregate has changed
-      if (one.version !== row.version || one.dueAt !== row.dueAt) return false
-      one.pass = passes
-      return now < one.until
-    }
-
-    /** Forgets rows that are no longer in the index, of which everything due before a time was seen. */
-    const sweep = (before: number) => {
-      for (const [id, one] of known) {
-        if (one.pass === passes || one.dueAt >= before) continue
-        if (one.failure !== undefined) failures = undefined
-        known.delete(id)
-      }
-    }
-
-    const next = (dueAt: number | undefined): number | undefined => {
-      let least = dueAt ?? Number.POSITIVE_INFINITY
-      for (const [id, { until }] of known) if (until < least && !running.has(id)) least = until
-      return least === Number.POSITIVE_INFINITY ? undefined : least
-    }
-
     const hasRecorded = (row: Row, now: number, { dueAt }: { readonly dueAt: number }): Effect.Effect<void> => {
       recorded++
-      note(row, Number.POSITIVE_INFINITY)
+      known.note(row, Number.POSITIVE_INFINITY)
       return Effect.andThen(
         Metric.update(Metric.withAttributes(Metrics.deadlineDecisions, attributes), 1),
         Metric.update(Metric.withAttributes(Metrics.deadlineLateness, attributes), (now - dueAt) / 1000)
@@ -128,7 +85,7 @@ export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>
     }
 
     const wasNotDue = (row: Row, { dueAt, version }: Decided & { readonly _tag: "NotDue" }): Effect.Effect<void> => {
-      note(row, dueAt ?? Number.POSITIVE_INFINITY)
+      known.note(row, dueAt ?? Number.POSITIVE_INFINITY)
       ended.notify()
       // the time of a row that was put there because its aggregate could not be loaded says nothing
       if (hasWarned || version !== row.version || row.dueAt === 0) return Effect.void
@@ -139,15 +96,14 @@ export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>
     }
 
     const hasFailed = Effect.fnUntraced(function* (row: Row, cause: E) {
-      const before = known.get(row.id)
-      const isSame = before?.version === row.version && before.dueAt === row.dueAt
-      const attempts = (isSame ? (before.failure?.attempts ?? 0) : 0) + 1
-      const pauses = (isSame ? before.pauses : undefined) ?? (yield* pausesOf(parts.retry))
+      const before = known.of(row)
+      const attempts = (before?.failure?.attempts ?? 0) + 1
+      const pauses = before?.pauses ?? (yield* pausesOf(parts.retry))
       const now = yield* Clock.currentTimeMillis
       const pause = yield* pauses(now, cause)
       const nextAttempt = pause === undefined ? undefined : now + pause
       const failure = { id: row.id, dueAt: row.dueAt, cause, attempts, nextAttempt }
-      note(row, nextAttempt ?? Number.POSITIVE_INFINITY, failure, pauses)
+      known.note(row, nextAttempt ?? Number.POSITIVE_INFINITY, { failure, pauses })
       ended.notify()
       yield* Metric.update(Metric.withAttributes(Metrics.deadlineRetries, attributes), 1)
       if (attempts !== 1 && attempts % 10 !== 0) return
@@ -185,7 +141,7 @@ export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>
       })
 
     const pass: Effect.Effect<Pass, unknown, R> = Effect.gen(function* () {
-      passes++
+      known.beginPass()
       let begun = 0
       let after: Row | undefined
       let limit = FIRST_PAGE
@@ -194,10 +150,10 @@ export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>
         const now = yield* Clock.currentTimeMillis
         for (const row of rows) {
           if (row.dueAt > now) {
-            sweep(Number.POSITIVE_INFINITY)
-            return { begun, next: next(row.dueAt), outage: undefined }
+            known.sweep(Number.POSITIVE_INFINITY)
+            return { begun, next: known.next(row.dueAt, running), outage: undefined }
           }
-          if (running.has(row.id) || isWaiting(row, now)) continue
+          if (running.has(row.id) || known.isWaiting(row, now)) continue
           if (outage.count >= concurrency) {
             outage.count = 0
             return { begun, next: undefined, outage: outage.cause }
@@ -207,11 +163,11 @@ export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>
         }
         after = rows.at(-1)
         if (rows.length < limit || after === undefined) {
-          sweep(Number.POSITIVE_INFINITY)
-          return { begun, next: next(undefined), outage: undefined }
+          known.sweep(Number.POSITIVE_INFINITY)
+          return { begun, next: known.next(undefined, running), outage: undefined }
         }
         if (begun >= MOST) {
-          sweep(after.dueAt)
+          known.sweep(after.dueAt)
           return { begun, next: now, outage: undefined }
         }
         limit = PAGE
@@ -222,14 +178,8 @@ export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>
       pass,
       idle: FiberSet.awaitEmpty(fibers),
       recorded: () => recorded,
-      failures: () => {
-        failures ??= [...known.values()].flatMap(({ failure }) => failure ?? []).sort((a, b) => a.dueAt - b.dueAt)
-        return failures
-      },
+      failures: known.failures,
       ended,
-      forget: () => {
-        known.clear()
-        failures = []
-      }
+      forget: known.forget
     }
   })

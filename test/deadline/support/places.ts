@@ -33,5 +33,6 @@ export const places: Readonly<Record<string, Place>> = {
       Layer.mergeAll(SqliteLayer({ filename }), SqliteViews({ filename }), MemoryViews())
     )
   },
+  "SQLite, of a log on KurrentDB": on(logs.KurrentDB, sqlViews.SQLite, "tables"),
   PostgreSQL: on(logs.PostgreSQL, sqlViews.PostgreSQL, "tables")
 }

@@ -10,8 +10,8 @@ export const page = path.join(root, "docs/guarantees.md")
 const START = "<!-- titles: npm run docs:guarantees -->"
 const END = "<!-- end of titles -->"
 
-/** A title that begins with the numbers of guarantees, such as `G2 G7 …` or `P1 …`, as the first argument of a call. */
-const TITLE = /\(\s*(["'`])((?:[GP]\d+ )+)((?:(?!\1)[^\\\n]|\\.)+)\1/g
+/** A title that begins with the numbers of guarantees, such as `G2 G7 …` `P1 …` or `T1 …`, as the first argument of a call. */
+const TITLE = /\(\s*(["'`])((?:[GPT]\d+ )+)((?:(?!\1)[^\\\n]|\\.)+)\1/g
 
 const sources = (): ReadonlyArray<string> =>
   ["test", "src/testing"]
