@@ -1,13 +1,13 @@
 /** What deadlines guarantee, wherever their index is: T1 to T4. */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Logger, Scope, Stream, SubscriptionRef } from "effect"
-import { TestClock } from "effect/testing"
 import type { Ownership } from "effect-eventsourcing"
 import { Deadline, EventStore, Projection, Repository } from "effect-eventsourcing"
 import { eventually } from "../support/eventually.ts"
 import { dueOf, makeExpiry, NewerPayment, Payment, Refused } from "./support/payment.ts"
 import type { Here, Place } from "./support/places.ts"
 import { places } from "./support/places.ts"
+import { makeClock } from "./support/settableClock.ts"
 
 const id = (name: string | number) => Payment.Id.make(`${name}`)
 
@@ -56,43 +56,36 @@ const untilState = <E>(runner: Deadline.Runner<E>, tag: Deadline.State["_tag"]) 
   )
 
 describe.concurrent.each(Object.entries(places))("a deadline with its index in %s", (_, place) => {
-  const test = (
-    title: string,
-    run: (place: Place) => Effect.Effect<unknown, unknown, Here | Scope.Scope>,
-    it_: typeof it.live = it.live
-  ): void =>
-    it_(title, () => Effect.flatMap(place.make, (layer) => Effect.scoped(run(place)).pipe(Effect.provide(layer))))
+  const test = (title: string, run: (place: Place) => Effect.Effect<unknown, unknown, Here | Scope.Scope>): void =>
+    it.live(title, () => Effect.flatMap(place.make, (layer) => Effect.scoped(run(place)).pipe(Effect.provide(layer))))
 
-  test(
-    "T1 something is decided once it is due, once, and only if the state still asks for it",
-    ({ index }) =>
-      Effect.gen(function* () {
-        const expiry = makeExpiry(index)
-        yield* request("early", 1000)
-        yield* request("late", 2000)
-        yield* request("paid", 1000)
-        yield* request("postponed", 1000)
-        assert.strictEqual(yield* Deadline.settle(expiry), 0)
-        const payments = yield* Repository.of(Payment)
-        yield* payments.execute(id("paid"), Payment.Paid())
-        yield* payments.execute(id("postponed"), Payment.Postponed({ dueAt: 1001 }))
-        yield* TestClock.setTime(999)
-        assert.strictEqual(yield* Deadline.settle(expiry), 0)
-        yield* TestClock.setTime(1000)
-        assert.strictEqual(yield* Deadline.settle(expiry), 1)
-        assert.deepStrictEqual([...(yield* expirations)], [["early", 1]])
-        yield* TestClock.setTime(3000)
-        assert.strictEqual(yield* Deadline.settle(expiry), 2)
-        assert.strictEqual(yield* Deadline.settle(expiry), 0)
-        assert.deepStrictEqual([...(yield* expirations)].sort(), [
-          ["early", 1],
-          ["late", 1],
-          ["postponed", 1]
-        ])
-        assert.strictEqual(yield* statusOf("paid"), "paid")
-      }),
-    it.effect
-  )
+  test("T1 something is decided once it is due, once, and only if the state still asks for it", ({ index }) =>
+    Effect.gen(function* () {
+      const { provide, set: setTime } = yield* makeClock
+      const expiry = makeExpiry(index)
+      yield* request("early", 1000)
+      yield* request("late", 2000)
+      yield* request("paid", 1000)
+      yield* request("postponed", 1000)
+      assert.strictEqual(yield* provide(Deadline.settle(expiry)), 0)
+      const payments = yield* Repository.of(Payment)
+      yield* payments.execute(id("paid"), Payment.Paid())
+      yield* payments.execute(id("postponed"), Payment.Postponed({ dueAt: 1001 }))
+      yield* setTime(999)
+      assert.strictEqual(yield* provide(Deadline.settle(expiry)), 0)
+      yield* setTime(1000)
+      assert.strictEqual(yield* provide(Deadline.settle(expiry)), 1)
+      assert.deepStrictEqual([...(yield* expirations)], [["early", 1]])
+      yield* setTime(3000)
+      assert.strictEqual(yield* provide(Deadline.settle(expiry)), 2)
+      assert.strictEqual(yield* provide(Deadline.settle(expiry)), 0)
+      assert.deepStrictEqual([...(yield* expirations)].sort(), [
+        ["early", 1],
+        ["late", 1],
+        ["postponed", 1]
+      ])
+      assert.strictEqual(yield* statusOf("paid"), "paid")
+    }))
 
   test("T1 a runner decides when the time comes, not before, and those that are due first begin", ({ index }) =>
     Effect.gen(function* () {
@@ -171,28 +164,25 @@ describe.concurrent.each(Object.entries(places))("a deadline with its index in %
       yield* untilState(second, "Live")
     }))
 
-  test(
-    "T3 an index that is lost is rebuilt from the log: nothing is left out or decided twice",
-    ({ index }) =>
-      Effect.gen(function* () {
-        const expiry = makeExpiry(index)
-        yield* requestAll(30, (n) => 1000 * (1 + (n % 3)))
-        yield* TestClock.setTime(1000)
-        assert.strictEqual(yield* Deadline.settle(expiry), 10)
-        yield* Projection.remove(expiry.index)
-        assert.strictEqual(yield* Deadline.settle(expiry), 0)
-        yield* TestClock.setTime(2000)
-        assert.strictEqual(yield* Deadline.settle(expiry), 10)
-        yield* Projection.reset(expiry.index)
-        yield* TestClock.setTime(3000)
-        assert.strictEqual(yield* Deadline.settle(expiry), 10)
-        assert.deepStrictEqual(
-          [...(yield* expirations).values()],
-          Array.from({ length: 30 }, () => 1)
-        )
-      }),
-    it.effect
-  )
+  test("T3 an index that is lost is rebuilt from the log: nothing is left out or decided twice", ({ index }) =>
+    Effect.gen(function* () {
+      const { provide, set: setTime } = yield* makeClock
+      const expiry = makeExpiry(index)
+      yield* requestAll(30, (n) => 1000 * (1 + (n % 3)))
+      yield* setTime(1000)
+      assert.strictEqual(yield* provide(Deadline.settle(expiry)), 10)
+      yield* Projection.remove(expiry.index)
+      assert.strictEqual(yield* provide(Deadline.settle(expiry)), 0)
+      yield* setTime(2000)
+      assert.strictEqual(yield* provide(Deadline.settle(expiry)), 10)
+      yield* Projection.reset(expiry.index)
+      yield* setTime(3000)
+      assert.strictEqual(yield* provide(Deadline.settle(expiry)), 10)
+      assert.deepStrictEqual(
+        [...(yield* expirations).values()],
+        Array.from({ length: 30 }, () => 1)
+      )
+    }))
 
   test("T3 a running deadline continues after its index was reset", ({ index }) =>
     Effect.gen(function* () {
@@ -355,25 +345,22 @@ describe.concurrent.each(Object.entries(places))("a deadline with its index in %
       assert.strictEqual(error._tag, "ProjectionSuperseded")
     }))
 
-  test(
-    "a due that was changed without a new version is noticed if it makes something due later",
-    ({ index }) =>
-      Effect.gen(function* () {
-        const logged: Array<string> = []
-        const logger = Logger.layer([
-          Logger.make(({ message }) => {
-            logged.push(String(message))
-          })
-        ])
-        yield* request("a", 1000)
-        assert.strictEqual(yield* Deadline.settle(makeExpiry(index)), 0)
-        yield* TestClock.setTime(1000)
-        const changed = makeExpiry(index, { due: (state) => dueOf(state) && 2000 })
-        assert.strictEqual(yield* Effect.provide(Deadline.settle(changed), logger), 0)
-        assert.strictEqual(logged.filter((message) => message.includes("raise the version")).length, 1)
-        yield* TestClock.setTime(2000)
-        assert.strictEqual(yield* Deadline.settle(changed), 1)
-      }),
-    it.effect
-  )
+  test("a due that was changed without a new version is noticed if it makes something due later", ({ index }) =>
+    Effect.gen(function* () {
+      const { provide, set: setTime } = yield* makeClock
+      const logged: Array<string> = []
+      const logger = Logger.layer([
+        Logger.make(({ message }) => {
+          logged.push(String(message))
+        })
+      ])
+      yield* request("a", 1000)
+      assert.strictEqual(yield* provide(Deadline.settle(makeExpiry(index))), 0)
+      yield* setTime(1000)
+      const changed = makeExpiry(index, { due: (state) => dueOf(state) && 2000 })
+      assert.strictEqual(yield* Effect.provide(provide(Deadline.settle(changed)), logger), 0)
+      assert.strictEqual(logged.filter((message) => message.includes("raise the version")).length, 1)
+      yield* setTime(2000)
+      assert.strictEqual(yield* provide(Deadline.settle(changed)), 1)
+    }))
 })
