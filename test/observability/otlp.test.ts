@@ -2,13 +2,15 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger, Schedule } from "effect"
+import { Effect, Layer, Logger, Schedule, SubscriptionRef } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { Otlp } from "effect/observability"
-import { EventStore, Process, Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
+import { Deadline, EventStore, Process, Projection, ProjectionRunner, Repository } from "effect-eventsourcing"
 import { MemoryLayer, MemoryViews } from "effect-eventsourcing/memory"
+import { makeExpiry, Payment } from "../deadline/support/payment.ts"
 import { untilState } from "../projection/support/runnerStates.ts"
 import { addTrick, Counter, Dog, increase } from "../support/dog.ts"
+import { eventually } from "../support/eventually.ts"
 import { untilProcessed } from "../support/untilProcessed.ts"
 import type { Metric, Span } from "./support/collector.ts"
 import { collector, toObject } from "./support/collector.ts"
@@ -71,16 +73,36 @@ const program = Effect.gen(function* () {
   yield* Process.wait(process, rested?.position)
 })
 
-/** Runs the program with an exporter, and answers what a collector has got of it. */
-const exported = Effect.gen(function* () {
+/** Runs a deadline that decides on one payment, and fails on another. */
+const deadlineProgram = Effect.gen(function* () {
+  const payments = yield* Repository.of(Payment)
+  const refused = Payment.id("refused")
+  for (const id of [Payment.id("due"), refused]) yield* payments.execute(id, Payment.Requested({ dueAt: 1 }))
+  yield* payments.execute(refused, Payment.Noted({ text: "refused" }))
+  const runner = yield* Deadline.start(makeExpiry("memory"), { retry: Schedule.recurs(0) })
+  const hasExpired = Effect.map(payments.get(Payment.id("due")), ({ state }) => state.status === "expired")
+  yield* eventually("it has expired", hasExpired)
+  const state = SubscriptionRef.get(runner.state)
+  yield* eventually(
+    "the other has failed",
+    Effect.map(state, ({ _tag }) => _tag === "Failing")
+  )
+})
+
+const isOfDeadline = ({ name }: { readonly name: string }) => name.startsWith("effect_eventsourcing_deadline_")
+
+/** Runs a program with an exporter, and answers what a collector has got of it. */
+const exportedOf = Effect.fnUntraced(function* (run: typeof program | typeof deadlineProgram) {
   const { baseUrl, spans, metrics } = yield* collector
   const exporter = Otlp.layerJson({ baseUrl, resource: { serviceName: "school" } }).pipe(
     Layer.provide(FetchHttpClient.layer)
   )
   const backend = Layer.mergeAll(MemoryLayer(), MemoryViews(), Logger.layer([]))
-  yield* program.pipe(Effect.scoped, Effect.provide(Layer.provideMerge(backend, exporter)), ownRegistry)
+  yield* run.pipe(Effect.scoped, Effect.provide(Layer.provideMerge(backend, exporter)), ownRegistry)
   return { spans, metrics }
 })
+
+const exported = exportedOf(program)
 
 /** The rows of the tables of the guide whose first cell is a name as code, by that name. */
 const documented = (heading: string) => {
@@ -104,8 +126,9 @@ describe("an OTLP collector", () => {
   it.live("receives every documented metric, with its kind, unit and attributes, and its value", () =>
     Effect.gen(function* () {
       const { metrics } = yield* exported
+      const { metrics: ofDeadline } = yield* exportedOf(deadlineProgram)
       for (const { name, cells } of documented("Metrics")) {
-        const metric = metrics.get(name)
+        const metric = isOfDeadline({ name }) ? ofDeadline.get(name) : metrics.get(name)
         assert.isDefined(metric, name)
         const [kind, unit, attributes] = cells
         assert.strictEqual(metric?.sum?.isMonotonic === true ? "counter" : metric?.gauge ? "gauge" : "", kind, name)
@@ -115,8 +138,9 @@ describe("an OTLP collector", () => {
         }
       }
       const found = [...metrics.values()].filter(({ name }) => name.startsWith("effect_eventsourcing_"))
+      const foundOfDeadline = [...ofDeadline.values()].filter(isOfDeadline)
       assert.sameMembers(
-        found.map(({ name }) => name),
+        [...found, ...foundOfDeadline].map(({ name }) => name),
         documented("Metrics").map(({ name }) => name)
       )
       const left = (name: string) =>
