@@ -186,6 +186,8 @@ export class RecorderUnavailable extends Schema.TaggedError<RecorderUnavailable>
 export class RecorderFailure extends Schema.TaggedError<RecorderFailure>()("RecorderFailure", {
   operation: Schema.String,
   reason: Schema.String,
+  /** The backend can't do this at all, whatever was to be recorded: its server is too old, for instance. */
+  isUnsupported: Schema.optionalKey(Schema.Boolean),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
   get [TypeId](): typeof TypeId {

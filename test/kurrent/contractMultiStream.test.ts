@@ -22,5 +22,9 @@ const kurrent: Backend<MultiStreamServices> = {
 describe.skipIf(!isSince("25.1.0"))("from 25.1 on", () => {
   multiStreamAppendContract(kurrent)
   trackedAppendContract(kurrent)
+})
+
+// processes check streams that they do not append to
+describe.skipIf(!isSince("26.1.0"))("from 26.1 on", () => {
   processContract(kurrent)
 })

@@ -1,9 +1,10 @@
 /** Handles the events that a process follows: asks, plans, and records the results together with the tracking move. */
 import { Cause, Effect, Exit, Metric, Semaphore } from "effect"
-import type { RecorderFailure, RecorderUnavailable } from "../../EventSourcingError.ts"
+import type { RecorderUnavailable } from "../../EventSourcingError.ts"
 import {
   isRecorderError,
   ProcessFailed,
+  RecorderFailure,
   TrackingConflict,
   RecorderUnavailable as Unavailable
 } from "../../EventSourcingError.ts"
@@ -172,6 +173,13 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Tracking.Progress |
           break
         }
         case "RecorderFailure": {
+          // no event is at fault
+          if (error.value.isUnsupported === true) {
+            const { reason } = error.value
+            const operation = `run process "${process.name}"`
+            const failure = new RecorderFailure({ operation, reason, isUnsupported: true, cause: error.value })
+            return yield* Effect.andThen(verifyTracking, Effect.fail(failure))
+          }
           // one of the results can't be recorded: which one is found out by recording each alone
           if (count === 1) return yield* Effect.andThen(verifyTracking, Effect.fail(failedAt(first, error.value)))
           size = 1

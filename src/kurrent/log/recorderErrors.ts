@@ -1,7 +1,7 @@
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { RecorderFailure, RecorderUnavailable } from "../../EventSourcingError.ts"
 import type { CallError } from "../connection/errors.ts"
-import { isAccessDenied } from "../connection/errors.ts"
+import { isAccessDenied, orUnsupported } from "../connection/errors.ts"
 
 /** The recorder's error for a call that failed. A missing stream is not a failure of the recorder. */
 export const toRecorderError = (operation: string, error: CallError): RecorderUnavailable | RecorderFailure =>
@@ -10,6 +10,7 @@ export const toRecorderError = (operation: string, error: CallError): RecorderUn
     : new RecorderFailure({
         operation,
         reason: error._tag === "KurrentFailure" ? error.reason : error.message,
+        ...(orUnsupported(error)._tag === "Unsupported" ? { isUnsupported: true } : {}),
         cause: error
       })
 
