@@ -311,14 +311,17 @@ export class ProjectionRemoved extends Schema.TaggedError<ProjectionRemoved>()("
   }
 }
 
-/** The log is not the one that the view was built from: it is a different log, or one restored from an older backup. */
+/**
+ * The log is not the one that the view was built from, or that the process has handled: it is a different log, or one
+ * restored from an older backup.
+ */
 export class UpstreamChanged extends Schema.TaggedError<UpstreamChanged>()("UpstreamChanged", {
   projection: Schema.String,
   upstream: Schema.String,
   position: Schema.UndefinedOr(Position.Position),
   reason: Schema.String,
-  /** The advice depends on it: a view can be rebuilt, but repeated side effects happen twice. */
-  delivery: Schema.Literals(["exactly-once", "at-least-once"]),
+  /** The advice depends on it: a view can be rebuilt, but repeated side effects happen twice, as a process would. */
+  delivery: Schema.Literals(["exactly-once", "at-least-once", "process"]),
   /** The newest event that both the log and the view have, as far as is known. */
   agreed: Schema.UndefinedOr(Position.Position)
 }) {
@@ -329,6 +332,9 @@ export class UpstreamChanged extends Schema.TaggedError<UpstreamChanged>()("Upst
       this.agreed === undefined
         ? "with `from`, the position after which its effects have yet to be done"
         : `with \`from: Position.Position.make(${this.agreed}n)\`, and it continues after that`
+    if (this.delivery === "process") {
+      return `process "${this.projection}" has handled "${this.upstream}" up to ${reached}, but ${this.reason}${last}; provide the right log, or give the process another name, under which it begins where \`begin\` says`
+    }
     const advice =
       this.delivery === "exactly-once"
         ? "rebuild the view with Projection.reset"

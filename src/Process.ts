@@ -58,7 +58,8 @@ import type {
   RecorderError,
   RecorderFailure,
   RecorderUnavailable,
-  UnknownEventType
+  UnknownEventType,
+  UpstreamChanged
 } from "./EventSourcingError.ts"
 import { EventStore } from "./EventStore.ts"
 import { checkCount, milliseconds } from "./internal/backend/options.ts"
@@ -377,6 +378,7 @@ export type EventError =
 export type RunError<E> =
   | ProcessFailed<Exclude<E, RecorderUnavailable> | EventError>
   | ProcessSuperseded
+  | UpstreamChanged
   | RecorderFailure
 
 /** How a process is run. */

@@ -32,7 +32,7 @@ export interface Move {
 export interface Note {
   /** The id of the log to which the position belongs. */
   readonly logId: string
-  /** The id of the last event that was handled, at the position or before it; `undefined` if there was none. */
+  /** The id of the event at the position; `undefined` if there is none, or if it is not known. */
   readonly eventId: string | undefined
 }
 

@@ -3,7 +3,17 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Layer, Schema, Stream, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
 import type { EventSourcing } from "effect-eventsourcing"
-import { Aggregate, EventSourcingError, EventStore, Process, Repository, SnapshotStore } from "effect-eventsourcing"
+import {
+  Aggregate,
+  EventSourcingError,
+  EventStore,
+  LogReader,
+  Position,
+  Process,
+  Repository,
+  SnapshotStore,
+  TrackedAppend
+} from "effect-eventsourcing"
 import { MemoryLayer } from "effect-eventsourcing/memory"
 import { Order, orderId, Purse, Shipment, Shipping, shipmentOf, take } from "./support/shop.ts"
 
@@ -116,6 +126,24 @@ describe("a runner", () => {
         const error = yield* Effect.flip(Process.settle([opening]))
         assert.instanceOf(error, EventSourcingError.ProcessFailed)
         assert.instanceOf(error.cause, EventSourcingError.EventNotEncodable)
+      })
+    )
+  )
+
+  it.effect("P7 compares a log that was behind once it has reached the position, and stops if it is another one", () =>
+    onMemory(
+      Effect.gen(function* () {
+        const { append } = yield* TrackedAppend.TrackedAppend
+        const { logId } = yield* LogReader.LogReader
+        const key = { projection: "shipping", version: 1, upstream: "log", slice: 0 }
+        const to = Position.fromStorage(((yield* place(1)) ?? 0n) + 1n)
+        yield* append([], { key, from: undefined, to, note: { logId, eventId: "lost" } })
+        const runner = yield* Process.start(Shipping)
+        yield* until(runner, "Retrying")
+        yield* place(2)
+        const stopped = yield* Effect.forkChild(Effect.flip(runner.join))
+        yield* TestClock.adjust("5 seconds")
+        assert.instanceOf(yield* Fiber.join(stopped), EventSourcingError.UpstreamChanged)
       })
     )
   )

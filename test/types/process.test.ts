@@ -71,7 +71,10 @@ describe("the type of a process", () => {
     type Stopped = Effect.Error<typeof running>
     type Failed = Extract<Stopped, { readonly _tag: "ProcessFailed" }>
     equal<Failed["cause"], TooFewCoins | EventSourcingError.AggregateNotFound | Process.EventError>(true)
-    equal<Exclude<Stopped, Failed>, EventSourcingError.ProcessSuperseded | EventSourcingError.RecorderFailure>(true)
+    equal<
+      Exclude<Stopped, Failed>,
+      EventSourcingError.ProcessSuperseded | EventSourcingError.UpstreamChanged | EventSourcingError.RecorderFailure
+    >(true)
   })
 
   it("asks for a backend that can append together with tracking", () => {

@@ -19,6 +19,7 @@ import { messageOf } from "../errors/messageOf.ts"
 import { isTransient } from "../errors/transient.ts"
 import { aggregateFinder } from "../eventStore/codecs.ts"
 import { sendAppend } from "../eventStore/sendAppend.ts"
+import { eventAt } from "../following/eventAt.ts"
 import * as Metrics from "../observability/metrics.ts"
 import { linked, withSpan } from "../observability/tracing.ts"
 import type { States } from "../repository/states.ts"
@@ -207,16 +208,17 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Tracking.Progress |
       semaphore.withPermit(
         Effect.suspend(() => {
           if (position !== undefined && position >= to) return Effect.void
-          const move = tracked.append([], { key, from: position, to, note })
-          return Effect.asVoid(
-            Effect.tap(
+          return Effect.flatMap(eventAt(reader, to), (event) => {
+            const next: Tracking.Note = { ...note, eventId: event?.id }
+            const move = tracked.append([], { key, from: position, to, note: next })
+            return Effect.map(
               Effect.catchTag(move, "WrongExpectedVersion", (error) => Effect.die(error)),
-              () =>
-                Effect.sync(() => {
-                  position = to
-                })
+              () => {
+                position = to
+                note = next
+              }
             )
-          )
+          })
         })
       )
   }

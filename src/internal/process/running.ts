@@ -5,8 +5,10 @@ import type {
   ProcessSuperseded,
   RecorderError,
   RecorderFailure,
-  TrackingConflict
+  TrackingConflict,
+  UpstreamChanged
 } from "../../EventSourcingError.ts"
+import { RecorderUnavailable } from "../../EventSourcingError.ts"
 import type { FollowState } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
 import type { State } from "../../ProjectionRunner.ts"
@@ -19,6 +21,7 @@ import * as Metrics from "../observability/metrics.ts"
 import type { Definition } from "./compiled.ts"
 import type { Parts, ReactError } from "./reactor.ts"
 import { makeReactor } from "./reactor.ts"
+import { verifyLog } from "./sameLog.ts"
 import { readAfter, successorOf, takeOver, trackingOf } from "./trackingOf.ts"
 
 /** The states that a runner reports by itself. */
@@ -28,6 +31,7 @@ export type Told = Extract<State, { readonly _tag: "Starting" | "Standby" | "Cat
 export type StopError<E> =
   | Exclude<ReactError<E>, TrackingConflict | { readonly _tag: "RecorderUnavailable" }>
   | ProcessSuperseded
+  | UpstreamChanged
   | RecorderFailure
 
 /** How it is run, besides what its reactor needs. */
@@ -86,6 +90,7 @@ export const runProcess = Effect.fnUntraced(function* <E, R>(
   const stretch = Effect.gen(function* (): Effect.fn.Return<never, StretchError<E>, R> {
     if (attempts === 0) yield* tell({ _tag: "Starting" })
     const progress = yield* takeOver(tracked, process, reader, end)
+    yield* verifyLog(process, reader, progress)
     const start = progress?.position
     const reactor = makeReactor(parts, progress)
     /** Up to where every event was handled, or has no handler. */
@@ -185,7 +190,7 @@ export const runProcess = Effect.fnUntraced(function* <E, R>(
   }
 })
 
-type StretchError<E> = ReactError<E> | ProcessSuperseded | FollowError
+type StretchError<E> = ReactError<E> | ProcessSuperseded | UpstreamChanged | FollowError
 
 const isConflict = <E>(error: StretchError<E>): error is TrackingConflict => error._tag === "TrackingConflict"
 
@@ -196,10 +201,15 @@ const isTransient = <E>(error: StretchError<E>): error is Exclude<FollowError, R
 /** Handles everything that is there, and ends. Returns how many events it has handled. */
 export const settleProcess = Effect.fnUntraced(function* <E, R>(
   parts: Parts<E, R>
-): Effect.fn.Return<number, ReactError<E> | ProcessSuperseded, R> {
+): Effect.fn.Return<number, ReactError<E> | ProcessSuperseded | UpstreamChanged, R> {
   const { process, reader, tracked } = parts
   const filter = { categories: process.follows.map(({ name }) => name) }
   const progress = yield* takeOver(tracked, process, reader, undefined)
+  yield* Effect.catchTag(verifyLog(process, reader, progress), "PositionBeyondHead", (cause) =>
+    Effect.fail(
+      new RecorderUnavailable({ operation: `settle process "${process.name}"`, reason: cause.message, cause })
+    )
+  )
   const reactor = makeReactor(parts, progress)
   let handled = 0
   let after = readAfter(progress?.position)

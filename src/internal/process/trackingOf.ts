@@ -10,6 +10,7 @@ import type { Position } from "../../Position.ts"
 import { fromStorage } from "../../Position.ts"
 import type { TrackedAppend } from "../../TrackedAppend.ts"
 import type * as Tracking from "../../Tracking.ts"
+import { eventAt } from "../following/eventAt.ts"
 
 /** Where a process begins that has not begun yet. */
 interface Beginning {
@@ -66,7 +67,7 @@ export const readAfter = (position: Position | undefined): Position | undefined 
 export const takeOver = Effect.fnUntraced(function* (
   { append, progress }: TrackedAppend["Service"],
   beginning: Beginning,
-  { head, logId }: Pick<LogReader["Service"], "head" | "logId">,
+  reader: Pick<LogReader["Service"], "head" | "logId" | "readAll">,
   end: { readonly head: Position | undefined } | undefined
 ): Effect.fn.Return<Tracking.Progress | undefined, ProcessSuperseded | RecorderError> {
   const { begin, name, version } = beginning
@@ -113,8 +114,9 @@ export const takeOver = Effect.fnUntraced(function* (
       continue
     }
     if (own !== undefined || begin === "start") return own
-    const position = (end === undefined ? yield* head : end.head) ?? START
-    const from: Tracking.Progress = { position, note: { logId, eventId: undefined } }
+    const last = end === undefined ? yield* reader.head : end.head
+    const eventId = last === undefined ? undefined : (yield* eventAt(reader, last))?.id
+    const from: Tracking.Progress = { position: last ?? START, note: { logId: reader.logId, eventId } }
     if (yield* moved(key, undefined, from)) return from
   }
 })

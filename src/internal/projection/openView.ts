@@ -88,7 +88,7 @@ export const openView = Effect.fnUntraced(function* <View, Provided>(
     })
   }
   if (progress.logId !== undefined && progress.logId !== logId) {
-    const reason = `this is a different log (its id is "${logId}", not "${progress.logId}")`
+    const reason = Upstream.otherLog(logId, progress.logId)
     return yield* Upstream.toUpstreamChanged(projection, progress.position, { reason, agreed: undefined })
   }
   return progress

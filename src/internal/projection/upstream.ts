@@ -8,6 +8,7 @@ import type * as Projection from "../../Projection.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import { fromStorage } from "../../StreamName.ts"
 import type { Seen, SeenEvent } from "../../ViewStore.ts"
+import { eventAt } from "../following/eventAt.ts"
 import { trackingKey } from "./trackingKey.ts"
 
 /** How many of the newest events are noted. If there are fewer, they are all events that there were. */
@@ -32,6 +33,10 @@ export interface Changed {
   readonly reason: string
   readonly agreed: Position | undefined
 }
+
+/** Why a log with another id is not the same. */
+export const otherLog = (logId: string, noted: string): string =>
+  `this is a different log (its id is "${logId}", not "${noted}")`
 
 /** The error of a projection whose log is not the same. */
 export const toUpstreamChanged = (
@@ -131,7 +136,5 @@ const isErased = Effect.fnUntraced(function* (
 ): Effect.fn.Return<boolean, RecorderError> {
   const [first] = yield* recorder.readStream({ stream: fromStorage(event.stream), limit: 1 })
   if (first !== undefined && first.position < event.position) return false
-  const [before] = yield* recorder.readAll({ direction: "backward", after: event.position, limit: 1 })
-  const [at] = yield* recorder.readAll({ after: before?.position, upTo: event.position, limit: 1 })
-  return at === undefined
+  return (yield* eventAt(recorder, event.position)) === undefined
 })

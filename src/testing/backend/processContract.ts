@@ -4,9 +4,16 @@ import type { Scope } from "effect"
 import { Context, Effect, Exit, Fiber, Latch, Layer, Schema, Stream, SubscriptionRef } from "effect"
 import * as Aggregate from "../../Aggregate.ts"
 import * as EventSourcing from "../../EventSourcing.ts"
-import { CausationTooDeep, ProcessFailed, ProcessSuperseded, RecorderUnavailable } from "../../EventSourcingError.ts"
+import {
+  CausationTooDeep,
+  ProcessFailed,
+  ProcessSuperseded,
+  RecorderUnavailable,
+  UpstreamChanged
+} from "../../EventSourcingError.ts"
 import { EventStore } from "../../EventStore.ts"
 import { LogReader } from "../../LogReader.ts"
+import { fromStorage } from "../../Position.ts"
 import * as Process from "../../Process.ts"
 import type { Recorder } from "../../Recorder.ts"
 import * as Repository from "../../Repository.ts"
@@ -22,13 +29,14 @@ type Services = Ports | EventSourcing.EventSourcing
 /** How long what is to happen is waited for: only what hangs takes as long. */
 const LONG = { timeout: "100 seconds" } as const
 
-/** Registers the tests of processes: P1 to P6 and P8, G10, G12. */
+/** Registers the tests of processes: P1 to P8, G10, G12. */
 export const processContract = (backend: Backend<Ports>): void => {
   describe(`Process contract on ${backend.name}`, () => {
     onceTests(backend)
     decidingTests(backend)
     loopTests(backend)
     stoppingTests(backend)
+    logTests(backend)
     versionTests(backend)
   })
 }
@@ -576,6 +584,73 @@ const stoppingTests = (backend: Backend<Ports>): void => {
         )
         assert.deepStrictEqual(rejected, [false, true, true])
       })
+    ))
+}
+
+const logTests = (backend: Backend<Ports>): void => {
+  const test = processTestsOn(backend)
+
+  for (const [what, noted] of [
+    ["with another id", { logId: "another log" }],
+    ["with another event at the position", { eventId: "another event" }]
+  ] as const) {
+    test(`P7 a log ${what} than the one that it has handled stops it, and nothing is recorded`, ({ one }) =>
+      one(
+        Effect.scoped(
+          Effect.gen(function* () {
+            yield* write(1, 1)
+            yield* Process.settle([Shipping])
+            const { append, progress } = yield* TrackedAppend
+            const key = { projection: "shipping", version: 1, upstream: "log", slice: 0 }
+            const before = yield* progress(key)
+            const orders = yield* Repository.of(Order)
+            yield* orders.execute(orderId(0), Order.Noted())
+            const to = (yield* Effect.flatMap(EventStore, ({ head }) => head)) ?? fromStorage(0n)
+            const { logId } = yield* LogReader
+            yield* append([], { key, from: before?.position, to, note: { logId, eventId: undefined, ...noted } })
+            yield* place(1)
+            const error = yield* Effect.flip(Process.settle([Shipping]))
+            assert.instanceOf(error, UpstreamChanged)
+            for (const said of ['process "shipping"', `position ${to}`, ...Object.values(noted)]) {
+              assert.include(error.message, said)
+            }
+            const runner = yield* Process.start(Shipping, patient)
+            assert.instanceOf(yield* Effect.flip(runner.join), UpstreamChanged)
+            const shipments = yield* Repository.of(Shipment)
+            assert.isFalse(yield* shipments.exists(Shipment.Id.make("1")))
+          })
+        )
+      ))
+  }
+
+  test("P7 what it has passed, and what it began after, does not make its own log another one", ({ one, other }) =>
+    Effect.gen(function* () {
+      yield* one(write(1, 2))
+      const ending = shipping(1, "end")
+      yield* one(Process.settle([ending]))
+      const { progress } = yield* one(TrackedAppend)
+      const key = { projection: "shipping", version: 1, upstream: "log", slice: 0 }
+      assert.isDefined((yield* progress(key))?.note?.eventId)
+      yield* other(place(1))
+      assert.strictEqual(yield* other(Process.settle([ending])), 1)
+    }))
+
+  test("P7 a log that ends before its position is waited for", ({ one }) =>
+    one(
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { append } = yield* TrackedAppend
+          const { logId } = yield* LogReader
+          const key = { projection: "shipping", version: 1, upstream: "log", slice: 0 }
+          yield* append([], { key, from: undefined, to: fromStorage(2n ** 40n), note: { logId, eventId: undefined } })
+          yield* place(1)
+          const error = yield* Effect.flip(Process.settle([Shipping]))
+          assert.instanceOf(error, RecorderUnavailable)
+          assert.include(error.message, `${2n ** 40n}`)
+          const runner = yield* Process.start(Shipping, patient)
+          yield* until(runner, "Retrying")
+        })
+      )
     ))
 }
 
