@@ -7,6 +7,7 @@ import {
   Aggregate,
   EventSourcingError,
   EventStore,
+  Evolution,
   LogReader,
   Position,
   Process,
@@ -111,6 +112,49 @@ describe("a runner", () => {
       })
     )
   )
+
+  for (const what of ["type", "schema version"] as const) {
+    it.effect(`G8 G12 waits at an event of a ${what} that only a newer program knows, which then handles it`, () =>
+      onMemory(
+        Effect.gen(function* () {
+          const Newer = Aggregate.make("Order", {
+            state: Schema.Int,
+            creation: { Placed: { customer: Schema.String } },
+            events: {
+              Gifted: {},
+              ItemAdded: Evolution.version(1, { sku: Schema.String }).version(2, { sku: Schema.String }, (old) => old)
+            },
+            reduce: { Placed: () => 0, Gifted: (order) => order, ItemAdded: (order) => order }
+          })
+          const store = yield* EventStore.EventStore
+          yield* place(1)
+          const [runner, position] = [yield* Process.start(Shipping), yield* place(2)]
+          yield* Process.wait(Shipping, position)
+          const events = what === "type" ? ([Newer.Gifted()] as const) : ([Newer.ItemAdded({ sku: "pen" })] as const)
+          const recorded = yield* store.append(Newer, Newer.Id.make("1"), { expected: 0, events })
+          yield* place(3)
+          yield* Effect.raceFirst(until(runner, "Blocked"), runner.join)
+          yield* TestClock.adjust("1 minute")
+          const blocked = yield* SubscriptionRef.get(runner.state)
+          assert.strictEqual(blocked._tag === "Blocked" && blocked.event.position, recorded?.position)
+          const shipments = yield* Repository.of(Shipment)
+          assert.isFalse(yield* shipments.exists(shipmentOf(orderId(3))))
+
+          const newer = Process.make("shipping", {
+            follows: [Newer],
+            begin: "start",
+            handlers: { Order: { Placed: Process.ignore, ItemAdded: () => undefined, Gifted: () => undefined } }
+          })
+          // the newer program handles that event only
+          assert.strictEqual(yield* Process.settle([newer]), 1)
+          yield* TestClock.adjust("5 seconds")
+          yield* Process.wait(Shipping, yield* place(4))
+          assert.isTrue(yield* shipments.exists(shipmentOf(orderId(4))))
+          yield* until(runner, "Live")
+        })
+      )
+    )
+  }
 
   it.effect("G8 P6 stops at an event whose result can't be encoded", () =>
     onMemory(

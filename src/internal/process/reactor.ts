@@ -1,5 +1,5 @@
 /** Handles the events that a process follows: asks, plans, and records the results together with the tracking move. */
-import { Cause, Effect, Exit, Metric, Semaphore } from "effect"
+import { Cause, Data, Effect, Exit, Metric, Semaphore } from "effect"
 import type { RecorderUnavailable } from "../../EventSourcingError.ts"
 import {
   isRecorderError,
@@ -20,6 +20,7 @@ import { isTransient } from "../errors/transient.ts"
 import { aggregateFinder } from "../eventStore/codecs.ts"
 import { sendAppend } from "../eventStore/sendAppend.ts"
 import { eventAt } from "../following/eventAt.ts"
+import { makeIsKnown } from "../following/known.ts"
 import * as Metrics from "../observability/metrics.ts"
 import { linked, withSpan } from "../observability/tracing.ts"
 import type { States } from "../repository/states.ts"
@@ -51,12 +52,16 @@ export interface Parts<out E, out R> extends Services {
   readonly runInBackground: (save: Effect.Effect<void>) => Effect.Effect<unknown>
 }
 
+type Failed<E> = ProcessFailed<Exclude<PlanError<E>, RecorderUnavailable>>
+
+/** A newer program wrote the next event, and has to handle it: nothing is wrong with the event. */
+export class FromNewerProgram<out E> extends Data.TaggedError("FromNewerProgram")<{ readonly failed: unknown }> {
+  /** The error of who can't wait for that. */
+  declare readonly failed: Failed<E>
+}
+
 /** What a process can stop with, or stand by for. */
-export type ReactError<E> =
-  | ProcessFailed<Exclude<PlanError<E>, RecorderUnavailable>>
-  | TrackingConflict
-  | RecorderUnavailable
-  | RecorderFailure
+export type ReactError<E> = Failed<E> | FromNewerProgram<E> | TrackingConflict | RecorderUnavailable | RecorderFailure
 
 /** The hold of a runner on the process's tracking. */
 export interface Reactor<out E, out R> {
@@ -86,6 +91,7 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Tracking.Progress |
   const key = trackingOf(process)
   const ask = makeAsk(store, process)
   const isWanted = makeIsWanted(process)
+  const isKnown = makeIsKnown(process.follows)
   const plan = makePlan({ ...parts, chainOf: (cause) => chainOf(reader, cause) })
   const handledCount = Metric.withAttributes(Metrics.causes, attributes)
   const conflictCount = Metric.withAttributes(Metrics.conflictsOfProcess, attributes)
@@ -121,9 +127,10 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Tracking.Progress |
       const operation = `run process "${process.name}"`
       return Effect.fail(new Unavailable({ operation, reason: messageOf(error.value), cause: error.value }))
     }
+    const failed = failedAt(notification, error.value as Exclude<PlanError<E>, RecorderUnavailable>)
     return Effect.andThen(
       verifyTracking,
-      Effect.fail(failedAt(notification, error.value as Exclude<PlanError<E>, RecorderUnavailable>))
+      Effect.suspend(() => Effect.fail(isKnown(notification) ? failed : new FromNewerProgram<E>({ failed })))
     )
   }
 

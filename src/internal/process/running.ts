@@ -13,23 +13,28 @@ import type { FollowState } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
 import type { State } from "../../ProjectionRunner.ts"
 import type { Service } from "../../Subscription.ts"
+import { messageOf } from "../errors/messageOf.ts"
+import { eventAt } from "../following/eventAt.ts"
 import { furthest } from "../following/followPages.ts"
 import { makePace } from "../following/pace.ts"
 import { reconnect } from "../following/reconnect.ts"
 import type { StoredBatch } from "../following/selection.ts"
 import * as Metrics from "../observability/metrics.ts"
 import type { Definition } from "./compiled.ts"
-import type { Parts, ReactError } from "./reactor.ts"
+import type { FromNewerProgram, Parts, ReactError } from "./reactor.ts"
 import { makeReactor } from "./reactor.ts"
 import { verifyLog } from "./sameLog.ts"
 import { readAfter, successorOf, takeOver, trackingOf } from "./trackingOf.ts"
 
 /** The states that a runner reports by itself. */
-export type Told = Extract<State, { readonly _tag: "Starting" | "Standby" | "CatchingUp" | "Live" | "Retrying" }>
+export type Told = Extract<
+  State,
+  { readonly _tag: "Starting" | "Standby" | "CatchingUp" | "Live" | "Retrying" | "Blocked" }
+>
 
 /** What stops a process. */
 export type StopError<E> =
-  | Exclude<ReactError<E>, TrackingConflict | { readonly _tag: "RecorderUnavailable" }>
+  | Exclude<ReactError<E>, TrackingConflict | FromNewerProgram<E> | RecorderUnavailable>
   | ProcessSuperseded
   | UpstreamChanged
   | RecorderFailure
@@ -167,6 +172,22 @@ export const runProcess = Effect.fnUntraced(function* <E, R>(
     }
   })
 
+  /** Waits until a runner of a newer program has handled the next event, or the event is gone. */
+  const awaitNewer = Effect.fnUntraced(function* ({ failed }: FromNewerProgram<E>) {
+    const { cause, position, stream, type, version } = failed
+    yield* Effect.logWarning(
+      `process "${name}" waits for a runner that knows event ${version} of stream "${stream}" (${type}), which a newer program wrote: ${messageOf(cause)}`
+    )
+    for (let attempts = 1; ; attempts++) {
+      const nextAttempt = (yield* Clock.currentTimeMillis) + patience
+      yield* tell({ _tag: "Blocked", event: { position, stream, version, type }, cause, attempts, nextAttempt })
+      yield* Effect.sleep(patience)
+      const reached = yield* tracked.position(key)
+      if (reached !== undefined && reached >= position) return
+      if ((yield* eventAt(reader, position)) === undefined) return
+    }
+  })
+
   let step = yield* Schedule.toStep(reconnect)
   let period: Effect.Effect<unknown, StretchError<E>, R> = stretch
   while (true) {
@@ -175,6 +196,11 @@ export const runProcess = Effect.fnUntraced(function* <E, R>(
     if (exit._tag === "Success") continue
     const error = Cause.findErrorOption(exit.cause)
     if (error._tag === "None") return yield* Effect.failCause(exit.cause as Cause.Cause<never>)
+    if (error.value._tag === "FromNewerProgram") {
+      attempts = 0
+      period = awaitNewer(error.value)
+      continue
+    }
     if (isConflict(error.value)) {
       attempts = 0
       period = standBy
@@ -201,7 +227,7 @@ const isTransient = <E>(error: StretchError<E>): error is Exclude<FollowError, R
 /** Handles everything that is there, and ends. Returns how many events it has handled. */
 export const settleProcess = Effect.fnUntraced(function* <E, R>(
   parts: Parts<E, R>
-): Effect.fn.Return<number, ReactError<E> | ProcessSuperseded | UpstreamChanged, R> {
+): Effect.fn.Return<number, Exclude<ReactError<E>, FromNewerProgram<E>> | ProcessSuperseded | UpstreamChanged, R> {
   const { process, reader, tracked } = parts
   const filter = { categories: process.follows.map(({ name }) => name) }
   const progress = yield* takeOver(tracked, process, reader, undefined)
@@ -217,7 +243,8 @@ export const settleProcess = Effect.fnUntraced(function* <E, R>(
     const page = yield* reader.readAll({ after, filter, limit: PAGE })
     const last = page[page.length - 1]
     if (last === undefined) return handled
-    handled += yield* reactor.handle(page)
+    // nobody else is there who could know the event
+    handled += yield* Effect.catchTag(reactor.handle(page), "FromNewerProgram", ({ failed }) => Effect.fail(failed))
     after = last.position
   }
 })

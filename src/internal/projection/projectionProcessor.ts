@@ -6,6 +6,7 @@ import type { Notification } from "../../StoredEvent.ts"
 import type { Seen } from "../../ViewStore.ts"
 import { isTransient } from "../errors/transient.ts"
 import { aggregateFinder } from "../eventStore/codecs.ts"
+import { makeIsKnown } from "../following/known.ts"
 import type { StoredBatch } from "../following/selection.ts"
 import * as Metrics from "../observability/metrics.ts"
 import { linked } from "../observability/tracing.ts"
@@ -56,10 +57,7 @@ const contextOf = Effect.fnUntraced(function* (
       const event = aggregate.compiled.byType.get(type)
       return event === undefined || compiled.handles(aggregate.name, event.tag)
     },
-    isKnown: ({ stream, type, schemaVersion }) => {
-      const event = aggregateOf(stream).compiled.byType.get(type)
-      return event !== undefined && schemaVersion <= event.codec.version
-    },
+    isKnown: makeIsKnown(projection.aggregates),
     batchSize: BatchSize.make(maxBatch),
     failedStreams: new Set((yield* store.deadLetters(key)).map(({ stream }) => stream)),
     counters: {
