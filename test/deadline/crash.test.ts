@@ -1,7 +1,7 @@
 /**
  * Two programs that run one deadline are killed over and over while they have decisions in hand.
  *
- * `CRASH_KILLS` says how many times (default 10), `CRASH_SEED` repeats the choices of an earlier run.
+ * `CRASH_KILLS` says how many times (default 5), `CRASH_SEED` repeats the choices of an earlier run.
  */
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -19,7 +19,7 @@ import { random } from "../support/random.ts"
 import type { Line, Options } from "./support/expiryRunner.ts"
 import { Payment } from "./support/payment.ts"
 
-const kills = Number(process.env.CRASH_KILLS ?? 10)
+const kills = Number(process.env.CRASH_KILLS ?? 5)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
 type Place = Pick<Options, "log" | "views">

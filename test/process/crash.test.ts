@@ -1,7 +1,7 @@
 /**
  * Two programs that run one process are killed over and over while they have events in hand.
  *
- * `CRASH_KILLS` says how many times (default 10), `CRASH_SEED` repeats the choices of an earlier run.
+ * `CRASH_KILLS` says how many times (default 5), `CRASH_SEED` repeats the choices of an earlier run.
  */
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -17,7 +17,7 @@ import { random } from "../support/random.ts"
 import type { Line, Options } from "./support/shippingRunner.ts"
 import { Order, orderId, Shipment, Shipping } from "./support/shop.ts"
 
-const kills = Number(process.env.CRASH_KILLS ?? 10)
+const kills = Number(process.env.CRASH_KILLS ?? 5)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
 const logs: Readonly<Record<string, Effect.Effect<Database, unknown, Scope.Scope>>> = {

@@ -3,11 +3,12 @@ import { retryOnFailure } from "../concurrency/retryOnFailure.ts"
 import type * as Metrics from "../observability/metrics.ts"
 
 /**
- * When to resend an append whose response was lost: at once, then up to 4 times within 2 s, from 20 ms on, doubling.
+ * When to resend an append whose response was lost: at once and after 20 ms, however long an attempt takes, then up to 3
+ * times within 2 s, from 40 ms on, doubling.
  */
 const resend = Schedule.concat(
-  Schedule.recurs(1),
-  Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 4, duration: "2 seconds" }))
+  Schedule.concat(Schedule.recurs(1), Schedule.upTo(Schedule.spaced("20 millis"), { times: 1 })),
+  Schedule.exponential("40 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 3, duration: "2 seconds" }))
 )
 
 /** Sends an append of this many events, resends it unchanged if the response is lost, and counts the outcome. */

@@ -1,6 +1,6 @@
 import type * as Aggregate from "../../Aggregate.ts"
 import type { Notification } from "../../StoredEvent.ts"
-import { aggregateFinder } from "../eventStore/codecs.ts"
+import { aggregateFinder } from "./codecs.ts"
 
 /** Whether this program knows the type and the schema version of an event; if it doesn't, a newer one wrote it. */
 export const makeIsKnown = (aggregates: ReadonlyArray<Aggregate.Any>) => {
