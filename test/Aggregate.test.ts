@@ -21,7 +21,7 @@ describe("Aggregate ids", () => {
     assert.strictEqual(Dog.id("Zoë 🐕"), "49e1fcfd-bb11-586c-b436-3e7fcde36a62")
   })
 
-  // the value is that of RFC 9562, A.4
+  // the value from RFC 9562, A.4
   it("can be derived from a name in a namespace of the user's own", () => {
     const dns = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
     assert.strictEqual(Dog.idIn(dns, "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2")

@@ -132,7 +132,7 @@ describe("Compressor", () => {
       }
       const log = yield* makeLog
       const process = yield* open(log, { mapper: mapper(Compressor.layer(halving)) })
-      // what this one gives back is not what it was given
+      // this one does not return what it was given
       yield* write(process, large)
       const error = yield* Effect.flip(texts(process))
       assert.strictEqual(error._tag, "EventNotDecodable")

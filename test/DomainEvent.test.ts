@@ -99,7 +99,7 @@ describe("a renamed event", () => {
           { name: "Fidelio", _tag: "Renamed" }
         ]
       )
-      // the program from before the rename does not know the new name, and does not skip it (G8)
+      // a program from before the rename does not know the new name, and does not skip the event (G8)
       const error = yield* Effect.flip(Stream.runCollect(store.read(Before, Before.id("Fido"))))
       assert.strictEqual(error._tag, "UnknownEventType")
     })

@@ -3,7 +3,7 @@ import { Context, Effect, Schema, Stream } from "effect"
 import { Aggregate, Evolution, SnapshotRecorder } from "effect-eventsourcing"
 import { capturingLogs, makeLog, open } from "./support/memoryLog.ts"
 
-// one aggregate as three programs declare it, each newer than the one before
+// one aggregate as three programs declare it, each newer than the one before it
 const openedV1 = Evolution.version(1, { owner: Schema.String })
 const openedV2 = openedV1.version(2, { owner: Schema.String, currency: Schema.String }, (v1) => ({
   ...v1,

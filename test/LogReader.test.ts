@@ -1,4 +1,4 @@
-/** The read half of a log: programs that only read or follow a log require no more of it. */
+/** The read half of a log: a program that only reads or follows a log requires nothing else of it. */
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect, Layer, Stream } from "effect"
 import {
@@ -28,7 +28,7 @@ const names = Projection.make("names", {
   }
 })
 
-/** The log of another service, of which a program has only the read half. */
+/** The log of another service, of which the program has only the read half. */
 const readHalfOf = (log: Context.Context<Recorder.Recorder>): Layer.Layer<LogReader.LogReader> => {
   const { append: _, ...reader } = Context.get(log, Recorder.Recorder)
   return Layer.succeed(LogReader.LogReader, reader)

@@ -109,7 +109,7 @@ describe("Metadata", () => {
         sampled
       })
       const { traceParent } = yield* Effect.withParentSpan(current, span)
-      // the example of the W3C recommendation
+      // the example from the W3C recommendation
       assert.strictEqual(traceParent, `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-${flags}`)
     })
   )

@@ -7,7 +7,7 @@ const euro = "€" // three bytes, one unit
 const highSurrogate = "\ud83d"
 const lowSurrogate = "\udc15"
 
-/** Text of any UTF-16 units, most of which pair up with nothing. */
+/** Text of any UTF-16 units, most of them unpaired surrogates. */
 const anyUnits = Arbitrary.map(
   Arbitrary.array(
     Arbitrary.schema(
@@ -54,7 +54,7 @@ describe("StreamName", () => {
     assert.include(String(exit), because)
   })
 
-  // independent of the implementation: what UTF-8 can't carry, or carries as another text, must be refused
+  // independent of the implementation: text that UTF-8 can't carry, or carries as another text, must be refused
   it.prop(
     "accepts exactly what UTF-8 carries unchanged in up to 512 bytes without NUL",
     [anyUnits],

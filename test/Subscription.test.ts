@@ -1,4 +1,4 @@
-/** Subscriptions on every backend: from the past into the present, shared by all of a process, none slowed by another. */
+/** Subscriptions on every backend: from the past into the present, shared within a process, none slowed by another. */
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -30,7 +30,7 @@ const backends: Readonly<Record<string, Effect.Effect<Layer.Layer<Services, unkn
   KurrentDB: Effect.sync(() => KurrentLayer({ connectionString: uri, prefix: newPrefix() }))
 }
 
-/** Counts one up, `count` times. */
+/** Increases a counter by one, `count` times. */
 const countUp = Effect.fnUntraced(function* (id: string, count: number) {
   const counters = yield* Repository.of(Counter)
   const counter = Counter.id(id)
@@ -38,7 +38,7 @@ const countUp = Effect.fnUntraced(function* (id: string, count: number) {
   for (let n = 0; n < count; n++) yield* counters.execute(counter, increase)
 })
 
-/** What a subscription has brought so far, and how to wait for more. */
+/** What a subscription has delivered so far, and how to wait for more. */
 const collect = <A, E, R>(stream: Stream.Stream<A, E, R>) =>
   Effect.gen(function* () {
     const seen: Array<A> = []
@@ -120,7 +120,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
       assert.deepInclude(yield* Effect.flip(Stream.runDrain(batches)), { _tag: "PositionBeyondHead", from, head })
       const one = Subscription.stream(Counter, Counter.id("1"), { from })
       assert.deepInclude(yield* Effect.flip(Stream.runDrain(one)), { _tag: "PositionBeyondHead", from, head })
-      // the process's own reader of the end may not have come to what was recorded just now
+      // the process's own reader of the end may not have reached what was recorded just now
       const counters = yield* Repository.of(Counter)
       const started: Array<Effect.Success<ReturnType<typeof collect>>> = []
       for (let n = 0; n < 20; n++) {
@@ -192,7 +192,7 @@ describe.concurrent.each(Object.entries(backends))("subscriptions on %s", (_, ma
         )
       )
       const fast = yield* collect(Subscription.all([Counter]))
-      // more than is kept for those who follow
+      // more events than are kept for followers
       const rounds = 12
       for (let round = 0; round < rounds; round++) {
         const events = Array.from({ length: 1000 }, (_, n) =>

@@ -19,7 +19,7 @@ const mappers = [
   ["msgpack", mapper(Transcoder.layer(msgpack))]
 ] as const
 
-/** An aggregate whose one event carries a value of a schema. */
+/** An aggregate with one event, which carries a value of a schema. */
 const boxOf = <S extends Evolution.AnySchema>(value: S) =>
   Aggregate.make("Box", {
     state: Schema.Struct({}),
@@ -28,7 +28,7 @@ const boxOf = <S extends Evolution.AnySchema>(value: S) =>
     reduce: { Filled: () => ({}), Emptied: (box) => box }
   })
 
-/** Appends values, each to a stream of its own, and reads them all back. */
+/** Appends values, each to a stream of its own, and reads all of them back. */
 const throughLog = Effect.fnUntraced(function* (
   Box: Aggregate.Any,
   layer: Layer.Layer<Mapper.Mapper>,
@@ -43,12 +43,12 @@ const throughLog = Effect.fnUntraced(function* (
   }
   const read = yield* Stream.runCollect(store.readAll([Box]))
   const found = read.map(({ event }) => event) as ReadonlyArray<unknown>
-  // what an append answers is what every later reader gets
+  // what an append returns is what every later reader gets
   assert.deepStrictEqual(answered, found)
   return found as ReadonlyArray<{ readonly value: unknown }>
 })
 
-/** Every value of the schema comes back the same through a real append and read, in both formats. */
+/** Every value of the schema survives a real append and read unchanged, in both formats. */
 const roundTrips = <A>(
   name: string,
   schema: Schema.Codec<A, unknown>,
@@ -77,7 +77,7 @@ class Temperature {
     this.kelvin = kelvin
   }
 }
-/** A user's own class, as text such as `293.5K`. */
+/** A user's own class, encoded as text such as `293.5K`. */
 const TemperatureSchema = Schema.declare((u): u is Temperature => u instanceof Temperature, {
   toCodecJson: () =>
     Schema.link<Temperature>()(
@@ -119,7 +119,7 @@ describe("values that Effect has a codec for come back unchanged", () => {
   roundTrips("Literals", Schema.Literals(["a", "b", 3, true]))
   roundTrips("Array", Schema.Array(Schema.BigDecimal))
   roundTrips("Tuple", Schema.Tuple([Schema.BigInt, Schema.Date, Schema.optionalKey(Schema.String)]))
-  // of these MessagePack's decoder refuses one
+  // MessagePack's decoder refuses one of these keys
   roundTrips(
     "Record",
     Schema.Record(Schema.String.check(Schema.makeFilter((key: string) => key !== "__proto__")), Schema.BigInt)
@@ -157,7 +157,7 @@ describe("values that Effect has a codec for come back unchanged", () => {
     Effect.gen(function* () {
       const values = [Number.NaN, Infinity, -Infinity, -0, Number.MIN_VALUE, Number.MAX_VALUE, 2 ** 53 + 2, 0.1 + 0.2]
       const found = yield* throughLog(boxOf(Schema.Number), layer, values)
-      // JSON knows no -0, and the codec makes it 0 for every format
+      // JSON has no -0, and the codec makes it 0 for every format
       const expected = values.map((value) => (value === 0 ? 0 : value))
       assert.deepStrictEqual(
         found.map(({ value }) => value),
@@ -246,7 +246,7 @@ describe("Transcoder", () => {
         events.map(({ event }) => event),
         [{ value: values[0], _tag: "Filled" }, { _tag: "Emptied" }, { value: values[1], _tag: "Filled" }]
       )
-      // a program that has not been given the format does not skip its events (G8)
+      // a program without the format does not skip the events that have it (G8)
       const error = yield* Effect.flip(Stream.runCollect(before.store.readAll([Box])))
       assert.deepInclude(error, { _tag: "EventNotDecodable", stream: "Box-1", version: 1, type: "Box.Emptied" })
       assert.include(error.message, '"msgpack" is unknown here')

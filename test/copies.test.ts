@@ -1,4 +1,4 @@
-/** Two copies of the library in one process: what one of them made, the other knows. */
+/** Two copies of the library in one process: each recognizes what the other has made. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Schedule, Schema, Stream } from "effect"
 import * as Library from "effect-eventsourcing"
@@ -11,7 +11,7 @@ import { loadCopy } from "./support/secondCopy.ts"
 const copy = await loadCopy()
 const ours = { library: Library, memory: Memory, workAborted: OurWorkAborted }
 
-/** What of which copy: declared with the first, defined with the second. */
+/** Which copy provides what: declared with the first, defined with the second. */
 const pairs = [
   ["the other copy", "this one", copy, ours],
   ["this one", "the other copy", ours, copy]

@@ -1,4 +1,7 @@
-/** What holds for the sources as texts: how they import, where they overrule the compiler, what they decide by; and where their tests are. */
+/**
+ * Rules for the sources as texts: how they import, where they overrule the compiler, what they decide by, and where
+ * their tests are.
+ */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -30,13 +33,13 @@ const imports: ReadonlyArray<Import> = [...sources].flatMap(([from, source]) =>
   }))
 )
 
-/** The room of a file: its folder; `""` is that of the public modules. */
+/** The room of a file: its folder; `""` is the room of the public modules. */
 const roomOf = (file: string): string => {
   const folder = Path.posix.dirname(file)
   return folder === "." ? "" : folder
 }
 
-/** The rooms from below to above: each imports from those in the lines before its own. */
+/** The rooms from the lowest to the highest: each imports from the rooms in the lines before its own. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/concurrency", "internal/encoding", "internal/errors", "internal/observability", "internal/schema"],
   ["internal/aggregate", "internal/backend"],
@@ -53,7 +56,10 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["config"]
 ]
 
-/** The public modules that rooms of `internal` take values of: plain definitions, errors, names, ports. The others are above. */
+/**
+ * The public modules whose values rooms of `internal` import: plain definitions, errors, names, ports. The others are
+ * above.
+ */
 const foundations = new Set([
   "Cipher.ts",
   "Decision.ts",
@@ -156,7 +162,7 @@ describe("functions", () => {
   const indentation = (line: string): number => line.length - line.trimStart().length
   const BEGINS = /=>(?: \(?)?\{?$|\bfunction\b.*\($|\bfunction\*? ?(?:\w+)?\(.*\) ?(?::.*)? ?\{$|^\s*\).*\{$/
 
-  /** The first line of each function that begins a block, and how many lines it has; formatted code is indented by its depth. */
+  /** The first line and the length of each function that begins a block; formatted code is indented by its depth. */
   const lengths = [...sources]
     .filter(([file]) => !isTesting(file))
     .flatMap(([file, source]) => {
@@ -204,7 +210,7 @@ describe("decisions by the text of an error", () => {
 })
 
 describe("tests", () => {
-  /** Folders that are about no single module or room. */
+  /** Folders that are not about a single module or room. */
   const subjects = [
     "browser",
     "docs",
@@ -217,7 +223,7 @@ describe("tests", () => {
     "types"
   ]
 
-  /** What the files and folders of `src` are called here: a module's folder begins with a small letter. */
+  /** The names that the files and folders of `src` have here: a module's folder begins with a lower-case letter. */
   const places = new Set<string>()
   for (const file of sources.keys()) {
     const module = file.replace(/\.ts$/, "")
@@ -235,7 +241,7 @@ describe("tests", () => {
     const elsewhere = files.filter((file) => {
       const folder = Path.posix.dirname(file)
       const name = Path.posix.basename(file, ".test.ts")
-      // what is in lower case is about all of the sources, such as this file
+      // a lower-case name is about all of the sources, such as this file
       return folder === "." ? /^[A-Z]/.test(name) && !places.has(name) : !places.has(folder)
     })
     assert.deepStrictEqual(elsewhere, [])

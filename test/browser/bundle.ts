@@ -1,9 +1,9 @@
-/** Bundles modules for browsers, and runs bundles where nothing of Node is. */
+/** Bundles modules for browsers, and runs bundles in a context without any of Node's globals. */
 import * as vm from "node:vm"
 import type { BuildOptions } from "esbuild"
 import { buildSync } from "esbuild"
 
-/** Bundles the text of a module, which is as if it were in that folder. */
+/** Bundles the text of a module as if it were in this folder. */
 export const build = (contents: string, folder: string, options: BuildOptions) =>
   buildSync({
     stdin: { contents, loader: "ts", resolveDir: folder },
@@ -23,17 +23,17 @@ export const bundle = (contents: string, folder: string, options: BuildOptions =
     .outputFiles.map(({ text }) => text)
     .join("\n")
 
-/** What scripts find in every browser, beside JavaScript itself, and a library may use. */
+/** The globals that every browser has besides JavaScript's own, and that a library may use. */
 const globals = () => ({ TextDecoder, TextEncoder, clearTimeout, console, crypto, queueMicrotask, setTimeout })
 
-/** Runs a bundle and calls a function that its module exports: what that returned. */
+/** Runs a bundle, calls a function that its module exports, and returns the result. */
 export const call = (script: string, name: string): unknown => {
   const context = vm.createContext(globals())
   vm.runInContext(script, context)
   return JSON.parse(vm.runInContext(`JSON.stringify(bundled.${name}())`, context))
 }
 
-/** The text of a module, with the modules of the library imported one by one. */
+/** The text of a module that imports the modules of the library one by one. */
 export const importingOneByOne = (contents: string): string =>
   contents.replace(/^import \{ (.*) \} from "effect-eventsourcing"$/gm, (_, names: string) =>
     names

@@ -1,4 +1,4 @@
-/** Domain code runs where nothing of Node is: bundled by esbuild for browsers, in a context that has what browsers have. */
+/** Domain code runs without Node: bundled by esbuild for browsers, in a context that has what browsers have. */
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -10,7 +10,7 @@ const folder = import.meta.dirname
 const read = (name: string) => fs.readFileSync(path.join(folder, name), "utf8")
 // the sources
 const conditions = ["effect-eventsourcing-source"]
-/** As JSON gives it back. */
+/** The value after a round trip through JSON. */
 const expected = JSON.parse(JSON.stringify(Model.results())) as unknown
 
 describe("a domain model in a browser", () => {
@@ -34,7 +34,7 @@ describe("a domain model in a browser", () => {
 })
 
 describe("the modules of a domain model", () => {
-  // what they import of others is left out of the bundle
+  // their imports of other packages are left out of the bundle
   const { metafile, outputFiles } = build(
     'export { Aggregate, Decision, DomainEvent, Evolution } from "effect-eventsourcing"',
     folder,
@@ -65,7 +65,7 @@ describe("all of the library but its backends", () => {
   const script = bundle(read("everything.ts"), folder, { conditions })
 
   it("can be loaded in a browser, as by bundlers that omit nothing", () => {
-    // a bundler lists them in an order of its own
+    // a bundler lists them in its own order
     assert.sameMembers(call(script, "names") as Array<string>, Object.keys(Library))
   })
 

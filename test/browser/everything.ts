@@ -1,9 +1,9 @@
-/** All of the library but its backends, with nothing for a bundler to leave out. */
+/** The whole library except its backends, with nothing that a bundler could leave out. */
 import * as Everything from "effect-eventsourcing"
 
 export const names = () => Object.keys(Everything)
 
-/** What fails where there is no Node says so. */
+/** Whatever fails without Node says so. */
 export const compress = () => {
   try {
     return Everything.Compressor.zlib.compress(new Uint8Array(1)).length

@@ -35,7 +35,7 @@ const thrown = (run: () => unknown): string => {
   }
 }
 
-/** What the model does, as JSON values. */
+/** The results of the model, as JSON values. */
 export const results = () => {
   const events = [Invoice.Drafted({ customer: "Zoë" }), Invoice.LineAdded({ text: "Work 🐕", cents: 4200n })]
   const invoice = Invoice.fold(events)
@@ -62,5 +62,5 @@ export const results = () => {
   }
 }
 
-/** New ids, of which no two are the same. */
+/** New ids, all different. */
 export const randomIds = () => Array.from({ length: 2000 }, () => Effect.runSync(Invoice.randomId))

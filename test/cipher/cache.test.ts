@@ -1,4 +1,4 @@
-/** What is kept of keys, and of what was decrypted with them: no longer than a minute, and nothing of a transaction. */
+/** How keys, and what was decrypted with them, are cached: for a minute at most, and never from a transaction. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Result, Schema } from "effect"
 import { SqlClient } from "effect/sql"
@@ -31,7 +31,7 @@ const keyOf = (bytes: Uint8Array): KeyService.Key => Redacted.make(bytes, { labe
 const mapperOf = (cipher: Layer.Layer<Cipher.Cipher>) =>
   Mapper.layer.pipe(Layer.provide([Transcoder.layerJson, Compressor.layerNone, cipher]))
 
-/** A key for each patient, for as long as it is kept. */
+/** A key for each patient, as long as it is stored. */
 const perPatient = () => {
   const keys = new Map<string, KeyService.Key>()
   const service = Layer.succeed(KeyService.KeyService, {
@@ -48,7 +48,7 @@ const perPatient = () => {
 }
 
 describe("a key that was shredded", () => {
-  /** Ada is admitted, some time passes, her key is deleted. */
+  /** Ada is admitted, some time passes, and her key is deleted. */
   const shredded = Effect.fnUntraced(function* (before: "0 seconds" | "59 seconds") {
     const { cipher, keys } = perPatient()
     keys.set("ada", yield* KeyService.randomKey(32))
@@ -56,7 +56,7 @@ describe("a key that was shredded", () => {
     const patients = (yield* open(log, { mapper: mapperOf(cipher) })).repository.of(Patient)
     yield* patients.execute(ada, Patient.Admitted({ name: "Ada" }))
     yield* TestClock.adjust(before)
-    // read again: the state is of now, its key is not
+    // read again: the state is current, but its key is from before
     assert.deepInclude((yield* patients.get(ada)).state, { name: "Ada" })
     keys.delete("ada")
     return patients
@@ -125,7 +125,7 @@ describe("a key that was shredded", () => {
 })
 
 describe("a key that was made in a transaction", () => {
-  /** Keys in a table of the log's own file, each made when it is first asked for. */
+  /** Keys in a table of the log's own file, each made when it is first requested. */
   const KeysInTable = Layer.effect(
     KeyService.KeyService,
     Effect.gen(function* () {

@@ -19,7 +19,7 @@ const layerKeys = (...keys: [KeyService.IdentifiedKey, ...Array<KeyService.Ident
   mapper: encrypting(...keys)
 })
 
-/** The log with other events than it has. */
+/** The log, with other events in place of its own. */
 const tampered = (log: Log, change: (event: StoredEvent.Notification) => StoredEvent.Notification): Log =>
   withRecorder(log, (recorder) => ({
     readStream: (read) => Effect.map(recorder.readStream(read), (page) => page.map(change))
@@ -41,7 +41,7 @@ describe("AES-GCM", () => {
       assert.deepStrictEqual(yield* texts(process), [secret])
       const [event] = yield* stored(log)
       assert.strictEqual(event?.encoding, "json+aes-gcm:a")
-      // nonce, tag and ciphertext, in which the plaintext is not to be seen
+      // nonce, tag and ciphertext, in which the plaintext must not be visible
       assert.strictEqual(bytesOf(event).length, 12 + 16 + JSON.stringify({ text: secret }).length)
       assert.notInclude(Buffer.from(bytesOf(event)).toString("latin1"), "combination")
     })
@@ -109,7 +109,7 @@ describe("AES-GCM", () => {
 })
 
 describe("an encrypted event", () => {
-  /** A log with two encrypted events, of which the tests change the second. */
+  /** A log with two encrypted events; the tests change the second. */
   const encrypted = Effect.gen(function* () {
     const log = yield* makeLog
     const process = yield* open(log, layerKeys(keyOf("a")))
@@ -119,7 +119,7 @@ describe("an encrypted event", () => {
     return { log, event: event as StoredEvent.Notification }
   })
 
-  /** Reads a log in which the second event is another; answers its failure. */
+  /** Reads a log in which the second event was changed; returns the error. */
   const refusal = Effect.fnUntraced(function* (
     log: Log,
     change: Partial<StoredEvent.Notification>,
@@ -244,7 +244,7 @@ describe("an encrypted event", () => {
         ["json+aes-gcm:2024", "json+aes-gcm:2025", "json+aes-gcm:2026:eu+west"]
       )
       assert.deepStrictEqual(yield* texts(yield* open(log, layerKeys(c, b, a))), ["one", "two", "three"])
-      // the oldest key is thrown away
+      // the oldest key is removed
       const error = yield* Effect.flip(texts(yield* open(log, layerKeys(b, c))))
       assert.deepInclude(error, { version: 0, keyId: "2024", reason: "UnknownKey" })
     })
@@ -258,7 +258,7 @@ describe("an encrypted event", () => {
       const notes = process.repository.of(Note)
       yield* notes.snapshot(id)
       assert.strictEqual((yield* process.snapshots.load(Note, id))?.state, secret)
-      // another key can't read it, so the events are read, which it can't read either
+      // another key can't decrypt the snapshot, so the events are read, which it can't decrypt either
       const other = yield* open(log, layerKeys(keyOf("b")))
       assert.strictEqual(yield* other.snapshots.load(Note, id), undefined)
       assert.strictEqual((yield* Effect.flip(other.repository.of(Note).get(id)))._tag, "EventNotDecryptable")

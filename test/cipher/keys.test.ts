@@ -1,4 +1,4 @@
-/** How the cipher asks the key service for keys. */
+/** How the cipher requests keys from the key service. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Redacted } from "effect"
 import { TestClock } from "effect/testing"
@@ -13,13 +13,13 @@ const keyOf = (id: string, bytes = 32): KeyService.IdentifiedKey => ({
   key: Redacted.make(new Uint8Array(Buffer.alloc(bytes, id)), { label: "key" })
 })
 
-/** Has one key, under the id "a". */
+/** Has one key, with the id "a". */
 const working: Service = {
   encryptionKey: () => Effect.succeed(keyOf("a")),
   decryptionKey: (id) => Effect.succeed(id === "a" ? keyOf("a").key : undefined)
 }
 
-/** Notes what it is asked for, and answers as another does. */
+/** Records what is requested of it, and responds as another service does. */
 const recording = (service: Service = working) => {
   const asked: Array<string> = []
   const noting: Service = {
@@ -170,7 +170,7 @@ describe("the key service", () => {
 })
 
 describe("a key service that fails", () => {
-  /** Fails the first time it is asked for a key of a kind. */
+  /** Fails the first time that a key of each kind is requested. */
   const failingOnce = (kind: keyof Service): Service => {
     let failures = 1
     const failOnce = Effect.suspend(() =>

@@ -39,7 +39,7 @@ const has = (built: Context.Context<never>, { key }: { readonly key: string }) =
 
 const newFile = Effect.map(temporaryDirectory, (directory) => Path.join(directory, "events.db"))
 
-/** The environment of each backend, and what its recorders add to those of all. */
+/** The environment of each backend, and the services that its recorders add to those of every backend. */
 const backends = {
   memory: {
     env: Effect.succeed<Environment>({}),
@@ -76,7 +76,7 @@ describe("PERSISTENCE", () => {
         const set = { PERSISTENCE: name, ...(yield* env) }
         const log = withEnvironment(ConfigLayer(), set)
         assert.isDefined(yield* Effect.provide(register, log))
-        // in the place that the variables name
+        // the events are in the place that the variables name
         const again = yield* Effect.exit(Effect.provide(register, withEnvironment(ConfigLayer(), set)))
         assert.strictEqual(again._tag, name === "memory" ? "Success" : "Failure")
       })
@@ -172,7 +172,7 @@ describe("the settings of every log", () => {
                 withEnvironment(ConfigLayer({ persistence: "sqlite", sqlite: { filename }, snapshotEvery: 2 }), env)
               )
             )
-            // the layer is closed once the snapshots are saved
+            // closing the layer waits until the snapshots are saved
             const database = new DatabaseSync(filename)
             const row = database.prepare("SELECT version FROM stored_snapshots").get()
             database.close()

@@ -1,4 +1,4 @@
-/** Compressor and cipher from the configuration, and what is said of keys that can't be used. */
+/** Compressor and cipher from the configuration, and the errors for keys that can't be used. */
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect } from "effect"
 import { KeyService, Mapper, Repository, StreamName } from "effect-eventsourcing"
@@ -20,7 +20,7 @@ const plain = {
   json: { name: "Rex".repeat(100) }
 }
 
-/** How something is encoded in an environment. */
+/** How a payload is encoded in an environment. */
 const encode = (env: Environment, options: MapperOptions = {}) =>
   Effect.flatMap(Mapper.Mapper, ({ encode }) => encode([plain])).pipe(
     Effect.map(([encoded]) => encoded),
@@ -30,7 +30,7 @@ const encode = (env: Environment, options: MapperOptions = {}) =>
 const encoding = (env: Environment, options: MapperOptions = {}) =>
   Effect.map(encode(env, options), (encoded) => encoded?.encoding)
 
-/** Reads in one environment what was encoded in another one. */
+/** Reads in one environment what was encoded in another. */
 const decode = (written: Environment, env: Environment) =>
   Effect.gen(function* () {
     const encoded = yield* encode(written)
@@ -73,7 +73,7 @@ describe("CIPHER_KEYS", () => {
         yield* encoding({ CIPHER_KEYS: `${one} ${two}`, CIPHER_ENCRYPT_WITH: "one", COMPRESSOR: "zstd" }),
         "json+zstd+aes-gcm:one"
       )
-      // an id may have colons in it
+      // an id may contain colons
       assert.strictEqual(yield* encoding({ CIPHER_KEYS: `a:b:${base64(1, 16)}` }), "json+aes-gcm:a:b")
     })
   )
@@ -107,7 +107,7 @@ describe("CIPHER_KEYS", () => {
       assert.strictEqual(yield* encoding({}, { encryption }), "json+aes-gcm:a")
       assert.strictEqual(yield* encoding({ CIPHER_ENCRYPT_WITH: "b" }, { encryption }), "json+aes-gcm:b")
       assert.strictEqual(yield* encoding({ CIPHER_KEYS: one }, { encryption }), "json+aes-gcm:one")
-      // the id that all use is not that of one application's own keys
+      // the key id shared by all applications does not apply to the keys of a single one
       const env = { CIPHER_KEYS: `${one} ${two}`, CIPHER_ENCRYPT_WITH: "one", APP_CIPHER_KEYS: `three:${base64(3)}` }
       assert.strictEqual(yield* encoding(env, { application: "app" }), "json+aes-gcm:three")
       assert.strictEqual(yield* encoding(env), "json+aes-gcm:one")

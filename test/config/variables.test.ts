@@ -1,4 +1,4 @@
-/** Which variable is read, and what is said of those that are set in vain. */
+/** Which variables are read, and the errors for variables that have no effect. */
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Context, Effect, Layer } from "effect"
 import { Mapper } from "effect-eventsourcing"
@@ -16,7 +16,7 @@ const memory = (env: Environment, application?: string) =>
 const problem = (env: Environment, application?: string) =>
   problemOf(ConfigLayer({ persistence: "memory", application }), env)
 
-/** A backend whose layer is not built: what is wrong is found before. */
+/** A backend whose layer is not built: errors are found before that. */
 const problemOn = (persistence: BackendName, env: Environment, application?: string) =>
   problemOf(ConfigLayer({ persistence, application }), env)
 
@@ -84,7 +84,7 @@ describe("the name of an application", () => {
       for (const name of Object.keys(parts)) {
         assert.isUndefined(yield* read({ ...parts, ORDERS_POSTGRES_URL: "url" }, name))
         assert.isDefined(yield* read({ ...parts, POSTGRES_URL: "url" }, name))
-        // its own parts do
+        // the parts of the application itself do
         assert.strictEqual(
           yield* read({ ...parts, ORDERS_POSTGRES_URL: "url", [`ORDERS_${name}`]: "own" }, name),
           "own"
@@ -126,7 +126,7 @@ describe("a variable that is misspelt", () => {
           yield* problemOn(backend, { [`ORDERS_${misspelt}`]: "x" }, "orders"),
           `ORDERS_${misspelt} is not a setting; use ORDERS_${meant}`
         )
-        // in a provider that is no tree, too
+        // also in a provider that is not a tree
         const flat = Layer.provide(
           ConfigLayer({ persistence: backend }),
           ConfigProvider.layer(ConfigProvider.fromUnknown({ [misspelt]: "x" }))
@@ -154,7 +154,7 @@ describe("a variable that is misspelt", () => {
         HOME: "x"
       }
       for (const backend of ["sqlite", "postgres", "kurrent"] as const) {
-        // it gets as far as its own variables
+        // it gets as far as reading its own variables
         const others = yield* problemOn(backend, { ...env, SQLITE_FILENAME: "/", POSTGRES_PORT: "x" })
         assert.notInclude(others, "is not a setting")
       }

@@ -27,7 +27,7 @@ const note = (name: string | number, text: string) =>
 const statusOf = (name: string | number) =>
   Effect.flatMap(Repository.of(Payment), (payments) => Effect.map(payments.get(id(name)), ({ state }) => state.status))
 
-/** How often each payment has expired; it dies if one has before it was due. */
+/** How often each payment has expired; dies if one expired before it was due. */
 const expirations = Effect.gen(function* () {
   const store = yield* EventStore.EventStore
   const all = yield* Stream.runCollect(store.readAll([Payment]))
@@ -38,7 +38,7 @@ const expirations = Effect.gen(function* () {
   return counts
 })
 
-/** Both of two runners take themselves for the one that works. */
+/** Both of two runners believe that they own the deadline. */
 const shared: Ownership.Ownership = { whileOwner: (_key, self) => self }
 
 const untilExpired = (count: number) =>
@@ -116,7 +116,7 @@ describe.concurrent.each(Object.entries(places))("a deadline with its index in %
         due: dueOf,
         decide: (_state, { version }) => {
           seen++
-          // somebody else pays between the decision and the append
+          // another writer records a payment between the decision and the append
           const pay = store.append(Payment, id("a"), { expected: version, events: [Payment.Paid()] })
           return Effect.as(Effect.orDie(pay), Payment.Expired())
         }
@@ -302,7 +302,7 @@ describe.concurrent.each(Object.entries(places))("a deadline with its index in %
       const refused = state.failures.find((failure) => failure.id === "refused")
       assert.instanceOf(refused?.cause, Refused)
       assert.strictEqual(state.failures.find((failure) => failure.id === "newer")?.cause._tag, "UnknownEventType")
-      // what is recorded later is decided, too
+      // later events are decided on, too
       yield* request("last", 1)
       yield* eventually(
         "the last has expired",

@@ -1,7 +1,7 @@
 /**
- * Two programs that run one deadline are killed over and over while they have decisions in hand.
+ * Two programs that run one deadline are killed over and over in the middle of their decisions.
  *
- * `CRASH_KILLS` says how many times (default 5), `CRASH_SEED` repeats the choices of an earlier run.
+ * `CRASH_KILLS` sets the number of kills (default 5); `CRASH_SEED` repeats the choices of an earlier run.
  */
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -37,10 +37,10 @@ const places: Readonly<Record<string, Effect.Effect<Place, unknown, Scope.Scope>
 
 /** A runner in another process. */
 interface Runner {
-  /** Which payments it has had in hand. */
+  /** The payments that it has begun to decide on. */
   readonly inHand: Array<string>
   readonly untilUp: Effect.Effect<void>
-  /** The next time that it has a payment in hand. */
+  /** The next time that it begins to decide on a payment. */
   readonly nextInHand: Effect.Effect<void>
   readonly kill: Effect.Effect<void>
 }
@@ -79,7 +79,7 @@ const startRunner = (options: Options): Effect.Effect<Runner, never, Scope.Scope
         return wait(() => inHand.length > length)
       }),
       kill: Effect.gen(function* () {
-        // one that has ended by itself says why
+        // a runner that has ended on its own reports why
         if (Deferred.isDoneUnsafe(ended)) yield* Deferred.await(ended)
         assert.strictEqual(yield* child.kill, "SIGKILL")
         yield* Fiber.await(reader)
@@ -87,7 +87,10 @@ const startRunner = (options: Options): Effect.Effect<Runner, never, Scope.Scope
     }
   })
 
-/** Requests payments that are due soon, and pays a third of them, in time or not. Returns how many it has requested. */
+/**
+ * Requests payments that are due soon, and pays a third of them, in time or too late. Returns how many it has
+ * requested.
+ */
 const writing = (next: () => number, isOver: () => boolean) =>
   Effect.gen(function* () {
     const payments = yield* Repository.of(Payment)
@@ -108,7 +111,7 @@ const writing = (next: () => number, isOver: () => boolean) =>
     return count
   })
 
-/** What has become of the payments, and what should not have. */
+/** The outcome of each payment, and any outcome that must not occur. */
 const count = Effect.gen(function* () {
   const store = yield* EventStore.EventStore
   const dueAt = new Map<string, number>()
@@ -135,7 +138,7 @@ describe.each(Object.entries(places))("a deadline whose program is killed: %s", 
       const place = yield* makePlace
       const next = random(seed)
       let started = 0
-      // every third one works without having been given the lease: both decide at once
+      // every third one works without the lease: two runners decide at once
       const start = Effect.suspend(() => startRunner({ ...place, isGreedy: ++started % 3 === 0 }))
       const program = Effect.gen(function* () {
         const runners: [Runner, Runner] = [yield* start, yield* start]

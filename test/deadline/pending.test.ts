@@ -1,4 +1,4 @@
-/** Looking for what is due among many that are pending: by the index, however many there are. */
+/** Finding what is due among many pending aggregates: by the index, however many there are. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Deadline, Projection } from "effect-eventsourcing"
@@ -9,7 +9,7 @@ import { places } from "./support/places.ts"
 
 const Expiry = Deadline.make("expiry", { aggregate: Payment, due: dueOf, decide: () => Payment.Expired() })
 
-/** How many rows; `DEADLINE_ROWS=1000000` for a measurement. */
+/** The number of rows; `DEADLINE_ROWS=1000000` for a measurement. */
 const ROWS = Number(process.env.DEADLINE_ROWS ?? 100_000)
 
 const after: Row = { id: "payment 500", dueAt: 500, version: 0 }

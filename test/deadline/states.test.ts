@@ -1,4 +1,4 @@
-/** What a runner of a deadline shows (G12): its states, and its metrics. */
+/** What a runner of a deadline reports (G12): its states, and its metrics. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Metric, Schedule, Stream, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
@@ -15,7 +15,7 @@ const layerOf = (log: Log) =>
 const id = (name: string) => Payment.Id.make(name)
 const expiry = makeExpiry("memory")
 
-/** Lets what was woken by the clock run to its end. */
+/** Lets fibers that the clock has woken finish. */
 const settled = Effect.repeat(Effect.yieldNow, { times: 200 })
 
 const watch = <E>(runner: Deadline.Runner<E>) =>

@@ -1,4 +1,4 @@
-/** docs/configuration.md has a row for each environment variable that the sources read, and for no other. */
+/** docs/configuration.md has a row for each environment variable that the sources read, and for no others. */
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { assert, describe, it } from "vitest"
@@ -7,7 +7,7 @@ import * as Variables from "../../src/config/variables.ts"
 const project = path.resolve(import.meta.dirname, "../..")
 const sources = path.join(project, "src")
 
-/** Names of variables in the code of the files that read the configuration; comments left out. */
+/** The names of variables in the code of the files that read the configuration, without comments. */
 const read = fs
   .readdirSync(sources, { recursive: true, encoding: "utf8" })
   .filter((file) => file.endsWith(".ts") && !file.startsWith("testing"))
@@ -16,7 +16,7 @@ const read = fs
   .flatMap((code) =>
     [...code.matchAll(/"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|PERSISTENCE|COMPRESSOR)"/g)].map(([, name]) => name)
   )
-  // the code of an error of the module system
+  // an error code of the module system
   .filter((name) => name !== "ERR_MODULE_NOT_FOUND")
 
 const page = fs.readFileSync(path.join(project, "docs/configuration.md"), "utf8")

@@ -1,4 +1,4 @@
-/** Every link of the documents to a file of the project leads to one, and to a heading that it has. */
+/** Every link from the documents to a file of the project leads to an existing file, and to a heading in it. */
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { assert, describe, it } from "vitest"
@@ -18,7 +18,7 @@ const documents = [
 
 const withoutCode = (text: string) => text.replace(/^(`{3,}|~{3,})[\s\S]*?^\1`*\s*$/gm, "")
 
-/** As GitHub makes the anchor of a heading. */
+/** The anchor that GitHub makes of a heading. */
 const anchorsOf = (file: string): ReadonlySet<string> => {
   const anchors = new Set<string>()
   const headings = withoutCode(fs.readFileSync(file, "utf8")).matchAll(/^#{1,6} (.+)$/gm)

@@ -1,4 +1,4 @@
-/** Everything that can be imported has a comment that begins with a sentence: hover text, and the API reference. */
+/** Every export has a comment that begins with a sentence: for hover text and the API reference. */
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { assert, describe, it } from "vitest"
@@ -31,13 +31,13 @@ const commentBefore = (lines: ReadonlyArray<string>, line: number): string | und
 const isSentence = (comment: string | undefined) =>
   /^(?:[A-Z`{]|an? `)[\s\S]*?[.:!?)](?:\s|$)/.test(comment?.split("\n\n")[0] ?? "")
 
-/** What lacks a summary in a file, of all that it exports, or of these names. */
+/** The exports of a file, or the given names, that lack a summary. */
 const lacking = (file: string, names?: ReadonlySet<string>): ReadonlyArray<string> => {
   const lines = linesOf(file)
   const seen = new Set<string>()
   return lines.flatMap((line, index) => {
     const name = declaration.exec(line)?.[1]
-    // of an overloaded function the first signature has the comment
+    // the first signature of an overloaded function has the comment
     if (name === undefined || seen.has(name) || (names !== undefined && !names.has(name))) return []
     seen.add(name)
     const comment = commentBefore(lines, index)

@@ -279,7 +279,7 @@ describe("G7 prepared events", () => {
       assert.deepStrictEqual(yield* eventsOf(here), [])
       const answer = yield* here.store.commit(prepared)
       assert.deepStrictEqual(yield* here.store.commit(prepared), answer)
-      // also behind later events, and from another process
+      // also after later events, and from another process
       yield* there.store.append(Dog, rex, { expected: "Any", events: [trick("roll")] })
       assert.deepStrictEqual(yield* there.store.commit(prepared), answer)
       assert.strictEqual((yield* eventsOf(here)).length, 3)
@@ -381,7 +381,7 @@ describe("a lost answer", () => {
       assert.isTrue(Exit.isFailure(exit))
       assert.include(String(exit), "the connection was lost")
       assert.strictEqual(calls.append, 6)
-      // nothing goes on behind the caller's back
+      // nothing continues after the call has ended
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(calls.append, 6)
       const process = yield* open(base)

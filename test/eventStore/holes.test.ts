@@ -25,7 +25,7 @@ const started = Effect.gen(function* () {
 })
 
 describe("G8 a hole in a stream", () => {
-  // the first, one within a page, and the last and first of pages of 512, from either end
+  // the first, one within a page, and the last and first of pages of 512, in both directions
   it.effect.each([0, 1, 511, 512, LENGTH - 512, LENGTH - 513, LENGTH - 2])(
     "is not skipped, forward or backward: event %i is missing",
     (lost) =>
@@ -48,7 +48,7 @@ describe("G8 a hole in a stream", () => {
       assert.strictEqual(yield* count({ after: 600 }), LENGTH - 601)
       assert.strictEqual(yield* count({ direction: "backward", upTo: 601 }), LENGTH - 601)
       assert.strictEqual(yield* count({ direction: "backward", after: 600 }), 600)
-      // a place behind the last event is none that is missing
+      // a place after the last event is not a missing one
       assert.strictEqual(yield* count({ direction: "backward", after: 5000, upTo: 601 }), LENGTH - 601)
     })
   )

@@ -18,7 +18,7 @@ const started = Effect.gen(function* () {
   return log
 })
 
-/** A log whose pages are read so, and which writes down where they begin. */
+/** A log that has these page settings, and records where pages begin. */
 const paged = (log: Log, paging: Recorder.Paging, more: Partial<Recorder.Recorder["Service"]> = {}) => {
   const asked: Array<number | undefined> = []
   const recorded = withRecorder(log, (recorder) => ({
@@ -87,7 +87,7 @@ describe("pages", () => {
   it.effect("that end at their size do not end the stream: a missing event after one is noticed", () =>
     Effect.gen(function* () {
       const log = yield* started
-      // pages that are cut for their size as if the lost events had never been there
+      // pages that are cut for their size as if the lost events had never existed
       const lossy = withRecorder(log, (recorder) => ({
         readStream: ({ maxBytes, ...read }) =>
           Effect.map(recorder.readStream(read), (page) =>

@@ -19,7 +19,7 @@ const fill = ({ store }: Process, id: Aggregate.Id<"Dog">, count: number) =>
 
 const numbers = (length: number) => Array.from({ length }, (_, i) => i)
 
-/** The places of a log that a read gives, by its documentation. */
+/** The places that a read of a log returns, according to its documentation. */
 const expected = <A extends number | bigint>(
   places: ReadonlyArray<A>,
   { after, direction, upTo }: { readonly after?: A; readonly direction?: "forward" | "backward"; readonly upTo?: A }
@@ -136,7 +136,7 @@ describe("EventStore.readAll", () => {
         ]
       )
       assert.deepStrictEqual(yield* Stream.runCollect(process.store.readAll([])), [])
-      // a name that begins with another's is another aggregate
+      // a name that begins with the name of another aggregate belongs to a different aggregate
       const Do = Aggregate.make("Do", {
         state: Schema.Int,
         creation: { A: {} },
@@ -155,7 +155,7 @@ describe("EventStore.readAll", () => {
       yield* mixed(process, 6)
       const all = yield* Stream.runCollect(process.store.readAll([Dog, Counter, Cat]))
       assert.strictEqual(all.length, 24)
-      // nobody computes a position: those that are read from are some that were read
+      // positions are never computed: a read starts from positions that were read before
       const positionOf = (i: number | undefined) => (i === undefined ? undefined : all[i]?.position)
       const options: EventStore.ReadAllOptions = Object.fromEntries(
         Object.entries({ direction, after: positionOf(after), upTo: positionOf(upTo) }).filter(
@@ -218,7 +218,7 @@ describe("G8 an unreadable event is never skipped", () => {
         })
         assert.propertyVal(error, "position", unknown?.position)
       }
-      // what comes before it can be read
+      // the events before it can be read
       const before = yield* Stream.runCollect(store.read(Older, id, { upTo: 1 }))
       assert.strictEqual(before.length, 2)
     })

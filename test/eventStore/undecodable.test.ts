@@ -1,4 +1,4 @@
-/** G8: what comes before an event that can't be decoded is delivered first, wherever events are read in pages. */
+/** G8: events before one that can't be decoded are delivered first, wherever events are read in pages. */
 import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Deferred, Effect, Fiber, Layer, Redacted, Stream } from "effect"
 import type { EventSourcingError, StoredEvent } from "effect-eventsourcing"
@@ -35,7 +35,7 @@ interface Kind {
   readonly mapper?: Layer.Layer<Mapper.Mapper, unknown>
 }
 
-/** How an event comes to be one that can't be decoded. */
+/** The ways in which an event comes to be undecodable. */
 const kinds: Readonly<Record<string, Kind>> = {
   "of a type that nobody knows": { spoil: (event) => ({ ...event, type: "Renamed" }), tag: "UnknownEventType" },
   "of a newer schema version": { spoil: (event) => ({ ...event, schemaVersion: 9 }), tag: "EventNotDecodable" },
@@ -55,7 +55,7 @@ const kinds: Readonly<Record<string, Kind>> = {
   }
 }
 
-/** Good events, one that can't be decoded, and some good ones, in one append. */
+/** Good events, one that can't be decoded, and some more good ones, in one append. */
 const append = Effect.fnUntraced(function* ({ spoil }: Kind) {
   const store = yield* EventStore.EventStore
   const more = Arr.makeBy(GOOD + MORE, (i) => Counter.Increased({ to: i }))
@@ -64,7 +64,7 @@ const append = Effect.fnUntraced(function* ({ spoil }: Kind) {
   yield* Recorder.Recorder.use((recorder) => recorder.append({ stream, expected: "NoStream", events }))
 })
 
-/** How many events a stream has before it fails, and with what. */
+/** How many events of a stream are delivered before it fails, and the error. */
 const countBefore = <A, E, R>(events: Stream.Stream<A, E, R>) =>
   Effect.gen(function* () {
     let count = 0
@@ -111,7 +111,7 @@ describe.each(Object.entries(kinds))("G8 an event %s", (_, kind) => {
       yield* append(kind)
       yield* assertBefore(Subscription.all([Counter]))
       yield* assertBefore(Subscription.stream(Counter, one))
-      // the log is not asked for a type that the aggregate does not have
+      // the log is not queried for a type that the aggregate does not have
       if (kind.tag !== "UnknownEventType") {
         yield* assertBefore(Subscription.types(Counter, ["Started", "Increased"]))
       }

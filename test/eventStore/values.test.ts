@@ -1,4 +1,4 @@
-/** G8, G11: an event is read back as the value that it was given as, or it is not recorded. */
+/** G8, G11: an event is read back with the value that it was given, or it is not recorded. */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Chunk, Effect, HashMap, HashSet, Option, Schema, SchemaTransformation, Stream } from "effect"
 import type { Evolution } from "effect-eventsourcing"
@@ -15,7 +15,7 @@ const boxOf = (value: Evolution.AnySchema) =>
 
 const readBack = Symbol("the value as it was read back")
 
-/** What comes of a value: as an event and its state that are read back, and as a state of a snapshot. */
+/** The outcomes for a value: as an event and its state that are read back, and as the state of a snapshot. */
 const throughLog = Effect.fnUntraced(function* (schema: Evolution.AnySchema, value: unknown) {
   const Box = boxOf(schema)
   const id = Box.Id.make("1")
@@ -230,7 +230,7 @@ describe("values of every schema of Effect", () => {
       Effect.fnUntraced(function* ([value]) {
         const found = yield* throughLog(schema, value)
         if (found instanceof EventSourcingError.EventNotEncodable) {
-          // only where a union has two that are written alike
+          // only if a union has two members that are encoded alike
           assert.strictEqual(i, schemas.length - 1)
         } else {
           const back = (found as { [readBack]: unknown })[readBack]
@@ -243,7 +243,7 @@ describe("values of every schema of Effect", () => {
 })
 
 describe("a value that comes back is not refused", () => {
-  /** A class of the user's own, by a transformation, with a function and a memo of its own. */
+  /** A class of the user's own, by a transformation, with a function and a cache in each instance. */
   class Price {
     readonly cents: number
     readonly double = () => this.cents * 2
@@ -262,7 +262,7 @@ describe("a value that comes back is not refused", () => {
       SchemaTransformation.transform({ decode: (cents) => new Price(cents), encode: ({ cents }) => cents })
     )
   )
-  /** As `moment` and the lists of `immutable` are: what they have inside differs, what they say they are does not. */
+  /** Like `moment` and the lists of `immutable`: their internals differ, but what they represent is the same. */
   class Instant {
     readonly bookkeeping = Symbol("made here")
     readonly at: number

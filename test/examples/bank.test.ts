@@ -12,7 +12,7 @@ import { run, temporaryDirectory } from "./support/program.ts"
 
 const bank = (args: ReadonlyArray<string>, cwd: string) => run("bank", args, { cwd })
 
-/** What the program says of its run. */
+/** The program's summary of its run. */
 const read = (stdout: string) => {
   const numbers = (pattern: RegExp) => (pattern.exec(stdout) ?? []).slice(1).map(Number)
   return {
@@ -158,13 +158,13 @@ describe("bank, the application", () => {
               Effect.as(1),
               Effect.catchTag("Overdraft", () => Effect.succeed(0))
             ),
-            total // read while others transfer
+            total // read during other transfers
           ]),
         { concurrency: "unbounded" }
       )
       for (const [, seen] of outcomes) assert.strictEqual(seen, 300n)
 
-      // the log tells the same: both halves of a transfer stand side by side, and no balance was ever below zero
+      // the log agrees: both halves of a transfer are side by side, and no balance was ever below zero
       const store = yield* EventStore.EventStore
       const events = yield* Stream.runCollect(store.readAll([Account]))
       const transfers = events.slice(owners.length * 2)

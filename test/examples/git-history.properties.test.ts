@@ -9,7 +9,7 @@ import { makeHistory } from "../../examples/git-history/History.ts"
 import { temporaryDirectory } from "./support/program.ts"
 import { commit, git, gitCounts, init } from "./support/repository.ts"
 
-/** Something that happens to a repository; what the numbers choose is chosen among what there is. */
+/** A step in the life of a repository; its numbers choose among what exists at that time. */
 const Change = Schema.Struct({
   what: Schema.Literals(["commit", "merge", "branch", "delete", "rewind", "restore", "tag", "map", "detach"]),
   which: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 5 })),
@@ -20,7 +20,7 @@ const authorOf = (number: number) => `Author ${number % 4} <author${number % 3}@
 
 const pick = <A>(all: ReadonlyArray<A>, number: number): A | undefined => all[number % Math.max(all.length, 1)]
 
-/** Lets something happen; remembers all commits there ever were, which git keeps. */
+/** Takes a step; keeps all commits that ever existed, which git keeps, too. */
 const apply = (repository: string, ever: Array<string>, { other, what, which }: typeof Change.Type): void => {
   const list = (...args: ReadonlyArray<string>) => git(repository, args).toString().split("\n").filter(Boolean)
   const refs = list("for-each-ref", "--format=%(refname)")

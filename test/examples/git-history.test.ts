@@ -20,7 +20,7 @@ const printed = (stdout: string): Counts =>
     ])
   )
 
-/** How many commits the program says were recorded before, are new, are gone. */
+/** How many commits the program reports as already recorded, as new, and as gone. */
 const said = (stdout: string): ReadonlyArray<number> =>
   [/: (\d+) commits are recorded/, /: (\d+) commits are new/, /new, (\d+) are gone/].map((pattern) =>
     Number(pattern.exec(stdout)?.[1])
@@ -50,7 +50,7 @@ const mailmap = [
   "Ada Lovelace <ada@example.org> Nobody knows <ada@nick.example.org>"
 ].join("\n")
 
-/** A repository with all that makes counting hard: merges, refs of all kinds, odd names, files that are no text. */
+/** A repository with everything that makes counting hard: merges, refs of all kinds, odd names, binary files. */
 const oddRepository = (repository: string): void => {
   init(repository)
   commit(
@@ -81,7 +81,10 @@ const oddRepository = (repository: string): void => {
   fs.writeFileSync(path.join(repository, ".mailmap"), mailmap)
 }
 
-/** What must not change what is counted: the configuration of whoever runs it, and being run by a hook of git's. */
+/**
+ * What must not change the counts: the configuration of the user who runs the program, and being run by a hook of
+ * git's.
+ */
 const hostileEnv = {
   ...env,
   GIT_DIR: "/nowhere",
@@ -96,7 +99,7 @@ const hostileEnv = {
   GIT_CONFIG_VALUE_3: "always"
 }
 
-/** The hashes that are recorded and not lost, in the order of the log; fails where one is recorded twice. */
+/** The hashes that are recorded and not lost, in the order of the log; fails if one is recorded twice. */
 const recordedHashes = (file: string) =>
   Effect.gen(function* () {
     const store = yield* EventStore.EventStore
@@ -121,7 +124,7 @@ describe("git-history", () => {
       oddRepository(repository)
       const commits = allHashes(repository).size
       const expected = gitCounts(repository)
-      // two of the names are Ada's by .mailmap; Stash, Remote, Tagged and Jörg come on top
+      // two of the names are Ada's by .mailmap; Stash, Remote, Tagged and Jörg are additional
       assert.strictEqual(expected.size, authors.length - 2 + 4)
 
       const first = yield* run("git-history", ["odd"], { cwd, env: hostileEnv })
@@ -166,7 +169,7 @@ describe("git-history", () => {
       // amended, by another author
       commit(repository, [{ author: ben, parents: ["refs/heads/main~1"] }])
       assert.deepStrictEqual(yield* inStep, [4, 1, 1])
-      // a branch is deleted, and even its objects are
+      // a branch is deleted, along with its objects
       git(cwd, ["clone", "--quiet", "--mirror", "rewritten", "backup"])
       git(repository, ["update-ref", "-d", "refs/heads/side"])
       git(repository, ["reflog", "expire", "--expire=now", "--all"])
@@ -176,10 +179,10 @@ describe("git-history", () => {
       // it comes back
       git(repository, ["fetch", "--quiet", "../backup", "refs/heads/side:refs/heads/side"])
       assert.deepStrictEqual(yield* inStep, [3, 1, 0])
-      // all that Ben wrote is Ada's
+      // and all of these changes at once
       fs.writeFileSync(path.join(repository, ".mailmap"), `${ada} <ben@example.org>`)
       assert.deepStrictEqual(yield* inStep, [4, 3, 3])
-      // and all of it anew
+      // and everything that Ada and Ben have in common changes again
       fs.rmSync(path.join(repository, ".mailmap"))
       git(repository, ["update-ref", "-d", "refs/heads/side"])
       commit(repository, [{ author: "Cleo <cleo@example.org>", parents: [] }])
@@ -259,7 +262,7 @@ describe("git-history", () => {
         }
       ])
       git(repository, ["reset", "--quiet", "--hard"])
-      // in a bare repository .mailmap is that of HEAD
+      // in a bare repository, .mailmap is that of HEAD
       git(cwd, ["clone", "--quiet", "--mirror", "origin", "bare.git"])
       const bare = yield* gitHistory(cwd, "bare.git")
       assert.deepStrictEqual(printed(bare.stdout), gitCounts(path.join(cwd, "bare.git")))
@@ -287,7 +290,7 @@ describe("git-history", () => {
       fs.rmSync(path.join(repository, ".git/objects", blob.slice(0, 2), blob.slice(2)))
       const { code, stderr, stdout } = yield* gitHistory(cwd, "damaged")
       assert.strictEqual(code, 0, stderr)
-      // it and the next one, whose change begins with it
+      // this commit and the next one, whose change starts from the missing blob
       assert.include(stdout, "git can't read the files of 2 commits")
       assert.deepStrictEqual([...printed(stdout)], [["Ada <ada@example.org>", [9, 8, 6]]])
       const recorded = yield* recordedHashes(path.join(cwd, "git-history-damaged.db"))

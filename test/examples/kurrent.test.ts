@@ -24,7 +24,7 @@ describe("the examples on KurrentDB", () => {
       assert.deepStrictEqual([first.code, first.stderr], [0, ""])
       assert.include(first.stdout, "0 events were there, 7 were recorded, in the streams training_school.Dog-")
       assert.include((yield* school).stdout, "7 events were there, 0 were recorded")
-      // the stream that it names is one of those
+      // the stream that it names is one of these
       const [, stream = ""] = /stream (training_school\.Dog-\S+)/.exec(first.stdout) ?? []
       const client = KurrentDBClient.connectionString(uri)
       const last = yield* Effect.promise(async () => {

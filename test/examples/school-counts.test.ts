@@ -32,7 +32,7 @@ const MemoryCounts = Projection.make("counts", {
   }
 })
 
-/** A place for views and the counts that are kept there. */
+/** A place for views, and the counts that are stored there. */
 interface Place<R> {
   readonly views: Layer.Layer<R, unknown>
   readonly survives: boolean
@@ -60,7 +60,7 @@ const inTables = (makeViews: (typeof sqlViews)[string]) =>
 
 type MakeLog = (typeof logs)[string]
 
-/** A log that is there again when it is built again, also the one in memory. */
+/** A log that is the same one when it is built again, even in memory. */
 const reopened = (
   name: string,
   makeLog: MakeLog
@@ -76,7 +76,7 @@ const scenario = Effect.fnUntraced(function* <R>(
 ) {
   const log = yield* reopened(name, makeLog)
   const { read, runner, survives, views, wait } = yield* makePlace
-  /** A process: all that it has is made for it. */
+  /** A process: everything in it is built for it alone. */
   const process = <A, E>(self: Effect.Effect<A, E, LogServices | R>) => Effect.provide(self, Layer.merge(log, views))
 
   yield* process(
@@ -94,7 +94,7 @@ const scenario = Effect.fnUntraced(function* <R>(
         assert.deepStrictEqual(yield* read, { dogs: 1, tricks: 4 })
       }).pipe(Effect.provide(runner))
 
-      // commands go on, and the runner is gone in the middle of them
+      // commands continue, and the runner ends in the middle of them
       const litter = Array.from({ length: 40 }, (_, i) => `Puppy ${i}`)
       const registering = yield* Effect.gen(function* () {
         const [first = "", ...others] = litter

@@ -6,20 +6,20 @@ import type { Database } from "../../projection/support/databases.ts"
 import { logOf, viewsOf } from "../../projection/support/databases.ts"
 import { dueOf, Payment } from "./payment.ts"
 
-/** What the program is told when it is started. */
+/** The arguments that the program is started with. */
 export interface Options {
   readonly log: Database
   readonly views: Database
-  /** Whether it works without having been given the lease. */
+  /** Whether it works without the lease. */
   readonly isGreedy: boolean
 }
 
-/** What the program writes: a line of JSON each. */
+/** The program's output: a line of JSON each. */
 export type Line =
   | { readonly _tag: "InHand"; readonly id: string }
   | { readonly _tag: "State"; readonly state: Deadline.State["_tag"] }
 
-/** A line, given to the operating system as a whole before this returns. */
+/** Writes a line; it has been handed to the operating system as a whole when this returns. */
 const print = (line: Line): void => {
   Fs.writeSync(1, `${JSON.stringify(line)}\n`)
 }

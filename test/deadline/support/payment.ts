@@ -21,7 +21,10 @@ export const Payment = Aggregate.make("Payment", {
   }
 })
 
-/** Payments as a newer program writes them: with an event that the others don't know, and one that they can't decode. */
+/**
+ * Payments as a newer program writes them: with an event that other programs don't know, and one that they can't
+ * decode.
+ */
 export const NewerPayment = Aggregate.make("Payment", {
   state: Schema.Int,
   creation,
@@ -35,7 +38,7 @@ export const dueOf = ({ dueAt, status }: State): number | undefined => (status =
 
 export class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
 
-/** Expires payments that are due; it fails for those that have a note saying so. */
+/** Expires payments that are due; fails for those with a note that asks for it. */
 export const makeExpiry = <const I extends Deadline.Place>(
   index: I,
   options: { readonly name?: string; readonly version?: number; readonly due?: (state: State) => Deadline.Due } = {}

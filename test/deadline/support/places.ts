@@ -1,4 +1,4 @@
-/** Logs, and where the index of a deadline on them is. */
+/** Logs, and the places for the index of a deadline on them. */
 import type { Scope } from "effect"
 import { Effect, Layer } from "effect"
 import type { Deadline, ViewStore } from "effect-eventsourcing"

@@ -3,8 +3,8 @@
  * all of them with one run of the compiler, and runs them one by one.
  *
  * - A block's module is `<document>/<line>.ts`, or `<document>/<name>.ts` when its first line is a comment of the form
- *   `// name.ts`; later blocks of the same document import that one as `"./name.ts"`. So do blocks of a document that has
- *   `<!-- code of other.md -->`, if the other document has a block of that name, and it has none itself.
+ *   `// name.ts`; later blocks of the same document import that one as `"./name.ts"`. So do blocks of a document that
+ *   has `<!-- code of other.md -->`, if the other document has a block of that name, and it has none itself.
  * - Every `// prints: some text` comment in a block is a line its output must contain, in the order of the comments.
  * - A block fenced as "ts no-run" is type-checked but not run.
  * - A block that imports a test framework, or what registers tests with it (`effect-eventsourcing/testing/backend`
@@ -22,7 +22,7 @@ export interface CodeBlock {
   readonly file: string
   /** The line of the document that the block's first line of code is on. */
   readonly line: number
-  /** The file name that a first line of the form `// name.ts` gives. */
+  /** The file name from a first line of the form `// name.ts`. */
   readonly name: string | undefined
   /** The documents whose named blocks it can import, too. */
   readonly libraries: ReadonlyArray<string>
@@ -95,7 +95,7 @@ export const runnerOf = (block: CodeBlock): "node" | "vitest" | undefined =>
 
 const printed = /(?:^|\s)\/\/ prints: (.*?)\s*$/gm
 
-/** The lines that a block says it prints. */
+/** The lines that a block claims to print. */
 export const expectedOutput = (block: CodeBlock): ReadonlyArray<string> =>
   Array.from(block.code.matchAll(printed), (match) => match[1]!)
 
@@ -138,7 +138,7 @@ const node = (args: ReadonlyArray<string>, cwd: string, timeout: number): Promis
   })
 }
 
-/** Lets at most `limit` of the tasks given to the function it returns be under way at once. */
+/** Returns a function that runs the tasks it is given, at most `limit` of them at once. */
 const limited = (limit: number): (<A>(task: () => Promise<A>) => Promise<A>) => {
   let free = limit
   const waiting: Array<() => void> = []
@@ -158,7 +158,7 @@ const limited = (limit: number): (<A>(task: () => Promise<A>) => Promise<A>) => 
 export interface TypeErrors {
   /** The compiler's complaints about a block, each with its place in the document. */
   readonly of: (block: CodeBlock) => ReadonlyArray<string>
-  /** Everything else that the compiler printed, when it failed. */
+  /** Everything else that the compiler printed, if it failed. */
   readonly others: ReadonlyArray<string>
 }
 
@@ -207,7 +207,7 @@ export const writeBlocks = (options: {
   }
 
   const toProject = path.relative(folder, project).replaceAll(path.sep, "/")
-  // Examples introduce names for the reader's sake, so unused ones are no mistake here.
+  // Examples introduce names for the reader's sake, so unused ones are not mistakes here.
   const tsconfig = {
     extends: `${toProject}/tsconfig.json`,
     compilerOptions: { noUnusedLocals: false, noUnusedParameters: false },
@@ -225,7 +225,7 @@ export const writeBlocks = (options: {
       ``,
       `const config = mergeConfig(project, { root: import.meta.dirname })`,
       `config.test.include = ${JSON.stringify(tested)}`,
-      // what it sets up is there already
+      // the run that starts this one has already done the global setup
       `config.test.globalSetup = []`,
       `export default config`,
       ``

@@ -4,13 +4,16 @@ import * as path from "node:path"
 
 const root = path.resolve(import.meta.dirname, "../../..")
 
-/** Where the titles are listed. */
+/** The page that lists the titles. */
 export const page = path.join(root, "docs/guarantees.md")
 
 const START = "<!-- titles: npm run docs:guarantees -->"
 const END = "<!-- end of titles -->"
 
-/** A title that begins with the numbers of guarantees, such as `G2 G7 …` `P1 …` or `T1 …`, as the first argument of a call. */
+/**
+ * A title that begins with the numbers of guarantees, such as `G2 G7 …`, `P1 …` or `T1 …`, as the first argument of a
+ * call.
+ */
 const TITLE = /\(\s*(["'`])((?:[GPT]\d+ )+)((?:(?!\1)[^\\\n]|\\.)+)\1/g
 
 const sources = (): ReadonlyArray<string> =>
@@ -21,7 +24,7 @@ const sources = (): ReadonlyArray<string> =>
     .filter((file) => file.endsWith(".ts"))
     .sort()
 
-/** Titles by guarantee, each once. What a template fills in is written as `…`. */
+/** The titles of each guarantee, without duplicates. What a template fills in is written as `…`. */
 export const titles = (): ReadonlyMap<string, ReadonlyArray<string>> => {
   const found = new Map<string, Set<string>>()
   for (const file of sources()) {
@@ -40,7 +43,7 @@ export const titles = (): ReadonlyMap<string, ReadonlyArray<string>> => {
   )
 }
 
-/** The page with its list of titles replaced by those of the sources. */
+/** The page, with its list of titles replaced by those of the sources. */
 export const withTitles = (text: string): string => {
   const list = [...titles()].map(
     ([tag, all]) => `### ${tag}\n\n${all.map((title) => `- ${escape(title)}`).join("\n")}\n`
@@ -51,7 +54,7 @@ export const withTitles = (text: string): string => {
   return `${before}${START}\n\n${list.join("\n")}\n${END}${after}`
 }
 
-/** Not Markdown, whatever is in a title. */
+/** Escapes a title, so that none of it is Markdown. */
 const escape = (title: string): string => title.replaceAll(/([*_<>`[\]|])/g, "\\$1")
 
 if (process.argv[1] === import.meta.filename) fs.writeFileSync(page, withTitles(fs.readFileSync(page, "utf8")))

@@ -19,7 +19,8 @@ const root = path.resolve(import.meta.dirname, "../../..")
 /**
  * Runs `examples/<name>/main.ts` in a directory and waits for its end.
  *
- * `onStderr` sees the process whenever it has written to stderr, with all that it has written there so far.
+ * `onStderr` gets the process each time that it has written to stderr, with everything that it has written there so
+ * far.
  */
 export const run = (
   name: string,
@@ -53,7 +54,7 @@ export const run = (
 
 /** A fresh directory, removed when the test ends. */
 export const temporaryDirectory = Effect.acquireRelease(
-  // by its real name, as programs will tell it
+  // by its real name, which is the one that programs see
   Effect.sync(() => fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "examples-")))),
   (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
 )

@@ -1,8 +1,8 @@
-/** Git repositories made for a test, and what git itself says of them. */
+/** Git repositories made for a test, and the counts that git itself reports. */
 import { isUtf8 } from "node:buffer"
 import { execFileSync } from "node:child_process"
 
-/** Configuration of whoever runs the tests must not change what git says. */
+/** The configuration of the user who runs the tests must not change git's output. */
 export const env = { ...process.env, GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1", LC_ALL: "C" }
 
 /** Runs git in a repository. */
@@ -14,7 +14,7 @@ export const git = (repository: string, args: ReadonlyArray<string>, input?: Buf
     ...(input === undefined ? {} : { input })
   })
 
-/** Makes a repository without commits. */
+/** Creates a repository without commits. */
 export const init = (repository: string, ...options: ReadonlyArray<string>): void => {
   execFileSync("git", ["init", "--quiet", "--initial-branch=main", ...options, repository], { env })
 }
@@ -25,26 +25,26 @@ export interface NewCommit {
   readonly author: string | Buffer
   /** The ref that is moved to it. Default: the branch main. */
   readonly ref?: string
-  /** Its parents, as git names commits (`refs/heads/main~2`). Default: what the ref is at, if anything. */
+  /** Its parents, as git names commits (`refs/heads/main~2`). Default: the commit that the ref points to, if any. */
   readonly parents?: ReadonlyArray<string>
-  /** Files that it writes. Default: one, whose text is of its own. */
+  /** The files that it writes. Default: one, with a text of its own. */
   readonly files?: Readonly<Record<string, string | Buffer>>
-  /** Files that it renames, from and to. */
+  /** The files that it renames, from and to. */
   readonly renames?: Readonly<Record<string, string>>
-  /** The encoding that it says its texts have. */
+  /** The encoding that it declares for its texts. */
   readonly encoding?: string
 }
 
 let made = 0
 
-/** Makes commits, as many as one likes in a moment. */
+/** Makes any number of commits with one call of git. */
 export const commit = (repository: string, commits: Iterable<NewCommit>): void => {
   const script: Array<Buffer> = []
   const write = (...parts: ReadonlyArray<string | Buffer>) => {
     for (const part of parts) script.push(Buffer.from(part))
   }
   const data = (content: string | Buffer) => write(`data ${Buffer.byteLength(content)}\n`, content, "\n")
-  // where the refs are that were moved here; the others are where they were
+  // the tips of the refs that were moved here; others are where they were before
   const tips = new Map<string, string>()
   const hashOf = (name: string) => git(repository, ["rev-parse", name]).toString().trim()
   const exists = (ref: string) => git(repository, ["for-each-ref", ref]).length > 0
@@ -75,7 +75,7 @@ export const commit = (repository: string, commits: Iterable<NewCommit>): void =
 /** How many commits each author has, and how many lines they added and removed. */
 export type Counts = ReadonlyMap<string, readonly [commits: number, added: number, removed: number]>
 
-/** What git counts: commits with `git shortlog -sne --all`, lines with `git log --all --numstat`. */
+/** The counts by git: commits with `git shortlog -sne --all`, lines with `git log --all --numstat`. */
 export const gitCounts = (repository: string): Counts => {
   const counts = new Map<string, readonly [number, number, number]>()
   for (const line of git(repository, ["shortlog", "-sne", "--all"]).toString("latin1").split("\n")) {
@@ -97,7 +97,7 @@ export const gitCounts = (repository: string): Counts => {
   return counts
 }
 
-/** A name as the example writes it. */
+/** A name as the example prints it. */
 const text = (latin1: string): string => {
   const bytes = Buffer.from(latin1, "latin1")
   return isUtf8(bytes)

@@ -72,11 +72,11 @@ describe("KeyedLock", () => {
     })
   )
 
-  /** Whether an effect comes to its end while others run; if not, it waits for ever. */
+  /** Whether an effect ends while others run; if not, it waits forever. */
   const ends = (effect: Effect.Effect<unknown>) =>
     Effect.race(Effect.as(effect, true), Effect.as(Effect.replicateEffect(Effect.yieldNow, 200), false))
 
-  // a fiber gives way when its budget of steps is used up, which may be between any two steps of the lock
+  // a fiber yields when its budget of steps is used up, which may be between any two steps of the lock
   it.effect("wakes a fiber that yielded just before it began to wait, at any step", () =>
     Effect.gen(function* () {
       const budget = 16
@@ -101,7 +101,7 @@ describe("KeyedLock", () => {
   it.effect("G10 is never stuck without a holder and forgets no waiter, wherever two of four are interrupted", () =>
     Effect.gen(function* () {
       const times = (count: number) => Array.from({ length: count }, (_, i) => i)
-      // with a budget of less than three steps no fiber would ever come forward
+      // with a budget of fewer than three steps no fiber would ever make progress
       for (const budget of [3, 4, 5, 7]) {
         for (const [first, second, who] of times(12).flatMap((a) =>
           [0, 2, 5, 8, 10].flatMap((b) => times(3).map((c) => [a, b, c] as const))

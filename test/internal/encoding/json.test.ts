@@ -9,7 +9,7 @@ interface Nested {
   readonly [key: string]: Nested | string
 }
 
-/** Objects within objects and arrays, whose keys and texts are of such characters. */
+/** Nested objects and arrays whose keys and texts consist of these characters. */
 const nest = (keys: ReadonlyArray<ReadonlyArray<string>>): Nested | string =>
   keys.reduceRight<Nested | string>(
     (inner, key, i) =>

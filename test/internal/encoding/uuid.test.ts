@@ -7,7 +7,7 @@ describe("UUIDv5", () => {
     ["/Dog/Fido", "e4013879-0e20-5a16-ab21-7d0f3f2c2378"],
     ["/Invoice/2026-117", "eda4309e-426b-5fb0-ad33-3bd044344afd"],
     ["/Dog/Zoë 🐕", "49e1fcfd-bb11-586c-b436-3e7fcde36a62"],
-    // the ends of a block of the hash
+    // the boundaries of a block of the hash
     [`/Dog/${"x".repeat(34)}`, "91515c8b-4ba5-5db3-96ab-84246cb03e32"],
     [`/Dog/${"x".repeat(35)}`, "ef001f8a-52dd-5a9f-8030-6e484d0d5306"],
     [`/Dog/${"x".repeat(1000)}`, "02e918a6-4a06-506f-966a-17d3580ad417"]
@@ -40,7 +40,7 @@ describe("UUIDv7", () => {
     const ids = Array.from({ length: 4000 }, () => Uuid.v7(1_700_000_000_000))
     assert.strictEqual(new Set(ids).size, 4000)
     const digits = Array.from({ length: 36 }, (_, at) => new Set(ids.map((id) => id[at])).size)
-    // time, dashes, the version, and the variant with two of its bits
+    // time, dashes, the version, and two bits of the variant
     const sizes = [...Array<number>(15).fill(1), 16, 16, 16, 1, 4, 16, 16, 16, 1, ...Array<number>(12).fill(16)]
     assert.deepStrictEqual(digits, sizes)
   })

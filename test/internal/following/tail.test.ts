@@ -16,7 +16,7 @@ const makeTail = Effect.fnUntraced(function* (tailBytes: number) {
   const recorder = Context.get(yield* makeLog, Recorder.Recorder)
   const tail = yield* Tail.make(recorder, { pageBytes: 4 * SIZE, tailBytes }, Effect.void)
   let count = 0
-  /** Appends one event after the other, and waits until the tail has read them; answers their positions. */
+  /** Appends one event after the other, and waits until the tail has read them; returns their positions. */
   const append = Effect.fnUntraced(function* (category: string, events: number, size = SIZE) {
     const positions: Array<Position.Position> = []
     for (let i = 0; i < events; i++) {

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Option, Schema, SchemaTransformation } from "effect"
 import { plainJson } from "../../../src/internal/schema/plainJson.ts"
 
-/** What events and states are mostly made of. */
+/** The schemas that events and states mostly consist of. */
 const plain = {
   strings: Schema.String,
   "strings that are checked": Schema.NonEmptyString.check(Schema.isMaxLength(3)),
@@ -25,7 +25,7 @@ const plain = {
   nothing: Schema.Struct({})
 }
 
-/** What is to be left to the schema. */
+/** Values that must be left to the schema. */
 const others = {
   bigints: Schema.BigInt,
   dates: Schema.Struct({ a: Schema.Date }),
@@ -76,7 +76,7 @@ const oneOf = (...choices: ReadonlyArray<Arbitrary.Arbitrary<Value>>): Arbitrary
     (i) => choices[i] as Arbitrary.Arbitrary<Value>
   )
 
-/** As `1e999` is read. */
+/** The number as which `1e999` is read. */
 const infinite = Arbitrary.Constant<Value>(Infinity)
 
 const nest = (values: Arbitrary.Arbitrary<Value>): Arbitrary.Arbitrary<Value> =>
@@ -90,7 +90,7 @@ const nest = (values: Arbitrary.Arbitrary<Value>): Arbitrary.Arbitrary<Value> =>
     Arbitrary.array(values, { maxLength: 3 })
   )
 
-/** JSON values that look like those of the schemas, and hardly ever are. */
+/** JSON values that resemble those of the schemas, and hardly ever match them. */
 const json = nest(nest(oneOf(scalars, scalars, infinite)))
 
 describe("plain JSON", () => {
