@@ -10,7 +10,8 @@ import { isFake, newPrefix, uri } from "./support/server.ts"
 const kurrent: Backend<Services> = {
   name: "KurrentDB",
   durable: true,
-  // one takes seconds where identical appends are under way together: the server gives those up that it does not answer
+  // on a server, a program with identical concurrent appends takes seconds: the server gives up those that it does not
+  // answer
   programs: isFake ? programs(10) : 5,
   makeLog: Effect.sync(() => {
     const prefix = newPrefix()

@@ -18,7 +18,8 @@ const kurrent: Backend<MultiStreamServices> = {
   })
 }
 
-// servers have appends to several streams from 25.1 on; on an older one the whole contract is skipped, and counted so
+// servers support appends to several streams from 25.1 on; on an older one the whole contract is skipped, and reported
+// so
 describe.skipIf(!isSince("25.1.0"))("from 25.1 on", () => {
   multiStreamAppendContract(kurrent)
   trackedAppendContract(kurrent)

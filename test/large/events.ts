@@ -1,10 +1,10 @@
 /**
- * Large events are followed while they are recorded, and caught up on afterwards, in everything that reads.
+ * Large events are followed while they are recorded, and caught up on afterwards, by everything that reads.
  *
- * Run it with a limit of the heap: it ends with code 0 if that was enough. `npm run test:large` records 10,000 events of
- * 1 MB (10 GB on the disk of the temporary directory, and some minutes) with a heap of 256 MB.
+ * Run it with a limit of the heap: it ends with code 0 if that was enough. `npm run test:large` records 10,000 events
+ * of 1 MB (10 GB on the disk of the temporary directory, and some minutes) with a heap of 256 MB.
  *
- * Arguments: how many events, their bytes, and if need be the options `pageBytes` and `tailBytes`.
+ * Arguments: how many events, their bytes, and optionally the options `pageBytes` and `tailBytes`.
  */
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -104,7 +104,7 @@ const database = { filename, synchronous: "normal" } as const
 await Effect.runPromise(
   Effect.gen(function* () {
     yield* program
-    // with nothing remembered
+    // with an empty cache
     yield* Effect.flatMap(Repository.of(Document), (documents) => documents.get(Document.id("1")))
     yield* say("rebuilt")
   }).pipe(Effect.provide(Layer.merge(SqliteLayer({ ...database, pageBytes, tailBytes }), SqliteViews(database))))

@@ -17,7 +17,7 @@ const memory: Backend<Services> = {
   knowsPositions: true,
   durable: false,
   programs: programs(60),
-  // each build of the layer is a log of its own, so all connections to one are what one build gave
+  // each build of the layer is a log of its own, so all connections to one log share one build
   makeLog: Effect.map(Layer.build(layerRecorders), (services) => Layer.succeedContext(services))
 }
 

@@ -16,7 +16,7 @@ import { recordingTracer } from "./support/spans.ts"
 
 const page = Fs.readFileSync(Path.resolve(import.meta.dirname, "../../docs/observability.md"), "utf8")
 
-/** The names at the head of the rows and list items under "Spans". */
+/** The names in the first cells of the rows, and at the start of the list items, under "Spans". */
 const documented = Array.from(
   (page.split("\n## Spans\n")[1]?.split("\n## ")[0] ?? "").matchAll(/^(?:\||-) `([^`]+)`/gm),
   (match) => match[1]
@@ -24,7 +24,7 @@ const documented = Array.from(
 
 const database = new URL(url()).pathname.slice(1)
 
-/** A name as the page has it. */
+/** A name as the page spells it. */
 const generic = (name: string): string =>
   name === database
     ? "<database>"
@@ -46,7 +46,7 @@ const counting = Process.make("counting", {
   }
 })
 
-/** Something of everything that leaves a span on a log. */
+/** One of each operation that leaves a span on a log. */
 const work = Effect.gen(function* () {
   const dogs = yield* Repository.of(Dog)
   yield* dogs.execute(fido, Dog.Registered({ name: "Fido" }))

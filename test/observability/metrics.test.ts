@@ -1,4 +1,4 @@
-/** What the metrics count, and where: in the registry of whoever builds the layers. */
+/** What the metrics count, and where: in the registry of the fiber that builds the layers. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Layer, Logger, Metric, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
@@ -99,7 +99,7 @@ describe("a conflict", () => {
         yield* store.append(Dog, fido, rest)
         assert.instanceOf(yield* Effect.flip(store.append(Dog, fido, rest)), EventSourcingError.WrongExpectedVersion)
         assert.deepInclude(yield* values(), { appends_total: 2, append_conflicts_total: 1 })
-        // the cache is behind
+        // the cached state is stale
         yield* dogs.execute(fido, addTrick("sit"))
         assert.deepInclude(yield* values(), { appends_total: 3, append_conflicts_total: 2 })
         yield* store.append(Dog, fido, { expected: 2, events: [Dog.Rested()] })
@@ -219,7 +219,7 @@ describe("a registry", () => {
 })
 
 describe("a projection", () => {
-  /** Fails on increases to 2, always, and on those to 4 the first two times. */
+  /** Always fails on increases to 2, and on those to 4 the first two times. */
   const makeFailing = () => {
     let left = 2
     return Projection.make("failing", {
@@ -253,11 +253,11 @@ describe("a projection", () => {
         yield* untilState(runner, "Live")
         const { projection_state: _, ...all } = yield* values({ projection: "failing", version: "1" })
         assert.deepStrictEqual(all, {
-          // 1 and 4
+          // the increases to 1 and 4
           events_projected_total: 2,
-          // 2 three times, 4 twice; that the batch fails is where it begins
+          // that to 2 three times, that to 4 twice; the failure of the batch precedes them
           projection_retries_total: 5,
-          // 2, and 3 behind it
+          // that to 2, and that to 3 after it
           events_set_aside_total: 2,
           projection_lag_positions: 0,
           projection_lag_seconds: 0
@@ -288,7 +288,7 @@ describe("a projection", () => {
         SqliteLayer({ filename })
       )
       yield* Effect.gen(function* () {
-        // what was there before
+        // the events that existed before
         assert.strictEqual(yield* projected, 1)
         const dogs = yield* Repository.of(Dog)
         yield* ownRegistry(dogs.execute(fido, [Dog.Rested(), Dog.TrickAdded({ trick: "sit" }), Dog.Rested()]))
@@ -328,7 +328,7 @@ describe("a projection", () => {
         const runner = yield* ProjectionRunner.make(projection)
         yield* Deferred.await(reached)
         const behind = yield* values({ projection: "slow" })
-        // of 601 events a page of 512 is done
+        // one page of 512 out of 601 events has been processed
         assert.deepInclude(behind, { projection_lag_positions: 89, projection_lag_seconds: 7 })
         yield* Deferred.succeed(goOn, undefined)
         yield* untilProcessed(projection, position)

@@ -1,4 +1,4 @@
-/** All that docs/observability.md lists arrives at an OTLP collector, as it says. */
+/** Everything that docs/observability.md lists arrives at an OTLP collector as it says. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -20,7 +20,7 @@ import { request } from "./support/spans.ts"
 const fido = Dog.id("Fido")
 const counter = Counter.id("one")
 
-/** Handles each event but one, which it sets aside. */
+/** Handles every event except one, which it sets aside. */
 const projection = Projection.make("dogs", {
   aggregates: [Dog],
   view: Projection.memory(() => 0),
@@ -46,13 +46,13 @@ const process = Process.make("dogs", {
   }
 })
 
-/** Does what leaves each span and moves each metric. */
+/** Does what leaves each span and changes each metric. */
 const program = Effect.gen(function* () {
   const dogs = yield* Repository.of(Dog)
   const store = yield* EventStore.EventStore
   yield* request(dogs.execute(fido, Dog.Registered({ name: "Fido" })))
   yield* request(dogs.get(fido))
-  // the cache is behind, and so the command conflicts once
+  // the cached state is stale, so the command conflicts once
   yield* request(store.append(Dog, fido, { expected: 0, events: [Dog.Rested(), Dog.Rested()] }))
   const { position } = yield* request(dogs.execute(fido, addTrick("sit")))
   yield* request(
@@ -67,7 +67,7 @@ const program = Effect.gen(function* () {
   yield* untilState(runner, "Live")
   yield* Process.start(process)
   yield* Process.wait(process, yield* store.head)
-  // what the process knows of the counter is old by now, and so its batch conflicts once
+  // what the process knows of the counter is stale by now, so its batch conflicts once
   yield* request(store.append(Counter, counter, { expected: 3, events: [Counter.Increased({ to: 10 })] }))
   const rested = yield* request(store.append(Dog, fido, { expected: 4, events: [Dog.Rested()] }))
   yield* Process.wait(process, rested?.position)
@@ -91,7 +91,7 @@ const deadlineProgram = Effect.gen(function* () {
 
 const isOfDeadline = ({ name }: { readonly name: string }) => name.startsWith("effect_eventsourcing_deadline_")
 
-/** Runs a program with an exporter, and answers what a collector has got of it. */
+/** Runs a program with an exporter, and returns what a collector has received from it. */
 const exportedOf = Effect.fnUntraced(function* (run: typeof program | typeof deadlineProgram) {
   const { baseUrl, spans, metrics } = yield* collector
   const exporter = Otlp.layerJson({ baseUrl, resource: { serviceName: "school" } }).pipe(
@@ -104,7 +104,7 @@ const exportedOf = Effect.fnUntraced(function* (run: typeof program | typeof dea
 
 const exported = exportedOf(program)
 
-/** The rows of the tables of the guide whose first cell is a name as code, by that name. */
+/** The rows of the guide's tables whose first cell is a name in code, by that name. */
 const documented = (heading: string) => {
   const text = Fs.readFileSync(Path.resolve(import.meta.dirname, "../../docs/observability.md"), "utf8")
   const section = text.split(/^## /m).find((part) => part.startsWith(heading))

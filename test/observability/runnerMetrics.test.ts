@@ -1,4 +1,4 @@
-/** What gauges say of runners that do not get on, that stop, and that share a name (G12). */
+/** What gauges report of runners that make no progress, that stop, and that share a name (G12). */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect, Layer, Logger, Schedule } from "effect"

@@ -1,4 +1,4 @@
-/** Which spans operations leave, what they say, and that there are none where nobody would see them. */
+/** Which spans operations leave, what they contain, and that none are created if nothing traces. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Stream } from "effect"
 import { EventStore, Repository } from "effect-eventsourcing"
@@ -159,7 +159,7 @@ describe("other operations", () => {
 })
 
 describe("without a tracer", () => {
-  /** A decision that tells in which span it is taken. */
+  /** A decision that reports the span in which it is taken. */
   const tell = Dog.decide(() =>
     Effect.matchEffect(Effect.currentParentSpan, {
       onSuccess: (span) => Effect.fail(span._tag === "Span" ? span.name : "one of another process"),

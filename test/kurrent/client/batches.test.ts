@@ -1,4 +1,7 @@
-/** Reads take what the client receives as it is: not parsed, and the same as what the client itself would hand over. */
+/**
+ * Reads take what the client receives without parsing it: the events are the same as those that the client itself
+ * returns.
+ */
 import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { binaryEvent, jsonEvent, KurrentDBClient, streamNameFilter } from "@kurrent/kurrentdb-client"
@@ -27,7 +30,7 @@ const received = (event: Partial<ReceivedEvent>): ReceivedEvent => ({
   ...event
 })
 
-/** An event as it is stored, and as the server gives it back. */
+/** An event as it is stored, and as the server returns it. */
 const storedOf = (payload: string | Uint8Array, metadata: string, more: object = {}) => {
   const stored = {
     ...{ id: randomUUID(), type: "Happened", schemaVersion: 1, encoding: "json", payload, metadata },

@@ -1,4 +1,4 @@
-/** More subscriptions than a connection carries calls: nothing waits for them, and all of them are there. */
+/** More subscriptions than a connection carries calls: nothing waits for them, and all of them are open. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { KurrentClient } from "effect-eventsourcing/kurrent"
@@ -29,7 +29,7 @@ describe("many subscriptions of one process", () => {
       assert.strictEqual(revision, 0n)
       yield* until(() => heard >= MANY, "the event in each")
       assert.lengthOf(yield* Stream.runCollect(client.readStream(stream)), 1)
-      // calls that are no appends, too
+      // calls that are not appends, too
       yield* client.deleteStream(stream)
       assert.deepStrictEqual(yield* client.persistentSubscriptions.list(stream), [])
     })

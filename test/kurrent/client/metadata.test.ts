@@ -24,7 +24,7 @@ describe("metadata of a stream", () => {
       const { revision } = yield* client.setStreamMetadata(stream, metadata, { expected: "NoStream" })
       assert.strictEqual(revision, 0n)
       assert.deepStrictEqual(yield* client.getStreamMetadata(stream), { metadata, revision: 0n })
-      // what JavaScript makes of the number can't tell
+      // after JavaScript has rounded the number, the difference would not show
       assert.strictEqual(JSON.stringify(toJson({ truncateBefore: 2n ** 63n - 1n })), '{"$tb":9223372036854775807}')
       const [event] = yield* Stream.runCollect(client.readStream(`$$${stream}`))
       assert.deepInclude(event, { type: "$metadata", isJson: true })

@@ -14,7 +14,7 @@ import { happened, happenedMany, newStream, onOwnFake, onServer, until } from ".
 
 const GROUP = "group"
 
-/** A stream of so many events with a persistent subscription to it from its start. */
+/** A stream with this many events, and a persistent subscription to it from its start. */
 const seeded = (count: number, settings: PersistentSubscriptionSettings = {}) =>
   Effect.gen(function* () {
     const client = yield* KurrentClient
@@ -24,7 +24,7 @@ const seeded = (count: number, settings: PersistentSubscriptionSettings = {}) =>
     return { client, groups: client.persistentSubscriptions, stream }
   })
 
-/** What a consumer was given so far, while it goes on; each is handled as the test says. */
+/** The events that a consumer has received so far; each is handled as the test says. */
 interface Consumer {
   readonly given: Array<Consumed>
   readonly revisions: () => ReadonlyArray<number>

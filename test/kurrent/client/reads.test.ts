@@ -57,7 +57,7 @@ describe("reads of a stream", () => {
         )
       const expected = [
         [target, 2n, "Happened", 0n],
-        // what it leads to is not there
+        // the event that it leads to does not exist
         [links, 1n, "$>", undefined],
         [target, 0n, "Happened", 2n]
       ]
@@ -241,7 +241,7 @@ describe("faults of reads", () => {
       const stream = newStream()
       yield* client.append(stream, happenedMany(100), { expected: "NoStream" })
       const some = yield* client.readStream(stream, { pageSize: 10 }).pipe(
-        // another page would be asked for, and held
+        // another page would be requested, and would hang
         Stream.tap(() => Effect.sync(() => faults.silence("reads"))),
         Stream.take(10),
         Stream.runCollect

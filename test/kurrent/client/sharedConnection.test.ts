@@ -1,4 +1,4 @@
-/** One connection under the client and the recorder. */
+/** One connection, shared by the client and the recorder. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Stream } from "effect"
 import { KurrentClient, layerConnected, layerRecorders } from "effect-eventsourcing/kurrent"

@@ -6,7 +6,7 @@ import type { AllItem, SubscriptionState } from "effect-eventsourcing/kurrent"
 import { KurrentClient, layerConnected } from "effect-eventsourcing/kurrent"
 import { happened, happenedMany, newStream, onOwnFake, onServer, until } from "../support/client.ts"
 
-/** What a subscription has given so far, while it goes on. */
+/** What a subscription has delivered so far. */
 interface Heard {
   readonly items: Array<AllItem>
   readonly states: Array<SubscriptionState>
@@ -36,7 +36,7 @@ const listen = (
     }
   })
 
-/** The same append again and again, until its connection is not one that was just lost. */
+/** Repeats an append until it no longer uses a connection that was just lost. */
 const insistently = <A, E>(append: Effect.Effect<A, E>) =>
   Effect.retry(append, { schedule: Schedule.spaced("10 millis") })
 
@@ -179,7 +179,7 @@ describe("faults of subscriptions", () => {
       const stream = newStream()
       const many = 2000
       yield* client.append(stream, happenedMany(many), { expected: "NoStream" })
-      // each of them is dropped soon: who began anew each time would never come to the end
+      // each subscription is dropped soon: one that started over each time would never reach the end
       faults.dropSubscriptions(20, 1000)
       const filter = { on: "stream", prefixes: [stream] } as const
       const heard = [

@@ -1,4 +1,7 @@
-/** What a person has to be told when the layer is built: of a server that is not there, and of a wrong configuration. */
+/**
+ * What a person has to know when the layer is built: that a server can't be reached, or that the configuration is
+ * wrong.
+ */
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Os from "node:os"
@@ -19,12 +22,12 @@ import { ENDS, timed } from "../../support/timed.ts"
 import { idsOf, newAppend, openLog, ownFake, watch } from "../support/logs.ts"
 import { isFake, newPrefix, uri } from "../support/server.ts"
 
-/** Faults, and servers that only a test alone can have. */
+/** Faults, and servers that one test has to have for itself. */
 const onFake = it.live.skipIf(!isFake)
 
 const failure = (options: KurrentOptions) => Effect.flip(Effect.scoped(openLog(options)))
 
-/** A port where somebody listens; what he does with connections. */
+/** A port that accepts connections; `accept` says what is done with them. */
 const port = (accept: (socket: Net.Socket) => void): Effect.Effect<number, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
@@ -45,7 +48,7 @@ const port = (accept: (socket: Net.Socket) => void): Effect.Effect<number, never
     ({ server }) => (server.address() as Net.AddressInfo).port
   )
 
-/** A port where nobody listens. */
+/** A port on which nothing listens. */
 const closedPort = Effect.scoped(port(() => {}))
 
 const node = (at: number, rest = "tls=false") => `kurrentdb://127.0.0.1:${at}?${rest}`
@@ -312,7 +315,7 @@ describe.concurrent("credentials", () => {
 describe("a password", () => {
   const SECRET = "hunter2-9f4c"
 
-  /** All that can be seen of a failure, its logs and its spans. */
+  /** All that is visible of a failure, its logs and its spans. */
   const shown = (
     options: KurrentOptions,
     use: (log: Effect.Success<ReturnType<typeof openLog>>) => Effect.Effect<unknown, unknown>
@@ -592,7 +595,7 @@ describe("closing the layer", () => {
       const fake = yield* ownFake()
       const child = yield* Child.start("kurrent/support/useAndExit.ts", fake.uri, newPrefix(), "silent")
       assert.strictEqual(yield* child.line, "opened")
-      // a read that hangs in the client's native half would keep the process until its connection is lost
+      // a read that hangs in the client's native half would keep the process alive until its connection is lost
       fake.faults.silence("appends", "subscriptions")
       yield* child.send("go")
       assert.strictEqual(yield* child.line, "closed")

@@ -1,4 +1,6 @@
-/** What people write as a connection string, what the client makes of what we write for it, and what is never quoted. */
+/**
+ * Connection strings that people write, how the client reads those that the library writes, and what is never quoted.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { parseConnectionString } from "@kurrent/kurrentdb-client/dist/Client/parseConnectionString.js"
 import { Result } from "effect"
@@ -18,12 +20,12 @@ const refusal = (text: string, overrides?: Overrides): string => {
   return result.failure
 }
 
-/** What the client reads in what is written for it. */
+/** What the client reads from the string that is written for it. */
 const atClient = (text: string, overrides?: Overrides) => parseConnectionString(parsed(text, overrides).text)
 
 const SECRET = "hunter2"
 
-/** Characters that mean something in an address, and some that mean something elsewhere. */
+/** Characters with a meaning in an address, and some with a meaning elsewhere. */
 const SPECIAL = [..."@:/?#[]%&=+,;!'()*$~<>{}|\"\\^` .-_aZ09äß漢🐶\u0000\n\t"]
 
 const makeText = (next: () => number, longest: number) =>

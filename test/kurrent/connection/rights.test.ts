@@ -1,4 +1,4 @@
-/** What a user needs to be allowed, and what is said where it is not. */
+/** The rights that a user needs, and the errors if they are missing. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Stream } from "effect"
 import { KurrentClient } from "effect-eventsourcing/kurrent"

@@ -1,4 +1,4 @@
-/** A persistent subscription: the server keeps what a group of consumers has done, and hands out the rest. */
+/** A persistent subscription: the server stores what a group of consumers has processed, and hands out the rest. */
 
 import * as Crypto from "node:crypto"
 import type { Context } from "./context.ts"
@@ -7,9 +7,9 @@ import { everything, filterOf } from "./filter.ts"
 import type { LogEvent, Resolved } from "./Log.ts"
 import * as Log from "./Log.ts"
 
-/** What a group was created with; it is kept in the log as JSON. */
+/** How a group was created; stored in the log as JSON. */
 export interface GroupSettings {
-  /** Of its first event; 0 is the start and -1 the end. For $all a position. */
+  /** The place of its first event; 0 is the start and -1 the end. For $all a position. */
   readonly startFrom: number
   readonly filter: FilterSettings | undefined
   readonly resolveLinks: boolean
@@ -34,7 +34,7 @@ export interface FilterSettings {
 
 export const allStream = "$all"
 
-/** An event that a consumer is to have. */
+/** An event that a consumer is to receive. */
 export interface Message {
   readonly resolved: Resolved
   readonly retries: number
@@ -65,14 +65,14 @@ export class ConsumerGroup {
   readonly consumers: Array<Consumer> = []
   readonly retries: Array<Message> = []
   processed = 0
-  /** The last event of which all before it, and itself, are done and which was written down. */
+  /** The last event that was written down as processed, along with all before it. */
   checkpointed: number | undefined
   /** The last event that was handed out. */
   known: number | undefined
 
   readonly #context: Context
   readonly #filter: Filter
-  /** What was handed out and is not known to be done, in the order of the source. */
+  /** The events that were handed out and are not known to be processed, in the order of the source. */
   readonly #places: Array<Place> = []
   #completed: number | undefined
   #sinceCheckpoint = 0
@@ -124,7 +124,7 @@ export class ConsumerGroup {
     this.pump()
   }
 
-  /** What the consumer had goes to the others, as if it had not been tried. */
+  /** The events that the consumer had go to the others, as if they had not been tried. */
   leave(consumer: Consumer): void {
     const index = this.consumers.indexOf(consumer)
     if (index < 0) return
@@ -159,7 +159,7 @@ export class ConsumerGroup {
     this.pump()
   }
 
-  /** Hands out again what was parked, the oldest first. */
+  /** Hands out the parked events again, the oldest first. */
   replayParked(count: number): void {
     const { log } = this.#context
     const first = log.find(this.parkedStream) === "found" ? log.firstRevision(this.parkedStream) : 0

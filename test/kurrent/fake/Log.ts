@@ -1,11 +1,12 @@
 /**
- * The fake's transaction log: what KurrentDB records and answers, without its network and its disk.
+ * The fake's transaction log: what KurrentDB records and returns, without its network and its disk.
  *
- * Positions are byte offsets: gappy, rising within an append too, and only those at which a record starts can be read from.
+ * Positions are byte offsets: with gaps, rising within an append too, and only those at which a record starts can be
+ * read from.
  */
 import * as Crypto from "node:crypto"
 
-/** Expected versions that are no revision. */
+/** Expected versions that are not a revision. */
 export const noStream = -1
 export const any = -2
 export const streamExists = -4
@@ -37,20 +38,20 @@ export interface LogEvent extends Proposed {
   readonly created: number
 }
 
-/** A link and what it leads to, or an event. */
+/** An event, or a link together with the event that it leads to. */
 export interface Resolved {
   readonly event: LogEvent | undefined
   readonly link: LogEvent | undefined
 }
 
-/** What one append wrote, as it goes to the disk: all of it or nothing. */
+/** What one append wrote, as it goes to the disk: all or nothing. */
 export interface Group {
   readonly start: number
   readonly end: number
   readonly events: ReadonlyArray<LogEvent>
 }
 
-/** A stream that an append names, and what it expects of it. */
+/** A stream that an append names, and the version that it expects. */
 export interface Target {
   readonly stream: string
   readonly expected: number
@@ -68,19 +69,19 @@ export interface Failure {
 export type Outcome =
   | {
       readonly result: "success"
-      /** For each target its last revision, or -1. */
+      /** The last revision of each target, or -1. */
       readonly revisions: ReadonlyArray<number>
-      /** Of the last event. */
+      /** The position of the last event. */
       readonly position: number | undefined
     }
   | { readonly result: "failed"; readonly failures: ReadonlyArray<Failure> }
-  /** The server throws and never answers. */
+  /** The server throws and never responds. */
   | { readonly result: "unanswerable" }
 
 interface Stream {
   readonly events: Array<LogEvent>
   tombstone: LogEvent | undefined
-  /** What the metadata stream says, and at which of its events it was read. */
+  /** The content of the metadata stream, and the revision of the event that it was read from. */
   metadata: { readonly at: number; readonly value: StreamMetadata } | undefined
 }
 
@@ -106,12 +107,12 @@ const originalOf = (stream: string) => stream.slice(2)
 const none = new Uint8Array(0)
 const encode = (value: unknown) => new Uint8Array(Buffer.from(JSON.stringify(value)))
 
-/** The bytes of a record beside the names and the payload. */
+/** The bytes of a record in addition to the names and the payload. */
 const recordOverhead = 94
 const sizeOf = (event: Proposed, stream: string) =>
   recordOverhead + Buffer.byteLength(stream) + Buffer.byteLength(event.type) + event.data.length + event.metadata.length
 
-/** The ids that the server remembers for appends that expect nothing of a stream: 8 MiB of them, none after a restart. */
+/** The ids that the server remembers for appends with expected version "Any": 8 MiB of them, none after a restart. */
 const rememberedBytes = 8 * 1024 * 1024
 
 export class Log {
@@ -122,7 +123,7 @@ export class Log {
   /** How many events the newest append wrote. */
   newest = 0
 
-  /** Where records start that are no event. */
+  /** The positions at which records start that are not events. */
   readonly #others: Array<number> = []
   readonly #streams = new Map<string, Stream>()
   readonly #remembered = new Map<string, { readonly stream: string; readonly revision: number }>()
@@ -136,7 +137,7 @@ export class Log {
   /** What a server writes on its own: its users when it is new, and that it is the leader now. */
   boot(): ReadonlyArray<Group> {
     const groups: Array<Group> = []
-    // the epoch, a record that is no event
+    // the epoch, a record that is not an event
     groups.push(this.#write([], 61))
     const system = (stream: string, type: string, data: unknown) =>
       groups.push(
@@ -158,7 +159,7 @@ export class Log {
     return groups
   }
 
-  /** Takes what another log, or an earlier one, has written. */
+  /** Takes over what another log, or an earlier one, has written. */
   restore(group: Group): void {
     if (group.events.length === 0) this.#others.push(group.start)
     for (const event of group.events) this.#index(event)
@@ -166,7 +167,7 @@ export class Log {
     this.head = group.end
   }
 
-  /** Appends all events or none. Every target is checked; those that no event names are only checked. */
+  /** Appends all events or none. Every target is checked, also those without events. */
   append(
     targets: ReadonlyArray<Target>,
     events: ReadonlyArray<{ readonly target: number; readonly event: Proposed }>
@@ -203,7 +204,7 @@ export class Log {
     if (failures.length > 0) return done({ result: "failed", failures })
 
     if (events.length === 0) {
-      // a record that is no event: the log moves, the stream does not
+      // a record that is not an event: the log moves, the stream does not
       const groups = [this.#write([], recordOverhead), ...this.#undelete(targets, checks)]
       return done({ result: "success", revisions: checks.map(currentOf), position: undefined }, groups)
     }
@@ -226,7 +227,7 @@ export class Log {
     )
   }
 
-  /** A soft delete hides what is there; a tombstone closes the stream for ever. */
+  /** A soft delete hides the events that exist; a tombstone closes the stream forever. */
   delete(
     stream: string,
     expected: number,
@@ -271,7 +272,7 @@ export class Log {
     }
   }
 
-  /** The last revision of a stream, whether it can be read or not; -1 without one. */
+  /** The last revision of a stream, whether it can be read or not; -1 if there is none. */
   lastRevision(stream: string): number {
     const found = this.#streams.get(stream)
     if (found === undefined) return -1
@@ -288,7 +289,7 @@ export class Log {
     return last < 0 || this.isSoftDeleted(stream) ? "notFound" : "found"
   }
 
-  /** The first revision that a read of the stream shows. */
+  /** The first revision that a read of the stream returns. */
   firstRevision(stream: string): number {
     const { maxCount, maxAge, truncateBefore } = this.#metadata(stream)
     const last = this.lastRevision(stream)
@@ -310,7 +311,7 @@ export class Log {
     return revision === lastRevision ? found?.tombstone : found?.events[revision]
   }
 
-  /** Follows a link; what it leads to may be gone. */
+  /** Follows a link; the event that it leads to may be gone. */
   resolve(event: LogEvent): Resolved {
     if (event.type !== "$>") return { event, link: undefined }
     const body = Buffer.from(event.data).toString()
@@ -348,7 +349,7 @@ export class Log {
   }
 
   #metadata(stream: string): StreamMetadata {
-    // of a metadata stream only the last event is shown
+    // a read of a metadata stream returns only the last event
     if (isMetastream(stream)) return { maxCount: 1 }
     const events = this.#streams.get(metadataOf(stream))?.events ?? []
     if (events.length === 0) return {}
@@ -412,13 +413,13 @@ export class Log {
     return expected > current ? failed() : ok()
   }
 
-  /** The old answer; without a position when the event can no longer be read. */
+  /** The response to an append that was recorded before; without a position if the event can no longer be read. */
   #idempotent(stream: string, last: number): Check {
     const readable = this.find(stream) === "found" && last >= this.firstRevision(stream)
     return { decision: "idempotent", last, position: readable ? this.eventAt(stream, last)?.position : undefined }
   }
 
-  /** What the server appends, after the events, to a stream that comes back from a soft delete. */
+  /** What the server appends, after the events, to a stream that returns from a soft delete. */
   #undelete(targets: ReadonlyArray<Target>, checks: ReadonlyArray<Check>): ReadonlyArray<Group> {
     return targets.flatMap(({ stream }, index) => {
       const check = checks[index]!
@@ -498,7 +499,7 @@ export class Log {
 
 const currentOf = (check: Check) => (check.decision === "ok" ? check.current : -1)
 
-/** The first index for which something holds that holds for all after it. */
+/** The first index from which on a condition holds. */
 const bisect = (length: number, holds: (index: number) => boolean): number => {
   let low = 0
   let high = length

@@ -1,4 +1,4 @@
-/** Sends over a call no faster than the other side reads, and knows when that is gone. */
+/** Sends over a call no faster than the other side reads, and notices when it is gone. */
 import type * as Grpc from "@grpc/grpc-js"
 
 export class Sender<Response = unknown> {

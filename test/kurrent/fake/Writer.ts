@@ -1,30 +1,31 @@
 /**
- * The one writer of a log: it does all that waits at once, makes it durable at once, and only then shows and answers it.
+ * The one writer of a log: it does everything that waits at once, makes it durable at once, and only then shows and
+ * answers it.
  *
- * There are two logs: what is written, which decides what is accepted, and what can be read, which has it a moment later. So
- * who loses a race is refused before the event that won can be read, as on the server.
+ * There are two logs: the written one decides what is accepted, and the readable one gets the events a moment later. So
+ * the loser of a race is refused before the event that won can be read, as on the server.
  */
 import type { Disk } from "./disk.ts"
 import type { Group, Log } from "./Log.ts"
 
 interface Job {
-  /** Changes the log and answers with what goes to the disk, and with what to say when it is there. */
+  /** Changes the log, and returns what goes to the disk and what to respond once it is there. */
   readonly write: (log: Log) => {
     readonly groups: ReadonlyArray<Group>
-    /** Whether it is refused, which is said at once. */
+    /** Whether it is refused; a refusal is sent at once. */
     readonly refused?: boolean
-    /** Whether it writes nothing, since it is there, or was written together with this. */
+    /** Whether it writes nothing, because it is recorded already or was written together with this one. */
     readonly repeated?: boolean
-    /** Says that it took too long. */
+    /** Responds that it took too long. */
     readonly giveUp?: () => void
     readonly answer: () => void
   }
 }
 
-/** How many jobs are done at once at most, if more keeps coming. */
+/** The most jobs that are done at once, if more keep coming. */
 const most = 500
 
-/** How much later, in milliseconds, what others were refused for can be read. */
+/** How much later, in milliseconds, events that made others be refused can be read. */
 const indexing = 3
 
 export class Writer {
@@ -36,12 +37,12 @@ export class Writer {
   readonly #jobs: Array<Job> = []
   readonly #listeners = new Set<() => void>()
 
-  /** What waits to be shown, in the order in which it was written. */
+  /** The writes that wait to be shown, in the order in which they were made. */
   readonly #hidden: Array<{ readonly later: number; readonly show: () => void }> = []
 
   /**
-   * `lag`: for how many milliseconds what is written can't be read yet. `answersOnce`: after how many an append that is
-   * under way twice is given up, if only one of both is answered.
+   * `lag`: for how many milliseconds written events can't be read yet. `answersOnce`: after how many milliseconds an
+   * append that is under way twice is given up, if only one of the two gets a response.
    */
   constructor(
     logs: { readonly written: Log; readonly shown: Log },
@@ -74,7 +75,7 @@ export class Writer {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Nothing is shown before it is flushed, so nobody reads what a crash could take back. */
+  /** Nothing is shown before it is flushed, so no reader sees what a crash could undo. */
   #flush(): void {
     const results = this.#jobs.splice(0).map(({ write }) => write(this.#written))
     const groups = results.flatMap((result) => result.groups)
@@ -99,7 +100,7 @@ export class Writer {
     if (this.#hidden.push({ later, show }) === 1) this.#show()
   }
 
-  /** Shows what was written, one after the other. */
+  /** Shows the written events, one after the other. */
   #show(): void {
     const [next] = this.#hidden
     if (next === undefined) return

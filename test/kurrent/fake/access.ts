@@ -1,15 +1,20 @@
-/** Who may do what: an administrator everything, other users what the server's default access control lets them. */
+/**
+ * Access control: an administrator may do everything, other users what the server's default access control lists allow.
+ */
 import type { Caller } from "./context.ts"
 import * as Errors from "./errors.ts"
 import type { Log } from "./Log.ts"
 import type { Settings } from "./settings.ts"
 
 export interface Access {
-  /** Why somebody is not let in, if so. */
+  /** Why a user is not let in, if so. */
   readonly denies: (caller: Caller, anonymous?: "allowed") => Errors.Refusal | undefined
-  /** Why somebody may not write to a stream, if so: those that begin with `$`, and their metadata, are the administrator's. */
+  /**
+   * Why a user may not write to a stream, if so: streams that begin with `$`, and their metadata, are the
+   * administrator's.
+   */
   readonly deniesWrite: (caller: Caller, stream: string) => Errors.Refusal | undefined
-  /** Why somebody may not read `$all`, if so: it is the administrator's, unless its metadata name others. */
+  /** Why a user may not read `$all`, if so: it is the administrator's, unless its metadata name others. */
   readonly deniesAll: (caller: Caller) => Errors.Refusal | undefined
 }
 
@@ -33,7 +38,7 @@ export const makeAccess = ({ credentials, users }: Settings, log: Log): Access =
     denies: (caller, anonymous) => {
       if (credentials === undefined) return undefined
       const login = given(caller)
-      // what anybody may ask is answered to those, too, whom nobody knows
+      // what every user may request is returned to unknown users, too
       if (anonymous === "allowed") return undefined
       if (login === undefined) return Errors.accessDenied
       const password = login.user === credentials.user ? credentials.password : users[login.user]

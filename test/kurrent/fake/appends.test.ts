@@ -29,7 +29,7 @@ describe("appends", () => {
     expect(answer).toEqual({ success: true, nextExpectedRevision: 2n, position: positions[2] })
     for (const [index, { commit, prepare }] of positions.entries()) {
       expect(commit).toBe(prepare)
-      // gappy: no two events lie closer than their bytes
+      // with gaps: no two events are closer than their bytes
       if (index > 0) expect(commit - positions[index - 1]!.commit).toBeGreaterThan(50n)
     }
     expect(read.map(({ commitPosition }) => commitPosition)).toEqual(positions.map(({ commit }) => commit))
@@ -252,7 +252,7 @@ describe("sizes", () => {
   })
 
   it("10,000 appends at once", async () => {
-    // the client gives up after 10 seconds, and a real server what it has not written within 2, whatever the machine
+    // the client gives up after 10 seconds, and a real server gives up what it has not written within 2, on any machine
     const client = realUri === undefined ? connect(`${server.uri()}&defaultDeadline=100000`) : server.client()
     const count = realUri === undefined ? 10_000 : 1000
     const stream = streamName()

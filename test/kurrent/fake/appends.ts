@@ -14,7 +14,7 @@ const writeTimeout = 2000
 
 const emptyId = "00000000-0000-0000-0000-000000000000"
 
-/** Writes, unless a fault is in the way, and answers unless the connection is lost or the server never would. */
+/** Writes unless a fault prevents it, and responds unless the connection is lost or the server never would. */
 export const write = (
   context: Context,
   caller: Caller,
@@ -47,7 +47,7 @@ export const write = (
 export const sizeOnDisk = ({ data, metadata, type }: Proposed): number =>
   data.length + metadata.length + 2 * type.length
 
-/** Whether an older append failed because the stream is gone, not because of its revision. */
+/** Whether an older append failed because the stream is gone, and not because of its revision. */
 export const isGone = ({ expected, softDeleted, tombstoned }: Log.Failure): boolean =>
   tombstoned || (softDeleted && expected === Log.streamExists)
 

@@ -8,7 +8,7 @@ import type { Log } from "./Log.ts"
 import type { Settings } from "./settings.ts"
 import type { Writer } from "./Writer.ts"
 
-/** As much of a call as is needed to know who called. */
+/** The part of a call that is needed to know the caller. */
 export interface Caller {
   readonly metadata: Grpc.Metadata
   readonly getPeer: () => string
@@ -19,13 +19,13 @@ export interface Subscription {
 }
 
 export interface Context extends Access {
-  /** What can be read. */
+  /** The log as it can be read. */
   readonly log: Log
   readonly writer: Writer
   readonly faults: Faults
   readonly settings: Settings
   /** The subscriptions that are open. */
   readonly subscriptions: Set<Subscription>
-  /** Resets the connection that a call came by. */
+  /** Resets the connection that a call uses. */
   readonly dropConnection: (caller: Caller) => void
 }

@@ -1,4 +1,4 @@
-/** Keeps a log in an append-only file, so that a fake that was killed comes back with all that it acknowledged. */
+/** Keeps a log in an append-only file, so that a fake that was killed returns with everything that it acknowledged. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as V8 from "node:v8"
@@ -12,7 +12,7 @@ export interface Disk {
   readonly close: () => void
 }
 
-/** Before each record: its length and its checksum. */
+/** The header of each record: its length and its checksum. */
 const headerLength = 8
 
 export const openDisk = (directory: string): Disk => {
@@ -20,7 +20,7 @@ export const openDisk = (directory: string): Disk => {
   const path = Path.join(directory, "log")
   const file = Fs.openSync(path, Fs.constants.O_RDWR | Fs.constants.O_CREAT)
   const { groups, length } = readGroups(Fs.readFileSync(file))
-  // what a crash left of an append that was never acknowledged
+  // a crash left this of an append that was never acknowledged
   Fs.ftruncateSync(file, length)
   let end = length
   return {

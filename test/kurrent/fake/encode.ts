@@ -1,4 +1,4 @@
-/** Events as the older protocol shows them. */
+/** Events as the older protocol represents them. */
 
 import type { LogEvent, Resolved } from "./Log.ts"
 import * as Log from "./Log.ts"
@@ -23,7 +23,7 @@ export const uuid = (id: string, ids: Ids): Shared.UUID => {
   return value
 }
 
-/** The id in its usual form, or undefined if it is none. */
+/** The id in its usual form, or undefined if it is not one. */
 export const uuidText = (value: Shared.UUID | undefined): string | undefined => {
   if (value === undefined) return undefined
   const structured = value.getStructured()
@@ -46,7 +46,7 @@ export const streamIdentifier = (stream: string): Shared.StreamIdentifier => {
 export const streamName = (identifier: Shared.StreamIdentifier | undefined): string =>
   identifier === undefined ? "" : Buffer.from(identifier.getStreamName_asU8()).toString()
 
-/** What both kinds of recorded events, those of reads and those of persistent subscriptions, are filled from. */
+/** The source of both kinds of recorded events: those of reads and those of persistent subscriptions. */
 interface Recorded {
   setId(id: Shared.UUID): unknown
   setStreamIdentifier(identifier: Shared.StreamIdentifier): unknown
@@ -88,7 +88,7 @@ class Encoded extends streams.ReadResp {
   }
 }
 
-/** What was sent of an event, which is read again and again and stays what it is. */
+/** The encoded events: they are read again and again, and never change. */
 const sent: Record<Ids, WeakMap<LogEvent, Encoded>> = { text: new WeakMap(), numbers: new WeakMap() }
 
 export const readEvent = (resolved: Resolved, ids: Ids): Streams.ReadResp => {

@@ -1,21 +1,21 @@
-/** How the server says what is wrong: gRPC codes with trailers, or a `google.rpc.Status` with details. */
+/** The errors of the server: gRPC codes with trailers, or a `google.rpc.Status` with details. */
 import * as Grpc from "@grpc/grpc-js"
 import * as Log from "./Log.ts"
 import type { ErrorsV2, Status } from "./protocol.ts"
 import { errorsV2, googleAny, googleEmpty, shared, status } from "./protocol.ts"
 
-/** An answer that ends a call badly. */
+/** An error with which a call ends. */
 export interface Refusal {
   readonly code: Grpc.status
   readonly details: string
   readonly trailers?: Readonly<Record<string, string | Buffer>>
-  /** How the newer protocol says it, if otherwise. */
+  /** The form of the newer protocol, if it differs. */
   readonly v2?: Refusal
-  /** How it is said of one of the batched appends, if the others go on. */
+  /** The form for one of the batched appends, if the others continue. */
   readonly batch?: string
 }
 
-/** What grpc-js takes for one. */
+/** The form in which grpc-js accepts an error. */
 export const serviceError = ({ code, details, trailers }: Refusal): Grpc.ServiceError => {
   const metadata = new Grpc.Metadata()
   for (const [key, value] of Object.entries(trailers ?? {})) metadata.set(key, value)
@@ -30,7 +30,7 @@ const ascii = (name: string) => name.replace(/[^\x20-\x7e]/g, "?")
 
 export const invalidArgument = (details: string) => refusal(Grpc.status.INVALID_ARGUMENT, details)
 export const unknown = (details: string) => refusal(Grpc.status.UNKNOWN, details)
-/** What the server's framework says of an exception that nobody caught. */
+/** What the server's framework reports of an uncaught exception. */
 export const thrown = unknown("Exception was thrown by handler.")
 export const unavailable = (details: string) => refusal(Grpc.status.UNAVAILABLE, details)
 
@@ -50,7 +50,7 @@ export const notLeader = (host: string, port: number): Refusal => ({
   )
 })
 
-/** Why a node does nothing for anybody: it starts, it has too much to do, or the cluster elects a leader. */
+/** Why a node refuses all requests: it is starting, it is too busy, or the cluster is electing a leader. */
 export type NotHandled = "starting" | "busy" | "electing"
 
 export const notHandled: Readonly<Record<NotHandled, Refusal>> = {
@@ -168,7 +168,7 @@ const statusOf = (code: number, message: string, details: Serializable, type: st
   return value
 }
 
-/** The errors within the answers to batched appends. */
+/** The errors within the responses to batched appends. */
 export const batch = {
   wrongExpectedVersion: (expected: number, actual: number) => {
     const details = new shared.WrongExpectedVersion()
@@ -224,7 +224,7 @@ export const batch = {
     return statusOf(Grpc.status.INVALID_ARGUMENT, "BadRequest", details, "event_store.client.BadRequest")
   },
   of: ({ code, details }: Refusal) => statusOf(code, details, new shared.Unknown(), "event_store.client.Unknown"),
-  /** Without a code, and with details that say nothing. */
+  /** Without a code, and with empty details. */
   notHandled: (message: string) => statusOf(Grpc.status.OK, message, new googleEmpty.Empty(), "google.protobuf.Empty")
 }
 
@@ -235,7 +235,7 @@ const detailed = (code: Grpc.status, message: string, details: Serializable, typ
     )
   })
 
-/** What a check was told and what it found, for an `AppendRecords` that it refused. */
+/** What a check expected and what it found, for an `AppendRecords` that was refused. */
 export interface Violation {
   readonly check: number
   readonly stream: string

@@ -91,7 +91,7 @@ describe("faults of appends", () => {
     const other = connect(fake.uri)
     const credentials = { username: "admin", password: "changeit" }
     expect(await failure(other.appendToStream(stream, happened(1), { credentials }))).toMatchObject(told)
-    // the newer protocol says it in a way that the client does not know
+    // the newer protocol reports it in a way that the client does not know
     const request = [{ streamName: stream, events: [happened(2)], expectedState: "any" as const }]
     expect(await failure(connect(fake.uri).multiStreamAppend(request))).toMatchObject({ type: "unknown", code: 9 })
     faults.notLeader("reads", "127.0.0.1", leader.port, 1)

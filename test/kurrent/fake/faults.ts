@@ -1,7 +1,9 @@
-/** What a test can have the fake do wrong. Every method takes plain values, so that a child process can be told too. */
+/**
+ * The faults that a test can inject. Every method takes plain values, so that a child process can be controlled too.
+ */
 import * as Errors from "./errors.ts"
 
-/** The kinds of calls that faults tell apart. */
+/** The kinds of calls that faults distinguish. */
 export type Kind = "appends" | "deletes" | "reads" | "subscriptions" | "persistent" | "features"
 
 const kinds: ReadonlyArray<Kind> = ["appends", "deletes", "reads", "subscriptions", "persistent", "features"]
@@ -39,7 +41,7 @@ export class Faults {
     this.#reach = reach
   }
 
-  /** The next appends are written, and their connection is reset instead of an answer. */
+  /** The next appends are written, and their connection is reset instead of a response. */
   dropAfterWrite(count = 1): void {
     this.#dropsAfter = count
   }
@@ -49,7 +51,7 @@ export class Faults {
     this.#dropsBefore = count
   }
 
-  /** Calls of this kind are accepted and never answered. Those that hang already go on hanging after `answer`. */
+  /** Calls of this kind are accepted and never answered. Those that already hang continue to hang after `answer`. */
   silence(...which: ReadonlyArray<Kind>): void {
     for (const kind of which.length === 0 ? kinds : which) this.#silent.add(kind)
   }
@@ -67,22 +69,27 @@ export class Faults {
     this.#delays.set(kind, milliseconds)
   }
 
-  /** Calls of this kind end with a status; for so many of them. */
+  /** Calls of this kind end with a status; this many of them. */
   refuse(kind: Kind, refusal: Errors.Refusal, count = Number.MAX_SAFE_INTEGER): void {
     this.#refusals.set(kind, { refusal, remaining: count })
   }
 
-  /** Calls of this kind are told that another node is the leader. */
+  /** Calls of this kind get the response that another node is the leader. */
   notLeader(kind: Kind, host: string, port: number, count = Number.MAX_SAFE_INTEGER): void {
     this.refuse(kind, Errors.notLeader(host, port), count)
   }
 
-  /** Calls of these kinds are told that the server starts, has too much to do, or elects a leader; so many of each. */
+  /**
+   * Calls of these kinds get the response that the server is starting, is too busy, or elects a leader; this many of
+   * each.
+   */
   notHandled(why: Errors.NotHandled, count = Number.MAX_SAFE_INTEGER, ...which: ReadonlyArray<Kind>): void {
     for (const kind of which.length === 0 ? kinds : which) this.refuse(kind, Errors.notHandled[why], count)
   }
 
-  /** Gossip says that another node is the leader, and the fake a follower; without a host it is the leader again. */
+  /**
+   * Gossip reports another node as the leader, and the fake as a follower; without a host the fake is the leader again.
+   */
   elect(host?: string, port = 2113): void {
     this.#leader = host === undefined ? undefined : { host, port }
   }
@@ -92,17 +99,22 @@ export class Faults {
     this.#partialHeads = count
   }
 
-  /** What is written can be read, and is answered, only so much later; what is refused is refused at once. 0 ends it. */
+  /** Written events can be read, and appends answered, only this much later; refusals are sent at once. 0 ends it. */
   showLater(milliseconds: number): void {
     this.#lag = milliseconds
   }
 
-  /** Of identical appends that are under way together one is answered, the others are given up after so many milliseconds. */
+  /**
+   * Of identical appends under way at the same time one is answered; the others are given up after this many
+   * milliseconds.
+   */
   answerOnce(milliseconds: number): void {
     this.#answersOnce = milliseconds
   }
 
-  /** Filters look through so many events in a millisecond, as in a log that is large; without a number as fast as they can. */
+  /**
+   * Filters look through this many events in a millisecond, as in a large log; without a number, as fast as they can.
+   */
   lookSlowly(eventsPerMs = Number.POSITIVE_INFINITY): void {
     this.#eventsPerMs = eventsPerMs
   }
@@ -117,7 +129,7 @@ export class Faults {
     )
   }
 
-  /** The connections of the next subscriptions are reset when they have been sent so many events. */
+  /** The connections of the next subscriptions are reset after this many events. */
   dropSubscriptions(after: number, count = 1): void {
     this.#subscriptionDrops = { after, remaining: count }
   }
@@ -137,7 +149,7 @@ export class Faults {
     return this.#reach.acceptConnections()
   }
 
-  /** Ends all faults that go on. */
+  /** Ends all lasting faults. */
   clear(): Promise<void> {
     this.#silent.clear()
     this.#delays.clear()
@@ -153,7 +165,7 @@ export class Faults {
     return this.#reach.acceptConnections()
   }
 
-  /** Which node gossip says is the leader, if not this one. */
+  /** The node that gossip reports as the leader, if not this one. */
   get leader(): Endpoint | undefined {
     return this.#leader
   }
@@ -163,7 +175,7 @@ export class Faults {
     return this.#looked
   }
 
-  /** Called for each event that a filter looks at; there is something to wait for now and then. */
+  /** Called for each event that a filter looks at; now and then it returns something to wait for. */
   look(): Promise<void> | undefined {
     this.#looked += 1
     const portion = Math.max(1, Math.floor(this.#eventsPerMs * 10))
@@ -171,12 +183,12 @@ export class Faults {
     return new Promise((resolve) => setTimeout(resolve, portion / this.#eventsPerMs).unref())
   }
 
-  /** After how many milliseconds those are given up that are not answered; 0 if all are. */
+  /** After how many milliseconds unanswered appends are given up; 0 if all are answered. */
   get answersOnce(): number {
     return this.#answersOnce
   }
 
-  /** For how many milliseconds what is written can't be read yet. */
+  /** For how many milliseconds written events can't be read yet. */
   get lag(): number {
     return this.#lag
   }
@@ -186,7 +198,7 @@ export class Faults {
     return this.#held
   }
 
-  /** Lets a call go on, now or later, or ends it, or leaves it without an answer. */
+  /** Lets a call continue, now or later, ends it, or leaves it unanswered. */
   enter(kind: Kind, proceed: () => void, end: (refusal: Errors.Refusal) => void): void {
     if (this.#silent.has(kind)) {
       this.#held += 1

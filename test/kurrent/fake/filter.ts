@@ -1,9 +1,9 @@
-/** Which events of $all a read or a subscription wants. */
+/** Which events of $all a read or a subscription matches. */
 import type { LogEvent } from "./Log.ts"
 
 export type Filter = (event: LogEvent) => boolean
 
-/** As much of the filter options as reads and persistent subscriptions have in common. */
+/** The filter options that reads and persistent subscriptions have in common. */
 interface FilterOptions {
   hasStreamIdentifier(): boolean
   getStreamIdentifier(): Expression | undefined
@@ -15,12 +15,12 @@ interface Expression {
   getPrefixList(): Array<string>
 }
 
-/** What $all never shows. */
+/** Events that $all never contains. */
 const hidden = /^(\$epoch-information|\$persistentsubscription-\$all::.*-(checkpoint|parked))$/s
 
 export const everything: Filter = (event) => !(event.stream.startsWith("$") && hidden.test(event.stream))
 
-/** Throws for a regular expression that is none. */
+/** Throws for an invalid regular expression. */
 export const filterOf = (options: FilterOptions): Filter => {
   const byStream = options.hasStreamIdentifier()
   const expression = byStream ? options.getStreamIdentifier() : options.getEventType()
@@ -32,7 +32,10 @@ export const filterOf = (options: FilterOptions): Filter => {
   return (event) => everything(event) && wants(byStream ? event.stream : event.type)
 }
 
-/** The server's are .NET's: `\p{L}` means a letter, as in JavaScript's Unicode mode only, and `\-` is allowed, as outside of it only. */
+/**
+ * The server's are .NET's: `\p{L}` means a letter, as in JavaScript's Unicode mode only, and `\-` is allowed, as only
+ * outside of that mode.
+ */
 const compile = (regex: string): RegExp => {
   try {
     return new RegExp(regex, "u")

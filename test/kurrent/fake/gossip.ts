@@ -1,4 +1,4 @@
-/** Who is in the cluster: this node, and the leader if that is another one. */
+/** The members of the cluster: this node, and the leader if that is another one. */
 import * as Crypto from "node:crypto"
 import type * as Grpc from "@grpc/grpc-js"
 import type { Context } from "./context.ts"

@@ -1,4 +1,4 @@
-/** What a request says about a group, and what the server says about one. */
+/** What a request says about a group, and what the server reports about one. */
 
 import type { ConsumerGroup, FilterSettings, GroupSettings } from "./ConsumerGroup.ts"
 import { allStream } from "./ConsumerGroup.ts"
@@ -38,7 +38,7 @@ export const settingsOf = (
       : strategies[settings.getNamedConsumerStrategy()]!
 })
 
-/** Which stream a group is of, and from where: the first revision or position that it wants, or -1. */
+/** The stream that a group belongs to, and its start: the first revision or position that it wants, or -1. */
 export const sourceOf = (
   options: Persistent.CreateReq.Options | Persistent.UpdateReq.Options
 ): { readonly stream: string; readonly start: number } => {
@@ -52,7 +52,7 @@ export const sourceOf = (
     const start = stream.hasEnd() ? -1 : stream.hasRevision() ? Number(stream.getRevision()) : 0
     return { stream: streamName(stream.getStreamIdentifier()), start }
   }
-  // the way of servers before 21.10, which the client still goes
+  // the form of servers before 21.10, which the client still uses
   const revision = Number(options.getSettings()?.getRevision() ?? 0)
   return { stream: streamName(options.getStreamIdentifier()), start: revision >= 2 ** 63 ? -1 : revision }
 }

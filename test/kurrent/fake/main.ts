@@ -1,8 +1,8 @@
 /**
  * The fake as a process of its own, to be killed and started again on the same port and directory.
  *
- * It writes `{"port":…}` when it is ready. A line `["silence","appends"]` on its standard input calls that method of the
- * faults, and is answered with `{"done":"silence"}`.
+ * It writes `{"port":…}` when it is ready. A line `["silence","appends"]` on its standard input calls that method of
+ * the faults, and is answered with `{"done":"silence"}`.
  */
 import * as Readline from "node:readline"
 import * as Util from "node:util"

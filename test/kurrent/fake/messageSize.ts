@@ -7,7 +7,7 @@ const maximum = 16 * 1024 * 1024 - 10_000
 
 const sizes = new WeakMap<object, number>()
 
-/** A method that remembers the size of messages that are too large, for their handler to refuse. */
+/** A method that notes the size of messages that are too large, so that their handler can refuse them. */
 export const measured = <Request extends object, Response>(
   method: Grpc.MethodDefinition<Request, Response>
 ): Grpc.MethodDefinition<Request, Response> => ({

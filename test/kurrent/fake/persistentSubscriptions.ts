@@ -1,4 +1,4 @@
-/** The service of persistent subscriptions. Groups and what they have done are events of system streams, so they survive. */
+/** The service of persistent subscriptions. Groups and their progress are events of system streams, so they survive. */
 import * as Grpc from "@grpc/grpc-js"
 import type { Consumer, GroupSettings, Message } from "./ConsumerGroup.ts"
 import { allStream, ConsumerGroup, record } from "./ConsumerGroup.ts"
@@ -17,7 +17,7 @@ interface Stored {
   readonly settings: GroupSettings
 }
 
-/** What every request that names a group has. */
+/** The fields of every request that names a group. */
 interface Named {
   getGroupName(): string
 }
@@ -47,7 +47,7 @@ export const persistentHandlers = (context: Context) => {
   }
   load()
 
-  /** A call that is answered once. */
+  /** A call with a single response. */
   const unary =
     <Request, Response extends object>(run: (request: Request) => Response | Errors.Refusal) =>
     (call: Grpc.ServerUnaryCall<Request, Response>, callback: Grpc.sendUnaryData<Response>) => {

@@ -13,12 +13,12 @@ import type { Sender } from "./Sender.ts"
 
 export type ReadCall = Grpc.ServerWritableStream<Streams.ReadReq, Streams.ReadResp>
 
-/** What every read has been asked for. */
+/** The parameters of every read. */
 export interface Request {
   readonly backward: boolean
   readonly resolveLinks: boolean
   readonly ids: Encode.Ids
-  /** Whether the client wants to be told where the stream ends. */
+  /** Whether the client wants to know where the stream ends. */
   readonly compatibility: number
 }
 
@@ -58,7 +58,7 @@ export const readStream = async (
   }
   for (let read = 0; read < count && revision >= first && revision <= log.lastRevision(stream); read += 1) {
     const event = log.eventAt(stream, revision)
-    // a tombstone came while the read went on
+    // a tombstone was appended during the read
     if (event === undefined || sender.closed) break
     const waits = sender.send(Encode.readEvent(resolved(log, event, request.resolveLinks), request.ids))
     if (waits !== undefined) await waits
@@ -86,7 +86,7 @@ export const readAll = async (
   )
   const position = from === "start" ? { commit: 0, prepare: 0 } : from
   if (position !== "end" && position.prepare > position.commit) return Errors.thrown
-  // the server reads empty pages for ever
+  // the server would read empty pages forever
   if (count === 0) return sender.cancelled
   const wanted = filter ?? everything
   let index: number

@@ -33,7 +33,7 @@ export interface Fake {
 
 const host = "127.0.0.1"
 
-/** How many calls a connection carries at once, as the server's own; others wait in the client. */
+/** How many calls a connection carries at once, as on a real server; others wait in the client. */
 const maxCalls = 100
 
 export const startFake = async (options: FakeOptions = {}): Promise<Fake> => {
@@ -133,7 +133,7 @@ export const startFake = async (options: FakeOptions = {}): Promise<Fake> => {
         else listener.close(() => resolve())
       })
       faults.endSubscriptions("shutdown")
-      // what the subscriptions are told leaves before their connections do
+      // the messages to the subscriptions are sent before their connections close
       await new Promise((resolve) => setTimeout(resolve, subscriptions.size === 0 ? 0 : 10))
       dropConnections()
       injector.destroy()

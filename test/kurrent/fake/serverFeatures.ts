@@ -1,4 +1,4 @@
-/** What the server says it can do. Both halves of the client ask this first. */
+/** The features that the server reports. Both halves of the client request them first. */
 import type * as Grpc from "@grpc/grpc-js"
 import type { Context } from "./context.ts"
 import { serviceError } from "./errors.ts"

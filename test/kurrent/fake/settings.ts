@@ -1,14 +1,17 @@
-/** What a fake can be told when it is started. */
+/** The settings with which a fake is started. */
 export interface FakeOptions {
-  /** 0, the default, takes any that is free. */
+  /** 0, the default, chooses any free port. */
   readonly port?: number
-  /** Where the log is kept; in memory without it. */
+  /** Where the log is stored; if it is omitted, in memory. */
   readonly directory?: string
-  /** The version that the server says it has. What it can do follows from it. */
+  /** The version that the server reports. It decides which features the fake has. */
   readonly version?: string
-  /** The administrator, the one user that is let in. Anybody is without it, as on a server that was started with `--insecure`. */
+  /**
+   * The administrator, the only user that is let in. If it is omitted, everybody is, as on a server started with
+   * `--insecure`.
+   */
   readonly credentials?: { readonly user: string; readonly password: string }
-  /** Others that are let in, by their passwords: no administrators, for whom access control holds. */
+  /** Other users that are let in, by their passwords: not administrators, so access control applies to them. */
   readonly users?: Readonly<Record<string, string>>
   /** A certificate and its key, in PEM. */
   readonly tls?: { readonly certificate: string; readonly key: string }
@@ -24,9 +27,9 @@ export interface Settings {
   readonly maxAppendEventSize: number
   readonly appendSession: boolean
   readonly appendRecords: boolean
-  /** Whether a subscription that has caught up says when and where. */
+  /** Whether a subscription that has caught up reports when and where. */
   readonly caughtUpSaysWhere: boolean
-  /** Whether one that has looked at less than an interval, and found nothing, says that it has come to position 2^64 - 1. */
+  /** Whether a subscription that has looked at less than an interval, and found nothing, reports position 2^64 - 1. */
   readonly checkpointsBeforeStart: boolean
 }
 
@@ -48,7 +51,7 @@ export const settingsOf = (options: FakeOptions): Settings => {
   }
 }
 
-/** Versions by their numbers. */
+/** Versions as numbers. */
 export const compare = (a: string, b: string): number => {
   const [numbers, others] = [a, b].map((version) => version.split(".").map(Number))
   for (const n of [0, 1, 2]) {

@@ -109,7 +109,7 @@ const withChannel = async (
     isOver: () => over || sender.closed,
     sent: () => {
       sent += 1
-      // the last event leaves before the connection does
+      // the last event is sent before the connection is reset
       if (sent === dropAfter) setTimeout(() => context.dropConnection(call), 5)
     }
   }

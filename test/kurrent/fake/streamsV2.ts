@@ -17,7 +17,7 @@ export const streamsV2Handlers = (context: Context) => ({
 /** What an append writes, once all of it is known to be well formed. */
 interface Plan {
   readonly targets: Array<Target>
-  /** Which target a stream is; the server tells streams apart without case here. */
+  /** The target that a stream is; the server distinguishes streams without regard to case here. */
   readonly named: Map<string, number>
   readonly events: Array<{ readonly target: number; readonly event: Proposed }>
   size: number
@@ -130,7 +130,7 @@ const proposedOf = (record: StreamsV2.AppendRecord): Proposed | string => {
   return { id, type: name, json, data: record.getData_asU8(), metadata: metadataOf(record, name, json) }
 }
 
-/** The properties as a reader of the older protocol is shown them. */
+/** The properties as a reader sees them by the older protocol. */
 const metadataOf = (record: StreamsV2.AppendRecord, name: string, json: boolean): Uint8Array => {
   const properties: Record<string, unknown> = {}
   for (const [key, value] of record.getPropertiesMap().entries()) properties[key] = value.toJavaScript()
@@ -188,7 +188,7 @@ const appendRecords =
     )
   }
 
-/** The streams of checks come first: a record goes where the check says, whatever its own case. */
+/** The streams of checks come first: a record goes to the stream as the check spells it, whatever its own case. */
 const addChecksAndRecords = (
   context: Context,
   plan: Plan,

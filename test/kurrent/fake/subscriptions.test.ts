@@ -18,7 +18,7 @@ import {
 
 const server = useServer()
 
-/** Whether the server says when and where a subscription has caught up. */
+/** Whether the server reports when and where a subscription has caught up. */
 const saysWhere = isSince("25.0.1") || (isSince("24.10.5") && !isSince("25.0.0"))
 
 const seeded = async (client: KurrentDBClient, n: number) => {
@@ -208,7 +208,7 @@ describe("checkpoints", () => {
     await until(() => heard.caughtUp.length > 0)
     expect(heard.events).toEqual([])
     expect(checkpoints.length).toBeGreaterThanOrEqual(5)
-    // a window is 32 events, and its end is said when the next one has been looked at
+    // a window is 32 events, and its end is reported once the next event has been looked at
     const commits = positions.map(({ commit }) => commit)
     expect(checkpoints.slice(0, 3).map(({ commit }) => commits.indexOf(commit))).toEqual([0, 32, 64])
     expect(checkpoints[1]!.prepare).toBe(0n)

@@ -1,4 +1,4 @@
-/** Catch-up subscriptions: what is there, then "caught up", then what comes. */
+/** Catch-up subscriptions: existing events, then "caught up", then new events. */
 import * as Crypto from "node:crypto"
 import type { Context } from "./context.ts"
 import * as Encode from "./encode.ts"
@@ -17,21 +17,21 @@ import type { Sender } from "./Sender.ts"
 const pageSize = 32
 const liveBuffer = 32
 
-/** What a subscription to $all wants of it. */
+/** The parameters of a subscription to $all. */
 export interface Wanted {
   readonly filter: Filter
   /** How many events are looked at in one page. */
   readonly window: number
-  /** After how many events that were looked at the client is told how far it is. */
+  /** After how many searched events the client is notified of the progress. */
   readonly interval: number
 }
 
-/** How a subscription talks to its client. */
+/** How a subscription communicates with its client. */
 export interface Channel {
   readonly sender: Sender<Streams.ReadResp>
   /** Called for each event that was sent. */
   readonly sent: () => void
-  /** Settles with why the subscription is ended from the outside. */
+  /** Settles with the reason if the subscription is ended from the outside. */
   readonly ended: Promise<Errors.Refusal | undefined>
   readonly isOver: () => boolean
 }
@@ -50,7 +50,7 @@ export const subscribeToStream = async (
   await confirm(channel)
   /** The last event that was sent. */
   let checkpoint = from === "start" ? -1 : from === "end" ? confirmedAt : from
-  /** The last one that was looked at; a live subscription shows what comes after it. */
+  /** The last event that was looked at; a live subscription delivers those after it. */
   let cursor = checkpoint
 
   const send = async (event: LogEvent) => {
@@ -113,7 +113,7 @@ interface Place {
 }
 
 const beforeStart: Place = { commit: -1, prepare: -1 }
-/** The same, as a number without a sign. */
+/** The same, as an unsigned number. */
 const unsignedBeforeStart: Place = { commit: 2 ** 64, prepare: 2 ** 64 }
 const placeText = (place: number) => (place >= 2 ** 64 ? "18446744073709551615" : String(place))
 const start: Place = { commit: 0, prepare: 0 }
@@ -143,7 +143,7 @@ export const subscribeToAll = async (
   let lastSentCheckpoint = beforeStart
   const isOld = context.settings.checkpointsBeforeStart
   const sendCheckpoint = async () => {
-    // an older server compares without a sign, so that nothing comes after a place before the start
+    // an older server compares unsigned numbers, so that no event comes after a place before the start
     const place = isOld && isBefore(checkpoint, start) ? unsignedBeforeStart : checkpoint
     if (wanted === undefined || !isAfter(place, lastSentCheckpoint)) return
     lastSentCheckpoint = place
@@ -169,7 +169,7 @@ export const subscribeToAll = async (
       let found = 0
       let atEnd = false
       while (found < pageSize && looked < (wanted?.window ?? Number.POSITIVE_INFINITY)) {
-        // one that is ended has come to no end: it says nothing more
+        // one that was ended has not reached the end: it reports nothing more
         if (channel.isOver()) return undefined
         const event = log.events[index]
         if (event === undefined) {
@@ -234,7 +234,7 @@ export const subscribeToAll = async (
       if (isAfter(place, checkpoint) && filter(event)) {
         await sendEvent(context, channel, request, event)
         checkpoint = place
-        // more than the server keeps for a reader: it says where it is and reads from the log again
+        // more than the server keeps for a reader: it reports where it is and reads from the log again
         if (log.events.length - index > liveBuffer) {
           live = false
           await sendCheckpoint()
@@ -269,7 +269,7 @@ const confirm = async ({ sender }: Channel) => {
   await sender.send(response)
 }
 
-/** What an older server says without a time and a place. */
+/** The message of an older server, without a time and a place. */
 const caughtUp = (context: Context, where: (caughtUp: Streams.ReadResp.CaughtUp) => void): Streams.ReadResp => {
   const message = new streams.ReadResp.CaughtUp()
   if (context.settings.caughtUpSaysWhere) {

@@ -1,4 +1,4 @@
-/** What the fake's own tests need: a server, clients of it that are closed, streams of their own. */
+/** What the fake's own tests need: a server, clients of it that are closed, and streams of their own. */
 import * as Crypto from "node:crypto"
 import type { AllStreamSubscription, ResolvedEvent, StreamSubscription } from "@kurrent/kurrentdb-client"
 import { binaryEvent, jsonEvent, KurrentDBClient } from "@kurrent/kurrentdb-client"
@@ -6,16 +6,16 @@ import { afterAll, beforeAll, it, onTestFinished } from "vitest"
 import type { Fake, FakeOptions } from "./server.ts"
 import { startFake } from "./server.ts"
 
-/** A server to hold the fake to: the same behaviours are then seen on it. */
+/** A real server to compare the fake with: it has to show the same behaviour. */
 export const realUri = process.env.KURRENTDB_URI
 
-/** For what only the fake can do: faults, and what needs a server that nobody else uses. */
+/** For what only the fake can do: faults, and what needs a server for one test alone. */
 export const onlyFake = it.skipIf(realUri !== undefined)
 
 export interface Server {
   readonly uri: () => string
   readonly fake: () => Fake
-  /** A client that is closed when the test is over. */
+  /** A client that is closed at the end of the test. */
   readonly client: () => KurrentDBClient
 }
 
@@ -58,7 +58,7 @@ export const collect = async <A>(events: AsyncIterable<A>): Promise<Array<A>> =>
 
 export const revisions = (events: ReadonlyArray<ResolvedEvent>) => events.map(({ event }) => Number(event?.revision))
 
-/** What it fails with. */
+/** The error that it fails with. */
 export const failure = async (promise: Promise<unknown>): Promise<ClientError> => {
   try {
     await promise
@@ -68,7 +68,7 @@ export const failure = async (promise: Promise<unknown>): Promise<ClientError> =
   throw new Error("It did not fail")
 }
 
-/** Whatever the client's errors have. */
+/** The properties that errors of the client may have. */
 export interface ClientError extends Error {
   readonly type?: string
   readonly code?: number
@@ -81,8 +81,9 @@ export const until = async (holds: () => boolean): Promise<void> => {
 }
 
 /**
- * Tries until it succeeds, as long as the test may take. grpc-js lets all clients of a process that talk to one address share a connection, so that a new
- * client may still get one that was just lost, or wait as long as another one would have.
+ * Tries until it succeeds, as long as the test may take. grpc-js lets all clients of a process with the same address
+ * share a connection, so that a new client may still get one that was just lost, or wait as long as another one would
+ * have.
  */
 export const eventually = async <A>(run: () => Promise<A>): Promise<A> => {
   for (;;) {
@@ -104,7 +105,7 @@ export const isPending = (promise: Promise<unknown>, milliseconds = 300): Promis
     new Promise<boolean>((resolve) => setTimeout(() => resolve(true), milliseconds))
   ])
 
-/** All that a subscription said, in its order. */
+/** Everything that a subscription reported, in order. */
 export interface Heard {
   readonly signals: Array<string>
   readonly events: Array<ResolvedEvent>

@@ -1,4 +1,4 @@
-/** What other programs have recorded comes back as what it is, and is never lost in silence. */
+/** What other programs have recorded is read back as it is, and is never silently lost. */
 import { assert, describe, it } from "@effect/vitest"
 import { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect } from "effect"
@@ -29,7 +29,7 @@ describe("G8 events of our own", () => {
     assert.instanceOf(data, Uint8Array)
     const found = fromEvent({ ...stored, isJson: false, data, metadata, created: new Date(0) } as never, place)
     assert.deepInclude(found, stored)
-    // a value with one is JSON as ever
+    // a value that contains an escaped line break is stored as JSON, as always
     assert.deepStrictEqual(toEvent({ ...stored, payload: '{"a":"\\n"}', metadata: "{}" }, true).data, { a: "\n" })
   })
 })

@@ -1,4 +1,6 @@
-/** The server is killed in the middle of it and started again: what was acknowledged is there once, and was seen once. */
+/**
+ * The server is killed mid-write and started again: each acknowledged event is recorded once, and was delivered once.
+ */
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import * as Fs from "node:fs"
@@ -20,7 +22,7 @@ const onFake = it.live.skipIf(!isFake)
 
 const main = Path.join(import.meta.dirname, "../fake/main.ts")
 
-/** A server in a process of its own, on one directory and one port whenever it is started. */
+/** A server in a process of its own, with the same directory and port whenever it is started. */
 interface Server {
   readonly uri: string
   readonly kill: Effect.Effect<void>
@@ -58,7 +60,7 @@ const server: Effect.Effect<Server, never, Scope.Scope> = Effect.gen(function* (
   }
 })
 
-/** Appends to a stream of its own, over and over, and keeps what was acknowledged; sends again what was not. */
+/** Appends to a stream of its own, over and over, and keeps what was acknowledged; resends what was not. */
 const writer = (log: Log, name: string, isOver: () => boolean, acknowledged: Array<StoredEvent.StoredEvent>) =>
   Effect.gen(function* () {
     const stream = StreamName.StreamName.make(name)
@@ -110,7 +112,7 @@ describe("a server that is killed", () => {
           }
         }
         yield* own.kill
-        // appends, reads and subscriptions find nobody for a while
+        // appends, reads and subscriptions find no server for a while
         yield* Effect.sleep(next() * 300)
         yield* own.start
       }
@@ -120,7 +122,7 @@ describe("a server that is killed", () => {
       yield* Effect.forEach(fibers, Fiber.join)
       const ids = yield* idsOf(log)
       assert.strictEqual(new Set(ids).size, ids.length, `CRASH_SEED=${seed}`)
-      // every writer has waited until it was answered: nothing else is there
+      // every writer has waited for its response: nothing else is recorded
       assert.sameMembers(
         [...ids],
         acknowledged.flat().map(({ id }) => id),
@@ -147,7 +149,7 @@ describe("a server that is killed", () => {
       const answer = yield* log.recorder.append(append)
       for (let round = 0; round < 3; round++) {
         yield* own.kill
-        // a read that finds nobody: the client's own would stay so for ever
+        // a read that finds no server: the client's own would never recover
         assert.strictEqual((yield* Effect.flip(log.recorder.readAll({ limit: 1 })))._tag, "RecorderUnavailable")
         yield* own.start
         assert.lengthOf(yield* idsOf(log), 3)

@@ -1,4 +1,4 @@
-/** Streams that somebody has deleted or cut off on the server: nothing is ever rebuilt into a wrong state in silence. */
+/** Streams that were deleted or truncated on the server: no state is ever silently rebuilt wrong. */
 import { assert, describe, it } from "@effect/vitest"
 import { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect, Layer, Schedule, Stream, SubscriptionRef } from "effect"
@@ -22,7 +22,7 @@ const counted = Effect.gen(function* () {
   const counters = log.repository.of(Counter)
   yield* counters.execute(id, Counter.Started())
   for (let n = 0; n < 9; n++) yield* counters.execute(id, increase)
-  // another process, which has nothing in its cache
+  // another process, with an empty cache
   const fresh = Effect.map(openLog({ prefix: log.prefix, conflictRetry: Schedule.recurs(2) }), ({ repository }) =>
     repository.of(Counter)
   )
@@ -34,7 +34,7 @@ const counted = Effect.gen(function* () {
 
 type Counters = Effect.Success<Effect.Success<typeof counted>["fresh"]>
 
-/** What every way to ask says of an aggregate: a state, or the tag of an error. */
+/** The result of every way to query an aggregate: a state, or the tag of an error. */
 const said = (counters: Counters) =>
   Effect.gen(function* () {
     const tag = <A, E extends { readonly _tag: string }>(self: Effect.Effect<A, E>) =>
@@ -64,7 +64,7 @@ describe("G8 a stream that was deleted", () => {
       const error = yield* Effect.flip(log.recorder.append(newAppend("Counter-1")))
       assert.deepInclude(error, { _tag: "RecorderFailure" })
       assert.match(error.message, /deleted or truncated.*use another id/)
-      // what was in the total order before is there still
+      // earlier events are still in the total order
       assert.lengthOf(yield* log.recorder.readAll({ limit: 100 }), 10)
     })
   )
@@ -125,7 +125,7 @@ describe("G8 a stream that was deleted", () => {
           return Counter.Increased({ to: count + 1 })
         })
       )
-      // the server takes the events and goes on counting: it is said, and what is there is nobody's state
+      // the server accepts the events and continues its numbering: it is reported, and the events do not become a state
       const exit = yield* Effect.exit(counters.execute(id, decide))
       const state = yield* Effect.exit(counters.get(id))
       assert.isFalse(exit._tag === "Success" && state._tag === "Failure" && state.cause.toString().includes("NotFound"))
@@ -163,7 +163,7 @@ describe("G8 a tombstone is not an event of the log", () => {
       yield* onServer((client, stream) => client.tombstoneStream(stream))
       const before = yield* log.recorder.head
       assert.strictEqual(before, (yield* log.recorder.readAll({ limit: 100 })).at(-1)?.position)
-      // a page that the tombstone is the end of
+      // a page that ends with the tombstone
       for (const [limit, direction] of [
         [11, "forward"],
         [12, "forward"],
@@ -249,7 +249,7 @@ describe("G8 a stream whose beginning was cut off", () => {
           execute: "RecorderFailure"
         })
         assert.include(["RecorderFailure", "AggregateAlreadyExists"], all.create)
-        // who has it in the cache goes on from there, and is right
+        // a process with the state in its cache continues from there, correctly
         assert.strictEqual((yield* counters.execute(id, increase)).state, 10)
         const page = yield* log.recorder.readStream({
           stream: StreamName.StreamName.make("Counter-1"),
@@ -272,7 +272,7 @@ describe("G8 a stream whose beginning was cut off", () => {
         assert.deepInclude(yield* other.get(id), { state: 9, version: 9 })
         assert.deepInclude(yield* other.execute(id, increase), { state: 10, version: 10 })
         assert.deepInclude(yield* (yield* fresh).get(id), { state: 10, version: 10 })
-        // a version that is gone is an error, and no other version
+        // a version that is gone is an error, never another version
         assert.strictEqual((yield* Effect.flip((yield* fresh).get(id, { version: 2 })))._tag, "RecorderFailure")
       })
     )
@@ -366,7 +366,7 @@ describe("snapshots", () => {
       yield* counters.snapshot(id)
       yield* onServer((client) => client.deleteStream(side))
       assert.deepInclude(yield* (yield* fresh).get(id), { state: 9, version: 9 })
-      // it can be taken again
+      // the snapshot can be taken again
       yield* counters.snapshot(id)
       assert.deepInclude(yield* (yield* fresh).get(id), { state: 9, version: 9 })
       yield* onServer((client) => client.tombstoneStream(side))

@@ -1,4 +1,6 @@
-/** What the network and the server can do to calls and followers: each is answered in time, and recorded once. */
+/**
+ * What the network and the server can do to calls and followers: each call gets a result in time, and is recorded once.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Schedule, Stream } from "effect"
 import type { Recorder } from "effect-eventsourcing"
@@ -15,7 +17,7 @@ import { isFake, isSince } from "../support/server.ts"
 const onFake = it.live.skipIf(!isFake)
 const id = Counter.Id.make("1")
 
-/** As the event store does: the same events again while the server is unavailable. */
+/** Like the event store: sends the same events again while the server is unavailable. */
 const again = (log: Log, append: Recorder.Append) =>
   Effect.retry(log.recorder.append(append), {
     while: ({ _tag }) => _tag === "RecorderUnavailable",
@@ -28,7 +30,7 @@ const own = (options: Parameters<typeof openLog>[0] = {}) =>
     return { fake, log: yield* openLog({ connectionString: fake.uri, ...options }) }
   })
 
-/** A log with a deadline that a slow machine may miss, and the same with the usual one, for what is to be answered. */
+/** A log with a deadline that a slow machine may miss, and the same with the usual one, for calls that must succeed. */
 const impatient = (options: Parameters<typeof openLog>[0]) =>
   Effect.gen(function* () {
     const { fake, log: patient } = yield* own()
@@ -333,7 +335,7 @@ describe("a server that starts, is overloaded, or elects a leader", () => {
         fake.faults.notHandled(why, 2, "appends", "reads", "subscriptions")
         const counters = log.repository.of(Counter)
         assert.deepInclude(yield* counters.execute(id, Counter.Started()), { version: 0 })
-        // recorded, and the answer lost; then not ready for what is sent again
+        // recorded, and the response lost; then not ready when it is sent again
         fake.faults.dropAfterWrite()
         const executing = yield* Effect.forkScoped(counters.execute(id, increase), { startImmediately: true })
         yield* eventually(
@@ -419,7 +421,7 @@ describe("appends", () => {
     })
   )
 
-  // an append of older servers is 1 MiB at the most
+  // an append of older servers is 1 MiB at most
   it.live.skipIf(!isSince("25.1.0"))("of 1 MiB are recorded and read back unchanged, as JSON and as bytes", () =>
     Effect.gen(function* () {
       const log = yield* openLog()

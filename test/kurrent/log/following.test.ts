@@ -1,4 +1,7 @@
-/** Filtered followers: they get past what their filter leaves out, and going on from any position they told loses nothing. */
+/**
+ * Filtered followers: they pass events that the filter excludes, and continuing from any reported position loses
+ * nothing.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { jsonEvent, KurrentDBClient } from "@kurrent/kurrentdb-client"
 import type { Scope } from "effect"
@@ -20,7 +23,7 @@ const client = (connectionString = uri): Effect.Effect<KurrentDBClient, never, S
     (one) => Effect.promise(() => one.dispose())
   )
 
-/** Events of nobody's log: what else there is on the server. */
+/** Events that belong to no log: other data on the server. */
 const others = (to: KurrentDBClient, count: number) =>
   Effect.promise(() =>
     to.appendToStream(
@@ -33,7 +36,7 @@ const name = (text: string) => StreamName.StreamName.make(text)
 
 const versions = new WeakMap<Log, Map<string, number>>()
 
-/** Appends events of such types to a stream, wherever it stands. */
+/** Appends events of these types to the end of a stream. */
 const append = (log: Log, stream: string, ...types: readonly [string, ...ReadonlyArray<string>]) =>
   Effect.gen(function* () {
     const known = versions.get(log) ?? new Map<string, number>()
@@ -46,20 +49,23 @@ const append = (log: Log, stream: string, ...types: readonly [string, ...Readonl
     return { position, events, stream }
   })
 
-/** Whether an event meets a filter, as the port says it. */
+/** Whether an event matches a filter, as the port defines it. */
 const meets =
   ({ categories, types }: Recorder.Filter = {}) =>
   ({ stream, type }: { readonly stream: string; readonly type: string }) =>
     (categories === undefined || categories.includes(stream.slice(0, stream.indexOf("-")))) &&
     (types === undefined || types.includes(type))
 
-/** The events of a log that meet a filter and come behind a position, in order. */
+/** The events of a log after a position that match a filter, in order. */
 const expected = (log: Log, filter: Recorder.Filter | undefined, after?: Position.Position) =>
   Effect.map(log.recorder.readAll({ limit: 1_000_000 }), (all) =>
     all.filter((event) => meets(filter)(event) && (after === undefined || event.position > after)).map(({ id }) => id)
   )
 
-/** What a follower that begins behind a position finds until it has caught up, and how many it had at each position. */
+/**
+ * What a follower that starts after a position finds until it has caught up, and how many events it had at each
+ * position.
+ */
 const follow = (log: Log, filter: Recorder.Filter | undefined, after?: Position.Position) =>
   log.recorder.follow({ after, filter }).pipe(
     Stream.takeUntil(({ caughtUp }) => caughtUp),
@@ -107,7 +113,7 @@ describe("filters of followers", () => {
         yield* rounds(2)
         const { position } = yield* append(log, "Cat-end", "Ended")
         const all = yield* expected(log, filter)
-        // the end is told, also where the filter leaves it out
+        // the end is reported, even if the filter excludes it
         yield* seen.untilReached(position)
         yield* seen.until(() => seen.ids.length >= all.length)
         assert.deepStrictEqual(seen.ids, all)
@@ -170,7 +176,7 @@ describe("resuming from a reported position", () => {
       const log = yield* openLog()
       const direct = yield* client()
       const pick = <A>(...of: ReadonlyArray<A>) => of[Math.floor(next() * of.length)] as A
-      // runs of what is left out, up to and over the pages and windows of the server
+      // runs of excluded events, up to and across the pages and windows of the server
       for (let round = 0; round < 12; round++) {
         const run = pick(1, 1, 1, 2, 31, 32, 33, 64, 511, 512, 513)
         const types = Array.from({ length: run }, () => (next() < 0.05 ? "Barked" : "Slept"))
@@ -186,7 +192,7 @@ describe("resuming from a reported position", () => {
         const all = yield* expected(log, filter)
         const whole = yield* follow(log, filter)
         assert.deepStrictEqual(whole.ids, all)
-        // the server is asked anew for each: not more than a handful, but others with each seed
+        // the server is queried again for each: only a handful, but different ones with each seed
         for (const [position, before] of [...whole.told].sort(() => next() - 0.5).slice(0, 8)) {
           const { ids } = yield* follow(log, filter, position)
           const place = `behind ${position} with ${JSON.stringify(filter)}, seed ${seed}`
@@ -217,7 +223,7 @@ describe("resuming from a reported position", () => {
         isOver = true
       })
       const filter = { categories: ["Dog"], types: ["Barked"] }
-      /** Follows for a batch or a few, and then begins again behind what was told last. */
+      /** Follows for a batch or a few, and then starts again after the position that was reported last. */
       const follower = Effect.gen(function* () {
         const ids: Array<string> = []
         let after: Position.Position | undefined
@@ -264,7 +270,7 @@ describe("resuming from a reported position", () => {
       )
       for (let n = 0; n < 3; n++) {
         const { position } = yield* append(log, "Cat-1", "Slept")
-        // or further: in between others may have written to the server
+        // or further: other programs may have written to the server in between
         yield* eventually(
           "it has moved",
           Effect.sync(() => (told.at(-1)?.position ?? -1n) >= position)
@@ -292,7 +298,7 @@ describe("resuming from a reported position", () => {
       const seen = yield* watch(log, { filter })
       yield* seen.until(() => seen.states.at(-1)?._tag === "Live")
       const { position } = yield* append(log, "Cat-1", "Slept")
-      // more than the server looks at before it says how far it is, so that it says a place among them
+      // more than the server searches before it reports its progress, so that it reports a place among them
       yield* others(direct, 600)
       yield* seen.until(() => (seen.position() ?? position) > position)
       const told = seen.position()
@@ -375,13 +381,13 @@ describe("an older server, which reports position 2^64 - 1 if it has scanned lit
         const seen = yield* watch(log, { filter })
         yield* seen.until(() => seen.states.at(-1)?._tag === "Live")
         yield* seen.until(() => seen.position() === position)
-        // it goes on telling how far it is, though no checkpoint comes
+        // it continues to report its progress, though no checkpoint comes
         const other = yield* append(log, "Dog-a", "Dog.Barked")
         yield* seen.until(() => seen.position() === other.position)
         const first = yield* append(log, "Later-a", "Later.Happened", "Later.Happened")
         yield* seen.until(() => seen.ids.length === 2)
         assert.strictEqual(seen.position(), first.position)
-        // and over a connection that is lost
+        // also on a connection that is lost
         fake.faults.refuse("subscriptions", { code: 14, details: "not now" }, 3)
         fake.faults.endSubscriptions()
         yield* append(log, "Later-b", "Later.Happened")

@@ -1,4 +1,4 @@
-/** Races on the server: what somebody is refused for can be read a moment later than the refusal comes. */
+/** Races on the server: an append is refused a moment before the event that caused the refusal can be read. */
 import { assert, describe, it } from "@effect/vitest"
 import { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Context, Effect, Exit, Layer } from "effect"
@@ -12,13 +12,13 @@ import { isFake, newPrefix, uri } from "../support/server.ts"
 const onFake = it.live.skipIf(!isFake)
 const id = Counter.Id.make("1")
 
-/** How much later, in milliseconds, what is recorded can be read: longer than anything that is sent. */
+/** How much later, in milliseconds, a recorded event can be read: longer than sending anything takes. */
 const LATER = 100
 
 const tagged = <A, E extends { readonly _tag: string }>(self: Effect.Effect<A, E>) =>
   Effect.match(self, { onSuccess: () => "Success", onFailure: ({ _tag }) => _tag as string })
 
-/** Two logs that are one, as of two processes. */
+/** Two recorders of one log, as in two processes. */
 const twoLogs = Effect.gen(function* () {
   const fake = yield* ownFake()
   const one = yield* openLog({ connectionString: fake.uri })

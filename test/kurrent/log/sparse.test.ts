@@ -1,4 +1,4 @@
-/** A log on a server that others use much: however long the server looks for its events, it is read, and goes on. */
+/** A log on a busy server: it is read and followed, however long the server searches for its events. */
 import { assert, describe, it } from "@effect/vitest"
 import { jsonEvent, KurrentDBClient } from "@kurrent/kurrentdb-client"
 import { Effect, Layer, Stream } from "effect"
@@ -15,7 +15,7 @@ const id = Counter.Id.make("1")
 
 const DEADLINE = 400
 
-/** A log behind many events of others, and before as many, and how slowly a server looks through them. */
+/** A log after many events of others, with as many after it, and how slowly a server looks through them. */
 const sparse = (others: number) =>
   Effect.gen(function* () {
     const fake = yield* ownFake()
@@ -99,12 +99,12 @@ describe("a log among many events of other programs", () => {
     Effect.gen(function* () {
       const { counters, fake, fill, log, other } = yield* sparse(1000)
       const [, last] = yield* log.recorder.readAll({ limit: 10 })
-      // it would never end
+      // the search would never end
       fake.faults.lookSlowly(0.001)
       const { recorder } = yield* other
       const head = yield* recorder.head
       assert.isTrue(head !== undefined && head >= (last?.position ?? 0n))
-      // it stays where it is while there is nothing new, and is exact where there is
+      // it stays where it is while there is nothing new, and is exact when there is
       assert.strictEqual(yield* recorder.head, head)
       const { position } = yield* counters.execute(id, increase)
       assert.strictEqual(yield* recorder.head, position)
@@ -140,7 +140,7 @@ describe("a log among many events of other programs", () => {
       assert.lengthOf(yield* recorder.readAll({ limit: 1 }), 1)
       assert.lengthOf(yield* Stream.runCollect(Stream.take(store.readAll([Counter]), 1)), 1)
       assert.lengthOf(yield* recorder.readAll({ filter: { types: ["Counter.Started"] }, limit: 1 }), 1)
-      // nothing but what comes behind the first
+      // only what comes after the first
       assert.isBelow(fake.faults.looked - before - once, 2 * 2100 + 100)
     })
   )
@@ -156,7 +156,7 @@ describe("a log among many events of other programs", () => {
         assert.strictEqual(error._tag, "RecorderUnavailable")
         assert.include(error.message, `within ${DEADLINE} ms`)
       }
-      // once each, with what was asked whether it answers at all
+      // each was sent once, along with the probe whether the server responds at all
       assert.isAtMost(fake.faults.held - held, 2 * 5)
       assert.strictEqual((yield* Effect.flip(recorder.head))._tag, "RecorderUnavailable")
     })

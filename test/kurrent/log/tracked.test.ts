@@ -1,4 +1,6 @@
-/** Trackings as streams of the server: who sees them, what is kept of them, and what can be done to them. */
+/**
+ * Trackings as streams of the server: who can read them, what the server keeps of them, and what can be done to them.
+ */
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Schedule, Stream } from "effect"
 import type { Tracking } from "effect-eventsourcing"
@@ -58,7 +60,7 @@ describe("the stream of a tracking", () => {
       const ofCategory = yield* watch({ recorder }, { filter: { categories: ["Dog"] } })
       yield* tracked.append([newAppend("Dog-a")], move(undefined, 1))
       yield* tracked.append([], move(1, 2))
-      // a type of the same name is one of the log
+      // an event type of the same name belongs to the log
       const typed = { ...storedEvent(), type: "tracking" }
       const appended = [{ stream: StreamName.StreamName.make("Dog-b"), expected: "NoStream", events: [typed] }] as const
       const { position } = yield* tracked.append(appended, move(2, 3))
@@ -114,7 +116,7 @@ describe("the stream of a tracking", () => {
       const { client, prefix, named, tracked } = yield* open()
       for (let n = 1; n <= 3; n++) yield* tracked.append([], move(n === 1 ? undefined : n - 1, n))
       const name = yield* named
-      // as if the process had ended before it said so
+      // as if the process had ended before it set the metadata
       yield* client.setStreamMetadata(name, { custom: { owner: "billing" } }, { expected: "Any" })
       assert.lengthOf(yield* Stream.runCollect(client.readStream(name)), 3)
       const other = yield* open({ prefix })

@@ -1,4 +1,6 @@
-/** What tests of the client need: one on the server of all tests, or on a fake of their own, and streams of their own. */
+/**
+ * What tests of the client need: a client of the shared server, or of a fake of their own, and streams of their own.
+ */
 
 import { randomUUID } from "node:crypto"
 import { it } from "@effect/vitest"
@@ -11,7 +13,7 @@ import type { Fake, FakeOptions } from "../fake/server.ts"
 import { startFake } from "../fake/server.ts"
 import { isFake, isSince, uri } from "./server.ts"
 
-/** A test with a client on the server of all tests; of what there is from a version on, it is skipped before. */
+/** A test with a client of the shared server; a feature that begins with a version is skipped on older ones. */
 export const onServer = <A, E>(
   name: string,
   test: Effect.Effect<A, E, KurrentClient | Scope.Scope>,
@@ -21,7 +23,7 @@ export const onServer = <A, E>(
     Effect.provide(test, Layer.fresh(KurrentClient.layer({ connectionString: uri })))
   )
 
-/** A test with a client on a fake of its own; there is none of what it tests on a real server. */
+/** A test with a client of a fake of its own, for what a real server can't show. */
 export const onOwnFake = <A, E>(
   name: string,
   test: (fake: Fake) => Effect.Effect<A, E, KurrentClient | Scope.Scope>,

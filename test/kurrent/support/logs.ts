@@ -19,11 +19,11 @@ export interface Log {
   readonly repository: Repository.Repository["Service"]
   readonly prefix: string
   readonly built: Context.Context<KurrentServices>
-  /** Appends events behind the version that the stream has. */
+  /** Appends events after the version that the stream has. */
   readonly append: (name: string, count?: number) => Effect.Effect<Recorder.Appended, unknown>
 }
 
-/** Opens a log with a connection of its own; a new one, unless a prefix is given. */
+/** Opens a log with a connection of its own; a new log, unless a prefix is given. */
 export const openLog = (
   options: Partial<KurrentOptions> = {}
 ): Effect.Effect<Log, EventSourcingError.RecorderError, Scope.Scope> =>
@@ -49,14 +49,14 @@ export const openLog = (
     }
   })
 
-/** A server of one test alone, whatever the others run on. */
+/** A server for one test alone, whichever server the others use. */
 export const ownFake = (options: FakeOptions = {}): Effect.Effect<Fake, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.promise(() => startFake(options)),
     ({ stop }) => Effect.promise(stop)
   )
 
-/** An append of new events to a stream that is not there. */
+/** An append of new events to a stream that does not exist. */
 export const newAppend = (name: string, count = 1): Recorder.Append => ({
   stream: StreamName.StreamName.make(name),
   expected: "NoStream",
@@ -69,22 +69,25 @@ export const idsOf = ({ recorder }: Pick<Log, "recorder">) =>
 
 /** What a follower has seen. */
 export interface Seen {
-  /** The ids of the events, in the order in which they came. */
+  /** The ids of the events, in the order in which they arrived. */
   readonly ids: ReadonlyArray<string>
-  /** The states it has told. */
+  /** The states that it has reported. */
   readonly states: ReadonlyArray<Recorder.FollowState>
-  /** How far it says that it has come. */
+  /** The position that it has reported last. */
   readonly position: () => Recorder.FollowBatch["position"]
-  /** Waits until a condition holds, which is looked at whenever it has seen or told something; fails when it has ended. */
+  /**
+   * Waits until a condition holds; checks it whenever something is delivered or reported, and fails if the follower has
+   * ended.
+   */
   readonly until: (holds: () => boolean) => Effect.Effect<void, unknown>
   /**
-   * Waits until it has come to a position, or further: with a filter it may be told the position of a record of others,
-   * who are on the same server.
+   * Waits until it has reached a position, or a later one: with a filter, it may report the position of a record of
+   * another program on the same server.
    */
   readonly untilReached: (wanted: Position.Position | undefined) => Effect.Effect<void, unknown>
 }
 
-/** Follows a log; fails as soon as a position comes that is not behind the last one, of events or of batches. */
+/** Follows a log; fails if a position arrives that is not after the last one, of events or of batches. */
 export const watch = (
   { recorder }: Pick<Log, "recorder">,
   follow: Recorder.Follow = {}
@@ -144,5 +147,5 @@ export const watch = (
     }
   })
 
-/** How often something is tried again whose server is coming back; the limit is that of the test. */
+/** How often an attempt is repeated while its server is coming back; the limit is that of the test. */
 export const again = Schedule.spaced("20 millis")

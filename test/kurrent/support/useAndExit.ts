@@ -1,6 +1,6 @@
 /**
- * A program that opens a log, uses it in every way, closes it and then has nothing left to do. With `silent` it waits for a
- * line before it uses the log, and leaves without an answer to anything.
+ * A program that opens a log, uses it in every way, closes it, and then has nothing left to do. With `silent` it waits
+ * for a line before it uses the log, and does not wait for any response.
  */
 import { once } from "node:events"
 import { createInterface } from "node:readline"

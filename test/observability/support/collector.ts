@@ -1,4 +1,4 @@
-/** An OTLP collector: a server that takes traces and metrics as JSON and keeps them. */
+/** An OTLP collector: a server that receives traces and metrics as JSON and keeps them. */
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { Effect } from "effect"
@@ -45,7 +45,7 @@ interface Metrics {
 /** Starts a collector on a port of its own. */
 export const collector = Effect.gen(function* () {
   const spans: Array<Span> = []
-  /** By name, as they came last. */
+  /** The metrics by name, as last received. */
   const metrics = new Map<string, Metric>()
   const take = (path: string | undefined, body: string) => {
     if (path === "/v1/traces") {
@@ -79,6 +79,6 @@ export const collector = Effect.gen(function* () {
   return { baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, spans, metrics }
 })
 
-/** Attributes as an object: strings, and what is written as text. */
+/** Attributes as an object: strings, and values that are written as text. */
 export const toObject = (attributes: ReadonlyArray<KeyValue>): Readonly<Record<string, unknown>> =>
   Object.fromEntries(attributes.map(({ key, value }) => [key, Object.values(value)[0]]))

@@ -1,22 +1,22 @@
-/** What the library's metrics say. */
+/** The values of the library's metrics. */
 import { Effect, Metric } from "effect"
 
 const prefix = "effect_eventsourcing_"
 
-/** A metric registry of the test's own, instead of the one that all of a process share. */
+/** A metric registry for one test, instead of the one that is shared within a process. */
 export const ownRegistry = Effect.provideServiceEffect(
   Metric.MetricRegistry,
   Effect.sync(() => new Map())
 )
 
-/** The library's metrics, by their names without its own. */
+/** The library's metrics, by their names without its prefix. */
 export const snapshots = Effect.map(Metric.snapshot, (all) =>
   all
     .filter(({ id }) => id.startsWith(prefix))
     .map((snapshot) => ({ ...snapshot, name: snapshot.id.slice(prefix.length) }))
 )
 
-/** The values of those with such attributes: of counters and gauges. */
+/** The values of the counters and gauges with these attributes. */
 export const values = (attributes: Metric.Metric.AttributeSet = {}) =>
   Effect.map(snapshots, (all) =>
     Object.fromEntries(

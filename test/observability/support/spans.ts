@@ -1,4 +1,4 @@
-/** The spans that a program leaves behind. */
+/** The spans that a program leaves. */
 import { Effect, Option, Tracer } from "effect"
 
 const prefix = "effect-eventsourcing/"
@@ -13,9 +13,9 @@ export const recordingTracer = () => {
       return span
     }
   })
-  /** The library's, by their names without its own. */
+  /** The library's spans, by their names without its prefix. */
   const named = (name: string) => all.filter((span) => span.name === `${prefix}${name}`)
-  /** The library's and `request`s, as `parent > child`, in the order in which they began. */
+  /** The library's spans and `request`s, as `parent > child`, in the order in which they began. */
   const paths = () => all.map(pathOf).filter((path) => path !== "")
   return { tracer, all, named, paths }
 }
@@ -38,5 +38,5 @@ export const attributesOf = (span: Tracer.NativeSpan | undefined) => Object.from
 export const traceParentOf = ({ traceId, spanId, sampled }: Tracer.AnySpan): string =>
   `00-${traceId}-${spanId}-${sampled ? "01" : "00"}`
 
-/** Runs what is one request to a program: a trace of its own. */
+/** Runs one request to a program: a trace of its own. */
 export const request = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.withSpan(self, "request", { root: true })
