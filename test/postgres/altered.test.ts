@@ -1,4 +1,7 @@
-/** What stands between an append and its table: triggers, rules, row-level security. What they drop is not answered as recorded. */
+/**
+ * What stands between an append and its table: triggers, rules, row-level security. Dropped events are not reported as
+ * recorded.
+ */
 import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect } from "effect"
@@ -21,7 +24,7 @@ const move = () => ({
   to: Position.Position.make(1n)
 })
 
-/** All ways in which events of a stream come into a log. */
+/** All ways in which events of a stream are written to a log. */
 const ways: Readonly<Record<string, (log: Log, name: string) => Effect.Effect<unknown, unknown>>> = {
   "one event": ({ recorder }, name) => recorder.append(newAppend(name, 1)),
   "several events": ({ recorder }, name) => recorder.append(newAppend(name, 3)),
@@ -90,7 +93,7 @@ describe.concurrent("G1 an event that the database drops or changes", () => {
         const isRule = what.startsWith("a rule")
         let log = admin
         if (what.startsWith("row-level")) {
-          // the owner is not held to it, nor is a superuser
+          // row-level security does not apply to the owner, nor to a superuser
           const role = `role_${randomUUID().replaceAll("-", "")}`
           yield* Effect.acquireRelease(admin.sql.unsafe(`CREATE ROLE ${role}`), () =>
             Effect.orDie(
@@ -110,11 +113,11 @@ describe.concurrent("G1 an event that the database drops or changes", () => {
           assert.deepStrictEqual(yield* admin.recorder.readAll({ limit: 1000 }), before, how)
           const tracked = yield* admin.sql.unsafe(`SELECT 1 FROM ${s}.stored_tracking`)
           assert.deepStrictEqual(tracked, [], how)
-          // who is not meddled with goes on
+          // appends that nothing interferes with still work
           if (!isRule) yield* ways["one event"]!(log, "Dog")
           yield* ways["several events"]!(log, "Dog")
         }
-        // of those that go along in one call, one fails
+        // one of those that share a call fails
         const outcomes = yield* Effect.forEach(
           [1, 2, 3, 4, 5, 6],
           (n) => Effect.exit(log.recorder.append(newAppend(n === 4 ? "Cat" : "Dog", 2))),

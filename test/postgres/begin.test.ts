@@ -1,4 +1,4 @@
-/** Transactions on connections that have to answer in time: what is given up while one begins. */
+/** Transactions on connections that must respond in time: attempts that are given up while one begins. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Redacted } from "effect"
@@ -7,7 +7,7 @@ import { SqlClient } from "effect/sql"
 import * as Unserved from "../../src/postgres/unserved.ts"
 import { url } from "./support/database.ts"
 
-/** A client with one connection, and statements that have to be answered in time. */
+/** A client with one connection, and statements that must be answered in time. */
 const openClient = Effect.gen(function* () {
   const client = yield* Effect.provide(
     PgClient.make({ url: Redacted.make(url()), maxConnections: 1 }),
@@ -16,13 +16,13 @@ const openClient = Effect.gen(function* () {
   return { client, patience: Unserved.make(client) }
 })
 
-/** Whether the one connection is in no transaction, in which the time does not pass. */
+/** Whether the one connection is outside any transaction: within one, `now()` stands still. */
 const isFree = (client: PgClient.PgClient) => {
   const now = Effect.map(client<{ readonly now: string }>`SELECT now()::text AS now`, ([row]) => row?.now)
   return Effect.zipWith(now, now, (one, other) => one !== other)
 }
 
-/** As the transactions of views. */
+/** Like the transactions of views. */
 const inTransaction = <A, E, R>(client: PgClient.PgClient, self: Effect.Effect<A, E, R>) =>
   Effect.provideService(client.withTransaction(self), SqlClient.BeginTransaction, "BEGIN")
 

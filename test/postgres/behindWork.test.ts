@@ -1,4 +1,4 @@
-/** Appends behind work, where another process appends between the look at the log and the end of the work. */
+/** Appends after work, where another process appends between the look at the log and the end of the work. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Array as Arr, Context, Deferred, Effect, Fiber, Layer } from "effect"
@@ -42,7 +42,7 @@ const append = (
 /** Two processes, and a table with a primary key. */
 const twoLogs = Effect.gen(function* () {
   const schema = yield* newSchema
-  // what is looked at is what is committed by then, whatever the sessions' transactions would see
+  // the look sees what is committed by then, whatever the transactions of the sessions would see
   const startupParameters = { default_transaction_isolation: "repeatable read" }
   const mine = yield* openLog(schema, { client: { startupParameters } })
   const others = yield* openLog(schema)
@@ -61,7 +61,7 @@ const twoLogs = Effect.gen(function* () {
 
 type Logs = Effect.Success<typeof twoLogs>
 
-/** Where the append is: in a transaction of its own, or in one of the user's, which goes on behind it. */
+/** Where the append runs: in a transaction of its own, or in one of the user's, which continues after it. */
 const places: Readonly<Record<string, (logs: Logs) => <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, unknown>>> =
   {
     "in a transaction of its own": () => (self) => self,
@@ -174,7 +174,7 @@ it.live("the precheck does not wait for the position lock, and does not take it"
         assert.strictEqual(refused._tag, "WrongExpectedVersion")
       })
     )
-    // others append while the work goes on
+    // others append while the work is running
     const work = Effect.orDie(others.recorder.append(appendOf(b, 1)))
     yield* append(mine, { appends: [appendOf(a, 1)] }, work)
   })

@@ -1,4 +1,4 @@
-/** What a person has to be told: how the layer takes its configuration, and what it says of a wrong one. */
+/** What a person has to know: how the layer takes its configuration, and what it reports of a wrong one. */
 import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
@@ -34,7 +34,7 @@ import { hold, openLog, watch } from "./support/openLog.ts"
 
 type Failure = EventSourcingError.FollowError | Config.ConfigError
 
-/** Builds a layer, from an environment of its own. */
+/** Builds a layer, with an environment of its own. */
 const build = <E>(layer: Layer.Layer<PostgresServices, E>, env: Readonly<Record<string, string>> = {}) =>
   Effect.provideService(
     Layer.build(Layer.fresh(layer)),
@@ -50,7 +50,7 @@ const append = (recorder: Recorder.Recorder["Service"], name: string) =>
 
 const server = () => new URL(url())
 
-/** The sessions of a database, but for those who look. */
+/** The sessions of a database, except those that only observe. */
 const sessionsOf = (database: string, condition = "true") =>
   Effect.scoped(
     Effect.flatMap(connect({ maxConnections: 1 }), (sql) =>
@@ -63,7 +63,7 @@ const sessionsOf = (database: string, condition = "true") =>
     )
   )
 
-/** A port where somebody accepts connections and says nothing. */
+/** A port that accepts connections and never responds. */
 const silentPort = Effect.map(
   Effect.acquireRelease(
     Effect.callback<Net.Server>((resume) => {
@@ -206,7 +206,7 @@ describe("PostgresLayer.config", () => {
       const reads = Effect.forEach(Array.from({ length: 100 }), () => recorder.readAll({ limit: 10 }), {
         concurrency: "unbounded"
       })
-      // all of them at once: none comes to its end before the lock does
+      // all of them at once: none finishes before the lock is free
       const admin = yield* connect({ url: Redacted.make(database), applicationName: "admin" })
       const reading = yield* admin.withTransaction(
         Effect.gen(function* () {
@@ -273,7 +273,7 @@ describe("PostgresLayer.config", () => {
         "one of them listens",
         Effect.map(sessionsOf(database, "query LIKE 'LISTEN%'"), ({ length }) => length === 1)
       )
-      // so many that a poll of each second would not be through with them
+      // so many that a poll each second would not finish them
       const rounds = Effect.gen(function* () {
         for (let count = 1; count <= 100; count++) {
           yield* append(writer, `Dog-${count}`)
@@ -287,7 +287,7 @@ describe("PostgresLayer.config", () => {
 
   it.live("with nothing set, names the variables", () =>
     Effect.gen(function* () {
-      // not as the user of the operating system, on whatever server there may be
+      // not as the user of the operating system, on whatever server may be running
       const before = { ...process.env }
       yield* Effect.acquireRelease(
         Effect.sync(() => {
@@ -444,7 +444,7 @@ describe("the URL", () => {
 describe.concurrent("errors while the layer is built", () => {
   const PASSWORD = "Tr0ub4dor-hunter2"
 
-  /** All that a program may come to print of an error; the password is in none of it. */
+  /** Everything that a program may print of an error; none of it contains the password. */
   const assertSilent = (cause: Cause.Cause<Failure>) => {
     const error = Cause.squash(cause) as Failure
     const printed = {
@@ -462,7 +462,7 @@ describe.concurrent("errors while the layer is built", () => {
     }
   }
 
-  /** Builds the layer, which fails, and without telling the password. */
+  /** Builds the layer, which fails without revealing the password. */
   const failureOf = (options: PostgresOptions): Effect.Effect<Failure, unknown, Scope.Scope> =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(build(PostgresLayer(options)))
@@ -471,7 +471,7 @@ describe.concurrent("errors while the layer is built", () => {
       return Cause.squash(exit.cause) as Failure
     })
 
-  /** A role of a test's own that has the password. */
+  /** A role for one test, with this password. */
   const newRole = (attributes = "LOGIN") =>
     Effect.gen(function* () {
       const sql = yield* connect({ maxConnections: 1 })
@@ -517,7 +517,7 @@ describe.concurrent("errors while the layer is built", () => {
       assertSaid(missing, "RecorderFailure", "there is no such database", '"no_such_database"')
       const unknown = yield* failureOf({ url: urlOf("no_such_role") })
       assertSaid(unknown, "RecorderFailure", "no_such_role")
-      // where a password is asked for, the server says the same of a wrong one
+      // if a password is requested, the server gives the same response to a wrong one
       assert.match(unknown.message, /or there is no such role; the server does not say which|does not exist/)
       const nobody = yield* newRole("NOLOGIN")
       assertSaid(yield* failureOf({ url: urlOf(nobody) }), "RecorderFailure", "check the user", nobody)

@@ -1,7 +1,7 @@
 /**
  * Processes are killed in the middle of heavy appends, again and again on the same log.
  *
- * `CRASH_KILLS` says how many times (default 10), `CRASH_SEED` repeats the moments of an earlier run.
+ * `CRASH_KILLS` sets the number of kills (default 10); `CRASH_SEED` repeats the moments of an earlier run.
  */
 import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
@@ -43,7 +43,7 @@ describe("SIGKILL in the middle of appends", () => {
         assert.deepStrictEqual(found, [], `after kill ${kill} with CRASH_SEED=${seed}`)
       }
       assert.isAbove(acknowledged.length, 0, "no process came to append before it was killed")
-      // what a killed session had begun is over once another has had the lock
+      // once another session has held the lock, the transactions of killed sessions are over
       yield* log.append("Tally-end")
       const [row] = yield* log.sql<{
         count: number
@@ -66,7 +66,7 @@ describe("SIGKILL in the middle of appends", () => {
         const holds = Math.max(6, Math.floor(kills / 3))
         for (let kill = 1; kill <= holds; kill++) {
           const name = `holder-${randomUUID()}`
-          // every third one is killed at any moment, the others while a transaction is sure to hold the lock
+          // every third one is killed at any moment, the others while a transaction certainly holds the lock
           const atAnyMoment = kill % 3 === 0
           const transactions = atAnyMoment ? 1_000_000 : Math.floor(next() * 10)
           const added = yield* Effect.scoped(

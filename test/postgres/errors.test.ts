@@ -1,4 +1,4 @@
-/** What is passing is tried again, for a while, and what is not is told at once; nothing is recorded twice over it. */
+/** Transient errors are retried for a while, others are reported at once; retries record nothing twice. */
 import { once } from "node:events"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -35,8 +35,8 @@ const ownServer: Effect.Effect<Server, never, Scope.Scope> = Effect.acquireRelea
 )
 
 /**
- * Has inserts into a log fail with a code, as often as is said; answers how often they were tried since. Counted with a
- * sequence, which no rollback puts back.
+ * Makes inserts into a log fail with a code this many times; returns how often they were tried since. They are counted
+ * with a sequence, which no rollback resets.
  */
 const failInserts = (
   log: Log,
@@ -72,7 +72,8 @@ describe.concurrent("errors of statements", () => {
       const schema = yield* newSchema
       const log = yield* openLog(schema)
       const recorded: Array<string> = []
-      // serialization, deadlock, disk, memory, connections, canceled, read-only, shut down, crash of another, starting, idle, connection
+      // serialization, deadlock, disk, memory, connections, canceled, read-only, shut down, crash of another, starting,
+      // idle, connection
       for (const code of [
         ...["40001", "40P01", "53100", "53200", "53300", "57014", "25006"],
         ...["57P01", "57P02", "57P03", "57P05", "08000", "08006"]
@@ -214,7 +215,7 @@ describe.concurrent("errors of statements", () => {
   it.live("a deadlock of two transactions makes one of them unavailable, and after a retry both are recorded", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
-      // the second is the one to look for a deadlock, and so the one to be ended
+      // the second one detects the deadlock, and so is the one to be aborted
       const first = yield* openLog(schema, { client: { startupOptions: "-c deadlock_timeout=1min" } })
       const second = yield* openLog(schema, { client: { startupOptions: "-c deadlock_timeout=50ms" } })
       yield* first.sql`CREATE TABLE ${first.sql(schema)}.counts (n integer)`
@@ -253,7 +254,7 @@ describe.concurrent("errors of statements", () => {
   it.live("an append of more than PostgreSQL accepts fails, and is not sent repeatedly", () =>
     Effect.gen(function* () {
       const log = yield* openLog(yield* newSchema)
-      // one and the same memory four times
+      // the same memory four times
       const payload = new Uint8Array(300 * 2 ** 20)
       const events = [storedEvent({ payload }), ...[1, 2, 3].map(() => storedEvent({ payload }))] as const
       const small = newAppend("small")
@@ -317,7 +318,7 @@ describe.concurrent("connections that are lost", () => {
         yield* headAfter(tracked.append([appends[4]], move))
         assert.strictEqual(yield* tracked.position(key), move.to)
 
-        // many at once, of which one is refused; the connections of both calls are lost
+        // many at once, one of which is refused; the connections of both calls are lost
         proxy.loseAnswers(2)
         const many = Array.from({ length: 40 }, (_, n) => newAppend(`many-${n}`, 1 + (n % 2)))
         const exits = yield* Effect.forEach(
@@ -425,7 +426,7 @@ describe.concurrent("a layer that is built", () => {
       const tried = proxy.refused()
       assert.isAbove(tried, 2)
       assert.isBelow(tried, 20)
-      // no longer so by the fourth attempt
+      // no longer refused by the fourth attempt
       proxy.refuse(refusal, 3)
       yield* (yield* openLog(schema, by(proxy.url))).append("Dog-a")
       assert.strictEqual(proxy.refused(), tried + 3)
@@ -445,7 +446,7 @@ describe.concurrent("a layer that is built", () => {
         proxy.refuse(refusal, 2)
         const log = yield* openLog(yield* newSchema, by(proxy.url))
         assert.strictEqual(proxy.refused(), 2)
-        // and when it is in use
+        // also when it is in use
         proxy.loseAnswers(1)
         proxy.refuse(refusal, 2)
         yield* log.append("Dog-a")
@@ -474,7 +475,7 @@ describe.concurrent("a layer that is built", () => {
       const server = yield* ownServer
       const log = yield* openLog("stopping", by(server.url))
       yield* log.append("Dog-a")
-      // stays to the end, so that the server does
+      // stays to the end, so that the server keeps running
       const last = new Pg.Client({ connectionString: server.url })
       last.on("error", () => {})
       yield* Effect.promise(() => last.connect())

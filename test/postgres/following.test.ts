@@ -1,4 +1,4 @@
-/** Followers on real connections: how they are woken, and what they live by while they are not. */
+/** Followers on real connections: how they are woken, and how they proceed when they are not. */
 import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Redacted, Scope, Stream } from "effect"
@@ -12,13 +12,13 @@ import { newSchema } from "./support/database.ts"
 import type { Log } from "./support/openLog.ts"
 import { openLog, watch } from "./support/openLog.ts"
 
-/** A poll that no test waits for: who is woken then was told. */
+/** A poll interval that no test reaches: a follower that wakes was notified. */
 const NO_POLL = { pollInterval: "1 hour" } as const
 
 /** A name for the connections of one log, to find them by. */
 const newName = Effect.sync(() => `follow-${randomUUID().slice(0, 8)}`)
 
-/** The listening backends among the connections of a name. */
+/** The listening backends among the connections with a name. */
 const listeners = ({ sql }: Log, applicationName: string) =>
   Effect.map(
     sql<{ pid: number }>`
@@ -26,7 +26,7 @@ const listeners = ({ sql }: Log, applicationName: string) =>
     (rows) => rows.map(({ pid }) => pid)
   )
 
-/** Waits until there are so many listening backends, and answers their process ids. */
+/** Waits until this many backends listen, and returns their process ids. */
 const listening = (log: Log, applicationName: string, count: number) =>
   Effect.andThen(
     eventually(
@@ -36,7 +36,7 @@ const listening = (log: Log, applicationName: string, count: number) =>
     listeners(log, applicationName)
   )
 
-/** A server of a test's own, to be stopped and started. */
+/** A server for one test, to be stopped and started. */
 const ownServer: Effect.Effect<Server, never, Scope.Scope> = Effect.acquireRelease(
   Effect.promise(() => startServer()),
   ({ stop }) => Effect.promise(stop)
@@ -91,7 +91,7 @@ describe("notifications", () => {
       for (let round = 0; round < 10; round++) {
         const mine = yield* openLog(schema, NO_POLL)
         const seen = yield* watch(mine.recorder)
-        // at any moment of its coming
+        // at any moment while the connection is being made
         yield* others.append("Dog-a")
         yield* seen.until(round + 1)
         assert.deepStrictEqual(seen.events, versions("Dog-a", round + 1))
@@ -129,7 +129,7 @@ describe("notifications", () => {
       const seen = [yield* watch(log.recorder), yield* watch(log.recorder)]
       for (const { until } of seen) yield* until(1)
       const [pid] = yield* listening(log, name, 1)
-      // as the function does it, only that nobody is notified
+      // as the function does it, but without the notification
       const append = (version: number) => others.sql`
         INSERT INTO ${others.sql(schema)}.stored_events
         SELECT nextval(${`"${schema}".stored_events_position`}::regclass), stream, ${version}, gen_random_uuid(), type,
@@ -199,11 +199,11 @@ describe("the listening backend", () => {
       for (const one of following.slice(1)) yield* Scope.close(one, Exit.void)
       yield* observer.append("Dog-a")
       assert.deepStrictEqual(yield* listeners(observer, name), pids)
-      // gone with the last follower
+      // closed with the last follower
       for (const one of following) yield* Scope.close(one, Exit.void)
       yield* listening(observer, name, 0)
 
-      // there again with the next, which may end by itself, and gone with the layer
+      // opened again with the next one, also if that ends on its own, and closed with the layer
       yield* Stream.runDrain(Stream.take(log.recorder.follow({}), 1))
       yield* listening(observer, name, 0)
       const following2 = yield* Effect.forkChild(Stream.runDrain(log.recorder.follow({})), { startImmediately: true })
@@ -275,7 +275,7 @@ describe("the listening backend", () => {
           recorded.map(({ stream, version }) => `${stream}@${version}`)
         )
       }
-      // told of again, in the end
+      // notified again, in the end
       yield* listening(others, name, 1)
       yield* others.append("Dog-a")
       for (const { until } of seen) yield* until(4 * count + 1)
@@ -283,7 +283,7 @@ describe("the listening backend", () => {
   )
 })
 
-/** A follower, and the states that it has come to. */
+/** A follower, and the states that it has reached. */
 interface Follower {
   readonly states: ReadonlyArray<Recorder.FollowState>
   /** Waits until it is in a state. */
@@ -320,7 +320,7 @@ describe.concurrent("a server that goes away", () => {
             for (; !stop; version++) {
               const stream = StreamName.StreamName.make("Dog-a")
               const expected = version === 0 ? ("NoStream" as const) : version - 1
-              // the same events again, as the event store does it
+              // resends the same events, as the event store does
               yield* Effect.retry(others.recorder.append({ stream, expected, events: storedEvents(1) }), {
                 while: (error) => error._tag === "RecorderUnavailable"
               })

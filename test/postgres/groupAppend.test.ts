@@ -1,4 +1,4 @@
-/** How appends are put together into calls: with a server that answers each call when it is told to. */
+/** How appends are combined into calls: with a server that ends each call when the test says so. */
 import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Cause, Effect, Exit, Fiber, Scheduler } from "effect"
 import { EventSourcingError, Position, StreamName } from "effect-eventsourcing"
@@ -14,7 +14,7 @@ const request = (of: string): Request => ({
 
 interface Call {
   readonly size: number
-  /** Ends it, there and then. */
+  /** Ends it synchronously. */
   readonly end: (exit: Exit.Exit<unknown, RecorderError>) => void
   /** Ends it with every append recorded. */
   readonly answer: () => void
@@ -29,7 +29,7 @@ const openGroup = Effect.gen(function* () {
       calls.push({ size: requests.length, end, answer: () => end(Exit.void) })
     })
   )
-  /** Forks a caller that appends so often, each time when it is answered. */
+  /** Forks a caller that appends this many times, each time after the last one has ended. */
   const caller = (of: string, times: number) =>
     Effect.forEach(Arr.range(1, times), () => append(request(of)), { discard: true }).pipe(
       Effect.forkDetach({ startImmediately: true })
@@ -39,7 +39,7 @@ const openGroup = Effect.gen(function* () {
 
 type RecorderError = EventSourcingError.RecorderError
 
-/** Turns of the event loop: whoever is ready goes on. */
+/** Turns of the event loop: fibers that are ready continue. */
 const turns = Effect.forEach(Arr.range(1, 5), () => Effect.yieldNow, { discard: true })
 
 describe("the next call", () => {
@@ -61,13 +61,13 @@ describe("the next call", () => {
       for (let n = 0; n < 3; n++) yield* caller(`often-${n}`, 100)
       yield* caller("twice", 2)
       const sizes = () => calls.map(({ size }) => size)
-      // the first two have calls of their own, and whoever comes meanwhile goes along in the next
+      // the first two have calls of their own, and appends that arrive meanwhile share the next
       assert.deepStrictEqual(sizes(), [1, 1])
       calls[0]?.answer()
       assert.deepStrictEqual(sizes(), [1, 1, 3])
       calls[2]?.answer()
       assert.deepStrictEqual(sizes(), [1, 1, 3, 3])
-      // the one that appends twice does not come again
+      // the fiber that appends twice has no more to append
       calls[3]?.answer()
       assert.deepStrictEqual(sizes(), [1, 1, 3, 3])
       yield* turns
@@ -147,7 +147,7 @@ describe("a call that fails", () => {
       assert.deepStrictEqual(sizes(), [1, 1, 2, 1])
       calls[3]?.answer()
       yield* turns
-      // the other half, and the second of the one that was good
+      // the other half, and the second append of the caller whose first one succeeded
       assert.deepStrictEqual(sizes(), [1, 1, 2, 1, 1, 1])
       for (const { end } of calls.slice(4)) end(refused)
       assert.include(String(yield* Effect.flip(Fiber.join(bad))), "refused")
@@ -196,7 +196,7 @@ describe("a caller whose observer throws", () => {
       for (const { answer } of calls.slice(2)) answer()
       yield* Fiber.join(other)
       assert.strictEqual(yield* Fiber.join(told), thrown)
-      // and the log goes on
+      // and the log continues to work
       yield* caller("c", 1)
       yield* caller("d", 1)
       yield* turns

@@ -1,4 +1,4 @@
-/** Appends that go along with others in one call: each has an answer of its own, whatever becomes of the others. */
+/** Appends that share a call with others: each has a result of its own, whatever happens to the others. */
 import { randomUUID } from "node:crypto"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
@@ -101,7 +101,7 @@ describe("the number of calls", () => {
         (yield* Effect.flip(recorder.append({ ...newAppend("a"), expected: 7 })))._tag,
         "WrongExpectedVersion"
       )
-      // sent again it is answered with where it is
+      // when it is sent again, the place where it is recorded is returned
       assert.strictEqual((yield* recorder.append(append)).position, Position.Position.make(1n))
       assert.strictEqual((yield* recorder.append(newAppend("b"))).position, Position.Position.make(2n))
     })
@@ -155,15 +155,15 @@ describe("the number of calls", () => {
   )
 })
 
-/** An append of any kind, what has to become of it, and what it then leaves. */
+/** An append of any kind, its expected outcome, and what it then records. */
 interface Case {
   readonly what: string
   readonly run: Effect.Effect<{ readonly position: Position.Position | undefined }, unknown>
-  /** The tag of what it fails with, and a part of the message. */
+  /** The tag of its error, and a part of the message. */
   readonly fails?: readonly [tag: string, part: string]
   /** What it records if it succeeds. */
   readonly appends: ReadonlyArray<Recorder.Append>
-  /** Of those that share a name one succeeds. */
+  /** Of those that share a name, one succeeds. */
   readonly oneOf?: string
 }
 

@@ -1,4 +1,4 @@
-/** What PostgreSQL does to inline projections that SQLite does not. */
+/** What PostgreSQL does to inline projections and SQLite does not. */
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Layer } from "effect"
 import { EventStore, Projection } from "effect-eventsourcing"
@@ -15,7 +15,7 @@ it.live(
       /** Each has changed its first row. */
       const reached = { a: yield* Deferred.make<void>(), b: yield* Deferred.make<void>() }
       let calls = 0
-      /** How often PostgreSQL is to say that it has found another deadlock. */
+      /** How many more deadlocks PostgreSQL is to report. */
       let more = 8
       const counts = Projection.make("counts", {
         aggregates: [Dog],
@@ -52,7 +52,7 @@ it.live(
         const register = (name: string) =>
           store.append(Dog, Dog.id(name), { expected: "NoStream", events: [Dog.Registered({ name })] })
         yield* Effect.all([register("a"), register("b")], { concurrency: 2 })
-        // so that there was a deadlock
+        // so that a deadlock occurred
         assert.isAtLeast(calls, 11)
         const rows = yield* Projection.read(
           counts,

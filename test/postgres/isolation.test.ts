@@ -18,7 +18,7 @@ const b = StreamName.StreamName.make("Dog-b")
 const places = ({ recorder }: Log) =>
   Effect.map(recorder.readAll({ limit: 10_000 }), (log) => log.map(({ stream, version }) => `${stream}@${version}`))
 
-/** Two processes; the log has one event of stream a. */
+/** Two processes; the log contains one event of stream a. */
 const twoLogs = Effect.gen(function* () {
   const schema = yield* newSchema
   const [mine, others] = [yield* openLog(schema), yield* openLog(schema)]
@@ -26,7 +26,7 @@ const twoLogs = Effect.gen(function* () {
   return { mine, others }
 })
 
-/** Runs work in a transaction that has looked at the log before others did something to it. */
+/** Runs work in a transaction that has looked at the log before others changed it. */
 const behind = <A, E>(
   { mine }: { readonly mine: Log },
   level: Level,
@@ -63,7 +63,7 @@ for (const level of LEVELS) {
             logs,
             level,
             logs.others.append(a),
-            // where it believes the stream to be, and where it is
+            // the version at which it believes the stream to be, and its actual version
             Effect.all([Effect.flip(appendTo(logs.mine, a, 0, count)), Effect.flip(appendTo(logs.mine, a, 1, count))])
           )
           for (const error of [first, second]) {
@@ -89,11 +89,11 @@ for (const level of LEVELS) {
           const kinds: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>> = [
             appendTo(logs.mine, b, "NoStream"),
             appendTo(logs.mine, b, "NoStream", 3),
-            // a check would be of the stream as it was
+            // a check would see the stream as it was
             append([one], [{ stream: a, expected: 0 }]),
             tracked.append([one], moveTo(undefined, 5n)),
             behindWork.append({ appends: [one] }, Effect.void),
-            // refused by a version that may be long gone
+            // refused because of a version that may be long outdated
             behindWork.append({ appends: [{ ...one, stream: a }] }, Effect.void)
           ]
           const values = yield* behind(
@@ -117,7 +117,7 @@ for (const level of LEVELS) {
   })
 
   describe(`sessions whose transactions are ${level} by default`, () => {
-    /** An append that waits while another one is committed: it began before it, and gets the lock after it. */
+    /** An append that waits while another one is committed: it began before that one, and gets the lock after it. */
     const race = (
       raced: (log: Log) => Effect.Effect<unknown, unknown>,
       racing: (log: Log) => Effect.Effect<unknown, unknown>

@@ -1,4 +1,4 @@
-/** How a log comes into a database: made by the first of many, under any name, or by somebody else's hand. */
+/** How a log is created in a database: by the first of many processes, under any name, or by hand. */
 import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import type { PgClient } from "@effect/sql-pg"
@@ -25,7 +25,7 @@ import { hold, openLog, watch } from "./support/openLog.ts"
 
 const opened = (database: string) => ({ client: { url: Redacted.make(database) } })
 
-/** Runs a text as a person does that has it from a file: all of it in one transaction. */
+/** Runs a text as a person would who has it in a file: all of it in one transaction. */
 const runByHand = (database: string, sql: string) =>
   Effect.promise(async () => {
     const client = new Pg.Client({ connectionString: database })
@@ -79,7 +79,7 @@ const useAll = (log: Log) =>
     assert.strictEqual(yield* recorder.head, recorded.at(-1)?.position)
   })
 
-/** All that a log has made in a schema, in words. */
+/** Everything that a log has created in a schema, as text. */
 const describeSchema = (sql: PgClient.PgClient, schema: string) =>
   Effect.map(
     sql<{ what: string }>`
@@ -102,7 +102,7 @@ describe("opening a log", () => {
       const [here, observer] = [yield* connect(), yield* connect()]
       const waiting = observer`SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
         AND pid IN (SELECT pid FROM pg_stat_activity WHERE query LIKE ${`%${schema}%`})`
-      // held until all of them are there, so that they do begin at once
+      // held until all of them are waiting, so that they begin at once
       const [layers, children] = yield* here.withTransaction(
         Effect.gen(function* () {
           const lock = `effect-eventsourcing migrations of ${schema}`
@@ -125,7 +125,7 @@ describe("opening a log", () => {
       assert.strictEqual(new Set(ids).size, 1)
       yield* Effect.forEach(logs, ({ append }, n) => append(`Dog-${n}`), { concurrency: "unbounded" })
       assert.lengthOf(yield* logs[0]!.recorder.readAll({ limit: 100 }), 10)
-      // and again when it is there
+      // and again now that it exists
       assert.strictEqual((yield* openLog(schema)).recorder.logId, ids[0])
     })
   )
@@ -220,7 +220,7 @@ describe("the name of a schema", () => {
           yield* useAll(log)
           assert.strictEqual((yield* log.sql`SELECT nspname FROM pg_namespace WHERE nspname = ${name}`).length, 1)
         }
-        // the answer of who waits for the lock is made with the name, too
+        // the query for the holder of the lock contains the name, too
         const other = yield* openLog(name, { ...opened(made), lockTimeout: "20 millis" })
         assert.strictEqual(other.recorder.logId, logs[0]!.recorder.logId)
         const held = yield* hold(other, other.append("Dog-held"))
@@ -228,7 +228,7 @@ describe("the name of a schema", () => {
         for (const error of errors) assert.include(String(error), `process ${held.pid} has held the position lock`)
         yield* held.commit
       }, Effect.scoped)
-      // each closes its connections: a server has 100 by default
+      // each closes its connections: a server allows 100 by default
       yield* Effect.forEach(names, useSchema, { discard: true })
     })
   )
@@ -251,7 +251,7 @@ describe("the name of a schema", () => {
         }
         assert.throws(() => schemaSql(name), reason)
       }
-      // PostgreSQL keeps these for itself
+      // PostgreSQL reserves these names
       const error = yield* Effect.flip(openLog("pg_dog"))
       assert.deepInclude(error, { _tag: "RecorderFailure" })
       assert.include(String(error), "pg_dog")
@@ -320,7 +320,7 @@ describe("tables that others create", () => {
 })
 
 describe("a log of version 1", () => {
-  /** What commit 6e72552 made, with two events that were appended then. */
+  /** The schema as commit 6e72552 created it, with two events that were appended by it. */
   const make = (schema: string) => {
     const sql = Fs.readFileSync(new URL("support/schema-1.sql", import.meta.url), "utf8")
     const event = (stream: string) =>
@@ -328,7 +328,7 @@ describe("a log of version 1", () => {
     return runByHand(url(), `${sql}\n${event("Dog-a")}\n${event("Dog-b")}`.replaceAll("version_1", schema))
   }
 
-  /** The statements that a process of then goes on sending. */
+  /** The statements that a process of that version continues to send. */
   const appendAsBefore = ({ sql }: Log, schema: string, stream: string) =>
     sql.unsafe<{ answer: ReadonlyArray<bigint> }>(
       `SELECT "${schema}".append_event($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS answer`,
@@ -339,7 +339,7 @@ describe("a log of version 1", () => {
       ]
     )
 
-  /** Rows that were loaded: version 1 appends where no reader looks. */
+  /** Rows that were loaded: version 1 appends at positions that no reader looks at. */
   const loadAhead = ({ sql }: Log, schema: string) =>
     sql.unsafe(
       `INSERT INTO "${schema}".stored_events VALUES (50, 'Cat-a', 0, gen_random_uuid(), 'Loaded', 1, 'json', '{}', NULL, '{}', 0)`
@@ -362,10 +362,10 @@ describe("a log of version 1", () => {
       assert.deepStrictEqual(answer?.answer.map(BigInt), [51n])
       assert.strictEqual((yield* before.append("Dog-d", 2)).position, 53n)
       yield* useAll(log)
-      // what a process of then looks at when it starts
+      // what a process of that version checks when it starts
       const [row] = yield* log.sql.unsafe(`SELECT schema_version FROM "${schema}".stored_log`)
       assert.deepStrictEqual(row, { schema_version: 1 })
-      // no other than one that is new
+      // the same as a new one
       yield* openLog(newest)
       assert.deepStrictEqual(yield* describeSchema(log.sql, schema), yield* describeSchema(log.sql, newest))
     })
@@ -380,7 +380,7 @@ describe("a log of version 1", () => {
       const key = { projection: "p", version: 1, upstream: "accounts", slice: 0 }
       const note = { logId: "accounts", eventId: "one" }
       const at = (n: number) => Position.Position.make(BigInt(n))
-      // the schema has no place for it
+      // the schema has no column for it
       yield* trackedBy(before).append([], { key, from: undefined, to: at(1), note })
       assert.deepStrictEqual(yield* trackedBy(before).progress(key), { position: at(1), note: undefined })
 
@@ -447,7 +447,7 @@ describe("a log of version 1", () => {
 })
 
 describe("roles", () => {
-  /** A role of a test's own, and the URL that it connects by. */
+  /** A role for one test, and the URL with which it connects. */
   const newRole = (database: string): Effect.Effect<{ name: string; url: string }, unknown, Scope.Scope> =>
     Effect.gen(function* () {
       const sql = yield* connect({ maxConnections: 1 })
@@ -463,7 +463,7 @@ describe("roles", () => {
   const forget = (database: string, role: string) =>
     Effect.addFinalizer(() => runByHand(database, `DROP OWNED BY ${role};`))
 
-  /** The rights that the documentation names, as they stand there. */
+  /** The rights that the documentation names, as they are written there. */
   const grants = (schema: string, role: string): string => {
     const text = Fs.readFileSync(new URL("../../docs/postgres.md", import.meta.url), "utf8")
     const [sql] = [...text.matchAll(/```sql\n([^`]*GRANT[^`]*)```/g)].map(([, found]) => found ?? "")
@@ -493,7 +493,7 @@ describe("roles", () => {
         ]) {
           assert.strictEqual(codeOf(yield* Effect.flip(log.sql.unsafe(statement))), "42501", statement)
         }
-        // owned by another: neither altered nor replaced
+        // owned by another role: it can neither alter nor replace them
         for (const statement of [
           "ALTER TABLE orders.stored_events DROP COLUMN payload_text",
           "DROP FUNCTION orders.lock_positions"

@@ -1,4 +1,4 @@
-/** Appends that wait for each other: for how long, in which order, and what becomes of those that end before. */
+/** Appends that wait for each other: for how long, in which order, and what happens when one ends early. */
 import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Exit, Fiber, Scope } from "effect"
@@ -47,7 +47,7 @@ describe("the wait for the position lock", () => {
       )
       const elapsed = (yield* Clock.currentTimeMillis) - start
       for (const error of errors) assert.strictEqual(error._tag, "RecorderUnavailable")
-      // one wait, and plenty of time for a slow machine; one after the other would be a hundred
+      // one wait, and plenty of time for a slow machine; one after the other would take a hundred waits
       assert.isBelow(elapsed, 50 * 400)
       yield* held.commit
       yield* appendTo(others, "Dog-a", "NoStream")
@@ -94,7 +94,7 @@ describe("the wait for the position lock", () => {
   it.live("that closes a cycle of waits ends, and the transaction can be run again", () =>
     Effect.gen(function* () {
       const schema = yield* newSchema
-      // who looks for a circle last finds it: not before the other one is in it
+      // whoever checks last finds the deadlock: not before the other transaction is part of it
       const looking = (deadlock_timeout: string) => ({ client: { startupParameters: { deadlock_timeout } } })
       const mine = yield* openLog(schema, { lockTimeout: "30 seconds", ...looking("2s") })
       const others = yield* openLog(schema, looking("60s"))
@@ -110,7 +110,7 @@ describe("the wait for the position lock", () => {
             yield* appendTo(mine, "Dog-a", "NoStream")
           })
         )
-      // holds the position lock, and wants the row that the other one holds as soon as that wants the lock
+      // holds the position lock, and wants the row that the other one holds as soon as that one wants the lock
       const both = others.sql.withTransaction(
         Effect.gen(function* () {
           yield* others.append("Dog-b")
@@ -129,7 +129,7 @@ describe("the wait for the position lock", () => {
       )
       assert.deepInclude(holding, { _tag: "RecorderUnavailable", operation: "append" })
       assert.include(holding.message, "deadlock")
-      // the other one has the row now; only after it, or this would be the same again
+      // the other one has the row now; only after it, or the same would happen again
       for (const fiber of fibers) yield* Fiber.join(fiber)
       yield* counting(Effect.void)
       assert.deepStrictEqual(yield* mine.sql`SELECT n FROM ${table}`, [{ n: 2 }])
@@ -138,7 +138,7 @@ describe("the wait for the position lock", () => {
   )
 })
 
-/** Whether somebody holds the position lock of a log. */
+/** Whether a session holds the position lock of a log. */
 const isHeld = ({ sql }: Log, schema: string) =>
   Effect.map(
     sql`SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
@@ -186,7 +186,7 @@ describe("sessions that are killed", () => {
       for (let round = 0; round < 6; round++) {
         const killed = yield* pool
         yield* kill(others, killed)
-        // the pool may have heard of it, or not
+        // the pool may have noticed it, or not
         if (round % 2 === 0) yield* untilGone(others, killed)
         const answers = yield* Effect.forEach(
           Array.from({ length: 8 }, (_, n) => `Dog-${round}-${n}`),
@@ -220,7 +220,7 @@ describe("sessions that are killed", () => {
         )
         yield* untilWaiting(mine)
         yield* kill(mine, yield* mine.waiting)
-        // what the transaction itself ends with is its client's business
+        // the error of the transaction itself is up to its client
         assert.isTrue(Exit.isFailure(yield* Fiber.await(appending)))
         assert.deepInclude(yield* Effect.flip(yield* Deferred.await(ended)), {
           _tag: "RecorderUnavailable",
@@ -237,7 +237,7 @@ describe("sessions that are killed", () => {
       const schema = yield* newSchema
       const [sql, blocking] = [yield* connect(), yield* connect({ maxConnections: 1 })]
       const [made, rollBack] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
-      // another transaction makes the schema, and never comes to its end
+      // another transaction creates the schema, and never ends
       yield* Effect.forkScoped(
         blocking.withTransaction(
           blocking`CREATE SCHEMA ${blocking(schema)}`.pipe(
@@ -273,7 +273,7 @@ describe("interrupted work", () => {
     Effect.gen(function* () {
       const schema = yield* newSchema
       const mine = yield* openLog(schema)
-      // a pool of one: what is left behind would be missing there
+      // a pool of one: a connection that is not returned would be missing there
       const others = yield* openLog(schema, { lockTimeout: "Infinity", client: { maxConnections: 1 } })
       const held = yield* hold(mine, mine.append("Dog-held"))
       const appending = yield* Effect.forkScoped(others.sql.withTransaction(others.append("Dog-a", 2)), {

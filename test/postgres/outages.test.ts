@@ -1,4 +1,4 @@
-/** What has worked is waited for, whatever keeps it from being reached; a layer that is being built says at once what is wrong. */
+/** A layer that has worked waits through any outage; a layer that is being built reports at once what is wrong. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Stream } from "effect"
 import { SqlError } from "effect/sql"
@@ -109,7 +109,7 @@ describe.concurrent("a running runner and subscription", () => {
 
             proxy.letThrough()
             const store = yield* EventStore.EventStore
-            // a command may be what finds that it is back
+            // a command may be what finds that the server is back
             yield* until(
               Effect.map(
                 Effect.exit(store.version(Counter.stream(Counter.Id.make("a")))),

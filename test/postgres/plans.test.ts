@@ -1,4 +1,4 @@
-/** The plans of the queries that everything stands on, on a log of a million events. */
+/** The plans of the most important queries, on a log of a million events. */
 import { randomUUID } from "node:crypto"
 import type { PgTypes } from "@effect/sql-pg"
 import { assert, beforeAll, describe, it } from "@effect/vitest"
@@ -42,7 +42,7 @@ beforeAll(async () => {
 const { all, head, stream: ofStream } = pages(schema)
 const after = fromStorage(500_000n)
 
-/** Each with how its parameters are written in SQL. */
+/** Each query, with the types of its parameters in SQL. */
 const queries: Readonly<Record<string, readonly [sql: string, ...values: ReadonlyArray<string>]>> = {
   "a page of a stream": [ofStream({ stream, limit: 512 }).sql, "'Dog-76'::text", "-1", "2147483647", "512", "16384"],
   "a page of a stream, backward": [
@@ -99,7 +99,7 @@ const move = {
   from: undefined,
   to: after
 }
-/** Where each of the streams is before anything is appended. */
+/** The version of each stream before anything is appended. */
 const last = EVENTS / STREAMS - 1
 const one = callAppendEvent(schema)
 const many = callAppendEvents(schema)
@@ -150,7 +150,7 @@ describe("plans on a log of 1,000,000 events", () => {
         const plan = rows.map((row) => row["QUERY PLAN"]).join("\n")
         assert.notMatch(plan, /Seq Scan on stored_events/, plan)
         assert.match(plan, /Index (Only )?Scan/, plan)
-        // a short stream may be fetched at once and sorted; never the log
+        // a short stream may be fetched at once and sorted, but never the log
         for (const [, rows] of plan.matchAll(/Sort \(actual rows=(\d+)/g)) assert.isAtMost(Number(rows), 100, plan)
         for (const [, rows] of plan.matchAll(/Removed by Filter: (\d+)/g)) assert.isAtMost(Number(rows), 10_000, plan)
       })

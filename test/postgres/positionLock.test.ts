@@ -126,7 +126,7 @@ describe("a transaction held between its append and its commit", () => {
       yield* held.commit.pipe(Effect.exit, Effect.map(Exit.isFailure), Effect.map(assert.isTrue))
       yield* seen.until(1)
       assert.deepStrictEqual(seen.events, ["Dog-a@0"])
-      // the log of the killed session goes on, too
+      // the log of the killed session continues, too
       yield* mine.append("Dog-held")
       assert.deepStrictEqual(yield* readLog(mine.recorder), ["Dog-a@0", "Dog-held@0"])
     })
@@ -224,7 +224,7 @@ describe("sessions that are killed", () => {
                 expected: version === 0 ? ("NoStream" as const) : version - 1,
                 events: storedEvents(1)
               }
-              // the same events again, as the event store does it
+              // the same events again, as the event store sends them
               const answer = yield* Effect.retry(log.recorder.append(append), {
                 while: (error) => error._tag === "RecorderUnavailable"
               })

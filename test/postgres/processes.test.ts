@@ -13,7 +13,7 @@ import { openLog, watch } from "./support/openLog.ts"
 
 const ROUNDS = 50
 
-/** How many events there are, and a digest of their order: what a follower tells at its end. */
+/** The number of events and a digest of their order, as a follower reports them at its end. */
 const inOrder = (sql: PgClient.PgClient, schema: string) =>
   Effect.map(sql<{ id: string }>`SELECT id FROM ${sql(schema)}.stored_events ORDER BY position`, (rows) => {
     const digest = createHash("sha256")
@@ -21,7 +21,7 @@ const inOrder = (sql: PgClient.PgClient, schema: string) =>
     return { count: rows.length, digest: digest.digest("hex") }
   })
 
-/** What a follower has seen, told after whatever it has logged. */
+/** What a follower has seen, which it prints after everything that it has logged. */
 const summary = ({ line }: Pick<Child.Child, "line">): Effect.Effect<unknown> =>
   Effect.flatMap(line, (told) => (told.startsWith("{") ? Effect.succeed(JSON.parse(told)) : summary({ line })))
 
@@ -41,7 +41,7 @@ describe("several processes on one log", () => {
         const writers = yield* Effect.forEach(["one", "two"], (name) =>
           start("writer.ts", name, url(), schema, String(ROUNDS))
         )
-        // one more follower begins in the middle of it
+        // one more follower starts in the middle of the log
         yield* seen.until(500)
         followers.push(yield* start("follower.ts", url(), schema))
         const appended = yield* Effect.forEach(writers, ({ line }) => Effect.map(line, Number), {

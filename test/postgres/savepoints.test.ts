@@ -1,4 +1,4 @@
-/** Appends within the user's own transaction, beside rows of the user's own: what fails, and what is rolled back of it. */
+/** Appends within the user's own transaction, beside rows of the user's own: what fails, and what is rolled back. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
@@ -11,10 +11,10 @@ import { openLog, untilWaiting, watch } from "./support/openLog.ts"
 
 const stream = StreamName.StreamName.make("Dog-a")
 
-/** A log, with a follower, and a table of the user's own; another connection to the same. */
+/** A log, with a follower, and a table of the user's own; another connection to the same log. */
 const logAndTable = Effect.gen(function* () {
   const schema = yield* newSchema
-  // who follows is told, and does not live by the poll
+  // the follower is notified, and does not depend on the poll
   const log = yield* openLog(schema, { pollInterval: "1 hour" })
   const others = yield* openLog(schema, { lockTimeout: "30 seconds", pollInterval: "1 hour" })
   const table = log.sql`${log.sql(schema)}.names`
@@ -27,7 +27,7 @@ const logAndTable = Effect.gen(function* () {
     names: Effect.map(others.sql<{ name: string }>`SELECT name FROM ${table} ORDER BY name`, (rows) =>
       rows.map(({ name }) => name)
     ),
-    /** All see the same events of the stream: as many, without a hole. */
+    /** All see the same events of the stream: the same number, without a gap. */
     assertEvents: (count: number) =>
       Effect.gen(function* () {
         const expected = Array.from({ length: count }, (_, version) => `${stream}@${version}`)
@@ -139,7 +139,7 @@ describe("events and the user's own rows", () => {
       const { assertEvents, insert, log, names, others } = yield* logAndTable
       const work = Effect.andThen(insert("a"), Effect.andThen(appendAt(log, "NoStream", storedEvents(2)), insert("b")))
       yield* isRolledBack(log.sql.withTransaction(Effect.andThen(work, rollBack)))
-      // a row that fails takes the events along
+      // a row that fails takes the events with it
       assert.deepInclude(yield* Effect.flip(log.sql.withTransaction(Effect.andThen(work, insert("a")))), {
         _tag: "SqlError"
       })

@@ -9,7 +9,7 @@ import { storedEvent } from "../../src/testing/backend/events.ts"
 
 const at = (position: bigint) => Position.Position.make(position)
 
-/** A log of which some positions match a filter. `before` is called before each statement, with its number. */
+/** A log in which some positions match a filter. `before` is called before each statement, with its number. */
 const makeLog = (before: (log: Log, statement: number) => void) => {
   const log: Log = { matching: [], others: [] }
   let statements = 0
@@ -62,7 +62,7 @@ const filter = { types: ["Barked"] }
 describe("a scan with a filter, of 10,000 positions with a statement", () => {
   it.effect.each([0, 1, 2, 3])("G3 skips no event that is appended before its statement %i", (when) =>
     Effect.gen(function* () {
-      // the scan ends where the log does, and the log goes beyond it while it is read
+      // the scan ends at the end of the log, which moves on while it is read
       const { log, scan } = makeLog(({ matching, others }, statement) => {
         if (statement !== when) return
         matching.push(10_000n)

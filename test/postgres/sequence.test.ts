@@ -1,4 +1,6 @@
-/** The sequence that positions are drawn from may be left where it should not be: no event is recorded where no reader looks. */
+/**
+ * The sequence of positions may be left in a wrong state: no event is recorded at a position that no reader looks at.
+ */
 import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
@@ -15,7 +17,7 @@ const newAppend = (count = 1) => ({ stream: newStream(), expected: "NoStream", e
 
 type Way = (log: Log) => Effect.Effect<Position.Position | undefined, unknown>
 
-/** All ways in which an event comes into a log. */
+/** All ways in which an event is written to a log. */
 const ways: Readonly<Record<string, Way>> = {
   "one event": ({ recorder }) => Effect.map(recorder.append(newAppend()), ({ position }) => position),
   "several events": ({ recorder }) => Effect.map(recorder.append(newAppend(3)), ({ position }) => position),
@@ -47,7 +49,7 @@ const ways: Readonly<Record<string, Way>> = {
     )
 }
 
-/** Rows that somebody loads, positions and all. */
+/** Rows that were loaded with their positions. */
 const load = ({ sql }: Pick<Log, "sql">, schema: string, positions: ReadonlyArray<number>) =>
   Effect.forEach(positions, (position) =>
     sql.unsafe(
@@ -55,10 +57,10 @@ const load = ({ sql }: Pick<Log, "sql">, schema: string, positions: ReadonlyArra
     )
   )
 
-/** What has become of a sequence, and the highest position that a reader has seen by then. */
+/** The state of a sequence, and the highest position that a reader has seen by then. */
 interface Fault {
   readonly make: (log: Log, schema: string, sequence: string) => Effect.Effect<unknown, unknown>
-  /** Where nothing but somebody's repair helps. */
+  /** Whether only a repair by hand helps. */
   readonly isRefused?: boolean
 }
 
@@ -99,8 +101,8 @@ const faults: Readonly<Record<string, Fault>> = {
 }
 
 /**
- * Appends in a way, through two sessions in turns, and checks that a reader that has seen all there was sees it; or that
- * it is refused with a statement that repairs the sequence, and works when that was run.
+ * Appends in one of the ways, through two sessions in turns. Checks that a reader which has seen everything sees the
+ * events; or that the append is refused with a statement that repairs the sequence, and succeeds after that was run.
  */
 const check = Effect.fnUntraced(function* (
   how: string,
@@ -226,7 +228,7 @@ describe.concurrent("G3 as a role that may only draw from the sequence", () => {
           yield* make(admin, schema, `"${schema}".stored_events_position`)
           const repairs = { count: 0 }
           yield* check(how, schema, yield* limited(schema, admin), admin.sql, repairs)
-          // it can't set the sequence, and draws only so often
+          // it can't set the sequence, and draws from it only so often
           assert.strictEqual(repairs.count > 0, isRefused || what.includes("far away"), how)
         }
       })

@@ -42,7 +42,7 @@ describe("SIGKILL of the server in the middle of appends", () => {
         assert.strictEqual(yield* child.line, "opened")
         yield* Effect.sleep(100 + next() * 200)
         yield* Effect.promise(server.crash)
-        // what was in flight is sent again when the server is back, and the program goes on
+        // appends that were in flight are sent again when the server is back, and the program continues
         yield* Effect.sleep(500)
         yield* child.kill
         acknowledged.push(...parse(yield* child.remaining))
@@ -77,7 +77,7 @@ describe("SIGKILL of the server in the middle of appends", () => {
         Effect.whileLoop({ while: () => !stopped, body: () => work, step: () => {} })
 
       const done = Array.from({ length: 13 }, () => 0)
-      /** Appends to a stream of its own: what it does not get an answer for, it sends again. */
+      /** Appends to a stream of its own; resends whatever it gets no response for. */
       const lane = (n: number) =>
         Effect.suspend(() => {
           const stream = StreamName.StreamName.make(`Dog-${n}`)
@@ -102,7 +102,7 @@ describe("SIGKILL of the server in the middle of appends", () => {
           })
           return untilStopped(appendNext)
         })
-      /** Transactions with a row each: what becomes of one that was on the way, nobody says. */
+      /** Transactions with a row each: the outcome of one that was in flight is unknown. */
       const transactions = untilStopped(
         Effect.suspend(() => {
           const batch = randomUUID()

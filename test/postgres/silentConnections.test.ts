@@ -1,4 +1,4 @@
-/** Connections that the network has forgotten: silent for ever, while new ones are served. */
+/** Connections that the network has forgotten: silent forever, while new ones are served. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Projection, ProjectionRunner, ViewStore } from "effect-eventsourcing"
@@ -12,7 +12,7 @@ import { newSchema, url } from "./support/database.ts"
 import { openLog } from "./support/openLog.ts"
 import { startProxy } from "./support/proxy.ts"
 
-/** Long enough for a connection to be made, mostly; what is not in time is tried again. */
+/** Usually long enough to connect; what is not in time is tried again. */
 const WAIT = "1 second"
 
 const again = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.retry(self, { times: 50 })
@@ -42,7 +42,7 @@ describe.concurrent("a connection that does not respond, although others do", ()
           proxy.forget()
           const error = yield* Effect.flip(statement(store))
           assert.deepInclude(error, { _tag: "RecorderUnavailable", waited: 1000 }, name)
-          // the only connection of the pool is another one now
+          // the only connection of the pool is a different one now
           yield* until(Effect.isSuccess(statement(store)))
         })
       yield* Layer.build(Layer.fresh(PostgresViews({ url: url(), schema })))

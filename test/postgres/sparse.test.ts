@@ -1,4 +1,4 @@
-/** A log among many events of others, on a server that lets no statement look through all of them. */
+/** A log among many events of others, on a server that lets no statement search all of them. */
 import { randomUUID } from "node:crypto"
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Redacted, Stream, SubscriptionRef } from "effect"
@@ -10,13 +10,13 @@ import { Counter } from "../support/dog.ts"
 import { layerLog, newSchema, url } from "./support/database.ts"
 import { openLog } from "./support/openLog.ts"
 
-/** So many events of others come before those of the log, and as many after them. */
+/** This many events of others come before those of the log, and as many after them. */
 const OTHERS = 25_000
 
-/** What a statement may look through: the server cancels it then, as it would after `statement_timeout`. */
+/** How much a statement may search before the server cancels it, as it would after `statement_timeout`. */
 const MOST = 12_000
 
-/** A log, and how it is reached by a role whose statements are cancelled. */
+/** A log, and a connection to it by a role whose statements are cancelled. */
 const sparse = Effect.gen(function* () {
   const schema = yield* newSchema
   const { services, sql } = yield* openLog(schema)

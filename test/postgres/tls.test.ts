@@ -1,4 +1,4 @@
-/** Connections by TLS: to a server with a certificate of an authority that nobody knows. */
+/** Connections by TLS: to a server whose certificate is signed by an unknown authority. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Stream } from "effect"
 import { Recorder, StreamName } from "effect-eventsourcing"
@@ -65,7 +65,7 @@ describe("TLS", () => {
         assert.strictEqual(error._tag, "RecorderFailure", String(error))
         assert.match(error.message, reason)
       }
-      // by whose own choice nothing is verified
+      // which chooses to verify nothing
       const careless = yield* open({ url, ssl: { rejectUnauthorized: false } })
       assert.strictEqual(yield* careless.head, yield* recorder.head)
     })

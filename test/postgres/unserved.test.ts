@@ -1,4 +1,6 @@
-/** A pooler with too few connections, a server that falls silent: nobody waits for long, and all are told what for. */
+/**
+ * A pooler with too few connections, or a silent server: no call waits long, and each error says what it waited for.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Logger, Redacted } from "effect"
@@ -48,7 +50,7 @@ describe.concurrent("a pooler that has no connection left", () => {
       const log = yield* openLog(schema, impatient(proxy.url))
       proxy.serve(1)
       const other = yield* openLog(schema)
-      // its session is the user's own for now
+      // its session belongs to the user for now
       const held = yield* hold(log, log.sql`SELECT 1`)
       assertUnserved(yield* Effect.flip(log.recorder.append(newAppend("a"))))
       assertUnserved(yield* Effect.flip(log.recorder.append(newAppend("b", 2))))
@@ -93,7 +95,7 @@ describe.concurrent("a server that stops responding", () => {
       yield* log.recorder.append(newAppend("a"))
       proxy.freeze()
       const [one, many] = [newAppend("b"), newAppend("c", 2)]
-      // some of them wait on the connection that is there, others for one of their own
+      // some of them wait on the existing connection, others for one of their own
       const failures = yield* Effect.all(
         [
           Effect.flip(log.recorder.append(one)),
@@ -121,7 +123,7 @@ describe.concurrent("a slow statement", () => {
       const held = yield* hold(holder, holder.append("Dog-held"))
       const waiting = yield* Effect.forkScoped(log.recorder.append(newAppend("a")), { startImmediately: true })
       yield* untilWaiting(log)
-      // long enough that it was asked, more than once, whether anybody is served
+      // long enough that the pooler was probed more than once
       yield* Effect.sleep("900 millis")
       assert.isUndefined(waiting.pollUnsafe())
       yield* held.commit

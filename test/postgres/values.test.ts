@@ -1,4 +1,4 @@
-/** What PostgreSQL and its driver make of values: large ones, odd ones, refused ones, and settings that stand in the way. */
+/** What PostgreSQL and its driver do with values: large, odd and refused ones, and settings that interfere. */
 import { createHash, randomBytes, randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
 import { PgTypes } from "@effect/sql-pg"
@@ -18,7 +18,7 @@ const digest = (payload: string | Uint8Array) => createHash("sha256").update(pay
 
 type Events = Recorder.Append["events"]
 
-/** Appends new streams all at once, as a program with many fibers does; answers how each ended, by its name. */
+/** Appends new streams all at once, as a program with many fibers does; returns the outcome of each, by its name. */
 const appendAtOnce = ({ recorder }: Log, appends: ReadonlyArray<readonly [stream: string, events: Events]>) =>
   Effect.map(
     Effect.forEach(
@@ -29,14 +29,14 @@ const appendAtOnce = ({ recorder }: Log, appends: ReadonlyArray<readonly [stream
     (exits) => new Map(exits.map((exit, i) => [appends[i]?.[0] as string, exit]))
   )
 
-/** Appends that nothing is wrong with. */
+/** Valid appends. */
 const sound = (count: number) =>
   Array.from({ length: count }, (_, n) => [`sound-${n}`, storedEvents(1 + (n % 3))] as const)
 
 const failureOf = (exit: Exit.Exit<unknown, unknown> | undefined) =>
   Effect.flip(exit ?? Effect.die(new Error("there is no such append")))
 
-/** The streams of the log, with how many events each has. */
+/** The streams of the log, with the number of events of each. */
 const counts = ({ recorder }: Log) =>
   Effect.map(recorder.readAll({ limit: 10_000 }), (events) => {
     const found: Record<string, number> = {}
@@ -61,7 +61,7 @@ describe("large values", () => {
         "ü".repeat(size)
       ]
       const events = payloads.map((payload) => storedEvent({ payload }))
-      // each by itself, then together
+      // each alone, then together
       for (const [i, event] of events.entries()) {
         yield* recorder.append({ stream, expected: i === 0 ? "NoStream" : i - 1, events: [event] })
       }
@@ -82,7 +82,7 @@ describe("large values", () => {
       const seen = yield* watch(recorder)
       const events = storedEvents(10_000)
       assert.strictEqual((yield* recorder.append({ stream: name("a"), expected: "NoStream", events })).version, 9999)
-      // the same again, and with one that is recorded elsewhere
+      // the same events again, and then with one that is recorded elsewhere
       assert.strictEqual((yield* recorder.append({ stream: name("a"), expected: "NoStream", events })).version, 9999)
       const wrong = [...storedEvents(9_999), events[5_000] as StoredEvent.StoredEvent] as unknown as Events
       const error = yield* Effect.flip(recorder.append({ stream: name("b"), expected: "NoStream", events: wrong }))
@@ -116,7 +116,7 @@ describe("large values", () => {
       const error = yield* Effect.flip(small.recorder.readStream({ stream: name("large"), limit: 10 }))
       assert.deepInclude(error, { _tag: "RecorderFailure" })
       assert.match(error.message, /maxMessageSize/)
-      // the others are read, and the connections go on
+      // the others are read, and the connections still work
       assert.lengthOf(yield* small.recorder.readStream({ stream: name("small"), limit: 10 }), 1)
       yield* small.append("Dog-small")
     })
@@ -148,7 +148,7 @@ describe("values that are refused", () => {
         assert.include(String(error), `the ${stream.split("-")[0]}`)
       }
       assert.deepStrictEqual(yield* counts(log), countsOf(right))
-      // escaped, or as bytes, all of it is recorded as it is
+      // escaped, or as bytes, everything is recorded unchanged
       const fine = ['{"a":"\\u0000\\ud83e"}', new Uint8Array([0, 0xd8, 0x3e, 0xff]), "🦕 \u0001\u007f\ufffe\uffff"]
       for (const payload of fine) {
         const stream = name(randomUUID())
@@ -311,7 +311,7 @@ describe("clients with settings of their own", () => {
   const camel = (text: string) => text.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
   const snake = (text: string) => text.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
-  /** Decodes int8 as a number, as many a program has it. */
+  /** Decodes int8 as a number, as many programs do. */
   const numbers = PgTypes.makeRegistry()
   numbers.register<number | bigint>(PgTypes.OID.int8, {
     encode: (value) => {

@@ -1,7 +1,7 @@
 /**
- * Two programs that run one process are killed over and over while they have events in hand.
+ * Two programs that run one process are killed over and over in the middle of handling events.
  *
- * `CRASH_KILLS` says how many times (default 5), `CRASH_SEED` repeats the choices of an earlier run.
+ * `CRASH_KILLS` sets the number of kills (default 5); `CRASH_SEED` repeats the choices of an earlier run.
  */
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -32,7 +32,7 @@ const logs: Readonly<Record<string, Effect.Effect<Database, unknown, Scope.Scope
 interface Runner {
   readonly isUp: () => boolean
   readonly standbys: () => number
-  /** The next time that it has an event in hand. */
+  /** The next time that it begins to handle an event. */
   readonly nextInHand: Effect.Effect<void>
   readonly untilUp: Effect.Effect<void>
   readonly kill: Effect.Effect<void>
@@ -73,7 +73,7 @@ const startRunner = (options: Options): Effect.Effect<Runner, never, Scope.Scope
         return wait(() => inHand > before)
       }),
       kill: Effect.gen(function* () {
-        // one that has ended by itself says why
+        // a runner that has ended on its own reports why
         if (Deferred.isDoneUnsafe(ended)) yield* Deferred.await(ended)
         assert.strictEqual(yield* child.kill, "SIGKILL")
         yield* Fiber.await(reader)
@@ -81,7 +81,7 @@ const startRunner = (options: Options): Effect.Effect<Runner, never, Scope.Scope
     }
   })
 
-/** Places orders and adds items, until it is told to end; some events have no handler. */
+/** Places orders and adds items until it is stopped; some events have no handler. */
 const writing = (next: () => number, isOver: () => boolean) =>
   Effect.gen(function* () {
     const store = yield* EventStore.EventStore
@@ -102,7 +102,7 @@ const writing = (next: () => number, isOver: () => boolean) =>
     }
   })
 
-/** How many events had more than one effect, none, or theirs in another order. */
+/** How many events had more than one effect, none, or theirs in the wrong order. */
 const count = Effect.gen(function* () {
   const store = yield* EventStore.EventStore
   const causes = new Map<string, Array<string>>()
@@ -137,7 +137,7 @@ describe.each(Object.entries(logs))("a process whose program is killed: %s", (na
       const next = random(seed)
       const start = Effect.suspend(() => startRunner({ log, maxBatch: 1 + Math.floor(next() * 16) }))
       const program = Effect.gen(function* () {
-        // the log is there before others open it
+        // the log is created before others open it
         yield* Process.position(Shipping)
         const runners: [Runner, Runner] = [yield* start, yield* start]
         let isOver = false

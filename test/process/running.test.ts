@@ -1,4 +1,4 @@
-/** What a runner shows and does, on the memory backend. */
+/** What a runner reports and does, on the memory backend. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Layer, Schema, Stream, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
@@ -294,7 +294,7 @@ describe("several runners", () => {
     onMemory(
       Effect.gen(function* () {
         const [asked, answered] = [yield* Latch.make(), yield* Latch.make()]
-        // the first one gets stuck with the second order
+        // the first one gets stuck at the second order
         const stuck = Process.make("shipping", {
           follows: [Order],
           begin: "start",
@@ -315,7 +315,7 @@ describe("several runners", () => {
         const second = yield* Process.start(Shipping)
         yield* until(second, "Live")
         yield* Process.wait(Shipping, yield* place(1))
-        // who was second to record the first order stands by; it may be either
+        // the runner that was second to record the first order stands by; it may be either
         yield* Effect.raceFirst(until(second, "Standby"), until(first, "Standby"))
         const position = yield* place(2)
         const waiting = yield* Effect.forkChild(Process.wait(Shipping, position, { timeout: "1 minute" }))
@@ -338,7 +338,7 @@ describe("several runners", () => {
         yield* TestClock.adjust("1 minute")
         const states = yield* Effect.forEach(runners, ({ state }) => SubscriptionRef.get(state))
         assert.deepStrictEqual(states.map(({ _tag }) => _tag).sort(), ["Live", "Standby"])
-        // and what is done in time by the other does not wake it
+        // and events that the other runner handles in time do not wake it
         yield* Process.wait(Shipping, yield* place(2))
         yield* TestClock.adjust("1 minute")
         const later = yield* Effect.forEach(runners, ({ state }) => SubscriptionRef.get(state))

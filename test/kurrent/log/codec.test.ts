@@ -29,7 +29,7 @@ describe("G8 events of our own", () => {
     assert.instanceOf(data, Uint8Array)
     const found = fromEvent({ ...stored, isJson: false, data, metadata, created: new Date(0) } as never, place)
     assert.deepInclude(found, stored)
-    // a value that contains an escaped line break is stored as JSON, as always
+    // an escape in a value, as opposed to a name, is stored as JSON, as always
     assert.deepStrictEqual(toEvent({ ...stored, payload: '{"a":"\\n"}', metadata: "{}" }, true).data, { a: "\n" })
   })
 })

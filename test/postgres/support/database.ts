@@ -22,7 +22,7 @@ export const connect = (
     Effect.orDie
   )
 
-/** The name of a schema that isn't there, and won't be when the scope has closed. */
+/** The name of a schema that does not exist, and will not exist once the scope has closed. */
 export const newSchema: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => `test_${randomUUID().replaceAll("-", "")}`),
   (schema) =>
@@ -36,7 +36,7 @@ export const newSchema: Effect.Effect<string, never, Scope.Scope> = Effect.acqui
     )
 )
 
-/** The URL of a database of a test's own; how it is made is said behind its name. */
+/** The URL of a database for one test; `how` follows its name in CREATE DATABASE. */
 export const newDatabase = (how = ""): Effect.Effect<string, unknown, Scope.Scope> =>
   Effect.gen(function* () {
     const sql = yield* connect({ maxConnections: 1 })

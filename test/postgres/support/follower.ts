@@ -1,4 +1,7 @@
-/** A program that follows a log to a stream "Dog-end", and tells what it saw: how many, and a digest of their order. */
+/**
+ * A program that follows a log up to a stream "Dog-end", and reports how many events it saw and a digest of their
+ * order.
+ */
 import { createHash } from "node:crypto"
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted, Stream } from "effect"

@@ -1,8 +1,9 @@
 /**
- * A program to be killed: appends in transactions of its own, twice in each, beside a row of its own, from several fibers.
+ * A program to be killed: appends in transactions of its own, twice in each, beside a row of its own, from several
+ * fibers.
  *
- * Writes one line for each transaction that was committed. After some transactions the one that is next to append says
- * so ("holding"), and stays open.
+ * Writes one line for each transaction that was committed. After some transactions, the next one to append writes
+ * "holding" and stays open.
  */
 import { randomUUID } from "node:crypto"
 import * as Fs from "node:fs"
@@ -16,7 +17,7 @@ import type { Acknowledged } from "../../support/acknowledgements.ts"
 const [applicationName, url, schema, transactions] = process.argv.slice(2)
 if (url === undefined || schema === undefined) throw new Error("holder.ts NAME URL SCHEMA TRANSACTIONS")
 
-/** A line, given to the operating system as a whole before this returns. */
+/** Writes a line; it has been handed to the operating system as a whole when this returns. */
 const print = (line: string) => Effect.sync(() => Fs.writeSync(1, `${line}\n`))
 
 const program = Effect.gen(function* () {

@@ -1,9 +1,9 @@
-/** Looks at a PostgreSQL log past the library, with SQL alone. */
+/** Looks at a PostgreSQL log without the library, with SQL alone. */
 import type { PgClient } from "@effect/sql-pg"
 import { Effect } from "effect"
 import type { Acknowledged } from "../../support/acknowledgements.ts"
 
-/** What is wrong with a log: versions with holes, appends that are there by half, and what was acknowledged and is lost. */
+/** What is wrong with a log: gaps in versions, half-recorded appends, and acknowledged events that are lost. */
 export const problems = (
   sql: PgClient.PgClient,
   schema: string,
@@ -36,11 +36,11 @@ export const problems = (
     return [...said("holes", holes), ...said("out of order", disorder), ...said("half there", halves), ...lost]
   })
 
-/** Makes a table of the user's own, for a row beside each batch of a stream "Held-<batch>". */
+/** Creates a table of the user's own, for a row beside each batch of a stream "Held-<batch>". */
 export const createBatches = (sql: PgClient.PgClient, schema: string) =>
   sql`CREATE TABLE ${sql(schema)}.batches (batch text PRIMARY KEY)`
 
-/** The rows of the user's own whose events are not there, and the events whose row is not there. */
+/** The rows of the user's own whose events are missing, and the events whose row is missing. */
 export const unequalBatches = (sql: PgClient.PgClient, schema: string): Effect.Effect<ReadonlyArray<string>, unknown> =>
   Effect.map(
     sql`

@@ -8,12 +8,12 @@ import { storedEvents } from "effect-eventsourcing/testing/backend"
 import { eventually } from "../../support/eventually.ts"
 import { connect } from "./database.ts"
 
-/** A log and the client that it is reached by, which takes its part in the user's own transactions. */
+/** A log and its client, which joins the user's own transactions. */
 export interface Log {
   readonly sql: PgClient.PgClient
   readonly services: Context.Context<Services>
   readonly recorder: Recorder.Recorder["Service"]
-  /** Appends events behind the version that the stream has. */
+  /** Appends events after the version that the stream has. */
   readonly append: (name: string, count?: number) => Effect.Effect<Recorder.Appended, unknown>
   /** The process id of the backend, within a transaction. */
   readonly pid: Effect.Effect<number, unknown>
@@ -39,7 +39,7 @@ export const openLog = (
         return yield* recorder.append({ stream, expected: last?.version ?? "NoStream", events: storedEvents(count) })
       })
     const pid = Effect.map(sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`, ([row]) => row?.pid ?? 0)
-    // other logs on the same server are other tests' business
+    // other logs on the same server belong to other tests
     const waiting = Effect.map(
       sql<{ pid: number }>`
         SELECT pid FROM pg_locks
@@ -86,14 +86,14 @@ export const hold = (log: Log, work: Effect.Effect<unknown, unknown>): Effect.Ef
     }
   })
 
-/** What a follower has seen: the positions in the order in which they came, and nothing behind one that was seen. */
+/** What a follower has seen: the positions in the order in which they arrived, each after those before it. */
 export interface Seen {
   readonly events: ReadonlyArray<string>
-  /** Waits until it has seen so many. */
+  /** Waits until it has seen this many. */
   readonly until: (count: number) => Effect.Effect<void, unknown>
 }
 
-/** Follows a log from its start; fails the test as soon as a position comes behind a higher one. */
+/** Follows a log from its start; fails the test if a position arrives that is not after the last one. */
 export const watch = (recorder: Recorder.Recorder["Service"]): Effect.Effect<Seen, never, Scope.Scope> =>
   Effect.gen(function* () {
     const events: Array<string> = []
@@ -127,7 +127,7 @@ export const watch = (recorder: Recorder.Recorder["Service"]): Effect.Effect<See
     }
   })
 
-/** Waits until so many backends wait for the position lock of a log. */
+/** Waits until this many backends wait for the position lock of a log. */
 export const untilWaiting = ({ waiting }: Pick<Log, "waiting">, count = 1): Effect.Effect<void, unknown> =>
   eventually(
     `${count} wait`,

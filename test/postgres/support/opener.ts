@@ -1,4 +1,4 @@
-/** A program that opens a log, and tells which one it is. */
+/** A program that opens a log, and reports its id. */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"
 import { Recorder } from "effect-eventsourcing"

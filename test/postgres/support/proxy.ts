@@ -1,35 +1,40 @@
-/** Stands between a program and the server, and breaks what is between them at a moment that a test chooses. */
+/** A proxy between a program and the server, which breaks the connection at a moment that a test chooses. */
 import * as Net from "node:net"
 import type { Scope } from "effect"
 import { Effect } from "effect"
 
-/** What a server says of a session that it does not begin. */
+/** The server's error for a session that it does not begin. */
 export interface Refusal {
   readonly code: string
   readonly message: string
 }
 
-/** A way to the server. */
+/** A path to the server. */
 export interface Proxy {
-  /** The URL of the server by this way. */
+  /** The URL of the server by this path. */
   readonly url: string
-  /** Has the next sessions refused: so many of them, or all up to the next call. */
+  /** Refuses the next sessions: this many, or all up to the next call. */
   readonly refuse: (refusal: Refusal, sessions?: number) => void
   /** How many sessions were refused. */
   readonly refused: () => number
-  /** Has the next statements done by the server, and the connection lost before its answer: so many of them, or all. */
+  /**
+   * Lets the server run the next statements, and loses the connection before the response: this many of them, or all.
+   */
   readonly loseAnswers: (statements?: number) => void
-  /** Has the connection lost with the next statements, before they come to the server. */
+  /** Loses the connection at the next statements, before they reach the server. */
   readonly loseStatements: (statements?: number) => void
-  /** How many answers and statements were lost. */
+  /** How many responses and statements were lost. */
   readonly lost: () => number
-  /** Serves so many sessions at a time, as a pooler does in session mode: the others begin, and their statements wait. */
+  /** Serves this many sessions at a time, like a pooler in session mode: others begin, and their statements wait. */
   readonly serve: (sessions: number) => void
-  /** Has nothing more come through, and nobody told: as a server whose machine is frozen. */
+  /** Lets nothing more through, and notifies neither side, like a server whose machine is frozen. */
   readonly freeze: () => void
-  /** Has nothing more come through on the connections that there are, and nobody told, as a firewall that has forgotten them. */
+  /**
+   * Lets nothing more through on existing connections, and notifies neither side, like a firewall that has forgotten
+   * them.
+   */
   readonly forget: () => void
-  /** Lets everything through again, but for what was frozen. */
+  /** Lets everything through again, except what was frozen. */
   readonly letThrough: () => void
 }
 
@@ -46,10 +51,10 @@ const errorResponse = ({ code, message }: Refusal): Buffer => {
   return Buffer.concat([head, body])
 }
 
-/** ReadyForQuery, outside of a transaction: what ends each answer, and the beginning of a session. */
+/** ReadyForQuery, outside a transaction: it ends each response, and the start of a session. */
 const READY = Buffer.from("Z\0\0\0\x05I", "latin1")
 
-/** A way to the server of a URL; closed with the scope, with all that goes through it. */
+/** A path to the server of a URL; closed with the scope, with all connections through it. */
 export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope> =>
   Effect.gen(function* () {
     const target = new URL(of)
@@ -64,7 +69,7 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
     let generation = 0
     let toServe = Number.POSITIVE_INFINITY
     const served = new Set<Net.Socket>()
-    /** What is to be sent when there is room for a session. */
+    /** What is to be sent once there is room for a session. */
     const queued = new Map<Net.Socket, Array<() => void>>()
     const serveNext = () => {
       for (const [client, sends] of queued) {
@@ -103,7 +108,7 @@ export const startProxy = (of: string): Effect.Effect<Proxy, never, Scope.Scope>
           return
         }
         if (isReady) served.add(client)
-        // the session's beginning is no statement, nor is its end
+        // the start and the end of a session are not statements
         if (isReady && toLose > 0 && data[0] !== 0x58) {
           toLose--
           lost++

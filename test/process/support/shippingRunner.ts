@@ -1,6 +1,6 @@
 /**
- * A program to be killed: runs the process `shipping`, and writes a line for each event whose handler is asked and for
- * each state that its runner comes to.
+ * A program to be killed: runs the process `shipping`, and writes a line for each event whose handler is called and for
+ * each state that its runner reaches.
  */
 import * as Fs from "node:fs"
 import { Effect, References, Stream, SubscriptionRef } from "effect"
@@ -9,18 +9,18 @@ import type { Database } from "../../projection/support/databases.ts"
 import { logOf } from "../../projection/support/databases.ts"
 import { Order, Shipment, shipmentOf } from "./shop.ts"
 
-/** What the program is told when it is started. */
+/** The arguments that the program is started with. */
 export interface Options {
   readonly log: Database
   readonly maxBatch: number
 }
 
-/** What the program writes: a line of JSON each. */
+/** The program's output: a line of JSON each. */
 export type Line =
   | { readonly _tag: "InHand"; readonly position: string }
   | { readonly _tag: "State"; readonly state: Process.State["_tag"] }
 
-/** A line, given to the operating system as a whole before this returns. */
+/** Writes a line; it has been handed to the operating system as a whole when this returns. */
 const print = (line: Line): void => {
   Fs.writeSync(1, `${JSON.stringify(line)}\n`)
 }
