@@ -1,4 +1,4 @@
-/** Side effects: at least once for each event, with a key by which the other side can tell. */
+/** Side effects: at least once for each event, with a key by which the receiver can recognize repetitions. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Clock, Deferred, Effect, Exit, Schedule, Scope as Scopes, SubscriptionRef } from "effect"
@@ -19,7 +19,7 @@ interface Sent {
   readonly key: string
 }
 
-/** Mail that is sent for each event of a counter, and what was sent; before it is sent, `sending` is done. */
+/** Mail that is sent for each event of a counter, and what was sent; `sending` runs before it is sent. */
 const makeMail = (
   kind: Kind,
   sending: (sent: Sent) => Effect.Effect<unknown, unknown> = () => Effect.void,
@@ -201,7 +201,7 @@ describe.concurrent.each(Object.entries(kinds))("side effects whose progress is 
       assert.include(next.versions(), 2)
       const late = yield* ProjectionRunner.make(old.mail)
       assert.include(yield* Effect.flip(late.join), { _tag: "ProjectionSuperseded", version: 1, by: 2 })
-      // nor does it come back where it was, to send again what was sent since
+      // nor does it come back at its old position, to send again what was sent since
       assert.isTrue(yield* Projection.remove(old.mail, 2, { current: true }))
       const again = yield* ProjectionRunner.make(old.mail)
       assert.include(yield* Effect.flip(again.join), { _tag: "ProjectionSuperseded", version: 1 })
@@ -224,7 +224,7 @@ it.effect("by default it is retried indefinitely, at least once a minute, and th
       const runner = yield* ProjectionRunner.make(mail, { lease: "1 hour" })
       yield* count("a", 1)
       yield* untilState(runner, "Blocked")
-      // 100 ms, 200 ms and so on: 10 pauses are below a minute, and 102.3 seconds together
+      // 100 ms, 200 ms and so on: 10 pauses, each less than a minute, and 102.3 seconds together
       yield* TestClock.adjust("102300 millis")
       assert.strictEqual(attempts, 11)
       for (let minute = 1; minute <= 60; minute++) {

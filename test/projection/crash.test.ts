@@ -1,7 +1,7 @@
 /**
- * Processes that run a projection are killed and paused while they have a batch in hand, and others go on in their place.
+ * Processes that run a projection are killed and paused in the middle of a batch, and others continue in their place.
  *
- * `CRASH_KILLS` says how many times (default 10), `CRASH_SEED` repeats the choices of an earlier run.
+ * `CRASH_KILLS` sets the number of kills (default 10); `CRASH_SEED` repeats the choices of an earlier run.
  */
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -55,7 +55,7 @@ const on =
   () =>
     Effect.flatMap(makePlace, (place) => Effect.scoped(program(place)).pipe(Effect.provide(layerOf(place))))
 
-/** Appends to some streams, old and new ones; answers the position of the last event. */
+/** Appends to some streams, old and new ones; returns the position of the last event. */
 const makeWriter = (next: () => number, notes = 0) => {
   const versions = new Map<string, number>()
   let booked = 0
@@ -90,7 +90,7 @@ const makeChecks = Effect.fnUntraced(function* ({ views }: Place) {
   return {
     events: byLog.events,
     checkpoints: () => checkpoints,
-    /** Answers the position. */
+    /** Returns the position. */
     check: oneCheck.withPermit(
       Effect.gen(function* () {
         const view = yield* readView(views)
@@ -105,7 +105,7 @@ const makeChecks = Effect.fnUntraced(function* ({ views }: Place) {
   }
 })
 
-/** Kills one of two processes: the other takes in what comes then, if it has to when the lease has expired. */
+/** Kills one of two processes: the other processes later events, if necessary once the lease has expired. */
 const killAndTakeOver = Effect.fnUntraced(function* <R>(options: {
   readonly killed: Runner
   readonly other: Runner
@@ -127,7 +127,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
         console.log(`CRASH_SEED=${seed}`)
         const next = random(seed)
         let started = 0
-        // every third one works without having been given the lease: both have the same batch in hand at once
+        // every third one works without the lease: two runners process the same batch at once
         const start = Effect.suspend(() =>
           startRunner({ ...place, lease: ++started % 3 === 0 ? "none" : 300, handling: 12 })
         )
@@ -165,7 +165,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
             yield* killed.kill
             const { position = -1n } = yield* readView(place.views)
             const last = killed.reported.inHand.at(-1) ?? -1n
-            // not committed when it was killed: not yet by now, or by the other, which had it in hand only then
+            // not committed when it was killed: not yet by now, or by the other runner, which began it only after that
             if (last > position || inOther.slice(before).includes(last)) withBatch++
             conflicts += killed.reported.conflicts
             yield* check
@@ -276,7 +276,7 @@ describe.each(Object.entries(places))("a projection whose process is killed: %s"
         yield* write
         yield* paused.until("it pauses", ({ isPausing }) => isPausing)
 
-        // the other comes as far as it can without the lock that the transaction holds: of a row, or of the file
+        // the other gets as far as it can without the lock that the transaction holds: on a row, or on the file
         yield* Effect.sleep(2 * lease)
         assert.strictEqual(yield* check, first)
         yield* paused.resume

@@ -1,4 +1,6 @@
-/** Events that are set aside: the stream waits behind them, the others go on, and replay makes good for it. */
+/**
+ * Events that are set aside: later events of the stream wait, other streams continue, and replay completes the view.
+ */
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
@@ -40,7 +42,7 @@ const failingOn = (...entries: ReadonlyArray<Entry>) => {
   return { failing, attempts, handled }
 }
 
-/** What is set aside, in few words. */
+/** The dead letters, in short form. */
 const letters = (projection: JournalProjection) =>
   Effect.map(Projection.deadLetters(projection), (letters) =>
     letters.map(({ stream, streamVersion, attempts }) => `${stream} ${streamVersion}, tried ${attempts}`)
@@ -60,7 +62,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       const { failing, handled } = failingOn("Counter-a 1")
       const projection = journal({ handled })
       yield* count("a", 4)
-      // more than nine events are between the letters: their order is that of numbers
+      // more than nine events are between the letters: they are ordered by number, not as text
       yield* count("b", 8)
       const runner = yield* ProjectionRunner.make(projection, setAside)
       const states = yield* watch(runner)
@@ -91,7 +93,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.deepStrictEqual(yield* letters(projection), [])
       assert.deepStrictEqual(yield* Projection.replay(projection), { replayed: 0, left: [] })
 
-      // the runner has gone on all the time, and does not wait behind what is no longer there
+      // the runner has continued all the time, and does not wait for a letter that is gone
       yield* untilProcessed(projection, yield* count("a", 2))
       assert.deepStrictEqual(ofStream("a", yield* readJournal(projection)), entries("a", 0, 1, 2, 3, 4, 5, 6, 7))
       assert.deepStrictEqual(yield* letters(projection), [])
@@ -180,7 +182,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
   test("G8 events that can't be read are set aside, without any of their content", ({ journal }) =>
     Effect.gen(function* () {
       const secret = "4711-0815-secret"
-      /** As a newer version of the program has it. */
+      /** The aggregate as a newer version of the program defines it. */
       const Newer = Aggregate.make("Counter", {
         state: Schema.Int,
         creation: { Started: {} },
@@ -209,7 +211,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       })
       const projection = journal()
       yield* ProjectionRunner.make(projection, setAside)
-      // behind one that can't be read another is only set aside, without a try
+      // after one that can't be read, a later event of its stream is set aside without an attempt
       yield* store.append(Newer, id("incompatible"), { expected: 1, events: [Newer.Increased({ to: secret })] })
       yield* untilProcessed(projection, yield* count("fine", 2))
       const found = yield* Projection.deadLetters(projection)
@@ -303,7 +305,7 @@ describe.concurrent.each(Object.entries(kinds))("dead letters of a view in %s", 
       assert.strictEqual(yield* Projection.discard(projection, { stream: "Counter-b" }), 2)
       assert.strictEqual(yield* Projection.discard(projection, { stream: "Counter-c" }), 0)
       assert.strictEqual(yield* Projection.discard(projection, { eventId: first?.eventId ?? "" }), 1)
-      // what came behind the one that was discarded is still set aside, and now replay can take it
+      // events after the discarded one are still set aside, and now replay can process them
       yield* untilProcessed(projection, yield* count("a"))
       yield* untilProcessed(projection, yield* count("b"))
       assert.deepStrictEqual(yield* letters(projection), ["Counter-a 2, tried 0", "Counter-a 3, tried 0"])

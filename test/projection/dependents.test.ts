@@ -1,4 +1,6 @@
-/** What others have built on the tables of a view: it is named, and nothing of it goes with the view. */
+/**
+ * What others have built on the tables of a view: it is named in the error, and none of it is removed with the view.
+ */
 import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
@@ -11,7 +13,7 @@ import type { Services } from "./support/harness.ts"
 import { inViews } from "./support/harness.ts"
 import { kinds } from "./support/viewKinds.ts"
 
-/** A view with all that is its own: tables that refer to each other, an index, a view of it, a trigger. */
+/** A view with everything that belongs to it: tables that refer to each other, an index, a view of it, a trigger. */
 const base = (version = 1) =>
   Projection.make("base", {
     version,
@@ -30,7 +32,7 @@ const base = (version = 1) =>
 
 const key = (version = 1) => ({ projection: "base", version, upstream: "log", slice: 0 })
 
-/** Version 1 is there and was superseded by version 2. */
+/** Version 1 exists and was superseded by version 2. */
 const superseded = Effect.gen(function* () {
   const store = yield* ViewStore.SqlViewStore
   for (const version of [1, 2]) {
@@ -52,7 +54,7 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
       it.live(title, () => inViews(kind, run))
     const isPostgres = name === "PostgreSQL"
 
-    /** Runs statements on what others have, in a schema of theirs where there are schemas. */
+    /** Runs statements on the objects of others, in a schema of theirs if the database has schemas. */
     const theirs = (make: (of: (name: string) => string, view: View.SqlView) => ReadonlyArray<string>) =>
       Effect.gen(function* () {
         const store = yield* ViewStore.SqlViewStore
@@ -110,7 +112,7 @@ describe.concurrent.each(Object.entries({ SQLite: kinds.SQLite, PostgreSQL: kind
           (yield* store.versions(key())).map(({ version, position }) => `${version} at ${position}`),
           ["1 at 1", "2 at 1"]
         )
-        // and when they are gone
+        // and once they are gone
         yield* store.read(key(), ({ sql }) =>
           Effect.gen(function* () {
             if (isPostgres) yield* sql.unsafe(`DROP MATERIALIZED VIEW ${of("kept")}`)

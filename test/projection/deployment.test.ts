@@ -1,4 +1,4 @@
-/** Deployments of a view's new version, and their roll-backs, with processes of both versions. */
+/** Deployments of a view's new version, and their rollbacks, with processes of both versions. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect } from "effect"
@@ -47,7 +47,7 @@ describe.concurrent.each(Object.entries(databases))("deployments on %s", (_, mak
         yield* old.append
         assert.strictEqual(yield* old.read(yield* old.append), 1)
 
-        // the roll: both are there
+        // during the rollout: both are running
         const fresh = yield* start(2)
         yield* until(Effect.map(fresh.versions, (versions) => isCurrent(versions, "2 current")))
         let last = yield* fresh.append
@@ -58,13 +58,13 @@ describe.concurrent.each(Object.entries(databases))("deployments on %s", (_, mak
         for (const one of [old, reader, fresh]) assert.strictEqual(yield* one.read(last), 3)
         assert.deepStrictEqual(yield* old.versions, ["1 retired", "2 current"])
 
-        // the roll's end: nobody keeps version 1 up, and whoever reads it gets it as it was left
+        // the end of the rollout: nobody maintains version 1, and readers get it as it was left
         yield* old.end
         last = yield* fresh.append
         assert.strictEqual(yield* fresh.read(last), 4)
         assert.strictEqual(yield* reader.read(), 3)
 
-        // back to the old program, without another number; the new one is killed
+        // back to the old program, with the same version number; the new one is killed
         assert.strictEqual(yield* fresh.kill, "SIGKILL")
         const back = yield* start(1)
         assert.strictEqual(yield* back.read(last), 4)
@@ -76,7 +76,7 @@ describe.concurrent.each(Object.entries(databases))("deployments on %s", (_, mak
         assert.strictEqual(yield* again.read(last), 5)
         yield* back.end
 
-        // nobody wants version 1 any more
+        // nobody needs version 1 any more
         assert.strictEqual(yield* again.remove(2), false)
         assert.strictEqual(yield* again.remove(1), true)
         assert.deepStrictEqual(yield* again.versions, ["2 current"])

@@ -1,4 +1,4 @@
-/** What a handler starts and does not wait for is refused the view as soon as the handler has ended (G6). */
+/** A fiber that a handler starts and does not wait for is refused the view once the handler has ended (G6). */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schedule } from "effect"
 import type { View } from "effect-eventsourcing"
@@ -31,7 +31,7 @@ describe.concurrent.each(Object.entries(kinds))(
   (of, kind) => {
     for (const [use, run] of Object.entries(uses)) {
       for (const batch of ["of its batch", "of a later batch"] as const) {
-        // a batch is a value of its own there
+        // in memory, each batch has a value of its own
         if (of === "memory" && batch === "of its batch") continue
         it.live(`is refused ${use} during another event ${batch}`, () =>
           inViews(

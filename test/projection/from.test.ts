@@ -20,15 +20,15 @@ type Services = EventSourcing.EventSourcing | Recorder.Recorder | Views
 interface Options {
   readonly version?: number
   readonly from?: Projection.Start
-  /** Whether it is also of dogs. */
+  /** Whether it also handles dogs. */
   readonly dogs?: boolean
-  /** What is done before it is sent. */
+  /** Runs before the mail is sent. */
   readonly sending?: () => Effect.Effect<void, unknown>
 }
 
 const at = (position: number) => Position.Position.make(BigInt(position))
 
-/** Mail, of which a test sees what was sent. */
+/** Mail, and the test sees what was sent. */
 const makeMail = (view: "memory" | "tables") => {
   const sent: Array<Entry> = []
   const define = ({ dogs = false, sending = () => Effect.void, ...options }: Options = {}) => {
@@ -55,14 +55,14 @@ const makeMail = (view: "memory" | "tables") => {
           handlers: { Counter: handlers }
         })
   }
-  /** What was sent since it was last asked for. */
+  /** What was sent since this was last called. */
   const take = () => sent.splice(0)
   return { define, take }
 }
 
 type Mail = ReturnType<ReturnType<typeof makeMail>["define"]>
 
-/** Runs it until it has come to the end of the log. */
+/** Runs it until it has reached the end of the log. */
 const runToEnd = (mail: Mail, options: ProjectionRunner.Options = {}) =>
   Effect.scoped(Effect.flatMap(ProjectionRunner.make(mail, options), (runner) => untilState(runner, "Live")))
 
@@ -91,7 +91,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       assert.include(error.message, "a higher version, which continues where this one is and repeats nothing")
       const next = define({ version: 2, dogs: true })
       yield* runToEnd(next)
-      // what the first version had not come to, and of dogs what came after that
+      // what the first version had not reached, and the dogs' events after that
       assert.deepStrictEqual(take(), entries("a", 3, 4))
       yield* ignored
       yield* count("a")
@@ -131,7 +131,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
       yield* runToEnd(failing(1), { retry: Schedule.recurs(0), onFailure: "set-aside" })
       yield* runToEnd(failing(2))
       assert.deepStrictEqual(take(), [])
-      // one of its stream waits after them
+      // an event of its stream waits after them
       yield* count("a")
       yield* runToEnd(failing(2), { onFailure: "set-aside" })
       assert.deepStrictEqual(take(), [])
@@ -172,7 +172,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
         yield* ProjectionRunner.make(mail)
         yield* untilProcessed(mail, yield* count("a"))
         assert.deepStrictEqual(take(), entries("a", 2))
-        // from where the log ends when it is reset
+        // from the end that the log has when it is reset
         yield* Projection.reset(mail)
         yield* until(Effect.map(Projection.versions(mail), ([version]) => version?.position === at(3)))
         yield* untilProcessed(mail, yield* count("a"))
@@ -202,7 +202,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
         // its program was stopped, and the next one is deployed
         yield* runToEnd(define({ version: version + 1, from }))
         assert.deepStrictEqual(take(), entries(`b${i}`, 0, 1))
-        // also through one that says nothing
+        // also through a version without `from`
         yield* runToEnd(define({ version: version + 2 }))
         yield* count(`b${i}`)
         yield* runToEnd(define({ version: version + 3, from }))
@@ -259,7 +259,7 @@ describe.concurrent.each(Object.entries(kinds))("a side effect whose progress is
         assert.include(error, { _tag: "UpstreamChanged", delivery: "at-least-once", position: at(6), agreed: at(3) })
         assert.include(error.message, "give it a higher version with `from: Position.Position.make(3n)`")
         assert.include(error.message, "Projection.reset would repeat all its effects")
-        // a higher version alone continues, and the log is still another
+        // a higher version alone continues, and the log is still a different one
         const next = yield* open(Effect.flip(ProjectionRunner.run(define({ version: 2 }))))
         assert.include(next, { _tag: "UpstreamChanged", position: at(6), agreed: at(3) })
         yield* open(runToEnd(define({ version: 3, from: at(3) })))

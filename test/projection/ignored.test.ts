@@ -1,4 +1,4 @@
-/** An event that a version has ignored, and is to handle: what it has missed is missing from its view. */
+/** A version that is to handle an event that it has ignored: the ignored events are missing from its view. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Scope as Scopes } from "effect"
 import type { View } from "effect-eventsourcing"
@@ -10,7 +10,7 @@ import { kinds } from "./support/viewKinds.ts"
 
 type Any = Projection.Followed<View.Sql<never> | View.Memory<number>, Projection.Delivery, never>
 
-/** Of registrations and tricks; each is ignored if it is not among `handled`. */
+/** Handles registrations and tricks; each is ignored if it is not among `handled`. */
 const make = (of: string, handled: ReadonlyArray<"Registered" | "TrickAdded">, version = 1): Any => {
   const handle = (tag: "Registered" | "TrickAdded") => (handled.includes(tag) ? () => Effect.void : Projection.ignore)
   const definition = {
@@ -23,7 +23,7 @@ const make = (of: string, handled: ReadonlyArray<"Registered" | "TrickAdded">, v
     : Projection.make("handled", { ...definition, view: Projection.sql(() => Effect.void) })
 }
 
-/** Runs it until it is live, or says why it has stopped. */
+/** Runs it until it is live, or returns why it has stopped. */
 const run = (projection: Any) =>
   Effect.gen(function* () {
     const scope = yield* Scopes.fork(yield* Effect.scope)
@@ -55,10 +55,10 @@ describe.concurrent.each(Object.entries(kinds))("with a view in %s", (of, kind) 
         const refused = yield* run(make(of, ["Registered", "TrickAdded"]))
         assert.include(refused, "version 1 has ignored Dog.TrickAdded so far but is now defined to handle it")
         assert.include(refused, "a higher version")
-        // refused each time, and nothing is forgotten by that
+        // refused each time, and a refusal changes nothing of what is stored
         assert.strictEqual(yield* run(make(of, ["Registered", "TrickAdded"])), refused)
         assert.strictEqual(yield* run(make(of, ["Registered"])), "live")
-        // what is handled no longer, and then again, was missed in between
+        // an event that is no longer handled, and then again, was missed in between
         assert.strictEqual(yield* run(make(of, [])), "live")
         assert.include(yield* run(make(of, ["Registered"])), "has ignored Dog.Registered")
         assert.strictEqual(yield* run(make(of, ["Registered", "TrickAdded"], 2)), "live")

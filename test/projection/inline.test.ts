@@ -1,4 +1,4 @@
-/** Projections that are kept up in the transactions that append. */
+/** Projections that are maintained in the transactions that append. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Layer, Scope } from "effect"
 import { Deferred, Effect, Fiber } from "effect"
@@ -171,7 +171,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
       const refused = yield* Effect.flip(teach("roll over")).pipe(Effect.provide(without))
       assert.strictEqual(refused._tag, "RecorderFailure")
       assert.include(refused.message, "version 1 of projection counts is maintained inline")
-      // what the projection is not about goes on
+      // events that do not concern the projection are still appended
       yield* Effect.gen(function* () {
         const counters = yield* Repository.of(Counter)
         yield* counters.execute(Counter.id("one"), Counter.Started())
@@ -266,7 +266,7 @@ describe.concurrent.each(Object.entries(databases))("inline projections on %s", 
         )
         yield* Effect.sleep("30 millis")
         yield* Effect.gen(function* () {
-          // from here on the other is refused
+          // from here on, the other is refused
           const error = yield* Effect.flip(Fiber.join(writing))
           assert.strictEqual(error._tag, "RecorderFailure")
           yield* teach("one more")

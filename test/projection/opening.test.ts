@@ -1,4 +1,4 @@
-/** A view that is not there: before its first runner, while that begins, and when it could not. */
+/** A view that does not exist: before its first runner, while that begins, and when it could not. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Fiber, Layer } from "effect"
@@ -25,7 +25,7 @@ describe.concurrent.each(Object.entries(kinds))("with a view in %s", (of, kind) 
         yield* ProjectionRunner.make(projection)
         yield* readJournal(projection)
         yield* Projection.reset(projection)
-        // another version's is not taken for it
+        // the view of another version does not count as this one
         assert.include(yield* Effect.flip(Projection.reset(kind.journal({ version: 1 }))), { _tag: "ViewNotFound" })
         yield* Projection.remove(projection)
         assert.include(yield* Effect.flip(Projection.reset(projection)), { _tag: "ViewNotFound" })

@@ -10,7 +10,7 @@ import { untilProcessed } from "../support/untilProcessed.ts"
 const fido = Dog.id("Fido")
 const counter = Counter.id("one")
 
-/** Registers a dog, and teaches it; answers the position of the last of it. */
+/** Registers a dog and teaches it; returns the position of the last event. */
 const teach = Effect.gen(function* () {
   const dogs = yield* Repository.of(Dog)
   yield* dogs.execute(fido, Dog.Registered({ name: "Fido" }))

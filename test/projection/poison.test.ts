@@ -1,4 +1,4 @@
-/** Events that a PostgreSQL server makes poison: they are set aside as others are. */
+/** Events that a PostgreSQL server rejects: they are set aside like others. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { Projection, ProjectionRunner } from "effect-eventsourcing"
@@ -23,7 +23,7 @@ describe.each(Object.entries(kinds))("with a view in %s", (_, kind) => {
         yield* untilProcessed(projection, yield* count("b"))
         const causes = () => Effect.map(Projection.deadLetters(projection), (all) => all.map(({ cause }) => cause))
         assert.deepStrictEqual(yield* causes(), ["\u2400 \ufffd end"])
-        // and so when it fails again
+        // also if it fails again
         assert.include(yield* Projection.replay(projection), { replayed: 0 })
         assert.deepStrictEqual(yield* causes(), ["\u2400 \ufffd end"])
         assert.deepStrictEqual(yield* readJournal(projection), entries("b", 0))

@@ -1,4 +1,4 @@
-/** Whatever comes, however it is cut into transactions, and whatever fails: the view is what the whole log makes of it. */
+/** However events are cut into transactions, and whatever fails: the view is what the whole log produces. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schedule, Schema, Scope } from "effect"
 import type { Ownership } from "effect-eventsourcing"
@@ -10,7 +10,7 @@ import { kinds, watching } from "./support/viewKinds.ts"
 
 const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
-/** Something that happens. */
+/** A step of a random history. */
 const Step = Schema.Struct({
   what: Schema.Literals([
     "append",
@@ -31,7 +31,7 @@ const Step = Schema.Struct({
 
 const Plan = Schema.Struct({
   maxBatch: between(1, 8),
-  /** Where it is two, both take themselves for the owner. */
+  /** With two runners, both believe that they own the projection. */
   runners: between(1, 2),
   onFailure: Schema.Literals(["stop", "set-aside"]),
   steps: Schema.Array(Step).check(Schema.isMinLength(4), Schema.isMaxLength(14))
@@ -39,7 +39,7 @@ const Plan = Schema.Struct({
 
 const no = Effect.fail("no")
 
-/** Takes itself for the owner, whoever else does. */
+/** Believes that it is the owner, whatever others do. */
 const always: Ownership.Ownership = { whileOwner: (_key, self) => self }
 
 const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "ask", reason: "not now" })
@@ -85,7 +85,7 @@ describe.each(Object.entries({ memory: { kind: kinds.memory, runs: 60 }, SQLite:
                   yield* restart
                   break
                 case "handler fails":
-                  // with its batch; then, of those that are handled each by itself, one as often as it is tried
+                  // first with its batch; then, of those that are handled one by one, an event as often as it is tried
                   failures.push(no, ...Array.from({ length: times - 1 }, () => Effect.void), no, no)
                   break
                 case "handler dies":
@@ -107,7 +107,7 @@ describe.each(Object.entries({ memory: { kind: kinds.memory, runs: 60 }, SQLite:
                   yield* Effect.ignore(Projection.wait(projection, yield* count(stream), { timeout: "5 millis" }))
               }
             }
-            // what was planned to fail and has not is none of what follows
+            // failures that were planned and have not occurred do not apply to what follows
             failures.length = 0
             transactions.instead.length = 0
             yield* restart
@@ -117,7 +117,7 @@ describe.each(Object.entries({ memory: { kind: kinds.memory, runs: 60 }, SQLite:
             const byStream = (entries: ReadonlyArray<string>) =>
               Object.groupBy(entries, (entry) => entry.slice(0, entry.lastIndexOf(" ")))
             const [journal, log] = [yield* readJournal(projection), yield* wholeLog]
-            // what was set aside comes later than others, but in the order of its stream
+            // events that were set aside come later than others, but in the order of their stream
             assert.deepStrictEqual({ ...byStream(journal) }, { ...byStream(log) })
             if (onFailure === "stop") assert.deepStrictEqual(journal, log)
           }),

@@ -1,4 +1,4 @@
-/** Views that are made anew: beside the old one, or in its place, while runners work and readers read. */
+/** Views that are rebuilt: beside the old one, or in its place, while runners work and readers read. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Fiber, Logger, Schedule } from "effect"
@@ -64,7 +64,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
         yield* Effect.gen(function* () {
           for (let n = 0; (yield* statuses(next))[1] !== "2 current"; n++) {
             yield* count(`b${n % 5}`)
-            // as fast as views are, more or less
+            // about as fast as views are
             yield* Effect.sleep("5 millis")
           }
         })
@@ -76,7 +76,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
         assert.isUndefined(reader.pollUnsafe())
         yield* Fiber.interrupt(reader)
 
-        // those who are defined with the old one go on with it
+        // programs that define the old version continue with it
         yield* untilProcessed(old, yield* count("d"))
         assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
         yield* untilState(oldRunner, "Live")
@@ -139,7 +139,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
         next,
         Effect.flatMap(count("a"), (last) => untilProcessed(next, last))
       )
-      // nobody keeps it up: it is read as it was left
+      // nobody maintains it: it is read as it was left
       assert.include(yield* Projection.progress(old), { version: 1, status: "retired", ready: true, position: first })
       assert.deepStrictEqual(yield* readJournal(old), entries("a", 0, 1))
       yield* run(
@@ -155,7 +155,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
           assert.deepStrictEqual(yield* readJournal(old), yield* wholeLog)
         })
       )
-      // deployed again, it is made anew
+      // deployed again, it is rebuilt
       yield* run(next, until(Effect.map(statuses(old), (all) => all.includes("2 current"))))
       assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
     }))
@@ -178,7 +178,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       assert.deepStrictEqual(yield* statuses(first), ["1 retired", "2 building", "3 current"])
       assert.include(yield* Projection.progress(second), { version: 3 })
       assert.deepStrictEqual(yield* readJournal(second), yield* wholeLog)
-      // it is when it is, and is not the current one
+      // once it has caught up, it is the version that is read, but it is not the current one
       yield* ProjectionRunner.make(second)
       yield* until(Effect.map(Projection.progress(second), (one) => one?.version === 2))
       assert.deepStrictEqual(yield* statuses(first), ["1 retired", "2 retired", "3 current"])
@@ -271,7 +271,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       yield* untilProcessed(next, yield* count("a"))
       assert.deepStrictEqual(yield* readJournal(next), yield* wholeLog)
       assert.deepStrictEqual(yield* statuses(next), ["1 current", "2 building"])
-      // to be made anew, mended, without another number
+      // to be rebuilt with the bug fixed, under the same version number
       assert.isTrue(yield* Projection.remove(next, 2))
       yield* ProjectionRunner.make(journal({ version: 2 }))
       yield* until(Effect.map(statuses(next), (all) => all.includes("2 current")))
@@ -320,7 +320,7 @@ describe.concurrent.each(Object.entries(kinds))("rebuilding a view in %s", (_, k
       assert.isFalse(yield* Projection.remove(journal(), 1))
       assert.deepStrictEqual(yield* statuses(journal()), ["2 current"])
       assert.deepStrictEqual(yield* readJournal(journal()), yield* wholeLog)
-      // whoever starts it again is refused all the same
+      // starting it again is still refused
       const late = yield* ProjectionRunner.make(journal())
       assert.include(yield* Effect.flip(late.join), { _tag: "ProjectionSuperseded", by: 2 })
     }))

@@ -1,4 +1,6 @@
-/** Projections that nobody wants any more: gone with all that is theirs, and not made again by who is still at work. */
+/**
+ * Projections that are no longer needed: removed with everything of theirs, and not created again by a running runner.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect } from "effect"
@@ -31,7 +33,7 @@ describe.concurrent.each(Object.entries(kinds))("removing a projection in %s", (
       assert.include(yield* Effect.flip(standby.join), { _tag: "ProjectionRemoved", version: 2 })
       assert.deepStrictEqual(yield* Projection.versions(journal()), [])
       assert.isFalse(yield* Projection.remove(journal()))
-      // whoever wants it after all
+      // a program that needs it after all
       yield* Projection.wait(journal(), yield* count("a"), { timeout: 0 }).pipe(Effect.flip)
       yield* ProjectionRunner.make(journal())
       yield* until(Effect.map(Projection.versions(journal()), ([one]) => one?.position !== undefined))

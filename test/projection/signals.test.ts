@@ -1,4 +1,4 @@
-/** A program that is ended by Ctrl-C, or by its supervisor: it gives its lease back, and the next one begins at once. */
+/** A program that is ended by Ctrl-C, or by its supervisor: it releases its lease, and the next one begins at once. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect, Layer } from "effect"
@@ -32,7 +32,7 @@ describe.concurrent.each(Object.entries(databases))("G10 a program run with Node
           const runner = yield* ProjectionRunner.make(journal)
           const states = yield* watch(runner)
           yield* untilState(runner, "Live")
-          // never behind another's lease
+          // never waiting for the lease of another
           assert.notInclude(names(states), "Standby")
           yield* Projection.wait(journal, yield* count("after"))
           assert.deepStrictEqual(yield* readJournal(journal), yield* wholeLog)

@@ -1,4 +1,4 @@
-/** Whatever else a program provides, handlers, setups and readers see the client of their view's own database. */
+/** Whatever else a program provides, handlers, setups and readers get the client of their view's own database. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
@@ -15,19 +15,19 @@ import { untilProcessed } from "../support/untilProcessed.ts"
 import { silent } from "./support/harness.ts"
 import { count } from "./support/journalView.ts"
 
-/** A view's place, and how a program asks a client whether it is the one of that place. */
+/** The place of a view, and how a program queries a client whether it is connected to that place. */
 interface Target {
   readonly views: Layer.Layer<ViewStore.SqlViewStore, unknown>
   readonly where: string
 }
 
-/** A SQLite file, and what SQLite says of it. */
+/** A SQLite file, and what SQLite reports of it. */
 const sqlite: Effect.Effect<Target, unknown, Scope.Scope> = Effect.map(Temporary.file, (filename) => ({
   views: SqliteViews({ filename }),
   where: filename
 }))
 
-/** Another database than the log's. */
+/** A database other than the log's. */
 const postgres: Effect.Effect<Target, unknown, Scope.Scope> = Effect.map(newDatabase(), (database) => ({
   views: PostgresViews({ url: database }),
   where: new URL(database).pathname.slice(1)
@@ -42,7 +42,7 @@ const whereIs = (sql: SqlClient.SqlClient) =>
     })
     .pipe(Effect.map(([row]) => row?.place))
 
-/** Asks of each client that a projection gets to see where it is, and writes it down in the view. */
+/** Queries each client that a projection gets for its place, and stores it in the view. */
 const makePlaces = (heard: Array<string | undefined>, failing: { times: number }) => {
   const ask = Effect.fnUntraced(function* ({ sql, table }: View.SqlView) {
     const client = yield* SqlClient.SqlClient
@@ -52,7 +52,7 @@ const makePlaces = (heard: Array<string | undefined>, failing: { times: number }
   })
   const handle = Effect.fnUntraced(function* (_event: unknown, view: View.SqlView) {
     const { client, places } = yield* ask(view)
-    // in the transaction of the batch: what fails later takes it back
+    // in the transaction of the batch: a later failure rolls it back
     yield* client`INSERT INTO ${places} VALUES (${heard.at(-1)})`
     if (failing.times-- > 0) yield* Effect.fail("not yet")
   })
@@ -106,7 +106,7 @@ describe.concurrent.each(Object.entries({ SQLite: sqlite, "another PostgreSQL da
               assert.deepStrictEqual(yield* read, [where, where, where])
               assert.deepStrictEqual([...new Set(heard)], [where])
 
-              // where the view is made anew by whoever asks for it, not by its runner
+              // if the view is rebuilt by the caller of `reset`, not by its runner
               heard.length = 0
               yield* Projection.reset(places)
               assert.strictEqual(heard[0], where)

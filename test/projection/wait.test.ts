@@ -12,7 +12,7 @@ import { untilState } from "./support/runnerStates.ts"
 import type { Kind, Views } from "./support/viewKinds.ts"
 import { changing, kinds, watching } from "./support/viewKinds.ts"
 
-/** Counts how often it is asked how far versions have come. */
+/** Counts the queries for the progress of versions. */
 const counting = () => {
   const asked = { count: 0 }
   const layer = changing((store) => ({
@@ -36,7 +36,7 @@ describe.concurrent.each(Object.entries(kinds))("waiting for a view in %s", (_, 
       Effect.gen(function* () {
         const projection = kind.journal()
         const last = yield* count("a", 3)
-        // a runner that is there asks, too, every now and then
+        // a running runner queries, too, every now and then
         yield* Effect.scoped(Effect.andThen(ProjectionRunner.make(projection), untilProcessed(projection, last)))
         asked.count = 0
         // not even for as long as a timer takes
@@ -127,7 +127,7 @@ const strange = Effect.sync(() => ({
   ] as const
 }))
 
-/** Where the clock stands still, nothing is found out by looking every now and then. */
+/** With the clock standing still, polling finds nothing. */
 describe("waiting in the process of the runner", () => {
   const test = (kind: Kind) => (self: Effect.Effect<unknown, unknown, Services | Scope.Scope>) =>
     Effect.gen(function* () {
@@ -161,7 +161,7 @@ describe("waiting in the process of the runner", () => {
               const projection = kinds[name].journal()
               const runner = yield* ProjectionRunner.make(projection)
               yield* untilState(runner, "Live")
-              // what nobody waits for is noted with what comes later
+              // without a waiter, the position is stored together with later events
               yield* ignored
               const position = Position.Position.make(2n)
               const wait = Projection.wait(projection, position)
@@ -199,7 +199,7 @@ describe("waiting in another process than the runner", () => {
         yield* Effect.gen(function* () {
           const projection = kind.journal()
           yield* ProjectionRunner.make(projection)
-          // as another process has it: a store of its own
+          // like another process: with a store of its own
           const elsewhere = Layer.fresh(place)
           const waiting = yield* Effect.forkChild(
             Effect.provide(untilProcessed(projection, Position.Position.make(4n)), elsewhere, { local: true }),

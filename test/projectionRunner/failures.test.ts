@@ -1,4 +1,4 @@
-/** What becomes of a view when handlers, databases and processes fail: it is as if nothing had failed. */
+/** What happens to a view when handlers, databases and processes fail: afterwards it is as if nothing had failed. */
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
@@ -18,7 +18,7 @@ import * as Temporary from "../sqlite/support/temporaryFile.ts"
 import { Counter } from "../support/dog.ts"
 import { untilProcessed } from "../support/untilProcessed.ts"
 
-/** What a handler does on one event the first times: this, and then nothing more. */
+/** What a handler does on one event the first few times; after that, nothing more. */
 const first = (entry: string, times: number, does: () => Effect.Effect<unknown, unknown>) => {
   const calls = { count: 0 }
   const handled = (event: Handled) => {
@@ -33,7 +33,7 @@ const [third] = entries("a", 2) as [string]
 
 const unavailable = new EventSourcingError.RecorderUnavailable({ operation: "ask", reason: "not now" })
 
-/** At once, so often. */
+/** Immediately, this many times. */
 const again = (times: number) => ({ retry: Schedule.recurs(times) })
 
 describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_, kind) => {
@@ -61,7 +61,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
           const last = yield* isCatchingUp ? count("b") : count("a", 5)
           yield* untilProcessed(projection, last)
           assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
-          // with the batch, and three times by itself
+          // with the batch, and three times alone
           assert.strictEqual(calls.count, 4)
         }))
     }
@@ -88,11 +88,11 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
 
         const behind = yield* Effect.flip(Projection.wait(journal(), last, { timeout: 0 }))
         assert.include(behind, { _tag: "ProjectionBehind", stopped: error.message })
-        // others may go on with it, but not for ever
+        // others may continue it, but the wait is limited
         const endless = yield* Effect.flip(Projection.wait(journal(), last, { timeout: "Infinity" }))
         assert.include(endless, { _tag: "ProjectionBehind", stopped: error.message, waited: 1000 })
 
-        // the handler is mended, and the program started again
+        // the handler is fixed, and the program started again
         yield* ProjectionRunner.make(journal())
         yield* untilProcessed(journal(), last)
         assert.deepStrictEqual(yield* readJournal(journal()), yield* wholeLog)
@@ -101,7 +101,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
 
   test("G12 the error of a wait for a blocked view names the event that blocks it", ({ journal }) =>
     Effect.gen(function* () {
-      // with the batch, and by itself
+      // with the batch, and alone
       const { handled } = first(third, 2, () => Effect.fail("no"))
       const projection = journal({ handled })
       const last = yield* count("a", 5)
@@ -156,7 +156,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
       assert.isTrue(nextAttempt >= began)
       yield* untilProcessed(projection, last)
       assert.strictEqual(calls.count, 5)
-      // of one that comes by itself, too
+      // also of one that arrives alone
       outages = 3
       yield* untilProcessed(projection, yield* count("b"))
       assert.isBelow(outages, 0)
@@ -184,7 +184,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         [undefined]
       )
       yield* ProjectionRunner.make(projection)
-      // not only in an hour: the lease was given back
+      // not only in an hour: the lease was released
       yield* untilProcessed(projection, last)
       assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
     }))
@@ -219,7 +219,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         yield* untilProcessed(projection, yield* count("a", 3))
         yield* untilState(runner, "Live")
         const states = yield* watch(runner)
-        // paused with its batch in hand, while another does the half of it
+        // paused in the middle of its batch, while another runner processes half of it
         const other = Layer.succeedContext(yield* Effect.context<Services>())
         const meanwhile = Effect.gen(function* () {
           yield* Effect.raceFirst(
@@ -231,7 +231,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
         const last = yield* count("a", 4)
         yield* untilProcessed(projection, last)
         assert.deepStrictEqual(yield* readJournal(projection), yield* wholeLog)
-        // the other may have done all of it before the first finds out
+        // the other may have processed all of it before the first finds out
         const isRetrying = ({ _tag }: { readonly _tag: string }) => _tag === "Retrying"
         yield* until(Effect.sync(() => states.some(isRetrying) && states.at(-1)?._tag === "Live"))
         const retried = states.flatMap((state) => (state._tag === "Retrying" ? [state.cause] : []))
@@ -296,7 +296,7 @@ describe("databases that fail in the middle of a batch", () => {
             killed++
             const [row] = yield* view.sql<{ readonly pid: number }>`SELECT pg_backend_pid() AS pid`
             yield* others`SELECT pg_terminate_backend(${row?.pid}, 5000)`
-            // whatever is asked next finds the connection broken; at last the commit
+            // the next statement finds the connection broken: the commit at the latest
             if (killed % 2 === 0) yield* view.sql`SELECT 1`
           })
         const projection = kinds.PostgreSQL.journal({ handled })

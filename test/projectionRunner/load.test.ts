@@ -1,4 +1,6 @@
-/** What waiting and being idle cost the databases: by how many statements are sent, which a slow machine makes no more of. */
+/**
+ * What waiting and being idle cost the databases: measured in statements, so that a slow machine makes no difference.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect, Exit, Layer, Scope as Scopes, Tracer } from "effect"
@@ -60,7 +62,7 @@ describe.each(["SQLite", "PostgreSQL"] as const)("with log and views in %s", (na
         { concurrency: "unbounded" }
       )
       yield* Effect.forkScoped(waiters, { startImmediately: true })
-      // every 50 ms, of all three projections together
+      // every 50 ms, for all three projections together
       assert.isAtMost(yield* during(2), 42)
     }))
 
@@ -71,9 +73,10 @@ describe.each(["SQLite", "PostgreSQL"] as const)("with log and views in %s", (na
       const runners = yield* Effect.forEach(idle, (projection) => ProjectionRunner.make(projection))
       for (const projection of idle) yield* Projection.wait(projection, last)
       for (const runner of runners) yield* untilState(runner, "Live")
-      // a second: a look at the versions, the leases at a third of five seconds, the poll of the log; 20 each make 60
+      // per second: a check of the versions, the leases at a third of five seconds, the poll of the log; 20 each make
+      // 60
       assert.isAtMost(yield* during(3), 24)
-      // and they are as quick as they were
+      // and they are as quick as before
       const next = yield* count("b")
       for (const projection of idle) yield* Projection.wait(projection, next)
       for (const projection of idle) assert.lengthOf(yield* readJournal(projection), 4)

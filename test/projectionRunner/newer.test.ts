@@ -1,4 +1,4 @@
-/** A rolling deployment: what a newer program has written is handled by it, and never set aside by an older one. */
+/** A rolling deployment: events of a newer program are handled by it, and never set aside by an older one. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Schedule, Schema, Scope } from "effect"
 import { Aggregate, EventStore, Evolution, Projection, ProjectionRunner } from "effect-eventsourcing"
@@ -8,7 +8,7 @@ import { kinds } from "../projection/support/viewKinds.ts"
 import { Counter } from "../support/dog.ts"
 import { untilProcessed } from "../support/untilProcessed.ts"
 
-/** The counter of a newer program: an event more, and a newer schema of another. */
+/** The counter of a newer program: with one more event, and a newer schema of another. */
 const Newer = Aggregate.make("Counter", {
   state: Schema.Int,
   creation: { Started: {} },

@@ -1,4 +1,4 @@
-/** Several runners of one projection: one works, the others stand by, and where two work, each event takes effect once. */
+/** Several runners of one projection: one works, the others stand by, and if two work, each event takes effect once. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Exit, Layer, Logger, Scope as Scopes } from "effect"
@@ -23,13 +23,13 @@ const start = Effect.fnUntraced(function* (projection: JournalProjection, option
   return { ...runner, close: Scopes.close(scope, Exit.void) }
 })
 
-/** Leases that are never given back, as those of a process that was killed. */
+/** Leases that are never released, as those of a process that was killed. */
 const vanishing = changing((store) => ({
   lease: (key, holder, milliseconds) =>
     milliseconds === 0 ? Effect.succeed(false) : store.lease(key, holder, milliseconds)
 }))
 
-/** Takes itself for the owner, whoever else does. */
+/** Believes that it is the owner, whatever others do. */
 const always: Ownership.Ownership = { whileOwner: (_key, self) => self }
 
 describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_, kind) => {
@@ -76,7 +76,7 @@ describe.concurrent.each(Object.entries(kinds))("runners with a view in %s", (_,
 
   test("G6 two that both believe they are the owner: each event takes effect once", ({ journal }) =>
     Effect.gen(function* () {
-      // so that each is often in the middle of what the other does
+      // so that each is often in the middle of a batch while the other works
       const projection = journal({ handled: () => Effect.yieldNow })
       yield* count("before", 30)
       const runners = yield* Effect.forEach([1, 2, 3], () => start(projection, { ownership: always, maxBatch: 4 }))
@@ -173,7 +173,7 @@ it.live.each(["memory", "SQLite", "PostgreSQL"] as const)(
         const one = kind.journal()
         const running = yield* start(one)
         yield* untilState(running, "Live")
-        // copied, and its name was left as it is
+        // a copied projection whose name was not changed
         const ignored = { Registered: Projection.ignore, TrickAdded: Projection.ignore, Rested: Projection.ignore }
         const definition = { aggregates: [Dog], handlers: { Dog: ignored } } as const
         const refused = (copy: Projection.Followed<View.Sql<never> | View.Memory<number>, "exactly-once", never>) =>
@@ -198,7 +198,7 @@ it.live.each(["memory", "SQLite", "PostgreSQL"] as const)(
         yield* of === "memory"
           ? refused(Projection.make("journal", { ...definition, view: Projection.memory(() => 0) }))
           : refused(Projection.make("journal", { ...definition, view: Projection.sql(() => Effect.void) }))
-        // it is nothing to those who wait for the one that works
+        // this does not concern those who wait for the runner that works
         yield* untilProcessed(one, yield* count("a"))
 
         // the same definition, evaluated again
@@ -227,7 +227,7 @@ describe("the time of a lease", () => {
         yield* untilState(one, "Live")
         const two = yield* start(journal(), { lease: "6 seconds" })
         const states = yield* watch(two)
-        // renewed every two seconds: however long it works, nobody takes over
+        // renewed every two seconds: however long it works, no other runner takes over
         yield* TestClock.adjust("60 seconds")
         assert.deepStrictEqual(names(states), ["Standby"])
         yield* one.close

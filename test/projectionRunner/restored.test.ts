@@ -1,4 +1,4 @@
-/** A log that was restored from a backup, of which streams were erased, or that is behind: told apart when a view is opened. */
+/** Logs that were restored from a backup, that lost streams, or that lag: distinguished when a view is opened. */
 import * as Fs from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
@@ -28,7 +28,7 @@ import { newViewsSchema } from "../support/backends.ts"
 import * as Memory from "../support/memoryLog.ts"
 import { untilProcessed } from "../support/untilProcessed.ts"
 
-/** An aggregate that no journal is made from. */
+/** An aggregate that is not in any journal. */
 const Cat = Aggregate.make("Cat", { state: Schema.Int, creation: { Born: {} }, events: {}, reduce: { Born: () => 0 } })
 
 const foreign = Effect.gen(function* () {
@@ -37,7 +37,7 @@ const foreign = Effect.gen(function* () {
   return recorded?.position
 })
 
-/** Waits until a journal has taken in what was recorded. */
+/** Waits until a journal has processed what was recorded. */
 const waitFor = <E, R>(journal: JournalProjection, recorded: Effect.Effect<Position.Position | undefined, E, R>) =>
   Effect.flatMap(recorded, (position) => untilProcessed(journal, position))
 
@@ -85,7 +85,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
       })
     )
 
-  /** Runs a journal until it has taken in what is done meanwhile. */
+  /** Runs a journal until it has processed what is recorded meanwhile. */
   const runWhile = (journal: JournalProjection, work: Effect.Effect<Position.Position | undefined, unknown, never>) =>
     Effect.gen(function* () {
       yield* ProjectionRunner.make(journal)
@@ -133,7 +133,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           const runner = yield* ProjectionRunner.make(journal)
           const { cause } = yield* untilState(runner, "Retrying")
           assert.deepInclude(cause, { _tag: "UpstreamBehind", position: at(6), head: at(3) })
-          // a process that appends and knows nothing of views
+          // a process that appends and has no views
           yield* log.open(count("new", 4))
           return yield* Effect.flip(runner.join)
         })
@@ -167,7 +167,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
     Effect.gen(function* () {
       yield* log.open(count("a", 2))
       yield* log.open(runWhile(journal, count("a", 2) as never))
-      // as a server that fails over to a replica, whose sequence is ahead of its rows
+      // like a server that fails over to a replica, whose sequence is ahead of its rows
       yield* log.change((db) => db.exec("DELETE FROM stored_events WHERE position > 2"))
       yield* log.open(count("new"))
       const error = yield* stopped(log, journal)
@@ -193,7 +193,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
 
   test("G6 streams were erased and later events exist: the runner continues at once", (log, journal) =>
     Effect.gen(function* () {
-      // more than what is noted of a log
+      // more than is stored of a log
       const recorded = Effect.andThen(Effect.andThen(count("a", 2), count("gone", 20)), count("also-gone"))
       yield* log.open(runWhile(journal, recorded as never))
       yield* log.open(foreign)
@@ -232,7 +232,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           const runner = yield* ProjectionRunner.make(journal)
           const { cause } = yield* untilState(runner, "Retrying")
           assert.deepInclude(cause, { _tag: "UpstreamBehind", position: at(6), head: at(3) })
-          // it comes nearer, and is level
+          // it comes nearer, and then reaches the position
           for (const upTo of [4, 6]) {
             yield* log.change((db) => {
               db.exec(`ATTACH '${log.filename}.backup' AS whole`)
@@ -263,7 +263,7 @@ WHERE it.position <= ${upTo} AND it.position NOT IN (SELECT position FROM main.s
     }) as never)
 })
 
-/** Makes the library's tables what an earlier version of it made, which noted nothing of a log. */
+/** Changes the library's tables into those of an earlier version, which stored nothing of a log. */
 const asBefore = (name: keyof typeof makeViews, place: string) =>
   Effect.forEach(["seen", "begins"], (column) => execute[name](place, `ALTER TABLE # DROP COLUMN ${column}`))
 
@@ -310,7 +310,7 @@ describe.concurrent.each(["SQLite", "PostgreSQL"] as const)("a view that an earl
     migrated(
       Effect.fnUntraced(function* (log, within) {
         yield* log.backUp
-        // nothing comes, so only that it was opened notes anything
+        // no events arrive, so opening alone must store something
         yield* within(Effect.flatMap(ProjectionRunner.make(journal), (runner) => untilState(runner, "Live")))
         yield* log.change((db) => db.exec("DELETE FROM stored_events WHERE position > 2"))
         yield* log.change((db) => db.exec("UPDATE sqlite_sequence SET seq = 2 WHERE name = 'stored_events'"))
@@ -327,9 +327,9 @@ describe.concurrent.each(["SQLite", "PostgreSQL"] as const)("a view that an earl
   it.live("G6 that an earlier version has moved since: the older record is not compared with the log", () =>
     migrated(
       Effect.fnUntraced(function* (log, within, place) {
-        // it is brought up, and notes what it has seen
+        // the tables are migrated, and store what was seen
         yield* within(Effect.andThen(ProjectionRunner.make(journal), waitFor(journal, count("a"))))
-        // a process of the earlier version takes in one more event
+        // a process of the earlier version processes one more event
         yield* log.open(count("a"))
         yield* execute[name](place, "UPDATE # SET position = 5")
         yield* within(Effect.andThen(ProjectionRunner.make(journal), waitFor(journal, count("a"))))

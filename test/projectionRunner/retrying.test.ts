@@ -1,4 +1,4 @@
-/** A runner that can't reach its view says so until an attempt has succeeded, with the cause. */
+/** A runner that can't reach its view reports that, with the cause, until an attempt has succeeded. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import { EventSourcingError, ProjectionRunner } from "effect-eventsourcing"

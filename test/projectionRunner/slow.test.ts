@@ -1,4 +1,4 @@
-/** Handlers that take long, or never come back: it is warnings of, and nobody waits for them longer than they said. */
+/** Handlers that take long, or never return: a warning is logged, and nobody waits for them longer than requested. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Layer, Logger } from "effect"

@@ -1,4 +1,4 @@
-/** What a runner says that it does (G12), and how many events it takes at once. */
+/** The states that a runner reports (G12), and how many events it processes at once. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Duration, Effect, Exit, Layer, Logger, Scope as Scopes, SubscriptionRef } from "effect"
@@ -99,7 +99,7 @@ describe.concurrent.each(Object.entries(kinds))("a runner with a view in %s", (_
           yield* untilProcessed(projection, yield* count("a"))
           yield* until(Effect.sync(() => transactions.committed === 3 + n))
         }
-        // what it ignores costs one, for all of it
+        // ignored events cost one transaction for all of them
         for (let n = 0; n < 5; n++) yield* ignored
         yield* untilProcessed(projection, yield* ignored)
         yield* until(Effect.sync(() => transactions.committed > 8))
@@ -179,14 +179,14 @@ describe("a runner whose log can't be reached", () => {
         yield* untilState(runner, "Live")
         yield* untilProcessed(projection, yield* count("a"))
 
-        // while it is live: the log says so, and on a quiet log nothing else tells that it is back
+        // while it is live: the log reports it, and on a quiet log nothing else shows that it is back
         yield* tell?.({ _tag: "Retrying", position: undefined, since: 0, attempts: 3, error: unavailable }) ??
           Effect.void
         assert.include(yield* untilState(runner, "Retrying"), { attempts: 3, cause: unavailable })
         yield* tell?.({ _tag: "Live", position: undefined }) ?? Effect.void
         yield* untilState(runner, "Live")
 
-        // while it has an event in its hands, with which it is done then
+        // while it is handling an event, which it finishes then
         const [taken, done] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
         inHand = Effect.andThen(Deferred.succeed(taken, undefined), Deferred.await(done))
         const last = yield* count("a")

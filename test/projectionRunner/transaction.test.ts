@@ -39,7 +39,7 @@ describe.concurrent.each(Object.entries(places))("G12 started inside a transacti
           const starting = Effect.gen(function* () {
             yield* sql`SELECT 1`
             runner = yield* ProjectionRunner.make(journal)
-            // time to do something in the transaction
+            // time in which the runner could do something in the transaction
             yield* Effect.sleep("50 millis")
             if (end === "rolled back") return yield* Effect.fail("rolled back" as const)
           })

@@ -1,4 +1,4 @@
-/** A view whose log is another one than it was made from: its runner stops, and says so. */
+/** A view whose log is not the one that it was built from: its runner stops, and reports it. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import type { View } from "effect-eventsourcing"
@@ -25,7 +25,7 @@ describe.concurrent.each(Object.entries(kinds))("a view in %s", (_, kind) => {
           }).pipe(Effect.scoped, Effect.provide(MemoryLayer(), { local: true }))
           yield* Effect.gen(function* () {
             const position = Position.Position.make(2n)
-            // as far as the other was, so that only its id tells
+            // as far as the other log, so that only its id differs
             const last = yield* count("new", 3)
             const runner = yield* ProjectionRunner.make(projection)
             const error = yield* Effect.flip(runner.join)

@@ -1,4 +1,4 @@
-/** Where a log and the views of it are, in words that one process can tell another. */
+/** The places of a log and its views, in a form that one process can send to another. */
 import type { Layer } from "effect"
 import type { EventSourcing, Recorder, TrackedAppend, ViewStore } from "effect-eventsourcing"
 import { PostgresLayer, PostgresViews } from "effect-eventsourcing/postgres"
@@ -9,7 +9,7 @@ export type Database =
   | { readonly backend: "sqlite"; readonly filename: string }
   | { readonly backend: "postgres"; readonly url: string; readonly schema: string }
 
-/** Long enough for whoever has to wait behind the transactions of several other processes. */
+/** Long enough to wait for the transactions of several other processes. */
 const lockTimeout = "30 seconds"
 
 export const logOf = (

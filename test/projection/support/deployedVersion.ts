@@ -1,6 +1,6 @@
 /**
- * A program of one version of a view, as it is deployed: it runs the projection, and does what it is told in lines of JSON, with
- * one line for each.
+ * A program of one version of a view, as it is deployed: it runs the projection, and obeys commands in lines of JSON,
+ * with one line of response for each.
  */
 import * as Readline from "node:readline"
 import { Effect, Layer, References, Schema, Stream, SubscriptionRef } from "effect"
@@ -10,7 +10,7 @@ import { untilProcessed } from "../../support/untilProcessed.ts"
 import type { Database } from "./databases.ts"
 import { logOf, viewsOf } from "./databases.ts"
 
-/** What the program is started with. */
+/** The arguments that the program is started with. */
 export interface Options {
   readonly database: Database
   readonly version: 1 | 2
@@ -18,17 +18,17 @@ export interface Options {
   readonly runs: boolean
 }
 
-/** What it is told to do. */
+/** The commands. */
 export type Command =
-  /** Appends an event, and says its position. */
+  /** Appends an event, and reports its position. */
   | { readonly _tag: "Append" }
-  /** Says what its reader gets, when the view has come to a position, if one is given. */
+  /** Reports what its reader gets, once the view has reached a position, if one is given. */
   | { readonly _tag: "Read"; readonly position?: string }
-  /** Says the versions of the projection: `1 retired`. */
+  /** Reports the versions of the projection: `1 retired`. */
   | { readonly _tag: "Versions" }
   /** Removes a version. */
   | { readonly _tag: "Remove"; readonly version: number }
-  /** Says the state that its runner is in when it has come to one of these. */
+  /** Reports the state of its runner, once that has reached one of these. */
   | { readonly _tag: "Until"; readonly states: ReadonlyArray<string> }
 
 const Item = Aggregate.make("Item", {

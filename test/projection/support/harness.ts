@@ -1,4 +1,4 @@
-/** What the tests of runners are run in: a log in memory, and a new place for views of some kind. */
+/** Runs the tests of runners: with a log in memory, and a new place for views of some kind. */
 import type { Scope } from "effect"
 import { Effect, Layer, Logger } from "effect"
 import type { EventSourcing, Recorder } from "effect-eventsourcing"
@@ -7,10 +7,10 @@ import type { Kind, Views } from "./viewKinds.ts"
 
 export type Services = EventSourcing.EventSourcing | Recorder.Recorder | Views
 
-/** Failures are what these tests are about: what is logged of them would only be noise. */
+/** Failures are the subject of these tests: logging them would only be noise. */
 export const silent = Logger.layer([])
 
-/** Runs a test with views of a kind; `change` does something to their place. */
+/** Runs a test with views of a kind; `change` modifies their place. */
 export const inViews = <A, E, R>(
   kind: Pick<Kind, "make">,
   self: Effect.Effect<A, E, R | Services | Scope.Scope>,

@@ -1,18 +1,18 @@
-/** A view in which an event that is lost, doubled or out of order shows: what took effect, in the order in which it did. */
+/** A view in which lost, duplicated or reordered events show: the events that took effect, in that order. */
 import { Effect, Stream } from "effect"
 import type { Position, View } from "effect-eventsourcing"
 import { EventStore, Projection } from "effect-eventsourcing"
 import { Counter, Dog } from "../../support/dog.ts"
 
-/** An event that took effect: its stream and its version in that. */
+/** An event that took effect: its stream and its version in that stream. */
 export type Entry = string
 
 type Journal = ReadonlyArray<Entry>
 
-/** The kinds of views that a journal is kept in. */
+/** The kinds of views in which a journal is stored. */
 export type JournalView = View.Sql<never> | View.Memory<Journal>
 
-/** What a test does in a handler, when that has written to its view. */
+/** What a test does in a handler, after the handler has written to its view. */
 export interface Handled {
   readonly entry: Entry
   readonly id: string
@@ -23,11 +23,11 @@ export interface Handled {
 export interface JournalOptions {
   readonly name?: string
   readonly version?: number
-  /** Is run within the transaction of each event, behind what the event did to the view. */
+  /** Runs within the transaction of each event, after the event's change of the view. */
   readonly handled?: (handled: Handled) => Effect.Effect<unknown, unknown>
 }
 
-/** A journal of counters; of dogs it hears, and ignores them. */
+/** A journal of counters; it follows dogs, too, and ignores them. */
 export type JournalProjection = Projection.Followed<JournalView, "exactly-once", never>
 
 const entryOf = ({ stream, version }: { readonly stream: string; readonly version: number }): Entry =>
@@ -36,11 +36,11 @@ const entryOf = ({ stream, version }: { readonly stream: string; readonly versio
 const setup = ({ sql, table }: View.SqlView) =>
   Effect.orDie(Effect.asVoid(sql`CREATE TABLE ${table("journal")} (place integer NOT NULL, entry text NOT NULL)`))
 
-/** Makes a journal's view. */
+/** Creates a journal's view. */
 export const setUpJournal = (view: View.Of<JournalView>): Effect.Effect<unknown> =>
   "get" in view ? view.set([]) : setup(view)
 
-/** Writes an entry behind all others. */
+/** Writes an entry after all others. */
 export const write = (view: View.Of<JournalView>, entry: Entry): Effect.Effect<unknown, unknown> => {
   if ("get" in view) return view.update((journal) => [...journal, entry])
   const { sql, table } = view
@@ -85,10 +85,10 @@ export const makeJournal = (
     : Projection.make(name, { ...definition, view: Projection.sql(setup), handlers })
 }
 
-/** What the current version of a journal holds. */
+/** The entries of the current version of a journal. */
 export const readJournal = (projection: JournalProjection) => Projection.read(projection, entriesOf)
 
-/** Appends to a counter's stream in one append; answers the position of the last event. */
+/** Appends to a counter's stream in one append; returns the position of the last event. */
 export const count = Effect.fnUntraced(function* (name: string, times = 1) {
   const store = yield* EventStore.EventStore
   const id = Counter.Id.make(name)
@@ -101,7 +101,7 @@ export const count = Effect.fnUntraced(function* (name: string, times = 1) {
   return recorded.position
 })
 
-/** Appends an event of an aggregate that a journal ignores; answers its position. */
+/** Appends an event of an aggregate that a journal ignores; returns its position. */
 export const ignored = Effect.gen(function* () {
   const store = yield* EventStore.EventStore
   const recorded = yield* store.append(Dog, yield* Dog.randomId, {
@@ -112,7 +112,7 @@ export const ignored = Effect.gen(function* () {
   return recorded.position
 })
 
-/** What a journal of the whole log holds. */
+/** The entries that a journal of the whole log has. */
 export const wholeLog = Effect.gen(function* () {
   const store = yield* EventStore.EventStore
   return (yield* Stream.runCollect(store.readAll([Counter]))).map(entryOf)

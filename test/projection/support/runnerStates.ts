@@ -1,12 +1,12 @@
-/** The states that a runner comes to, and conditions that are waited for. */
+/** The states that a runner reaches, and conditions to wait for. */
 import { Effect, Schedule, Stream, SubscriptionRef } from "effect"
 import type { ProjectionRunner } from "effect-eventsourcing"
 
-/** Looks again and again, until it is so; the test's timeout is the deadline. */
+/** Polls until the condition holds; the test's timeout is the deadline. */
 export const until = <E, R>(condition: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
   Effect.asVoid(Effect.repeat(condition, { schedule: Schedule.spaced("2 millis"), until: (is) => is }))
 
-/** Collects what a runner comes to from now on. */
+/** Collects the states that a runner reaches from now on. */
 export const watch = (runner: ProjectionRunner.ProjectionRunner) =>
   Effect.gen(function* () {
     const states: Array<ProjectionRunner.State> = []
@@ -17,11 +17,11 @@ export const watch = (runner: ProjectionRunner.ProjectionRunner) =>
     return states
   })
 
-/** The names of states, without those that follow themselves. */
+/** The names of states, without immediate repetitions. */
 export const names = (states: ReadonlyArray<ProjectionRunner.State>): ReadonlyArray<string> =>
   states.map(({ _tag }) => _tag).filter((tag, i, tags) => tag !== tags[i - 1])
 
-/** Waits until a runner is in a state, and answers that. */
+/** Waits until a runner is in a state, and returns that state. */
 export const untilState = <Tag extends ProjectionRunner.State["_tag"]>(
   runner: ProjectionRunner.ProjectionRunner,
   tag: Tag

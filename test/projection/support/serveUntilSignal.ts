@@ -1,4 +1,4 @@
-/** A program as the guide writes it, that serves until it is ended by a signal. */
+/** A program as in the guide, which serves until a signal ends it. */
 import { NodeRuntime } from "@effect/platform-node"
 import { Effect, Layer } from "effect"
 import { Projection, ProjectionRunner } from "effect-eventsourcing"

@@ -7,27 +7,27 @@ import type { Line, Options } from "./sumsRunner.ts"
 
 /** What a runner has reported so far. */
 export interface Reported {
-  /** The states that it has come to. */
+  /** The states that it has reached. */
   readonly states: Array<string>
-  /** The positions of the events that it has had in hand. */
+  /** The positions of the events that it has begun to handle. */
   readonly inHand: Array<bigint>
-  /** How often it found that another had moved the tracking. */
+  /** How often it found that another runner had moved the tracking. */
   conflicts: number
   isPausing: boolean
-  /** What became of the batch in which it was paused. */
+  /** The outcome of the batch in which it was paused. */
   outcome: string | undefined
 }
 
 /** A runner in another process. */
 export interface Runner {
   readonly reported: Readonly<Reported>
-  /** Waits until it has reported what is waited for; dies, with what it wrote to its standard error, if it ends before. */
+  /** Waits until it has reported something; dies, with its standard error, if it ends before that. */
   readonly until: (what: string, condition: (reported: Readonly<Reported>) => boolean) => Effect.Effect<void>
-  /** The next event that it has in hand. */
+  /** The next event that it begins to handle. */
   readonly nextInHand: Effect.Effect<void>
-  /** Lets it go on where it has stopped itself. */
+  /** Resumes it after it has paused itself. */
   readonly resume: Effect.Effect<void>
-  /** Kills it; what it had reported is known by then. */
+  /** Kills it; everything that it had reported is known by then. */
   readonly kill: Effect.Effect<void>
 }
 
@@ -77,7 +77,7 @@ export const startRunner = (options: Options): Effect.Effect<Runner, never, Scop
       )
     const until: Runner["until"] = (what, condition) =>
       Effect.raceFirst(wait(condition), Effect.andThen(Effect.delay(stillWaiting(what), "30 seconds"), Effect.never))
-    /** The limit is that of the test, which would not say what it was that did not come. */
+    /** The limit is that of the test, which would not say what was missing. */
     const stillWaiting = (what: string) =>
       Effect.sync(() =>
         console.error(`still waiting for this: ${what}; it reported ${JSON.stringify(reported.states)}`)
@@ -94,7 +94,7 @@ export const startRunner = (options: Options): Effect.Effect<Runner, never, Scop
         process.kill(pid, "SIGCONT")
       }),
       kill: Effect.gen(function* () {
-        // one that has ended by itself says why
+        // a runner that has ended on its own reports why
         if (Deferred.isDoneUnsafe(ended)) yield* Deferred.await(ended)
         assert.strictEqual(yield* child.kill, "SIGKILL")
         yield* Fiber.await(reader)

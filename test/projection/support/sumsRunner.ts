@@ -1,6 +1,6 @@
 /**
- * A program to be killed or paused: runs the projection `sums`, and writes a line for each event that it has in hand and for
- * each state that its runner comes to.
+ * A program to be killed or paused: runs the projection `sums`, and writes a line for each event that it begins to
+ * handle and for each state that its runner reaches.
  */
 import * as Fs from "node:fs"
 import { Cause, Effect, Exit, Layer, References, Stream, SubscriptionRef } from "effect"
@@ -10,39 +10,39 @@ import type { Database } from "./databases.ts"
 import { logOf, viewsOf } from "./databases.ts"
 import { sums } from "./sumsView.ts"
 
-/** What the program is told when it is started. */
+/** The arguments that the program is started with. */
 export interface Options {
   readonly log: Database
   readonly views: Database
-  /** How long its lease is, in milliseconds; `none`: it takes itself for the owner without asking anyone. */
+  /** The length of its lease, in milliseconds; `none`: it believes that it is the owner without a lease. */
   readonly lease: number | "none"
-  /** How long it has an event in hand at most, in milliseconds; a different time for each. */
+  /** How long handling an event takes at most, in milliseconds; a different time for each. */
   readonly handling: number
   /**
-   * Where it stops itself, until it is told to go on (SIGCONT): in its second batch, before the transaction of that or within
-   * it, when all is handled and nothing is committed.
+   * Where it pauses itself, until it is resumed (SIGCONT): in its second batch, before the transaction of that batch or
+   * within it, when everything is handled and nothing is committed.
    */
   readonly pause?: "before" | "within"
 }
 
-/** What the program writes: a line of JSON each. */
+/** The program's output: a line of JSON each. */
 export type Line =
   | { readonly _tag: "Opened"; readonly pid: number }
-  /** It has written to the view what an event does, and not committed it. */
+  /** It has written an event's change to the view, and not committed it. */
   | { readonly _tag: "InHand"; readonly position: string }
   | { readonly _tag: "State"; readonly state: ProjectionRunner.State["_tag"]; readonly cause: string | undefined }
   | { readonly _tag: "Pausing" }
-  /** What became of the batch in which it was paused. */
+  /** The outcome of the batch in which it was paused. */
   | { readonly _tag: "Paused"; readonly outcome: string }
 
-/** A line, given to the operating system as a whole before this returns. */
+/** Writes a line; it has been handed to the operating system as a whole when this returns. */
 const print = (line: Line): void => {
   Fs.writeSync(1, `${JSON.stringify(line)}\n`)
 }
 
 const options = JSON.parse(process.argv[2] ?? "") as Options
 
-/** As a suspended machine: not even a timer runs before it is told to go on. */
+/** Like a suspended machine: not even a timer runs before it is resumed. */
 const pause = Effect.sync(() => {
   print({ _tag: "Pausing" })
   process.kill(process.pid, "SIGSTOP")
@@ -108,7 +108,7 @@ const layer = Layer.merge(
   logOf(options.log),
   options.pause === undefined ? views : Layer.provide(pausing(options.pause), views)
 )
-// not left behind by a test that was itself killed
+// it must not survive a test that was itself killed
 process.stdin.on("end", () => process.exit()).resume()
 await Effect.runPromise(
   program.pipe(Effect.scoped, Effect.provide(layer), Effect.provideService(References.MinimumLogLevel, "None"))

@@ -1,4 +1,4 @@
-/** A view in which an event that was lost, doubled or out of its order shows: sums of the amounts of each stream. */
+/** A view in which lost, duplicated or reordered events show: sums of the amounts of each stream. */
 import { Effect, Schema, Stream } from "effect"
 import type { Position, View } from "effect-eventsourcing"
 import { Aggregate, EventStore, Projection } from "effect-eventsourcing"
@@ -20,7 +20,7 @@ export const Ledger = Aggregate.make("Ledger", {
 export interface Sum {
   readonly events: number
   readonly sum: number
-  /** Another one where the same amounts come in another order. */
+  /** Differs if the same amounts arrive in a different order. */
   readonly checksum: number
 }
 
@@ -32,7 +32,7 @@ const add = ({ events, sum, checksum }: Sum, amount: number): Sum => ({
   checksum: (checksum * 31 + amount) % MODULUS
 })
 
-/** The projection; `handled` is run within the transaction of each event, behind what the event did to the view. */
+/** The projection; `handled` runs within the transaction of each event, after the event's change of the view. */
 export const sums = (handled: (position: Position.Position) => Effect.Effect<void> = () => Effect.void) => {
   const book = (
     { event, position, stream }: { event: { amount: number }; position: Position.Position; stream: string },
@@ -65,7 +65,7 @@ export interface SumsAt {
   readonly sums: Readonly<Record<string, Sum>>
 }
 
-/** What the view says, and how far it has come by its tracking: read in one statement, and so of one moment. */
+/** The sums of the view, and its tracking position: read in one statement, and so consistent. */
 export const readView = (views: Database) =>
   Projection.read(sums(), ({ sql, table }) =>
     Effect.map(
@@ -84,7 +84,7 @@ export const readView = (views: Database) =>
     )
   )
 
-/** The sums by the log, up to one position after another. */
+/** The sums of the log, up to one position after another. */
 export const makeByLog = () => {
   const byStream = new Map<string, Sum>()
   let reached: Position.Position | undefined

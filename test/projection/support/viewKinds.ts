@@ -1,4 +1,4 @@
-/** Places for views of each kind, whole or with a store that does some things otherwise. */
+/** Places for views of each kind, unchanged or with a store that does some things differently. */
 import type { Scope } from "effect"
 import { Effect, Layer } from "effect"
 import type { View } from "effect-eventsourcing"
@@ -15,7 +15,7 @@ export type Views = ViewStore.SqlViewStore | ViewStore.MemoryViewStore
 export interface Kind {
   readonly journal: (options?: JournalOptions) => JournalProjection
   readonly store: Effect.Effect<AnyStore, never, Views>
-  /** A new place. Built again, it is the same one, but in memory. */
+  /** A new place. Built again, it is the same one, except in memory. */
   readonly make: Effect.Effect<Layer.Layer<Views, unknown>, unknown, Scope.Scope>
 }
 
@@ -43,7 +43,7 @@ export const kinds: Readonly<Record<"memory" | "SQLite" | "PostgreSQL", Kind>> =
 /** A store of either kind, whatever its views are. */
 export type AnyStore = ViewStore.ViewStore<View.Of<JournalView>, never>
 
-/** The stores that are there, of which some operations are others. */
+/** The existing stores, with some operations replaced. */
 export const changing = (change: (store: AnyStore) => Partial<AnyStore>): Layer.Layer<Views, never, Views> =>
   Layer.effectContext(
     Effect.gen(function* () {
@@ -57,15 +57,15 @@ export const changing = (change: (store: AnyStore) => Partial<AnyStore>): Layer.
     })
   )
 
-/** What becomes of the transactions of a place, one after the other. */
+/** What happens to the transactions of a place, one after the other. */
 export interface Transactions {
   /** How many were committed. */
   committed: number
-  /** What is done instead of the next ones, each with the transaction as it would have been. */
+  /** What is done instead of the next ones, each with the original transaction. */
   readonly instead: Array<<A, E, R>(transaction: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>>
 }
 
-/** Counts the transactions that move tracking, which have all the time there is, and has some of them done otherwise. */
+/** Counts the transactions that move tracking, without a time limit, and replaces some of them. */
 export const watching = () => {
   const transactions: Transactions = { committed: 0, instead: [] }
   const layer = changing((store) => ({
