@@ -76,7 +76,7 @@ describe("the cache", () => {
       const ids = Array.from({ length: 4 }, (_, i) => Counter.Id.make(`${i}`))
       for (const id of ids) yield* counters.execute(id, Counter.Started())
       const reads: Array<boolean> = []
-      // the last is used first: what a command needs not read was kept
+      // the last is used first: a state that a command does not have to read was kept
       for (const id of ids.toReversed()) {
         const { readStream } = calls
         yield* counters.execute(id, increase)
@@ -130,7 +130,7 @@ describe("a log that was restored from a backup", () => {
         )
         const { repository } = yield* open(log, { conflictRetry: Schedule.recurs(2) })
         for (let i = 0; i < 3; i++) yield* repository.of(Counter).execute(one, increase)
-        // restored from a backup, as it were
+        // as if restored from a backup
         current = after
         const { state, version } =
           kind === "a command"
@@ -173,7 +173,7 @@ describe("get", () => {
           Effect.gen(function* () {
             const page = yield* recorder.readStream(read)
             if (++reads > 1) return page
-            // the page was read before what comes now, and is looked at after it
+            // the page was read before what is recorded now, and is looked at after that
             yield* Deferred.succeed(reached, undefined)
             yield* Deferred.await(release)
             return page
@@ -249,7 +249,7 @@ describe("a decision on a stale cache", () => {
       yield* there.of(Counter).execute(one, Counter.Increased({ to: 5 }))
       const onlyAtFive = Counter.decide((count) => (count === 5 ? Counter.Increased({ to: 6 }) : []))
       assert.deepInclude(yield* counters.execute(one, onlyAtFive), { version: 2, state: 6 })
-      // and an empty one answers with the state as it is now
+      // and an empty one returns the state as it is now
       yield* there.of(Counter).execute(one, Counter.Increased({ to: 7 }))
       const nothing = Counter.decide(() => [])
       assert.deepInclude(yield* counters.execute(one, nothing), { version: 3, state: 7, events: [] })

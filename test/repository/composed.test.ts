@@ -38,7 +38,7 @@ describe("two decisions", () => {
       )
       assert.strictEqual(counted.calls.append, 1)
 
-      // three, and the last sees the events of both others
+      // three decisions; the last sees the events of both others
       const three = Decision.andThen(Decision.andThen(addTrick("roll"), addTrick("beg")), addTrick("roll"))
       const refused = yield* Effect.flip(dogs.execute(fido, three))
       assert.strictEqual(refused._tag, "TrickAlreadyKnown")

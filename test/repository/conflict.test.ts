@@ -1,4 +1,4 @@
-/** Transactions that meet what others record in the meantime. */
+/** Transactions that conflict with what others record in the meantime. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Schedule, Stream } from "effect"
 import type { MultiStreamAppend } from "effect-eventsourcing"
@@ -9,7 +9,7 @@ import type { Service } from "../support/purse.ts"
 import { ada, bob, cleo, coinsOf, Purse, purses, transfer } from "../support/purse.ts"
 
 describe("a conflict in a transaction", () => {
-  /** A transfer of one coin; another process does something first, in the first of its decisions. */
+  /** A transfer of one coin; another process does something first, during the first of its decisions. */
   const overtaken = Effect.fnUntraced(function* <E>(
     log: Log,
     repository: Service,
@@ -51,7 +51,7 @@ describe("a conflict in a transaction", () => {
       const error = yield* Effect.flip(run)
       assert.strictEqual(error._tag, "WrongExpectedVersion")
       assert.strictEqual(seen.length, 3)
-      // what was recorded is the other's alone
+      // only the other process has recorded anything
       assert.deepStrictEqual([yield* coinsOf(repository, ada), yield* coinsOf(repository, bob)], [7, 3])
     })
   )
@@ -60,7 +60,7 @@ describe("a conflict in a transaction", () => {
     Effect.gen(function* () {
       const { log, repository } = yield* purses()
       const there = (yield* open(log)).repository
-      // either may be emptied while the other has coins: both at once must not be
+      // either may be emptied while the other has coins, but not both at once
       yield* Effect.provideContext(transfer(repository, ada, bob, 5), log)
       let decisions = 0
       const empty = (service: Service, id: typeof ada, other: typeof ada, meanwhile: Effect.Effect<unknown>) =>
@@ -126,7 +126,7 @@ describe("a conflict in a transaction", () => {
       const { log: base } = yield* purses()
       const there = (yield* open(base)).repository
       let torn = false
-      // another process is at work between the reading of one participant and of the next
+      // another process works between the reads of two participants
       const log = withRecorder(base, (recorder) => ({
         readStream: (read) =>
           Effect.gen(function* () {
@@ -142,7 +142,7 @@ describe("a conflict in a transaction", () => {
         .transaction(
           { from: Repository.existing(Purse, ada), to: Repository.existing(Purse, bob) },
           ({ from, to }) => ({
-            // there are ten coins at any time, so this never is less than none
+            // there are ten coins at any time, so this is never negative
             to: Purse.Put({ coins: 10 - from - to })
           })
         )
@@ -173,7 +173,7 @@ describe("a conflict in a transaction", () => {
       )
       assert.isTrue(coins.every((one) => one >= 0))
       const events = yield* Stream.runCollect(processes[1].store.readAll([Purse]))
-      // what is taken is put, in one append: both or neither, side by side
+      // coins that are taken are put elsewhere, in one append: both or neither, side by side
       const moves = events.filter(({ event }) => event._tag !== "Opened").map(({ event }) => event)
       assert.isAbove(moves.length, 50)
       for (let i = 0; i < moves.length; i += 2) {

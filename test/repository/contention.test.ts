@@ -8,7 +8,7 @@ import { counting, makeLog, open, yielding } from "../support/memoryLog.ts"
 const one = Counter.Id.make("1")
 const FIBERS = 5000
 
-/** Every command of which took effect once, and in order: 1, 2, 3… */
+/** Every command took effect once, and in order: 1, 2, 3… */
 const expectCount = Effect.fnUntraced(function* (repository: Repository.Repository["Service"], count: number) {
   const counters = repository.of(Counter)
   assert.deepInclude(yield* counters.get(one), { version: count, state: count })
@@ -52,7 +52,7 @@ describe("thousands of fibers on one aggregate", () => {
     })
   )
 
-  // with pauses on the real clock, and without an end: how often one process is overtaken depends on the machine
+  // with pauses on the real clock, and unlimited attempts: how often one process is overtaken depends on the machine
   it.live("all succeed over two repositories on one log, and few are refused", () =>
     Effect.gen(function* () {
       const { calls, log } = counting(yielding(yield* makeLog))

@@ -336,7 +336,7 @@ describe("a bug in the user's functions", () => {
 })
 
 describe("a conflict", () => {
-  /** Decides to increase, and lets another process be faster in the first of its decisions. */
+  /** Decides to increase, and lets another process be faster during the first of its decisions. */
   const overtaken = Effect.fnUntraced(function* (log: Log, times: number) {
     const others = yield* countersOn(log)
     const decisions: Array<number> = []

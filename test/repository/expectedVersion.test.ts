@@ -1,4 +1,4 @@
-/** Commands at an expected version, lost answers, and interruption. */
+/** Commands at an expected version, lost responses, and interruption. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
@@ -141,7 +141,7 @@ describe("G10 an interrupted command", () => {
         const held = yield* Effect.forkChild(counters.execute(one, increase))
         const waiting = yield* Effect.forkChild(counters.execute(one, increase))
         yield* Deferred.await(reached)
-        // neither the one that waits in line nor the one at work may keep others out
+        // neither the waiting command nor the running one may keep others out
         yield* Fiber.interrupt(waiting)
         yield* Fiber.interrupt(held)
         holding = false

@@ -1,4 +1,4 @@
-/** Commands within decisions: never a wait without a word. */
+/** Commands within decisions: they never wait silently. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
@@ -33,7 +33,7 @@ describe("a command within a decision", () => {
         Effect.flatMap(Effect.forkChild(train(rex, "sit")), (fiber) => Effect.as(Fiber.join(fiber), Dog.Rested()))
       )
       isOwnDecision(yield* Effect.exit(dogs.execute(rex, inFiber)))
-      // through another's decision
+      // within another aggregate's decision
       const other = Dog.decide(() => Effect.as(dogs.execute(rex, self), Dog.Rested()))
       isOwnDecision(yield* Effect.exit(dogs.execute(max, other)))
       const both = { rex: Repository.existing(Dog, rex), max: Repository.existing(Dog, max) }
@@ -60,7 +60,7 @@ describe("a command within a decision", () => {
           )
         )
       )
-      // nothing was recorded, and nobody is held up
+      // nothing was recorded, and no command waits
       assert.deepInclude(yield* train(rex, "roll"), { version: 1 })
     })
   )
@@ -131,7 +131,7 @@ describe("a command within a decision", () => {
       const { dogs, train } = yield* kennel
       const logs = capturingLogs()
       const go = yield* Deferred.make<void>()
-      // as through a promise: nothing tells that the one waits for the other
+      // like through a promise: nothing shows that one waits for the other
       const outer = yield* Effect.forkChild(
         dogs.execute(
           rex,

@@ -1,4 +1,4 @@
-/** Repositories inside a transaction of the user's own, on the backends that have such a thing. */
+/** Repositories inside a transaction of the user's own, on the backends that support it. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
@@ -38,7 +38,7 @@ class Abandoned extends Schema.TaggedError<Abandoned>()("Abandoned", {}) {}
 const abandon = Effect.fail(new Abandoned({}))
 
 describe.each(Object.entries(backends))("repositories inside the user's own transaction on %s", (_, backend) => {
-  /** Ada has ten coins and Bob none. */
+  /** Ada has ten coins and Bob has none. */
   const purses = Effect.gen(function* () {
     const services = yield* Layer.build(yield* backend)
     const sql = Context.get(services, SqlClient.SqlClient)
@@ -174,7 +174,7 @@ describe.each(Object.entries(backends))("repositories inside the user's own tran
         Effect.gen(function* () {
           yield* counters.execute(id, Counter.Started())
           yield* counters.execute(id, Counter.Increased())
-          // time for what might have been begun beside it
+          // time for anything that might have begun in the background
           yield* Effect.sleep("50 millis")
           yield* abandon
         })

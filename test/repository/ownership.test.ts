@@ -1,4 +1,4 @@
-/** G11: whoever holds a state may change it, and nobody else's is changed by that. */
+/** G11: the holder of a state may change it without affecting anybody else's. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Redacted, Schema } from "effect"
 import { Aggregate, Repository } from "effect-eventsourcing"
@@ -35,7 +35,7 @@ const Lease = Aggregate.make("Lease", {
 type State = Aggregate.StateOf<typeof Lease>
 const id = Lease.Id.make("1")
 
-/** Changes all that a state has. */
+/** Changes everything that a state contains. */
 const spoil = (state: State): void => {
   state.until.setTime(7)
   state.token[0] = 99
@@ -46,7 +46,7 @@ const spoil = (state: State): void => {
   note.by.push("spoilt")
 }
 const until = (year: number) => new Date(Date.UTC(year))
-/** As it is without anybody's changes. */
+/** A state as it is without any changes. */
 const clean = (year: number): State => ({
   until: until(year),
   token: Uint8Array.of(1, 2),
@@ -93,7 +93,7 @@ describe("a state that can be changed in place", () => {
         })
       )
       assert.deepStrictEqual(state, clean(2031))
-      // the third event takes a snapshot, after its command has answered
+      // the third event takes a snapshot, after its command has returned
       yield* spoilt((yield* leases.execute(id, Lease.Extended({ until: until(2032) }))).state)
       assert.deepStrictEqual((yield* leases.snapshot(id)).state, clean(2032))
       yield* spoilt((yield* leases.snapshot(id)).state)

@@ -1,4 +1,4 @@
-/** Participants of a transaction: decisions that are taken on them, and versions that they have to be at. */
+/** Participants of a transaction: decisions that are taken on them, and versions that they must have. */
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { EventSourcingError as Errors } from "effect-eventsourcing"

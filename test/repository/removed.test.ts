@@ -1,4 +1,7 @@
-/** G11: what was removed from the log, or is another log's since it was restored, does not live on in the cache. */
+/**
+ * G11: what was removed from the log, or belongs to a different log since it was restored, does not live on in the
+ * cache.
+ */
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Fiber, Layer } from "effect"
@@ -115,7 +118,7 @@ it.effect("forget: the next read gets the recorded events", () =>
     assert.deepInclude(yield* dogs.get(rex, { allowStale: true }), { version: 0 })
     yield* dogs.forget(rex)
     assert.deepInclude(yield* dogs.get(rex, { allowStale: true }), { version: 1 })
-    // of what it does not know it forgets nothing
+    // it forgets nothing of what it does not know
     yield* dogs.forget(Dog.Id.make("nobody"))
   })
 )

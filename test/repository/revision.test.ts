@@ -6,7 +6,7 @@ import { Aggregate, Decision, Metadata, Repository } from "effect-eventsourcing"
 import { given, givenAll, stream } from "effect-eventsourcing/testing"
 import { makeLog, open } from "../support/memoryLog.ts"
 
-/** Writes down what its decisions get. */
+/** Stores what its decisions get. */
 const Note = Aggregate.make("Note", {
   state: Schema.Array(Schema.String),
   creation: { Begun: { text: Schema.String } },
@@ -59,7 +59,7 @@ describe("a decision gets", () => {
       yield* mine.repository.of(Note).execute(id, Note.Begun({ text: "a" }))
       yield* TestClock.adjust("5 seconds")
       yield* other.repository.of(Note).execute(id, add)
-      // the cache of this one is behind: the first attempt is refused
+      // the cache of this one is stale: the first attempt is refused
       const { state } = yield* mine.repository.of(Note).execute(id, add)
       assert.deepStrictEqual(state, ["a", "n 0 0 0", "n 1 0 5"])
     })

@@ -24,7 +24,7 @@ const failure = new EventSourcingError.RecorderFailure({ operation: "snapshot", 
 
 const storedIn = (log: Log) => Context.get(log, SnapshotRecorder.SnapshotRecorder).load(Counter.stream(one))
 
-/** A log whose snapshots can be waited for: they are kept beside the commands. */
+/** A log whose snapshots can be waited for: they are saved in the background of commands. */
 const watched = Effect.fnUntraced(function* (base: Log) {
   const saved = yield* Queue.unbounded<Port.StoredSnapshot>()
   const log = withSnapshotRecorder(base, (recorder) => ({
@@ -33,7 +33,7 @@ const watched = Effect.fnUntraced(function* (base: Log) {
   return { log, saved }
 })
 
-/** Lets whatever goes on beside come to its end. */
+/** Lets background work finish. */
 const settle = Effect.replicateEffect(Effect.yieldNow, 100)
 
 describe("snapshotEvery", () => {
@@ -135,7 +135,7 @@ describe("snapshotEvery", () => {
         .transaction({ other: Repository.missing(Counter, other) }, () => ({ other: [start, to(1)] }))
         .pipe(Effect.provideContext(log))
       assert.strictEqual((yield* Queue.take(saved)).version, 1)
-      // their own interval comes first
+      // their own interval takes precedence
       const own = repository.of(makeCounter({ snapshotEvery: 3 }))
       const third = Counter.Id.make("3")
       yield* own.execute(third, [start, to(1)])
@@ -340,7 +340,7 @@ describe("a snapshot", () => {
       assert.deepStrictEqual((yield* young.get(id)).state, { count: 4, doubled: 8 })
       assert.strictEqual(calls.readStream, 1)
       yield* young.snapshot(id)
-      // the program from before finds a snapshot of a newer one: it reads the events instead
+      // the older program finds a snapshot of a newer one: it reads the events instead
       const logs = capturingLogs()
       const again = (yield* open(base)).repository.of(Old)
       assert.strictEqual((yield* Effect.provide(again.get(id), logs.layer)).state, 4)

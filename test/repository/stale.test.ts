@@ -5,7 +5,7 @@ import { Counter, increase } from "../support/dog.ts"
 import { makeLog, open, withRecorder } from "../support/memoryLog.ts"
 import { ada, bob, Purse, purses } from "../support/purse.ts"
 
-/** A shelf whose reducer insists on what its events rest on. */
+/** A shelf whose reducer throws if an event does not fit the state. */
 const Shelf = Aggregate.make("Shelf", {
   state: Schema.Array(Schema.String),
   creation: { Built: {} },

@@ -130,7 +130,7 @@ describe("a transaction", () => {
         .pipe(Effect.flip, Effect.provideContext(log))
       assert.deepInclude(misplaced, { _tag: "EventNotEncodable", stream: "Purse-ada", version: 1 })
       assert.strictEqual(yield* headOf(log), head)
-      // and it lets its participants go
+      // and it releases its participants
       yield* Effect.provideContext(transfer(repository, ada, bob, 1), log)
     })
   )

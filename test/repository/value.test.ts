@@ -71,7 +71,7 @@ describe("the value of a decision", () => {
         id,
         Counter.decide((count) =>
           Effect.gen(function* () {
-            // another process is first, once
+            // another process is faster, once
             if (attempts++ === 0) yield* Effect.orDie(others.execute(id, Counter.Increased({ to: 41 })))
             return { events: Counter.Increased({ to: count + 1 }), value: `from ${count}` }
           })

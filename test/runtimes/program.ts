@@ -1,6 +1,6 @@
 /**
  * A program for any runtime: commands, a projection, encryption and compression on the backend that its first argument
- * names. `scripts/check-package.ts` runs it with the packed package on each runtime, and compares what it prints.
+ * names. `scripts/check-package.ts` runs it with the packed package on each runtime, and compares its output.
  */
 import { Effect, Layer, Schema } from "effect"
 import {
@@ -58,7 +58,7 @@ const options = { mapper, cacheCapacity: 0 }
 /** The address of a server, or the path of a file. */
 const [, , backend = "memory", place = ""] = process.argv
 
-/** Commands, and the reads that a caller makes of them. */
+/** Commands, and the reads that a caller makes of their results. */
 const teach = Effect.gen(function* () {
   const dogs = yield* Repository.of(Dog)
   const rex = yield* Dog.randomId

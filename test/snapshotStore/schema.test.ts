@@ -1,4 +1,4 @@
-/** G11: a snapshot of a state whose schema was another is not taken for one of the reducer that is there now. */
+/** G11: a snapshot of a state with a different schema is not taken for one of the current reducer. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Schema } from "effect"
 import { Aggregate, Evolution, SnapshotRecorder } from "effect-eventsourcing"
@@ -121,7 +121,7 @@ describe("the fingerprint of a schema", () => {
     const all = schemas.map(fingerprint)
     assert.strictEqual(new Set(all).size, schemas.length)
     for (const one of all) assert.match(one, /^[0-9a-f]{16}$/)
-    // snapshots are known by it: should a release of Effect change it, all of them are passed over once
+    // snapshots are identified by it: if a release of Effect changed it, all of them would be ignored once
     assert.strictEqual(fingerprint(Schema.Struct({ total: Schema.Int })), "1f59dd482e0008b7")
   })
 

@@ -1,4 +1,4 @@
-/** What a user's own SQL on the file of a log does to the appends beside it. */
+/** How a user's own SQL on the file of a log affects the appends beside it. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Fiber, Layer, Stream } from "effect"
 import { SqlClient } from "effect/sql"
@@ -15,7 +15,7 @@ const opened = Effect.gen(function* () {
   )
   const sql = Context.get(context, SqlClient.SqlClient)
   yield* sql`CREATE TABLE numbers (n INTEGER NOT NULL)`
-  // more than are fetched at once, so that the query is still open when its reader leaves
+  // more than are fetched at once, so that the query is still open when its reader stops
   const numbers = JSON.stringify(Array.from({ length: 1000 }, (_, i) => i))
   yield* sql`INSERT INTO numbers SELECT value FROM json_each(${numbers})`
   return { filename, sql, recorder: Context.get(context, Recorder.Recorder) }
@@ -60,7 +60,7 @@ it.effect("a query of several statements is refused, instead of only its first o
       )
     }
     assert.deepStrictEqual(yield* sql`SELECT n FROM numbers WHERE n < 0`, [])
-    // what is only said is no statement
+    // a comment is not a statement
     yield* sql.unsafe("INSERT INTO numbers VALUES (-1); -- and that is it\n /* ; */ ;")
     assert.deepStrictEqual(yield* sql`SELECT n FROM numbers WHERE n < 0`, [{ n: -1 }])
   })

@@ -1,4 +1,4 @@
-/** Options of a SQLite file and their variables: what makes no sense fails when the layer is built, and is named. */
+/** Options of a SQLite file and their variables: an invalid one fails when the layer is built, and is named. */
 import { execFile } from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
 import type { Layer } from "effect"
@@ -30,7 +30,7 @@ const inlineCounts = Projection.make("dogs", {
 
 const head = Recorder.Recorder.use((recorder) => recorder.head)
 
-/** For how long a log waits for a lock that another process holds, in milliseconds; at most 10 seconds. */
+/** How long a log waits for a lock that another process holds, in milliseconds; at most 10 seconds. */
 const waits = Effect.fnUntraced(function* <E>(filename: string, layer: Layer.Layer<Recorder.Recorder, E>) {
   const other = yield* Protocol.connect<typeof ShellCommands>("sqlite/support/sqlShell.ts", filename)
   return yield* Effect.gen(function* () {
@@ -44,7 +44,7 @@ const waits = Effect.fnUntraced(function* <E>(filename: string, layer: Layer.Lay
   }).pipe(Effect.provide(layer))
 })
 
-/** What a program writes to its standard error, run with that environment alone. */
+/** The standard error of a program that is run with that environment alone. */
 const errorsOf = (code: string, env: Readonly<Record<string, string>> = {}, ...flags: ReadonlyArray<string>) =>
   Effect.promise<string>(
     () =>
@@ -80,7 +80,7 @@ describe("SqliteLayer.config", () => {
     ["0.5", 500],
     ["7 seconds", 7000],
     ["250 millis", 250],
-    // as on the other backends
+    // like on the other backends
     ["0", "for longer"]
   ]
   for (const [value, waited] of durations) {
@@ -212,7 +212,7 @@ Effect.runPromise(Effect.void.pipe(Effect.provide(${layer})))`,
 })
 
 describe("durations that make no sense", () => {
-  // the types let no more than these through; a program in JavaScript is told, too
+  // the types allow only some of these; a program in JavaScript gets the error, too
   const wrong: ReadonlyArray<unknown> = [0, -5, 0.5, Number.NaN, 2 ** 31, "0 seconds", "soon", {}]
 
   it.effect("pollInterval", () =>

@@ -1,4 +1,4 @@
-/** Rows and pages that were damaged: each a typed error, nothing passed over, and what is sound stays readable (G8). */
+/** Rows and pages that were damaged: each is a typed error, nothing is skipped, and intact data stay readable (G8). */
 import * as Fs from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
@@ -25,7 +25,7 @@ const recordAccounts = (filename: string) =>
     yield* accounts.execute(bob, deposit(1, "bob"))
   }).pipe(Effect.provide(SqliteLayer({ filename })))
 
-/** Ways to read ada's account, each by a process that has nothing in its cache. */
+/** Ways to read ada's account, each in a process with an empty cache. */
 const ways: Readonly<
   Record<
     "get" | "decide" | "read" | "read all",
@@ -43,7 +43,7 @@ const ways: Readonly<
 }
 type Way = keyof typeof ways
 const everyWay: ReadonlyArray<Way> = ["get", "decide", "read", "read all"]
-/** Those that give the metadata; a state is rebuilt without. */
+/** The ways that return the metadata; rebuilding a state does not need them. */
 const withMetadata: ReadonlyArray<Way> = ["read", "read all"]
 const rebuilding: ReadonlyArray<Way> = ["get", "decide"]
 
@@ -201,7 +201,7 @@ describe("a damaged file", () => {
   const PAGE = 4096
   const count = 2000
 
-  /** A file of events large enough to have pages in its middle, and a look at it. */
+  /** A file of events large enough to have pages in its middle, and how it is read. */
   const make = Effect.gen(function* () {
     const filename = yield* Temporary.file
     yield* Recorder.Recorder.use((recorder) =>
@@ -214,7 +214,7 @@ describe("a damaged file", () => {
     const readAll = Recorder.Recorder.use((recorder) => recorder.readAll({ limit: count + 1 })).pipe(
       Effect.provide(SqliteLayer({ filename }))
     )
-    // G12: a follower that can't go on says why
+    // G12: a follower that can't continue reports why
     const follow = Recorder.Recorder.use((recorder) => Stream.runDrain(recorder.follow({}))).pipe(
       Effect.provide(SqliteLayer({ filename }))
     )

@@ -1,7 +1,7 @@
 /**
  * A process is killed in the middle of heavy appends, again and again on the same file.
  *
- * `CRASH_KILLS` says how many times (default 10), `CRASH_SEED` repeats the moments of an earlier run.
+ * `CRASH_KILLS` sets the number of kills (default 10); `CRASH_SEED` repeats the moments of an earlier run.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -21,11 +21,11 @@ import * as Temporary from "./support/temporaryFile.ts"
 const kills = Number(process.env.CRASH_KILLS ?? 10)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
-/** So many kills on one file: every one of them looks at the whole file. */
+/** The number of kills on one file, since each of them inspects the whole file. */
 const KILLS_PER_FILE = 20
 
 /**
- * Looks at a copy of the file and its write-ahead log, as the killed process left them: the recovery of the file itself
+ * Inspects a copy of the file and its write-ahead log, as the killed process left them: the recovery of the file itself
  * is left to the next process.
  */
 const problemsOfCopy = (filename: string, acknowledged: ReadonlyArray<ReadonlyArray<Acknowledged>>) => {
@@ -54,7 +54,7 @@ const problemsOfCopy = (filename: string, acknowledged: ReadonlyArray<ReadonlyAr
   })
 }
 
-/** Lets a process append and kills it; answers what it had acknowledged. */
+/** Lets a process append and kills it; returns what it had acknowledged. */
 const appendAndKill = Effect.fnUntraced(function* (filename: string, duringOpen: boolean, next: () => number) {
   const child = yield* Child.start("support/appendUntilKilled.ts", "forever", "sqlite", filename)
   assert.strictEqual(yield* child.line, "opening")
@@ -85,7 +85,7 @@ describe("SIGKILL in the middle of appends", () => {
           }
           assert.isAbove(killedInAppends, 0, "no process came to append before it was killed")
 
-          // one more recovers the file, and is let finish
+          // one more process recovers the file, and is allowed to finish
           const last = yield* Child.start("support/appendUntilKilled.ts", "3", "sqlite", filename)
           yield* last.end
           const added = parse(yield* last.remaining)
@@ -110,7 +110,7 @@ describe("SIGKILL in the middle of appends", () => {
     })
   )
 
-  /** The library reads all that is there, and counts what SQLite counts. */
+  /** The library reads everything, and counts what SQLite counts. */
   const readsBack = (filename: string) =>
     Effect.gen(function* () {
       const rows = yield* Stored.rows(filename)

@@ -1,4 +1,4 @@
-/** Files that can't be used: each a typed error that says what to do, and nothing lost. */
+/** Files that can't be used: each is a typed error that says what to do, and nothing is lost. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -18,7 +18,7 @@ const numbers = (count: number) => Array.from({ length: count }, (_, n) => n)
 
 const head = Recorder.Recorder.use((recorder) => recorder.head)
 
-/** Opens a file and looks at it. */
+/** Opens a file and reads it. */
 const use = (filename: string) => Effect.provide(head, SqliteLayer({ filename }))
 
 /** Records `count` events, one in each stream, and closes the file. */
@@ -28,7 +28,7 @@ const record = (filename: string, count: number) =>
   ).pipe(Effect.provide(SqliteLayer({ filename })))
 
 describe("a full database", () => {
-  /** Leaves room for so many pages more than there are. */
+  /** Leaves room for this many more pages than there are. */
   const leaveRoom = Effect.fnUntraced(function* (pages: number) {
     const sql = yield* SqlClient.SqlClient
     const [row] = yield* sql<{ readonly page_count: number }>`PRAGMA page_count`
@@ -188,7 +188,7 @@ describe("a file that can't be opened", () => {
       const locks = {
         "for writing, and it has no tables yet": ["BEGIN IMMEDIATE", "COMMIT", 0],
         "for reading too": [
-          // a connection that has read nothing before could not give the exclusive mode up again
+          // a connection that has read nothing before could not leave the exclusive mode again
           "SELECT * FROM stored_log; PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; CREATE TABLE notes (text TEXT)",
           "COMMIT; PRAGMA locking_mode = NORMAL; SELECT * FROM notes",
           3
@@ -226,7 +226,7 @@ describe("a file that can't be opened", () => {
 })
 
 describe("a file that may not be written", () => {
-  // as root nothing is forbidden, so the other process becomes somebody else
+  // root may do everything, so the other process becomes a different user
   const isRoot = process.getuid?.() === 0
 
   const cases = {
@@ -240,7 +240,7 @@ describe("a file that may not be written", () => {
       Effect.gen(function* () {
         const filename = yield* Temporary.file
         const directory = Path.dirname(filename)
-        /** Of the file, what SQLite keeps beside it, and their directory. */
+        /** The permissions of the file, of the files that SQLite keeps beside it, and of their directory. */
         const setModes = (file: number, directoryMode: number) =>
           Effect.sync(() => {
             for (const name of Fs.readdirSync(directory)) Fs.chmodSync(Path.join(directory, name), file)
@@ -252,7 +252,7 @@ describe("a file that may not be written", () => {
 
         const other = yield* Protocol.connect<WorkerCommands>("sqlite/support/worker.ts")
         if (isRoot) yield* other.call("becomeNobody", undefined)
-        // a file that can be read, beside which SQLite can put its own, is opened: its events can be read
+        // a readable file beside which SQLite can create its own is opened: its events can be read
         const openAndAppend = Effect.andThen(
           other.call("open", filename),
           other.call("openAccount", { name: "ada", owner: "ada" })

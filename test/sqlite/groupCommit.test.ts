@@ -1,4 +1,4 @@
-/** Appends of one process that are recorded in one transaction: each with its own answer. */
+/** Appends of one process that are recorded in one transaction: each with its own result. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
@@ -11,7 +11,7 @@ import * as Temporary from "./support/temporaryFile.ts"
 
 const open = (filename: string) => Layer.merge(SqliteLayer({ filename }), layerSqlClient({ filename }))
 
-/** How many transactions an effect leaves in the file's write-ahead log. */
+/** How many transactions an effect adds to the file's write-ahead log. */
 const transactionsOf = <A, E, R>(filename: string, effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const before = Stored.transactionsInWal(filename)
@@ -26,7 +26,7 @@ const streams = (filename: string) =>
 
 const RECORDED = "recorded"
 
-/** What became of an append: recorded, or its error. */
+/** The outcome of an append: recorded, or its error. */
 const outcome = <E>(append: Effect.Effect<unknown, E>): Effect.Effect<E | typeof RECORDED> =>
   Effect.match(append, { onSuccess: () => RECORDED, onFailure: (error) => error })
 
@@ -68,7 +68,7 @@ describe("group commit", () => {
               ...numbers(60).map((n) => outcome(recorder.append(append(`Test-${n}`)))),
               outcome(recorder.append(append("Test-a", { expected: 7 }))),
               outcome(several.append([append("Test-b"), append("Test-c", { expected: 0 })])),
-              // of two on the same stream the first one wins
+              // of two on the same stream, the first one wins
               outcome(recorder.append(append("Test-d"))),
               outcome(recorder.append(append("Test-d")))
             ],
@@ -130,7 +130,7 @@ describe("group commit", () => {
               .sort()
           )
 
-          // one that is refused by itself too, and what comes behind it is not touched
+          // an append that arrives alone is refused, too, and the appends after it are not affected
           const alone = yield* Effect.flip(recorder.append(append("Test-alone", { events: [refused] })))
           assert.strictEqual(alone._tag, "RecorderFailure")
           yield* sql`DROP TRIGGER refuse`
@@ -157,7 +157,7 @@ describe("group commit", () => {
           assert.isAbove(count, before)
         }
         yield* Fiber.interrupt(busy)
-        // an append that was interrupted behind its transaction's begin is recorded, one before it is not
+        // an append that was interrupted after its transaction had begun is recorded, one before that is not
         const recorded = (yield* streams(filename)).length - 5
         assert.isTrue(recorded === count || recorded === count - 1, `${recorded} of ${count}`)
       }).pipe(Effect.provide(open(filename)))

@@ -26,11 +26,11 @@ import * as Stored from "./support/inspectFile.ts"
 import type { commands as ShellCommands } from "./support/sqlShell.ts"
 import * as Temporary from "./support/temporaryFile.ts"
 
-/** The library and the user's own SQL on one file, which the two may spell differently. */
+/** The library and the user's own SQL on one file, whose name the two may spell differently. */
 const open = (filename: string, spelling = filename, lockTimeout: Duration.Input = "5 seconds") =>
   Layer.provideMerge(layerSqlClient({ filename: spelling, lockTimeout }), SqliteLayer({ filename, lockTimeout }))
 
-/** Opens a transaction of the user's that has written, and stays open until it is told to go on. */
+/** Opens a transaction of the user's that has written, and stays open until it is released. */
 const holdTransaction = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* sql`CREATE TABLE notes (text TEXT NOT NULL) STRICT`
@@ -117,7 +117,7 @@ describe("one queue for all writers of a process", () => {
             Effect.forkChild(recorder.append(append(`Test-many ${n}`)))
           )
 
-          // other fibers run, readers see what is committed, and no lock times out, because none is waited for
+          // other fibers run, readers see what is committed, and no lock times out, because nothing waits for a lock
           let ticks = 0
           yield* Effect.sync(() => ticks++).pipe(Effect.delay("1 second"), Effect.forever, Effect.forkChild)
           yield* TestClock.adjust("1 minute")
@@ -226,7 +226,7 @@ describe("a transaction of this process that holds the queue", () => {
         yield* TestClock.adjust(1)
         for (const { way, fiber } of waiting) assertHeld(yield* Fiber.join(fiber), way)
 
-        // nothing of them is done later, and everything goes on
+        // none of them takes effect later, and everything continues
         yield* transaction.goOn
         yield* Fiber.join(transaction.fiber)
         assert.deepStrictEqual(yield* transaction.notes, ["before", "after"])
@@ -307,7 +307,7 @@ describe("a transaction of this process that holds the queue", () => {
             sql`CREATE TABLE notes (text TEXT NOT NULL) STRICT`,
             Effect.tryPromise({ try: () => other.runPromise(appended), catch: (error) => error })
           ).pipe(sql.withTransaction, Effect.flip, Effect.forkChild)
-          // the other runtime has steps of its own
+          // the other runtime has its own scheduler
           while (isRunning(waiting)) {
             yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
             yield* TestClock.adjust("1 second")
@@ -431,7 +431,7 @@ describe("a lock that another process holds", () => {
         const interrupted = yield* Effect.forkChild(recorder.append(append("Test-interrupted")))
         const patient = yield* Effect.forkChild(recorder.append(append("Test-patient")))
         yield* TestClock.adjust("1 second")
-        yield* Fiber.interrupt(interrupted) // answers although the lock is still held
+        yield* Fiber.interrupt(interrupted) // the interruption ends although the lock is still held
         assert.isTrue(isRunning(patient))
 
         yield* other.call("exec", "COMMIT")
@@ -444,7 +444,7 @@ describe("a lock that another process holds", () => {
     })
   )
 
-  /** A process that lets nobody else so much as read the file. */
+  /** A process that prevents all others even from reading the file. */
   const lockOut = Effect.fnUntraced(function* (filename: string) {
     const other = yield* shell(filename)
     yield* other.call("exec", "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; CREATE TABLE notes (text TEXT)")
@@ -457,7 +457,7 @@ describe("a lock that another process holds", () => {
       SqliteLayer({ filename })
     )
 
-  /** Whether a fiber ends by itself: without time passing, so that whatever waits for a lock goes on waiting. */
+  /** Whether a fiber ends on its own: time does not pass, so anything that waits for a lock keeps waiting. */
   const endsAtOnce = (fiber: Fiber.Fiber<unknown, unknown>) =>
     Effect.map(Effect.repeat(Effect.yieldNow, { times: 1000 }), () => !isRunning(fiber))
 

@@ -33,7 +33,7 @@ const open = Effect.fnUntraced(function* (filename: string) {
   return { services, recorder: Context.get(services, Recorder.Recorder), close: Scope.close(scope, Exit.void) }
 })
 
-/** A log with three events, and a backup of it that has the first one only. */
+/** A log with three events, and a backup of it that has only the first one. */
 const openWithBackup = Effect.gen(function* () {
   const filename = yield* Temporary.file
   const log = yield* open(filename)
@@ -76,7 +76,7 @@ const writes = Effect.gen(function* () {
   }
 })
 
-/** Asserts that everything fails, that it says why, and that nobody is left who waits. */
+/** Asserts that everything fails with the reason, and that nothing is left waiting. */
 const assertLost = Effect.fnUntraced(function* (
   services: Effect.Success<ReturnType<typeof open>>["services"],
   said: RegExp
@@ -254,9 +254,9 @@ describe("events that were recorded before", () => {
 
 describe("another SQLite library in this process", () => {
   /**
-   * What such a library does to a file: it takes itself for the last to close it, since locks of one process do not exclude
-   * each other, and so moves the -wal into the file and removes it. The process loses its locks, as it does whenever it
-   * closes any descriptor of the file.
+   * What such a library does to a file: since locks of one process do not exclude each other, it believes that it is
+   * the last to close the file, and so moves the -wal into the file and removes it. The process loses its locks, as it
+   * does whenever it closes any descriptor of the file.
    */
   const openAndClose = (filename: string) =>
     Effect.gen(function* () {
@@ -280,7 +280,7 @@ describe("another SQLite library in this process", () => {
         assert.deepStrictEqual(Stored.problems(db), [])
       })
       assert.deepStrictEqual(yield* streams(filename), ["Test-one", "Test-two", "Test-three"])
-      // the file is as good as it was, and can be opened again once that library has closed it
+      // the file is intact, and can be opened again once that library has closed it
       const again = yield* open(filename)
       yield* again.recorder.append(append("Test-again"))
     })

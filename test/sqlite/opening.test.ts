@@ -1,4 +1,4 @@
-/** The life of a file: made and migrated once, identified for ever, and given free when it is closed. */
+/** The life of a file: created and migrated once, identified forever, and released when it is closed. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -106,7 +106,7 @@ describe("migration", () => {
           .all()
           .map(({ name }) => name)
       )
-      // in the way of a later statement of the migration
+      // conflicts with a later statement of the migration
       yield* Stored.withConnection(filename, (db) => db.exec("CREATE VIEW stored_tracking AS SELECT 1"))
       const error = yield* Effect.flip(Effect.provide(logId, SqliteLayer({ filename })))
       assert.strictEqual(error._tag, "RecorderFailure")
@@ -189,7 +189,7 @@ describe("closing", () => {
     })
   )
 
-  /** Closes a log while 8 appends wait for something; answers what became of all of it without time passing. */
+  /** Closes a log while 8 appends wait for something; returns the outcome of all of them without time passing. */
   const closeWhileWaiting = (log: Effect.Success<ReturnType<typeof openUntilClosed>>) =>
     Effect.gen(function* () {
       const appends = yield* Effect.forEach(Array.from({ length: 8 }).keys(), (n) =>

@@ -1,4 +1,4 @@
-/** Numbered parameters, also on a `node:sqlite` that takes them only by name, as that of Node 22 does. */
+/** Numbered parameters, also on a `node:sqlite` that accepts them only by name, like that of Node 22. */
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "vitest"
 import { toValuesOf } from "../../src/sqlite/parameters.ts"

@@ -13,7 +13,7 @@ import type { WorkerCommands } from "./support/worker.ts"
 
 const connect = Protocol.connect<WorkerCommands>("sqlite/support/worker.ts")
 
-/** Other processes, ready to be told what to do. */
+/** Other processes, ready for commands. */
 const workers = (count: number) =>
   Effect.all(
     Array.from({ length: count }, () => connect),
@@ -67,7 +67,7 @@ describe("several processes on one file", () => {
         const [first] = others
         yield* first?.call("openAccount", { name: "end", owner: "nobody" }) ?? Effect.die("no worker")
 
-        // every deposit is there once, on whichever account
+        // every deposit was made once, on whichever account
         const rows = yield* Stored.rows(filename)
         const deposits = rows
           .filter(({ type }) => type === "Account.Deposited")
@@ -82,7 +82,7 @@ describe("several processes on one file", () => {
         for (const name of shared) {
           assert.strictEqual((yield* accounts.get(Account.id(name))).state.balance, 4 * times)
         }
-        // and they did get into each other's way
+        // and they did conflict with each other
         assert.isAbove(
           decisions.reduce((sum, n) => sum + n, 0),
           expected.length
@@ -198,7 +198,7 @@ describe("G11 a cache that another process has made stale", () => {
         assert.deepStrictEqual([stale.version, stale.state.balance], [1, 10])
         const fresh = yield* accounts.get(ada)
         assert.deepStrictEqual([fresh.version, fresh.state.balance], [2, 15])
-        // which the cache has learnt from
+        // the read has updated the cache
         assert.strictEqual((yield* accounts.get(ada, { allowStale: true })).version, 2)
         assert.strictEqual((yield* accounts.get(ada, { version: 1 })).state.balance, 10)
       })
@@ -230,7 +230,7 @@ describe("G11 a cache that another process has made stale", () => {
           ["Frozen"]
         )
         assert.deepStrictEqual([again.version, again.state.frozen], [4, true])
-        // nothing to do on fresh state either: that is the answer, with what is there now
+        // nothing to do on fresh state either: that is the result, with the current state
         yield* other.call("deposit", { name: "ada", amount: 1, by: "bob" })
         const nothing = yield* accounts.execute(ada, freeze)
         assert.deepStrictEqual([nothing.version, nothing.state.balance, nothing.events], [5, 11, []])

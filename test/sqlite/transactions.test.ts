@@ -1,4 +1,4 @@
-/** Transactions of the user's own that end otherwise than by their commit, and fibers that outlive them. */
+/** Transactions of the user's own that end other than by their commit, and fibers that outlive them. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Fiber, Layer, Logger, Stream } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
@@ -28,7 +28,7 @@ const opened = Effect.gen(function* () {
   return { filename, sql, context, recorder: Context.get(context, Recorder.Recorder), insert, names }
 })
 
-/** Fails, unless it answers: a test that hangs would say less. */
+/** Fails if there is no result in time: a test that hangs would say less. */
 const answers = Effect.timeout("1 minute")
 
 const endings: ReadonlyArray<readonly [string, (sql: SqlClient.SqlClient) => Effect.Effect<unknown>]> = [
@@ -82,7 +82,7 @@ describe.each(endings)("a transaction that is ended by %s, whose error is caught
         for (const message of messages) assert.match(message, ended)
         assert.deepStrictEqual(yield* names, ["there"])
         assert.deepStrictEqual(yield* Stored.rows(filename), [])
-        // and the next ones are none of its business
+        // and the next transactions are not affected
         yield* sql.withTransaction(insert("next"))
         assert.strictEqual((yield* answers(recorder.append(dog))).version, 0)
         assert.deepStrictEqual(yield* names, ["next", "there"])
@@ -125,7 +125,7 @@ const fido = Dog.id("Fido")
 const register = Effect.flatMap(Repository.of(Dog), (dogs) => dogs.execute(fido, Dog.Registered({ name: "Fido" })))
 const teach = Effect.flatMap(Repository.of(Dog), (dogs) => dogs.execute(fido, addTrick("roll over")))
 
-/** Ends the transaction at each trick, and goes on. */
+/** Ends the transaction at each trick, and continues. */
 const onTrick = (view: View.SqlView) =>
   Effect.andThen(
     Effect.ignore(view.sql`INSERT OR ROLLBACK INTO ${view.table("counts")} (what, n) VALUES ('Registered', 1)`),
@@ -190,8 +190,8 @@ describe("a projection whose handler ends the transaction, and catches all error
 
 describe("a fiber that outlives the transaction that it was started in", () => {
   /**
-   * Starts it in one transaction, lets it go on when that is over and somebody else's is open, and rolls that back: what the
-   * fiber has done is its own.
+   * Starts it in one transaction, lets it continue once that is over and another one is open, and rolls that one back:
+   * what the fiber has done is not part of it.
    */
   const during = <A, E>(sql: SqlClient.SqlClient, self: Effect.Effect<A, E>) =>
     Effect.gen(function* () {
@@ -206,7 +206,7 @@ describe("a fiber that outlives the transaction that it was started in", () => {
           yield* sql`INSERT INTO names VALUES ('of the other')`
           yield* Deferred.succeed(open, undefined)
           yield* Deferred.await(running)
-          // it would have come to its end by now, had it not to wait
+          // it would have ended by now if it did not have to wait
           yield* Effect.sleep("20 millis")
           assert.isUndefined(fiber.pollUnsafe())
           return yield* Effect.fail("rolled back")

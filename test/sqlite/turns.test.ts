@@ -1,4 +1,4 @@
-/** Views that catch up in the log's file by slow handlers: others come to write in between. */
+/** Views that catch up in the log's file with slow handlers: other writers get their turns in between. */
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
@@ -8,12 +8,12 @@ import { count } from "../projection/support/journalView.ts"
 import { Counter } from "../support/dog.ts"
 import { file } from "./support/temporaryFile.ts"
 
-/** So long that three of them are more than a transaction may take, however fast the machine. */
+/** So long that three of them take longer than a transaction may, however fast the machine. */
 const SLOW = "30 millis"
 
 const setup = Projection.sql(() => Effect.void)
 
-/** How many events have been handled, of projections that share a file with their log. */
+/** How many events have been handled by projections that share a file with their log. */
 const slow = (name: string, handled: { count: number }) => {
   const handle = () =>
     Effect.map(Effect.sleep(SLOW), () => {
@@ -73,7 +73,7 @@ describe.concurrent("a view that catches up in the file of its log", () => {
           while (handled.count === before) yield* Effect.sleep("1 millis")
           const began = handled.count
           yield* count(`b${n}`)
-          // what is left of the one that is under way, and at worst one that was given its turn just before
+          // the rest of the running batch, and at worst one that got its turn just before
           assert.isAtMost(handled.count - began, 6)
         }
       }).pipe(Effect.scoped, Effect.provide(layer))

@@ -1,4 +1,4 @@
-/** A disk that is full is no end of a runner: it waits for room. */
+/** A full disk does not end a runner: it waits for space. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"

@@ -1,4 +1,4 @@
-/** What a program that is to be killed says of the appends that it was answered. */
+/** What a program that is to be killed prints of the appends that were acknowledged. */
 
 /** What was acknowledged: the ids of the events, from that version of the stream on. */
 export interface Acknowledged {

@@ -1,6 +1,6 @@
 /**
- * A program to be killed: appends in every way there is, from many fibers, and writes one line for each append that was
- * acknowledged, before it goes on.
+ * A program to be killed: appends in every possible way, from many fibers, and writes one line for each append that was
+ * acknowledged, before it continues.
  */
 
 import { randomUUID } from "node:crypto"
@@ -14,7 +14,7 @@ import type { Acknowledged } from "./acknowledgements.ts"
 import type { TallyId } from "./tally.ts"
 import { Tally } from "./tally.ts"
 
-/** A line, given to the operating system as a whole before this returns. */
+/** Writes a line; it has been handed to the operating system as a whole when this returns. */
 const print = (line: string): void => {
   Fs.writeSync(1, `${line}\n`)
 }
@@ -29,13 +29,13 @@ const acknowledgement = (
   return { stream: first.stream, version: first.version, ids: events.map(({ id }) => id) }
 }
 
-/** Events for the end of a stream: the one that creates it first, if it is not there. */
+/** Events for the end of a stream: preceded by the event that creates it, if it does not exist. */
 const eventsFor = (count: number | undefined, length: number, payload: { batch: string; size: number }) =>
   Array.from({ length }, (_, i) => (count === undefined && i === 0 ? Tally.Begun(payload) : Tally.Counted(payload)))
 
 const between = (low: number, high: number) => low + Math.floor(Math.random() * (high - low + 1))
 
-/** Commands on an aggregate, which several fibers and all processes before have appended to. */
+/** Commands on an aggregate that several fibers and all earlier processes have appended to. */
 const command = Effect.fnUntraced(function* (id: TallyId) {
   const tallies = yield* Repository.of(Tally)
   const size = between(1, 20)
@@ -47,7 +47,7 @@ const command = Effect.fnUntraced(function* (id: TallyId) {
   yield* acknowledge([acknowledgement(events)])
 })
 
-/** An append through the event store, after whatever the stream has; again if another process was first to create it. */
+/** An append through the event store, to the end of the stream; again if another process was first to create it. */
 const append = Effect.fnUntraced(
   function* (id: TallyId) {
     const store = yield* EventStore.EventStore
@@ -60,7 +60,7 @@ const append = Effect.fnUntraced(
   Effect.retry({ while: (error) => error._tag === "EventNotEncodable", times: 10 })
 )
 
-/** One decision over three aggregates that others work on too. */
+/** One decision on three aggregates that others work on, too. */
 const transaction = Effect.fnUntraced(function* (ids: readonly [TallyId, TallyId, TallyId]) {
   const [a, b, c] = ids
   const payload = { batch: randomUUID(), size: 6 }
@@ -79,7 +79,7 @@ const transaction = Effect.fnUntraced(function* (ids: readonly [TallyId, TallyId
   yield* acknowledge([after.a, after.b, after.c].map((one) => acknowledgement(one?.events ?? [])))
 })
 
-/** One append to several streams that are new. */
+/** One append to several new streams. */
 const newStreams = Effect.gen(function* () {
   const store = yield* EventStore.EventStore
   const length = between(1, 6)

@@ -21,7 +21,7 @@ export const temporaryDirectory = Effect.acquireRelease(
 
 export const newFile = Effect.map(temporaryDirectory, (directory) => Path.join(directory, "events.db"))
 
-/** Logs. Built again, each is the same log, but in memory. */
+/** Logs. Built again, each is the same log, except in memory. */
 export const logs: Readonly<Record<string, Effect.Effect<Layer.Layer<Services, unknown>, unknown, Scope.Scope>>> = {
   memory: Effect.sync(() => MemoryLayer()),
   SQLite: Effect.map(newFile, (filename) => SqliteLayer({ filename })),
@@ -29,7 +29,7 @@ export const logs: Readonly<Record<string, Effect.Effect<Layer.Layer<Services, u
   KurrentDB: Effect.sync(() => KurrentLayer({ connectionString: uri, prefix: newPrefix() }))
 }
 
-/** The schema of views, which is gone with the schemas of their versions when the scope has closed. */
+/** The schema of views, which is removed with the schemas of their versions when the scope has closed. */
 export const newViewsSchema: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(newSchema, (schema) =>
   Effect.scoped(
     Effect.gen(function* () {

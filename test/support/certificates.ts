@@ -1,4 +1,4 @@
-/** Certificates for a server at 127.0.0.1 and localhost, made when they are needed, so that no key is kept here. */
+/** Certificates for a server at 127.0.0.1 and localhost, made when they are needed, so that no key is stored here. */
 import * as Crypto from "node:crypto"
 
 export interface Certificates {

@@ -1,4 +1,4 @@
-/** A second process: a program of the tests, spoken to in lines. */
+/** A second process: a program of the tests, which communicates in lines. */
 import * as ChildProcess from "node:child_process"
 import * as Path from "node:path"
 import * as Readline from "node:readline"
@@ -7,20 +7,23 @@ import { Deferred, Effect, Queue } from "effect"
 
 /** A process that was started. */
 export interface Child {
-  /** The next line of its standard output; dies, with what it wrote to its standard error, if it ends before. */
+  /** The next line of its standard output; dies, with its standard error, if the process ends before that. */
   readonly line: Effect.Effect<string>
   /** All lines that have not been taken, up to its end. */
   readonly remaining: Effect.Effect<ReadonlyArray<string>>
   readonly send: (line: string) => Effect.Effect<void>
-  /** Kills it, if it is still there, and answers how it ended: a signal or an exit code. */
+  /** Kills it if it is still running, and returns how it ended: a signal or an exit code. */
   readonly kill: Effect.Effect<string>
-  /** Sends it a signal, and answers how it ended. */
+  /** Sends it a signal, and returns how it ended. */
   readonly signal: (name: NodeJS.Signals) => Effect.Effect<string>
-  /** Closes its standard input and waits for its end; dies if that was not a good one. */
+  /** Closes its standard input and waits for its end; dies if it failed. */
   readonly end: Effect.Effect<void>
 }
 
-/** Starts a program, named from the directory of all tests, with arguments; it is killed with the scope if it is still there. */
+/**
+ * Starts a program, named from the directory of all tests, with arguments; it is killed with the scope if it is still
+ * running.
+ */
 export const start = (program: string, ...args: ReadonlyArray<string>): Effect.Effect<Child, never, Scope.Scope> =>
   Effect.gen(function* () {
     const lines = yield* Queue.unbounded<string, Cause.Done>()
@@ -42,7 +45,7 @@ export const start = (program: string, ...args: ReadonlyArray<string>): Effect.E
     child.stderr.on("data", (data) => {
       errors += String(data)
     })
-    // a process that was killed no longer reads what it is told
+    // a process that was killed no longer reads its input
     child.stdin.on("error", () => {})
     child.on("close", (code, signal) => Deferred.doneUnsafe(ended, Effect.succeed(String(signal ?? code))))
 

@@ -1,4 +1,4 @@
-/** A view that most tests of projections are about: how many of each event there were, in tables and in memory. */
+/** The view in most tests of projections: how many events of each type there were, in tables and in memory. */
 import { Effect } from "effect"
 import type { View } from "effect-eventsourcing"
 import { Projection } from "effect-eventsourcing"

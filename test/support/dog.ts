@@ -1,4 +1,4 @@
-/** The aggregate that most tests are about: dogs and their tricks. */
+/** The aggregate in most tests: dogs and their tricks. */
 import { Effect, Schema } from "effect"
 import { Aggregate } from "effect-eventsourcing"
 
@@ -17,7 +17,7 @@ export const Dog = Aggregate.make("Dog", {
   }
 })
 
-/** What is inferred of it, spelled out. */
+/** Its inferred type, spelled out. */
 export type DogEvent =
   | { readonly _tag: "Registered"; readonly name: string }
   | { readonly _tag: "TrickAdded"; readonly trick: string }
@@ -44,5 +44,5 @@ export const makeCounter = (options: { readonly snapshotEvery?: number } = {}) =
 
 export const Counter = makeCounter()
 
-/** Increases by one: lost or doubled updates, and decisions on a wrong state, show in the count. */
+/** Increases by one: lost or duplicated updates, and decisions on a wrong state, show in the count. */
 export const increase = Counter.decide((count) => Counter.Increased({ to: count + 1 }))

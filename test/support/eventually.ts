@@ -1,10 +1,10 @@
-/** Conditions that are waited for, as long as the test may take. */
+/** Conditions to wait for, as long as the test may take. */
 import type { Exit } from "effect"
 import { Cause, Effect } from "effect"
 
 /**
- * Looks again and again until a condition holds, which may also fail before that. There is no limit but that of the test: a
- * slow machine is no failure. What was waited for is said when the test's time is up.
+ * Polls until a condition holds; checking it may also fail. The only limit is that of the test: a slow machine is not a
+ * failure. When the test's time is up, the report says what was waited for.
  */
 export const eventually = <E, R>(
   what: string,

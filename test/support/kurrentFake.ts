@@ -6,7 +6,7 @@ import { createInterface } from "node:readline"
 
 const main = Path.join(import.meta.dirname, "../kurrent/fake/main.ts")
 
-/** Starts it on a free port; `stop` ends it. With a directory, what it answers is on the disk. */
+/** Starts it on a free port; `stop` ends it. With a directory, what it acknowledges is on the disk. */
 export const spawnFake = async (
   directory?: string
 ): Promise<{ readonly uri: string; readonly stop: () => Promise<void> }> => {

@@ -1,16 +1,16 @@
 /**
- * A KurrentDB protocol fake for each worker, so that no test file has the events of one that runs beside it on its server,
- * unless `KURRENTDB_URI` names a server for all.
+ * A KurrentDB protocol fake for each worker, so that no test file sees the events of another that runs at the same
+ * time, unless `KURRENTDB_URI` names a server for all.
  */
 import { KurrentDBClient } from "@kurrent/kurrentdb-client"
 import type { TestProject } from "vitest/node"
 import { compare } from "../kurrent/fake/settings.ts"
 import { spawnFake } from "./kurrentFake.ts"
 
-/** Which version the server has that tests run on, without what comes behind its numbers. */
+/** The version of the server that tests run on, without what follows its numbers. */
 const versionOf = async (uri: string): Promise<string> => {
   const client = KurrentDBClient.connectionString(uri)
-  // the client asks for it, and keeps it to itself
+  // the client requests it, and does not expose it
   const { capabilities } = client as unknown as { readonly capabilities: Promise<{ readonly serverVersion: string }> }
   const { serverVersion } = await capabilities
   await client.dispose()

@@ -19,7 +19,7 @@ export type Log = Context.Context<Memory.Services>
 /** A new log in memory. */
 export const makeLog = Layer.build(Layer.fresh(Memory.layerRecorders))
 
-/** The same log through a recorder of which some operations are others. */
+/** The same log through a recorder with some operations replaced. */
 export const withRecorder = (
   log: Log,
   change: (recorder: Recorder.Recorder["Service"]) => Partial<Recorder.Recorder["Service"]>
@@ -28,7 +28,7 @@ export const withRecorder = (
   return Context.add(log, Recorder.Recorder, Recorder.Recorder.of({ ...recorder, ...change(recorder) }))
 }
 
-/** The same log through a snapshot recorder of which some operations are others. */
+/** The same log through a snapshot recorder with some operations replaced. */
 export const withSnapshotRecorder = (
   log: Log,
   change: (
@@ -61,14 +61,14 @@ export const counting = (log: Log) => {
   return { log: counted, calls }
 }
 
-/** Lets other fibers run before each operation, as a recorder does that waits for a disk. */
+/** Lets other fibers run before each operation, like a recorder that waits for a disk. */
 export const yielding = (log: Log): Log =>
   withRecorder(log, (recorder) => ({
     append: (append) => Effect.andThen(Effect.yieldNow, recorder.append(append)),
     readStream: (read) => Effect.andThen(Effect.yieldNow, recorder.readStream(read))
   }))
 
-/** What the library is on a log, its parts by name. */
+/** The library on a log, its parts by name. */
 export interface Process {
   readonly store: EventStore.EventStore["Service"]
   readonly snapshots: SnapshotStore.SnapshotStore["Service"]
@@ -98,8 +98,8 @@ export const capturingLogs = () => {
 }
 
 /**
- * Loses the answers of the first appends: each is recorded, or with `recorded: false` is not, and ends as a connection
- * does that breaks. Counts all.
+ * Loses the responses of the first appends: each is recorded, or with `recorded: false` is not, and ends as if its
+ * connection had been lost. Counts all appends.
  */
 export const losingAnswers = (
   log: Log,

@@ -1,4 +1,4 @@
-/** An aggregate whose events carry text of any length: what payloads are made of shows in it. */
+/** An aggregate whose events carry text of any length: payloads show what they are made of. */
 import { Context, Effect, Schema, Stream } from "effect"
 import { Aggregate, Evolution, Recorder } from "effect-eventsourcing"
 import type { Log, Process } from "./memoryLog.ts"

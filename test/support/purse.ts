@@ -1,4 +1,4 @@
-/** Purses of coins, and transfers between them: what a transaction is for. */
+/** Purses of coins, and transfers between them: the typical transaction. */
 import { Context, Effect, Schedule, Schema } from "effect"
 import { Aggregate, Recorder, Repository } from "effect-eventsourcing"
 import type { Log } from "./memoryLog.ts"

@@ -1,4 +1,4 @@
-/** Repeatable randomness for a test that says its seed: numbers from 0 to below 1 (mulberry32). */
+/** Repeatable randomness for a test that reports its seed: numbers from 0 to below 1 (mulberry32). */
 export const random = (seed: number): (() => number) => {
   let state = seed >>> 0
   return () => {

@@ -1,10 +1,10 @@
-/** Calls from a test to a program of the tests and back: a line of JSON each, answered in any order. */
+/** Calls between a test and a program of the tests, in both directions: a line of JSON each, answered in any order. */
 import * as Readline from "node:readline"
 import type { Scope } from "effect"
 import { Cause, Deferred, Effect, Option } from "effect"
 import * as Child from "./childProcess.ts"
 
-/** What a program can be told to do. */
+/** The commands of a program. */
 export type Commands = Readonly<Record<string, (input: never) => Effect.Effect<unknown, { readonly message: string }>>>
 
 /** A failure in the other process. */
@@ -30,7 +30,7 @@ const toRemoteError = (cause: Cause.Cause<{ readonly message: string }>): Remote
     : { _tag: "Defect", message: Cause.pretty(cause) }
 }
 
-/** In the program: does what it is told until its standard input ends. */
+/** In the program: runs commands until its standard input ends. */
 export const serve = (commands: Commands): void => {
   const answer = (line: Answer) => process.stdout.write(`${JSON.stringify(line)}\n`)
   const lines = Readline.createInterface({ input: process.stdin })
@@ -77,7 +77,7 @@ export const connect = <C extends Commands>(
         )
       }
     }
-    /** Whoever waits for an answer when the program ends gets to know what it ended with. */
+    /** When the program ends, pending calls fail with how it ended. */
     const abandon = (cause: Cause.Cause<never>) => {
       for (const deferred of waiting.values()) Deferred.doneUnsafe(deferred, Effect.failCause(cause))
     }

@@ -1,4 +1,4 @@
-/** An aggregate whose events name their append (`batch`) and say how many events that has over all its streams. */
+/** An aggregate whose events name their append (`batch`) and say how many events that has in all its streams. */
 import { Schema } from "effect"
 import { Aggregate } from "effect-eventsourcing"
 

@@ -1,6 +1,6 @@
 import { Effect } from "effect"
 
-/** The next error that nobody catches, which vitest would fail the run for. */
+/** The next uncaught error, for which vitest would fail the run. */
 export const uncaught = Effect.callback<unknown>((resume) => {
   const others = process.listeners("uncaughtException")
   process.removeAllListeners("uncaughtException")

@@ -1,4 +1,4 @@
-/** What a test of a decision says when it fails, and that it does. */
+/** What a test of a decision reports when it fails, and that it does fail. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Schema, SchemaGetter } from "effect"
 import { TestClock } from "effect/testing"
@@ -128,7 +128,7 @@ expected
       () => given(Account, ...wrongOrder),
       /can't be recorded: it changes the aggregate, which does not exist/
     )
-    // a decision that is not of the types is refused as a repository refuses it
+    // a decision that does not match its types is refused as a repository refuses it
     const opened = Account.createOrDecide(() => Account.Opened({ balance: 1n }))
     assert.match(
       reportOf(() => ten.when(opened).thenNothing()),
@@ -264,7 +264,7 @@ difference (- expected, + failed with)
       difference(reportOf(() => error.thenFails(new Error("b")))),
       "difference (- expected, + failed with)\n- Error: b\n+ Error: a"
     )
-    // an error of another class is another one, also if it says the same
+    // an error of another class is a different one, even with the same message
     class Other extends Error {}
     reportOf(() => error.thenFails(new Other("a")))
   })

@@ -1,4 +1,4 @@
-/** Transactions and programs over several aggregates: what they record, and what a test says when that differs. */
+/** Transactions and programs on several aggregates: what they record, and what a test reports if that differs. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, DateTime, Effect, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"

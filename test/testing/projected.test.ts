@@ -1,4 +1,4 @@
-/** Views that are made of given events, in memory and in SQLite. */
+/** Views that are built from given events, in memory and in SQLite. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, DateTime, Effect, Exit, Fiber, Schema } from "effect"
 import { TestClock } from "effect/testing"
@@ -89,7 +89,7 @@ describe("a view in SQLite", () => {
       ]
     )
     learnt.thenRows(({ sql, table }) => sql`SELECT * FROM ${table("learnt")} WHERE dog = 'fido'`, [])
-    // what a query makes of the rows
+    // the result of a query on the rows
     learnt.thenRows(
       ({ sql, table }) =>
         Effect.map(sql<{ readonly n: number }>`SELECT count(*) AS n FROM ${table("learnt")}`, ([row]) => row?.n),

@@ -1,4 +1,4 @@
-/** Each property finds the fault that it is there for, and no other property does; a sound aggregate has none. */
+/** Each property finds the fault that it is there for, and no other property does; a sound aggregate has no faults. */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Cause, DateTime, Effect, Schema, SchemaGetter } from "effect"
 import { Aggregate, DomainEvent, Evolution } from "effect-eventsourcing"
@@ -122,7 +122,7 @@ describe("a fault that a property detects", () => {
         )
         assert.deepStrictEqual(inputs.get(PURE), [{ _tag: "Begun" }, { _tag: "Ticked" }])
       }
-      // the clock and randomness are those of before
+      // the clock and randomness are the original ones
       assert.isAbove(Date.now(), Date.UTC(2020, 0, 1))
       assert.notStrictEqual(crypto.randomUUID(), crypto.randomUUID())
       assert.notStrictEqual(Math.random(), Math.random())
@@ -186,7 +186,7 @@ describe("a fault that a property detects", () => {
 
   it.effect("an encoding that loses a field", () =>
     Effect.gen(function* () {
-      // what is written has the name alone
+      // the record contains only the name
       const Person = Schema.Struct({ name: Schema.String }).pipe(
         Schema.decodeTo(Schema.Struct({ name: Schema.String, age: Schema.Int }), {
           decode: SchemaGetter.transform(({ name }) => ({ name, age: 0 })),
@@ -271,7 +271,7 @@ describe("a fault that a property detects", () => {
 
   it.effect("a state of which a snapshot loses a part, or that does not fit its schema", () =>
     Effect.gen(function* () {
-      // the reducers use what the schema of the state does not have
+      // the reducers use a field that the state's schema does not have
       interface Secret {
         readonly sum: number
       }

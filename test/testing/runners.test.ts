@@ -1,4 +1,4 @@
-/** The kit below the test runners that people use: what they print of a test that fails. */
+/** The test kit with the test runners that people use: what they print of a test that fails. */
 import { execFile } from "node:child_process"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"

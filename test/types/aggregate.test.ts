@@ -1,4 +1,4 @@
-/** What compiles and what does not. `tsc` checks this file; run, it only calls what is sound. */
+/** What compiles and what does not. `tsc` checks this file; at run time, it only calls what is valid. */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect, Schema, SchemaGetter } from "effect"
 import type { EventSourcingError, EventStore } from "effect-eventsourcing"

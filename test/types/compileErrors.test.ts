@@ -1,4 +1,4 @@
-/** What the compiler says of mistakes: one run of it over a module that has them all, each under its name. */
+/** The compiler's messages for mistakes: one run of it over a module that has all of them, each under its name. */
 import { execFile } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -6,7 +6,7 @@ import { afterAll, assert, beforeAll, describe, it } from "vitest"
 
 const project = Path.resolve(import.meta.dirname, "../..")
 
-/** Mistakes, and what the compiler's message has to have. */
+/** Mistakes, and what the compiler's message has to contain. */
 const mistakes: ReadonlyArray<readonly [what: string, code: string, says: string]> = [
   ...["id", "decide", "name", "then", "fold", "constructor"].map(
     (tag) =>

@@ -1,4 +1,4 @@
-/** What the configured layer has in its type: what any backend provides, and what the program requires. */
+/** The type of the configured layer: what any backend provides, and what the program requires. */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import type { Config } from "effect"
 import { Effect, Layer } from "effect"

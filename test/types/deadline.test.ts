@@ -1,4 +1,4 @@
-/** What does not compile in a deadline, and what its type says. */
+/** Mistakes in deadlines that do not compile, and the types of deadlines. */
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, DateTime, Effect } from "effect"
 import type { LogReader, Repository, Subscription, View, ViewStore } from "effect-eventsourcing"

@@ -1,4 +1,4 @@
-/** What does not compile in a process, and what its type says. */
+/** Mistakes in processes that do not compile, and the types of processes. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect } from "effect"
 import type { EventSourcingError, LogReader, TrackedAppend } from "effect-eventsourcing"

@@ -1,4 +1,4 @@
-/** What compiles of projections and what does not. `tsc` checks this file; run, it only calls what is sound. */
+/** What compiles of projections and what does not. `tsc` checks this file; at run time, it only calls what is valid. */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect } from "effect"
 import { SqlClient } from "effect/sql"

@@ -1,4 +1,6 @@
-/** What compiles and what does not, of repositories. `tsc` checks this file; run, it only calls what is sound. */
+/**
+ * What compiles of repositories and what does not. `tsc` checks this file; at run time, it only calls what is valid.
+ */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import type { Stream } from "effect"
 import { Effect, Layer } from "effect"

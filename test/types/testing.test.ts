@@ -1,4 +1,6 @@
-/** What compiles of the test kit and what does not. `tsc` checks this file; run, it only calls what is sound. */
+/**
+ * What compiles of the test kit and what does not. `tsc` checks this file; at run time, it only calls what is valid.
+ */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect, Schema } from "effect"
 import type { Aggregate, EventSourcingError } from "effect-eventsourcing"

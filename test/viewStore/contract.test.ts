@@ -1,4 +1,4 @@
-/** What every place for views promises: a view and its tracking change together or not at all. */
+/** What every place for views guarantees: a view and its tracking change together or not at all. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Exit, Fiber } from "effect"
@@ -16,7 +16,7 @@ const key = { projection: "journal", version: 1, upstream: "log", slice: 0 } as 
 const open = (store: AnyStore, version = 1) =>
   store.open({ ...key, version }, { mode: "followed", logId: "log-1", aggregates: ["Counter"], setup: setUpJournal })
 
-/** Moves the tracking from one position to another, and writes down that it did. */
+/** Moves the tracking from one position to another, and records that it did. */
 const move = (store: AnyStore, from: number | undefined, to: number, version = 1) =>
   store.transact({ key: { ...key, version }, from: from === undefined ? undefined : at(from), to: at(to) }, (view) =>
     write(view, `to ${to}`)
@@ -70,7 +70,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
     Effect.gen(function* () {
       yield* open(store)
       yield* move(store, undefined, 100)
-      // one that was paused with 101 to 200 in its hand, while another did 101 to 150
+      // one runner paused with 101 to 200 in its batch, while another processed 101 to 150
       yield* move(store, 100, 150)
       for (const [from, to] of [
         [100, 200],
@@ -117,7 +117,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       const work = () => Effect.void
       yield* store.transact({ key, from: undefined, to: at(3), seen }, work)
       assert.deepStrictEqual(yield* noted, seen)
-      // nothing of a move that fails
+      // nothing of a failed move remains
       yield* Effect.flip(store.transact({ key, from: at(1), to: at(4), seen: { ...seen, position: at(4) } }, work))
       assert.deepStrictEqual(yield* noted, seen)
       const again = { ...seen, recordedAt: 1 }
@@ -246,7 +246,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
         )
       )
       yield* Deferred.await(written)
-      // on one connection, as of SQLite, readers wait for the end
+      // on a single connection, like that of SQLite, readers wait for the end
       const reader = yield* Effect.forkChild(read(store), { startImmediately: true })
       if (name !== "SQLite") assert.deepStrictEqual(yield* Fiber.join(reader), [])
       yield* Deferred.succeed(goOn, undefined)
@@ -313,7 +313,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* progress(store), ["1 current -"])
       assert.deepStrictEqual(yield* store.deadLetters(key), [])
       assert.include(yield* Effect.flip(move(store, 2, 3)), { _tag: "TrackingConflict", actual: undefined })
-      // it may be of another log now
+      // it may belong to another log now
       const other = { mode: "followed", logId: "log-2", aggregates: ["Counter", "Dog"], setup: setUpJournal } as const
       const aggregates = ["Counter", "Dog"]
       assert.deepInclude(yield* store.open(key, other), { logId: "log-2", aggregates, position: undefined })
@@ -323,7 +323,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
   test("dead letters are stored as given, in the order of the log, and replayed once", (store) =>
     Effect.gen(function* () {
       yield* open(store)
-      // positions beyond what a number tells apart, too
+      // also positions that are too large for a number
       const far = 2n ** 60n + 1n
       const letters = [letter(9, "Counter-1"), letter(10, "Counter-2"), letter(11, "Counter-1")] as const
       const last = { ...letter(12, "Counter-3"), position: Position.Position.make(far), cause: 'it\'s "so" ✓' }
@@ -371,7 +371,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.strictEqual(yield* store.discard(key, { eventId: "event-1" }), 0)
       assert.strictEqual(yield* store.discard({ ...key, version: 2 }, { stream: "Counter-1" }), 0)
       assert.deepStrictEqual(yield* left, ["event-2", "event-3", "event-4"])
-      // what comes behind it is the first now
+      // the event after it is the first now
       assert.isTrue(yield* store.takeBack(key, at(3), (view) => write(view, "3")))
       assert.strictEqual(yield* store.discard(key, { stream: "Counter-1" }), 1)
       assert.deepStrictEqual(yield* left, ["event-2"])
@@ -403,7 +403,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.deepStrictEqual(yield* store.deadLetters(key), [])
       assert.isTrue(yield* store.lease(key, "b", 60_000))
       assert.deepStrictEqual(yield* store.read(other, entriesOf), [])
-      // one that was there is not made again, any other is
+      // an existing version is not created again, any other is
       const existing = {
         mode: "followed",
         logId: "log-1",
@@ -468,7 +468,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       assert.isTrue(yield* lease("a", 60_000))
       assert.isFalse(yield* lease("b", 60_000))
       assert.isTrue(yield* lease("a", 60_000))
-      // who does not have it gives nothing back
+      // a runner without the lease releases nothing
       assert.isFalse(yield* lease("b", 0))
       assert.isFalse(yield* lease("b", 60_000))
       assert.isTrue(yield* store.lease({ ...key, version: 2 }, "b", 60_000))
@@ -492,7 +492,7 @@ describe.concurrent.each(Object.entries(kinds))("views in %s", (name, kind) => {
       const versions = yield* store.versions(key)
       assert.strictEqual(versions.filter(({ status }) => status === "current").length, 1)
       for (const exit of opened) {
-        // below the one that was first
+        // lower than the version that was opened first
         if (Exit.isFailure(exit)) assert.include(yield* Effect.flip(exit), { _tag: "ProjectionSuperseded" })
       }
     }))

@@ -1,4 +1,4 @@
-/** Leases, whatever the clock said that they were taken by. */
+/** Leases, whatever the clock showed when they were taken. */
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
@@ -15,9 +15,9 @@ import { newViewsSchema } from "../support/backends.ts"
 type Store = Pick<ViewStore.ViewStore<never, never>, "lease">
 
 interface Place {
-  /** A store of its own, as another process has it. */
+  /** A store of its own, like another process. */
   readonly open: Effect.Effect<Store, unknown, Scope.Scope>
-  /** Runs SQL; `own` is what is before the names of the library's tables. */
+  /** Runs SQL; `own` precedes the names of the library's tables. */
   readonly run: (sql: (own: string) => string) => Effect.Effect<void, unknown>
 }
 
@@ -45,7 +45,7 @@ const places: Readonly<Record<string, Effect.Effect<Place, unknown, Scope.Scope>
   })
 }
 
-/** The time that passes for who asks for leases, which is not the time of day. */
+/** The time that passes for a caller that requests leases; it is not the time of day. */
 interface Time {
   readonly pass: (milliseconds: number) => void
   readonly during: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
@@ -109,7 +109,7 @@ describe.each(Object.entries(places))("leases in %s", (_, make) => {
   }) =>
     Effect.gen(function* () {
       const store = yield* open
-      // of one that is gone its length stays in the row
+      // the row keeps the length of the lease of a runner that is gone
       assert.isTrue(yield* during(store.lease(key, "one", 1000)))
       const now = yield* Clock.currentTimeMillis
       yield* run((own) => `UPDATE ${own}projection_leases SET holder = 'old', expires_at = ${now + HOUR}`)
@@ -142,7 +142,7 @@ WHERE projection_leases.holder = excluded.holder OR projection_leases.expires_at
       assert.isFalse(yield* during(store.lease(key, "new", 1000)))
       yield* run((own) => `DELETE FROM ${own}projection_leases`)
       assert.isTrue(yield* during(store.lease(key, "new", 1000)))
-      // not to be had before its end
+      // not available before its end
       yield* run(old("old", now + HOUR, now))
       assert.isTrue(yield* during(store.lease(key, "new", 1000)))
       yield* run(old("old", now + 2 * HOUR, now + HOUR))
@@ -155,7 +155,7 @@ it.effect("a lease in memory does not depend on the time of day", () =>
     const store = (yield* Layer.build(MemoryViews())).pipe(Context.get(ViewStore.MemoryViewStore))
     yield* TestClock.setTime(10 * HOUR)
     assert.isTrue(yield* store.lease(key, "one", 6000))
-    // the clock was ahead; time goes on as before
+    // the clock was ahead; time passes as before
     const clock = yield* Clock.Clock
     const corrected: Clock.Clock = {
       ...clock,

@@ -1,4 +1,7 @@
-/** Where the tables of views are, and whose: names that meet, places of an older version of the library, other people's tables. */
+/**
+ * The places of views, and their owners: names that collide, places of an older version of the library, other people's
+ * tables.
+ */
 import { DatabaseSync } from "node:sqlite"
 import { assert, describe, it } from "@effect/vitest"
 import type { Layer, Scope } from "effect"
@@ -28,7 +31,7 @@ const withStore = <A, E>(
     { local: true }
   )
 
-/** Makes a journal and writes to it. */
+/** Creates a journal and writes to it. */
 const begin = (store: AnyStore, projection: string) =>
   Effect.andThen(
     store.open(keyOf(projection), { ...opening, setup: setUpJournal }),
@@ -37,7 +40,7 @@ const begin = (store: AnyStore, projection: string) =>
 
 const entries = (store: AnyStore, projection: string) => store.read(keyOf(projection), entriesOf)
 
-/** The tables as commit 6e72552 made them, and a row of a version that it was at work on. */
+/** The tables as commit 6e72552 created them, and a row of a version that it was working on. */
 const formerly = (own: string, projection: string): string => `
 CREATE TABLE ${own}projection_tracking (
   projection text NOT NULL, version integer NOT NULL, upstream text NOT NULL, slice integer NOT NULL,
@@ -77,7 +80,7 @@ const ask = (text: string) =>
 const commentOf = (schema: string) =>
   Effect.map(ask(`SELECT obj_description(to_regnamespace('"${schema}"'), 'pg_namespace')`), ([row]) => String(row?.[0]))
 
-/** Two tenants whose schemas and projections come to the same name. */
+/** Two tenants whose schemas and projections lead to the same name. */
 const tenants = Effect.map(newViewsSchema, (schema) => ({
   a: { schema, projection: "eu_orders", views: PostgresViews({ url: url(), schema }) },
   b: { schema: `${schema}_eu`, projection: "orders", views: PostgresViews({ url: url(), schema: `${schema}_eu` }) },
@@ -95,7 +98,7 @@ describe.concurrent("places in PostgreSQL", () => {
       yield* withStore(b.views, (store) => begin(store, b.projection))
       yield* withStore(a.views, (store) => store.reset(side, () => Effect.void))
       assert.deepStrictEqual(yield* withStore(b.views, (store) => entries(store, b.projection)), ["orders"])
-      // and so have those with tables
+      // and so do those with tables
       yield* withStore(a.views, (store) => store.reset(side, setUpJournal))
       yield* withStore(a.views, (store) =>
         store.transact({ key: side, from: undefined, to: at(1) }, (view) => write(view, "eu_orders"))
@@ -130,7 +133,7 @@ ${formerly(`${schema}.`, "journal")}${oldJournal(`${place}.journal`)}`)
       const views = PostgresViews({ url: url(), schema })
       yield* withStore(views, (store) =>
         Effect.gen(function* () {
-          // whoever only reads
+          // a reader alone
           assert.deepStrictEqual(yield* entries(store, "journal"), ["of old"])
           const opened = yield* store.open(keyOf("journal"), { ...opening, setup: () => Effect.die("it is there") })
           assert.include(opened, { status: "current", position: at(1) })

@@ -24,27 +24,27 @@ export const Account = Aggregate.make("Account", {
 
 export const deposit = (amount: number, by: string) => Account.decide(() => Account.Deposited({ amount, by }))
 
-/** Fails where the balance is too low. */
+/** Fails if the balance is too low. */
 export const withdraw = (amount: number, by: string) =>
   Account.decide(({ balance }) =>
     balance < amount ? Effect.fail(new Overdrawn({ balance })) : Effect.succeed(Account.Withdrawn({ amount, by }))
   )
 
-/** Records nothing where the account is frozen already. */
+/** Records nothing if the account is frozen already. */
 export const freeze = Account.decide(({ frozen }) => (frozen ? [] : [Account.Frozen()]))
 
 export const thaw = Account.decide(({ frozen }) => (frozen ? [Account.Thawed()] : []))
 
-/** Deposits of 1 on several accounts, many fibers at once. */
+/** Deposits of 1 on several accounts, by many fibers at once. */
 export interface Storm {
   readonly names: ReadonlyArray<string>
   /** How many deposits on each account. */
   readonly times: number
-  /** Each event says whose it is: `<by> <number>`. */
+  /** Each event says who recorded it: `<by> <number>`. */
   readonly by: string
 }
 
-/** Makes the deposits; answers how many decisions it took: more than there are deposits, if there were conflicts. */
+/** Makes the deposits; returns how many decisions that took: more than there are deposits if there were conflicts. */
 export const storm = Effect.fnUntraced(function* ({ names, times, by }: Storm) {
   const accounts = yield* Repository.of(Account)
   let decisions = 0
@@ -64,7 +64,7 @@ export const storm = Effect.fnUntraced(function* ({ names, times, by }: Storm) {
   return decisions
 })
 
-/** Options for many writers on few streams, who meet all the time and are to come through in the end. */
+/** Options for many writers on few streams, which conflict all the time and must all succeed in the end. */
 export const manyWriters = {
   conflictRetry: Schedule.jittered(Schedule.spaced("2 millis")),
   lockTimeout: "30 seconds"

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto"
 import type { Recorder, StoredEvent } from "effect-eventsourcing"
 import { StreamName } from "effect-eventsourcing"
 
-/** A stored event: of its own id, and whatever else is not given. */
+/** A stored event: with an id of its own, and defaults for what is not given. */
 export const event = (given: Partial<StoredEvent.StoredEvent> = {}): StoredEvent.StoredEvent => ({
   id: randomUUID(),
   type: "Test.Happened",
@@ -15,7 +15,7 @@ export const event = (given: Partial<StoredEvent.StoredEvent> = {}): StoredEvent
   ...given
 })
 
-/** An append of events to a stream that is new, unless said otherwise. */
+/** An append of events to a new stream, unless another version is expected. */
 export const append = (
   stream: string,
   given: {

@@ -1,4 +1,4 @@
-/** Looks at a SQLite log past the library, with SQLite alone. */
+/** Looks at a SQLite log without the library, with SQLite alone. */
 import * as Fs from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import { Effect } from "effect"
@@ -14,7 +14,7 @@ export const withConnection = <A>(filename: string, f: (db: DatabaseSync) => A):
     }
   })
 
-/** An event as it stands in its row. */
+/** An event as its row contains it. */
 export interface Row {
   readonly position: number
   readonly stream: string
@@ -33,7 +33,7 @@ export const rows = (filename: string): Effect.Effect<ReadonlyArray<Row>> =>
       .map((row) => ({ ...row }) as unknown as Row)
   )
 
-/** What is wrong with a log: the file, versions with holes, ids that are not unique. Empty where nothing is. */
+/** What is wrong with a log: the file, gaps in versions, ids that are not unique. Empty if nothing is. */
 export const problems = (db: DatabaseSync): ReadonlyArray<string> => {
   const integrity = db.prepare("PRAGMA integrity_check").all()
   const holes = db
@@ -51,10 +51,10 @@ export const problems = (db: DatabaseSync): ReadonlyArray<string> => {
 }
 
 /**
- * How many transactions the write-ahead log of a file holds.
+ * The number of transactions in the write-ahead log of a file.
  *
- * The last frame of each has the size of the database in it, all others a 0 (https://www.sqlite.org/fileformat2.html,
- * 4.1). Frames of a time before the log was last begun again have other salts.
+ * The last frame of each contains the size of the database, all others a 0 (https://www.sqlite.org/fileformat2.html,
+ * 4.1). Frames from before the log was last restarted have other salts.
  */
 export const transactionsInWal = (filename: string): number => {
   const wal = Fs.existsSync(`${filename}-wal`) ? Fs.readFileSync(`${filename}-wal`) : Buffer.alloc(0)

@@ -1,4 +1,4 @@
-/** A program that has a SQLite file open like any other: runs the SQL it is told to. Holds locks, for instance. */
+/** A program that has a SQLite file open like any other: runs the SQL that it is sent, for instance to hold locks. */
 import { DatabaseSync } from "node:sqlite"
 import { Effect } from "effect"
 import * as Protocol from "../../support/remoteCalls.ts"

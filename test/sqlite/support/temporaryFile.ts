@@ -11,12 +11,12 @@ export const directory: Effect.Effect<string, never, Scope.Scope> = Effect.acqui
   (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
 )
 
-/** The path of a file that is not there yet, in a directory of its own. */
+/** The path of a file that does not exist yet, in a directory of its own. */
 export const file: Effect.Effect<string, never, Scope.Scope> = Effect.map(directory, (path) =>
   Path.join(path, "log.db")
 )
 
-/** The files that this process has open below a path; empty where the system doesn't tell. */
+/** The files below a path that this process has open; empty if the system does not report them. */
 export const openBelow = (path: string): Effect.Effect<ReadonlyArray<string>> =>
   Effect.sync(() =>
     Fs.existsSync("/proc/self/fd")

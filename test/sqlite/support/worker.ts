@@ -29,16 +29,16 @@ const open = (filename: string) =>
   })
 
 export const commands = {
-  /** Opens a file in place of the one before, and answers the id of its log. */
+  /** Opens a file in place of the previous one, and returns the id of its log. */
   open,
-  /** The same, at a moment (in milliseconds since the epoch) that is waited for without giving the processor away. */
+  /** The same, at a moment (in milliseconds since the epoch) that it waits for without yielding the processor. */
   openAt: ({ filename, moment }: { readonly filename: string; readonly moment: number }) =>
     Effect.suspend(() => {
       while (Date.now() < moment);
       return open(filename)
     }),
   close: () => close,
-  /** Becomes a user that may do nothing in particular; only root can. */
+  /** Becomes a user without special rights; only root can. */
   becomeNobody: () =>
     Effect.sync(() => {
       process.setgid?.(65534)
@@ -72,7 +72,7 @@ export const commands = {
         return (yield* accounts.execute(Account.id(name), frozen ? Domain.freeze : Domain.thaw)).version
       })
     ),
-  /** Opens each account unless another did; answers the names of those that it opened. */
+  /** Opens each account unless another process did; returns the names of those that it opened. */
   race: ({ names, owner }: { readonly names: ReadonlyArray<string>; readonly owner: string }) =>
     run(
       Effect.gen(function* () {

@@ -1,4 +1,4 @@
-/** What the test of hover texts points to: each `^?` is below a name. */
+/** The names in the test of hover texts: each `^?` points to the name above it. */
 import { Effect, Schema } from "effect"
 import { Aggregate, Projection, Repository } from "effect-eventsourcing"
 import { andThen } from "effect-eventsourcing/Decision"

@@ -7,8 +7,8 @@ import { pathToFileURL } from "node:url"
 const root = Path.resolve(import.meta.dirname, "../../..")
 
 /**
- * The hover texts that a file asks for: at each comment `//  ^? what`, of the name that the caret points to in the line above
- * it. Without documentation, on one line.
+ * The hover texts that a file requests: at each comment `//  ^? what`, that of the name that the caret points to in the
+ * line above. Without documentation, on one line.
  */
 export const hovers = async (file: string): Promise<Readonly<Record<string, string>>> => {
   const text = Fs.readFileSync(file, "utf8")
@@ -50,7 +50,7 @@ const signatureOf = (answer: unknown): string => {
   return block.replaceAll(/\s+/g, " ")
 }
 
-/** A connection to a language server. What the server asks of its client gets `null`. */
+/** A connection to a language server. Requests of the server to its client get `null`. */
 const connect = (input: NodeJS.WritableStream, output: NodeJS.ReadableStream) => {
   const waiting = new Map<
     number,
