@@ -1,5 +1,5 @@
 /**
- * Deadlines: something is decided on an aggregate once a time has come that follows from the aggregate's state.
+ * Deadlines: decisions on an aggregate that are taken once a time has come which the aggregate's state determines.
  *
  * @example
  * ```ts
@@ -79,8 +79,8 @@ import type * as View from "./View.ts"
 import type * as ViewStores from "./ViewStore.ts"
 
 /**
- * When something is due: milliseconds since the epoch, or a `DateTime`. `undefined` is never, and so is any time after
- * the last one that a date can be, such as `Infinity`.
+ * When something is due: milliseconds since the epoch, or a `DateTime`. `undefined` means never, and so does any time
+ * after the last one that a date can represent, such as `Infinity`.
  */
 export type Due = number | DateTime.DateTime | undefined
 
@@ -88,7 +88,7 @@ export type Due = number | DateTime.DateTime | undefined
 export interface Failure<out E> {
   /** The id of the aggregate. */
   readonly id: string
-  /** When it is due by the index, in milliseconds since the epoch. */
+  /** When it is due according to the index, in milliseconds since the epoch. */
   readonly dueAt: number
   /** The error of the last attempt. */
   readonly cause: E
@@ -103,13 +103,13 @@ export interface Failure<out E> {
 /** What a deadline may decide: one event, several, none, or an Effect of these, which may fail. */
 export type Outcome<Change> = Decision.Events<Change> | Effect.Effect<Decision.Events<Change>, unknown>
 
-/** Where the index of a deadline is: in tables of a database, or in memory. */
+/** The place of a deadline's index: tables of a database, or memory. */
 export type Place = "tables" | "memory"
 
-/** The view that an index in a place is. */
+/** The view of an index, by its place. */
 export type ViewIn<I> = I extends "memory" ? View.AnyMemory : View.Sql<never>
 
-/** Why a decision on an aggregate may fail, besides what `decide` itself fails with. */
+/** The errors of a decision on an aggregate, besides those of `decide` itself. */
 export type DecideError = Repository.ExecuteError | DeadlineUnchanged
 
 interface Compiled<out E, out S> {
@@ -127,8 +127,8 @@ interface Compiled<out E, out S> {
 }
 
 /**
- * A deadline: when something is due on aggregates of one kind, and what is then decided. `E` is what its decisions may
- * be refused with, `K` the view that its index is.
+ * A deadline: when something is due on aggregates of one kind, and what is then decided. `E` is the type of the errors
+ * with which its decisions may be refused, `K` the view of its index.
  */
 export interface Deadline<out E, out K extends View.Any> {
   readonly name: string
@@ -148,7 +148,7 @@ export interface Deadline<out E, out K extends View.Any> {
 /** Any deadline. */
 export type Any = Deadline<unknown, View.Any>
 
-/** Loads when something is due on aggregates, for the index. */
+/** Loads the times at which something is due on aggregates, for the index. */
 type Load = (
   id: string,
   isStaleAllowed: boolean
@@ -160,11 +160,11 @@ interface Indexed {
   readonly version: number
   readonly aggregate: Aggregate.Any
   readonly load: Load
-  /** The functions that define it: two deadlines of a process under one name are noticed by their texts. */
+  /** The functions that define it: their texts reveal two different deadlines with one name in a process. */
   readonly functions: ReadonlyArray<Function>
 }
 
-/** The changes that events make in an index, with the services that the index has. */
+/** The changes that events cause in an index, with the services of the index. */
 const changing = (
   { name, load }: Indexed,
   events: ReadonlyArray<{ readonly aggregateId: string; readonly version: number }>
@@ -175,7 +175,7 @@ const changing = (
     )
   )
 
-/** The name of the projection that the index is. */
+/** The name of the index's projection. */
 const indexName = (name: string): string => `due_${name}`
 
 const definitionOf = ({ aggregate, functions, version }: Indexed) => ({
@@ -225,34 +225,33 @@ const withIndex = <K extends View.Any>(
  * **When to use**
  *
  * Use this for anything that is to happen at a time: payments that expire, reminders, escalations, "publish on Monday".
- * Use `Process` for what is to happen because of an event.
+ * Use `Process` for reactions to an event.
  *
  * **Details**
  *
  * - `name`: lower-case letters, digits and `_` (1 to 36), unique in the database of the index. It identifies the index.
- * - `aggregate`: the aggregate whose state says when something is due, and on which it is decided.
+ * - `aggregate`: the aggregate whose state says when something is due, and on which the decision is taken.
  * - `due`: pure; returns the time at which something is due on an aggregate in this state, or `undefined`.
  * - `decide`: what is then decided, as for `Aggregate.decide`: a pure function that returns one event, several, none, or
  *   an Effect of these. After its events, `due` has to return another time, or `undefined`.
  * - `index`: `"tables"` of `SqliteViews` or `PostgresViews` (the default), or `"memory"` of `MemoryViews`, which each
  *   process rebuilds from the log when it starts.
- * - `version`: raise it if `due` changes, and the index is rebuilt. Default 1.
+ * - `version`: raise it when `due` changes; the index is then rebuilt. Default 1.
  *
- * Nothing is scheduled, so nothing has to be cancelled and nothing can be lost: once the state asks for it no longer,
- * nothing happens. The decision is taken on the state as it is by then, and recorded only if that is still the current
- * one.
+ * Nothing is scheduled, so there is nothing to cancel or to lose: if the state no longer requires it, nothing happens.
+ * The decision is taken on the state as it is at that time, and recorded only if that is still the current one.
  *
  * **Gotchas**
  *
  * The runner must know all aggregates with something due. If `due` changes and `version` does not, aggregates that the
  * new `due` makes due earlier are found only when their next event is recorded.
  *
- * The clock is that of the process that runs the deadline: something is decided early or late by as much as that clock
- * is wrong.
+ * The clock is that of the process that runs the deadline: decisions are early or late by as much as that clock is
+ * wrong.
  *
  * It throws on invalid names, so that the program fails when it starts.
  *
- * **Example** (A reminder each week, three times at most)
+ * **Example** (A reminder each week, at most three times)
  *
  * ```ts
  * import { DateTime, Schema } from "effect"
@@ -317,7 +316,7 @@ export const make = <
       })
   }
 
-  /** Decides if something is still due, and afterwards no longer at the same time. */
+  /** Takes the decision if something is still due, and checks that it is no longer due at the same time afterwards. */
   const command = (now: number) =>
     Decision.andThen(
       aggregate.decide(
@@ -362,20 +361,20 @@ export const make = <
     ...{ name, version, aggregate, index: projection },
     compiled: { ...made, decide: decideOn }
   }
-  // which of the two places it is, is known by `I`
+  // `I` determines which of the two places it is
   return deadline as Deadline<Decision.ErrorOf<R>, ViewIn<I>>
 }
 
 /** What a runner is doing. */
 export type State<E = unknown> =
-  /** Its index is opened, it stands by, the index catches up, or the log or the index can't be reached at the moment. */
+  /** Its index is being opened or catches up, it stands by, or the log or the index can't be reached at the moment. */
   | Exclude<ProjectionRunner.State, { readonly _tag: "Live" | "Stopped" }>
-  /** Its index is up to date. `next` is when to look again at the latest, as far as that is known. */
+  /** Its index is up to date. `next` is when it will look again at the latest, as far as that is known. */
   | { readonly _tag: "Live"; readonly next: number | undefined }
   /** Decisions on some aggregates fail and are retried; all others are taken. */
   | {
       readonly _tag: "Failing"
-      /** On how many aggregates. */
+      /** The number of aggregates. */
       readonly count: number
       /** Those that are due first, at most 20. */
       readonly failures: ReadonlyArray<Failure<E | DecideError>>
@@ -388,7 +387,7 @@ export type RunError = ProjectionRunner.RunnerError
 
 /** How a deadline is run. */
 export interface Options extends Pick<ProjectionRunner.Options, "lease" | "ownership" | "slowAfter"> {
-  /** On how many aggregates it decides at once, from 1 on. Default 32. */
+  /** On how many aggregates it decides at once; at least 1. Default 32. */
   readonly concurrency?: number
   /**
    * When to retry a decision that fails, for each aggregate on its own; the input of the schedule is the error. Once it
@@ -427,7 +426,9 @@ const workerOf = <E, K extends View.Any>(
     })
   )
 
-/** An event that can't be indexed at all is set aside: the others go on, and its aggregate is decided on when it is due. */
+/**
+ * An event that can't be indexed is set aside: other streams continue, and its aggregate is decided on when it is due.
+ */
 const indexOptions = ({ lease, ownership, slowAfter }: Options): ProjectionRunner.Options => ({
   onFailure: "set-aside",
   ...(lease !== undefined && { lease }),
@@ -441,7 +442,7 @@ const indexOptions = ({ lease, ownership, slowAfter }: Options): ProjectionRunne
  * **When to use**
  *
  * Use this to observe a runner: by its `state`, or by `join`, which waits until it stops. Use {@link layer} if logs and
- * metrics are enough, and {@link run} to wait for its end only.
+ * metrics are enough, and {@link run} to wait only for its end.
  *
  * **Details**
  *
@@ -480,7 +481,7 @@ export const start = <E, K extends View.Any>(
       Effect.onExit((exit) => {
         if (Exit.isSuccess(exit)) return Effect.void
         if (Cause.hasInterruptsOnly(exit.cause)) return set({ _tag: "Stopped", error: "interrupted" })
-        // of a defect, the state has what was thrown
+        // of a defect, the state contains what was thrown
         const error = Cause.squash(exit.cause) as RunError
         return Effect.andThen(
           set({ _tag: "Stopped", error }),
@@ -576,7 +577,7 @@ export const settle = <E, K extends View.Any>(
     Services<K>
   >
 
-/** What the index can't be read or waited for because of. */
+/** The error of settling if the index can't be read or waited for. */
 const failedToSettle = (name: string, cause: unknown): RecorderError => {
   if (isRecorderError(cause)) return cause
   const failure = { operation: `settle deadline "${name}"`, reason: messageOf(cause), cause }

@@ -1,5 +1,5 @@
 /**
- * Processes: what follows events and records events of its own because of them, exactly once.
+ * Processes follow events, and record events of their own in reaction to them, exactly once.
  *
  * @example
  * ```ts
@@ -93,7 +93,7 @@ export interface Ignore {
 /** Ignores an event in a process. Omitting the handler instead is a compile error. */
 export const ignore: Ignore = { _tag: "Ignore" }
 
-/** What is to be done because of an event; `E` is what it may be refused with. */
+/** What is to be done because of an event; `E` is the type of the errors with which it may be refused. */
 export interface Reaction<out E> {
   readonly _tag: "effect-eventsourcing/Reaction"
   /** @internal */
@@ -105,10 +105,10 @@ export interface Reaction<out E> {
 /** What a handler returns: one reaction, several, or none. */
 export type Reactions<E> = Reaction<E> | ReadonlyArray<Reaction<E>> | undefined | void
 
-/** What reactions may be refused with. */
+/** The errors with which reactions may be refused. */
 export type RefusalOf<R> = R extends Reaction<infer E> ? E : R extends ReadonlyArray<infer One> ? RefusalOf<One> : never
 
-/** What a handler can fail with: its reactions, and an Effect that looks something up. */
+/** The errors of a handler: those of its reactions, and of an Effect that looks something up. */
 type FailureOf<R> = R extends Effect.Effect<infer A, infer E, infer _R> ? E | RefusalOf<A> : RefusalOf<R>
 
 type ServicesOf<R> = R extends Effect.Effect<unknown, unknown, infer S> ? S : never
@@ -147,8 +147,8 @@ type ResultOf<H> = {
 }[keyof H]
 
 /**
- * A process: which events it follows, and what it does because of them. `E` is what nobody has dealt with: refused
- * decisions, and failures of what handlers look up. `R` is what handlers require.
+ * A process: which events it follows, and what it does because of them. `E` contains the errors that are not handled:
+ * refused decisions, and failed lookups of handlers. `R` is what handlers require.
  */
 export interface Process<out E, out R> {
   readonly name: string
@@ -167,7 +167,7 @@ export type Any = Process<unknown, unknown>
 type OneOrMore = readonly [Aggregate.Any, ...ReadonlyArray<Aggregate.Any>]
 
 /**
- * Defines a process: a handler for each event of the aggregates that it follows, and what is to be done because of it.
+ * Defines a process: a handler for each event of the aggregates that it follows, which says what to do because of it.
  *
  * **When to use**
  *
@@ -248,7 +248,7 @@ const reactionOf = <E>(node: Node<E>): Reaction<E> => ({ _tag: "effect-eventsour
 const isReaction = (u: unknown): u is Reaction<never> =>
   typeof u === "object" && u !== null && "_tag" in u && u._tag === "effect-eventsourcing/Reaction"
 
-/** The reactions that a handler has returned; what it returns may be anything in a program without types. */
+/** The reactions that a handler has returned, which may be anything in a program without types. */
 const nodesOf = <E>(reactions: unknown, whose: string): ReadonlyArray<Node<E>> => {
   if (reactions === undefined) return []
   return (Array.isArray(reactions) ? (reactions as ReadonlyArray<unknown>) : [reactions]).map((one) => {
@@ -271,8 +271,8 @@ const nodesOf = <E>(reactions: unknown, whose: string): ReadonlyArray<Node<E>> =
  * The decision is taken on the state that the aggregate has then, after all that this process has decided because of
  * earlier events. Its events are recorded with the event's id as their causation id, and with its correlation id.
  *
- * If it is refused, nothing of the event is recorded, and the process stops with `ProcessFailed`, unless
- * {@link whenRefused} says what is to be done.
+ * If it is refused, nothing is recorded for the event, and the process stops with `ProcessFailed`, unless {@link whenRefused}
+ * says what to do instead.
  */
 export const execute = <A extends Aggregate.Any, const C extends Repository.Command<A>>(
   aggregate: A,
@@ -285,11 +285,11 @@ export const execute = <A extends Aggregate.Any, const C extends Repository.Comm
 }
 
 /**
- * What is done in place of a reaction that is refused: other reactions, or none.
+ * Replaces a reaction that is refused by other reactions, or by none.
  *
  * **When to use**
  *
- * Use this for refusals that the process expects: the stock does not have the goods, the payment was made already.
+ * Use this for refusals that the process expects: the goods are out of stock, the payment was made already.
  *
  * **Details**
  *
@@ -362,7 +362,7 @@ export const whenRefused: {
 /** What a process is doing. */
 export type State<E = unknown> = Told | { readonly _tag: "Stopped"; readonly error: RunError<E> | "interrupted" }
 
-/** Why a process can't deal with an event, besides what its own decisions and lookups fail with. */
+/** The errors with which a process can't handle an event, besides those of its own decisions and lookups. */
 export type EventError =
   | EventNotDecodable
   | EventNotDecryptable
@@ -372,7 +372,7 @@ export type EventError =
   | RecorderFailure
 
 /**
- * The errors that stop a process. Transient failures do not, also not those of what handlers look up: they are retried
+ * The errors that stop a process. Transient failures do not, not even those of lookups in handlers: they are retried
  * indefinitely.
  */
 export type RunError<E> =
@@ -384,7 +384,7 @@ export type RunError<E> =
 /** How a process is run. */
 export interface Options {
   /**
-   * The most events whose results are recorded together, from 1 on. Default 64. If results keep conflicting with what
+   * The most events whose results are recorded together; at least 1. Default 64. If results keep conflicting with what
    * others record, batches are smaller.
    */
   readonly maxBatch?: number
@@ -395,7 +395,7 @@ export interface Options {
   readonly patience?: Duration.Input
   /**
    * How many events may lead to one another, each causing the next, before that is taken for a loop, which stops the
-   * process with `CausationTooDeep`. From 1 on, or `Infinity`. Default 100.
+   * process with `CausationTooDeep`. At least 1, or `Infinity`. Default 100.
    */
   readonly maxDepth?: number
   /** How many states of aggregates are cached; 0 caches none. Default 1000. */
@@ -444,7 +444,7 @@ const partsOf = <E, R>(
  * **When to use**
  *
  * Use this to observe a runner: by its `state`, or by `join`, which waits until it stops. Use {@link layer} if logs and
- * metrics are enough, and {@link run} to wait for its end only.
+ * metrics are enough, and {@link run} to wait only for its end.
  *
  * **Details**
  *
@@ -497,7 +497,7 @@ export const start = <E, R>(
       Effect.onExit((exit) => {
         if (Exit.isSuccess(exit)) return Effect.void
         if (Cause.hasInterruptsOnly(exit.cause)) return set({ _tag: "Stopped", error: "interrupted" })
-        // of a defect, the state has what was thrown
+        // of a defect, the state contains what was thrown
         const error = Cause.squash(exit.cause) as RunError<E>
         local.stopped = messageOf(error)
         local.growth.notify()
@@ -556,7 +556,7 @@ export const layer = <E, R>(
  *
  * **When to use**
  *
- * Use this in tests, and in programs that work through what there is and end.
+ * Use this in tests, and in programs that process what exists and then end.
  *
  * **Details**
  *
@@ -615,7 +615,7 @@ export const position = (process: Any): Effect.Effect<Position | undefined, Reco
  *
  * **When to use**
  *
- * Use this if somebody should see what a process does because of their command: pass the `position` that the command
+ * Use this if a caller should see what a process does because of their command: pass the `position` that the command
  * returned.
  *
  * **Details**

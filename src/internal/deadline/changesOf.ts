@@ -1,25 +1,25 @@
-/** What events change in the index of a deadline. */
+/** The changes that events cause in the index of a deadline. */
 import { Effect } from "effect"
 import type { AggregateNotFound, ReadError, RecorderError } from "../../EventSourcingError.ts"
 import { RecorderUnavailable } from "../../EventSourcingError.ts"
 import { isTransient } from "../errors/transient.ts"
 import type { Changes, Row } from "./dueRow.ts"
 
-/** When something is due on an aggregate, and at which version that is so. */
+/** When something is due on an aggregate, and the version to which this applies. */
 export interface Standing {
   readonly version: number
   readonly dueAt: number | undefined
 }
 
-/** Loads an aggregate that has reached a version at least; if it can, without reading. */
+/** Loads when something is due on an aggregate; if a stale state is allowed, possibly without reading. */
 export type Load = (id: string, isStaleAllowed: boolean) => Effect.Effect<Standing, AggregateNotFound | ReadError>
 
 /** How many aggregates are loaded at once. */
 const CONCURRENCY = 16
 
 /**
- * The time of an aggregate that can't be loaded, or for which `due` throws. It is due at once, so that deciding on it
- * fails and reports why; the index itself continues with the other aggregates.
+ * The time for an aggregate that can't be loaded, or for which `due` throws. It is due immediately, so that deciding on
+ * it fails and reports the reason; the index itself continues with the other aggregates.
  */
 const UNKNOWN = 0
 

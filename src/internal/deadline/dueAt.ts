@@ -1,4 +1,4 @@
-/** When something is due. */
+/** Converts and checks the times at which something is due. */
 import { DateTime } from "effect"
 import type { Due } from "../../Deadline.ts"
 
@@ -6,8 +6,8 @@ import type { Due } from "../../Deadline.ts"
 const LAST = 8_640_000_000_000_000
 
 /**
- * The millisecond at which something is due; `undefined` for never, which is also what a time after the last date is. It
- * throws on what is not a time.
+ * The millisecond at which something is due; `undefined` for never, as for any time after the last date. Throws if the
+ * value is not a time.
  */
 export const toMillis = (due: Due): number | undefined => {
   if (due === undefined) return undefined

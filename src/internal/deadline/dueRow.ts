@@ -5,16 +5,16 @@ export interface Row {
   readonly id: string
   /** When something is due, in milliseconds since the epoch. */
   readonly dueAt: number
-  /** The version of the aggregate at which that was so. */
+  /** The version of the aggregate to which this applies. */
   readonly version: number
 }
 
-/** What events change in the index. */
+/** The changes that events cause in the index. */
 export interface Changes {
   readonly rows: ReadonlyArray<Row>
   /** The ids of aggregates on which nothing is due any more. */
   readonly gone: ReadonlyArray<string>
 }
 
-/** The order of the index: what is due first comes first. */
+/** The order of the index: earlier times come first. */
 export const compare = (a: Row, b: Row): number => a.dueAt - b.dueAt || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0)

@@ -1,6 +1,6 @@
 /**
- * The index of a deadline in memory: a persistent search tree (a treap), so that a change takes logarithmic time and
- * leaves the value before it as it was.
+ * The index of a deadline in memory: a persistent search tree (a treap). A change takes logarithmic time and leaves the
+ * previous value unchanged.
  */
 import { Hash, HashMap, Option } from "effect"
 import type { Changes, Row } from "./dueRow.ts"
@@ -19,7 +19,7 @@ export interface DueTree {
 
 export const empty: DueTree = { root: undefined, byId: HashMap.empty() }
 
-/** Keeps the tree level: as good as random, and always the same for a row. */
+/** The priority that balances the tree: practically random, and always the same for a row. */
 const priority = ({ dueAt, id }: Row): number => {
   let bits = Hash.string(id) ^ dueAt
   bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b)

@@ -1,4 +1,6 @@
-/** What a runner knows of rows that remain in the index after a decision. It holds as long as the row is the same. */
+/**
+ * What a runner knows of rows that remain in the index after a decision. It is valid as long as the row is unchanged.
+ */
 import type { Failure } from "../../Deadline.ts"
 import type { Pauses } from "../concurrency/pauses.ts"
 import type { Row } from "./dueRow.ts"
@@ -19,15 +21,15 @@ export interface Known<in out E> {
   /** Begins a pass over the index. */
   readonly beginPass: () => void
   readonly note: (row: Row, until: number, failed?: { readonly failure: Failure<E>; readonly pauses: Pauses }) => void
-  /** What is known of a row as it is; `undefined` if the aggregate has changed. */
+  /** What is known of this very row; `undefined` if the aggregate has changed. */
   readonly of: (row: Row) => Pick<Entry<E>, "failure" | "pauses"> | undefined
-  /** Whether nothing is to be decided on a row yet. */
+  /** Whether it is too early to decide on a row. */
   readonly isWaiting: (row: Row, now: number) => boolean
   /** Forgets rows that are no longer in the index: this pass has seen everything that is due before a time. */
   readonly sweep: (before: number) => void
   /** When to look at the index again, because of a row that will be due or of rows that are not in `except`. */
   readonly next: (dueAt: number | undefined, except: ReadonlySet<string>) => number | undefined
-  /** What fails at the moment, in the order in which it is due; the same array until that changes. */
+  /** The current failures, in the order in which they are due; the same array until they change. */
   readonly failures: () => ReadonlyArray<Failure<E>>
   readonly forget: () => void
 }

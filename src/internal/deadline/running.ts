@@ -1,4 +1,4 @@
-/** Runs a deadline: its index by a runner of its own, and its decisions while that runner is the one that works. */
+/** Runs a deadline: its index by a runner of its own, and its decisions while that runner owns the index. */
 import { Cause, Clock, Effect, Exit, Metric, Stream, SubscriptionRef } from "effect"
 import type { DecideError, State } from "../../Deadline.ts"
 import type { State as IndexState, ProjectionRunner, RunnerError } from "../../ProjectionRunner.ts"
@@ -7,13 +7,13 @@ import { makeChangeSignal } from "../following/changeSignal.ts"
 import * as Metrics from "../observability/metrics.ts"
 import type { Worker } from "./worker.ts"
 
-/** For how long at most a runner waits before it looks at the clock again, which may have been set meanwhile. */
+/** How long a runner waits at most before it looks at the clock again, which may have been set meanwhile. */
 const LOOK = 1000
 
-/** The longest pause before the index is read again after that has failed. */
+/** The longest pause before the index is read again after a failed read. */
 const MOST_PAUSE = 5000
 
-/** How many failures a state shows. */
+/** How many failures a state contains. */
 const SHOWN = 20
 
 export interface Running<in out E, out R> {
@@ -39,11 +39,11 @@ export const runDeadline = <E, R>({
   Effect.gen(function* () {
     let indexState: IndexState = yield* SubscriptionRef.get(index.state)
     let shown: State<E> | undefined
-    /** The failures that were shown last. */
+    /** The failures that were last reported. */
     let shownFailures: ReadonlyArray<unknown> = []
     const changed = makeChangeSignal()
 
-    /** What the state is if nothing hinders the decisions. */
+    /** The state if nothing prevents decisions. */
     const stateOf = (next: number | undefined): State<E> => {
       const failures = worker.failures()
       if (indexState._tag === "Starting" || indexState._tag === "Standby" || indexState._tag === "Retrying") {

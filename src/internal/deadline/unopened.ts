@@ -1,6 +1,6 @@
 /**
- * Events that are followed without being decoded. An index needs to know which aggregates have changed, not what the
- * events say: one that can't be decoded, or is unknown here, must not hold up the others.
+ * Follows events without decoding them. An index needs to know which aggregates have changed, not what the events
+ * contain: one that can't be decoded, or is unknown here, must not delay the others.
  */
 import { Effect } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
@@ -14,7 +14,7 @@ const event: CompiledEvent = {
   type: tag,
   creates: false,
   codec: {
-    // of any newer program
+    // from any newer program
     version: Number.MAX_SAFE_INTEGER,
     encode: (value) => value,
     decode: () => ({}),

@@ -1,4 +1,4 @@
-/** Decides on what is due: on many aggregates at once, the one that is due first begins first. */
+/** Decides on what is due: on many aggregates at once, in the order in which they are due. */
 import type { Schedule, Scope } from "effect"
 import { Cause, Clock, Effect, Exit, FiberSet, Metric, Semaphore } from "effect"
 import type { Failure } from "../../Deadline.ts"
@@ -11,14 +11,14 @@ import * as Metrics from "../observability/metrics.ts"
 import type { Row } from "./dueRow.ts"
 import { makeKnown } from "./known.ts"
 
-/** What has become of an aggregate that was due by its index. */
+/** The outcome for an aggregate that was due according to the index. */
 export type Decided =
   /** Events were recorded; `dueAt` is when they were due. */
   | { readonly _tag: "Recorded"; readonly dueAt: number }
-  /** Nothing is due on it at its version: it will be at `dueAt`, or never. */
+  /** Nothing is due on it at its version: it will be due at `dueAt`, or never. */
   | { readonly _tag: "NotDue"; readonly dueAt: number | undefined; readonly version: number | undefined }
 
-/** What a worker is given. */
+/** The parameters of a worker. */
 export interface Parts<out E, out R> {
   readonly deadline: string
   /** The name of the aggregate. */
@@ -30,13 +30,13 @@ export interface Parts<out E, out R> {
   readonly attributes: Metric.Metric.AttributeSet
 }
 
-/** What a pass over the index has found. */
+/** The result of a pass over the index. */
 export interface Pass {
   /** How many decisions were begun. */
   readonly begun: number
   /** When to look again at the latest, in milliseconds since the epoch. */
   readonly next: number | undefined
-  /** Set if the log can't be reached: why the last decision could not be taken. */
+  /** Why the last decision could not be taken; set if the log can't be reached. */
   readonly outage: unknown
 }
 
@@ -47,7 +47,7 @@ export interface Worker<out E, out R> {
   readonly idle: Effect.Effect<void>
   /** How many decisions were recorded. */
   readonly recorded: () => number
-  /** What fails at the moment, in the order in which it is due; the same array until that changes. */
+  /** The current failures, in the order in which they are due; the same array until they change. */
   readonly failures: () => ReadonlyArray<Failure<E>>
   /** Notifies of decisions that have ended without a change of the log. */
   readonly ended: ChangeSignal
@@ -55,11 +55,11 @@ export interface Worker<out E, out R> {
   readonly forget: () => void
 }
 
-/** Most wake-ups find nothing that is due, and one row that will be. */
+/** Most wake-ups find nothing due, and one row that will be due. */
 const FIRST_PAGE = 16
 const PAGE = 256
 
-/** After this many decisions the index is looked at from its beginning again: what is due first comes first. */
+/** After this many decisions, the index is read from its start again: what is due first comes first. */
 const MOST = 4096
 
 export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>, never, Scope.Scope> =>
@@ -87,7 +87,7 @@ export const makeWorker = <E, R>(parts: Parts<E, R>): Effect.Effect<Worker<E, R>
     const wasNotDue = (row: Row, { dueAt, version }: Decided & { readonly _tag: "NotDue" }): Effect.Effect<void> => {
       known.note(row, dueAt ?? Number.POSITIVE_INFINITY)
       ended.notify()
-      // the time of a row that was put there because its aggregate could not be loaded says nothing
+      // the time of a row whose aggregate could not be loaded is meaningless
       if (hasWarned || version !== row.version || row.dueAt === 0) return Effect.void
       hasWarned = true
       return Effect.logWarning(

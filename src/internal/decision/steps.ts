@@ -14,7 +14,7 @@ export interface Both {
   readonly second: Decision.Any | ((value: unknown) => Decision.Any)
 }
 
-/** What a decision is told of its aggregate besides the state. */
+/** What a decision gets of its aggregate besides the state. */
 export type AnyRevision = Aggregate.Revision<string> | Aggregate.NoRevision<string>
 
 /** Makes a decision on an aggregate. */
@@ -30,7 +30,7 @@ export const make = <D extends Decision.Any>(
     compiled: aggregate.compiled,
     steps: steps as Steps
   }
-  // what it returns and fails with is known to the function that makes it
+  // the function that makes it knows the types of its result and its errors
   return decision as D
 }
 
@@ -40,10 +40,10 @@ export interface Current {
   readonly revision: AnyRevision
 }
 
-/** How the one who takes a decision handles states. */
+/** How states are copied and continued while a decision is taken. */
 export interface Handling<E> {
   readonly copyState: (state: unknown) => unknown
-  /** What the events of the first of two decisions lead to. */
+  /** The state after the events of the first of two decisions. */
   readonly advance: (before: Current, events: ReadonlyArray<Aggregate.AnyEvent>) => Effect.Effect<Current, E>
 }
 
@@ -54,13 +54,13 @@ export interface Taken<out Event> {
   readonly returned: { readonly value?: unknown }
 }
 
-/** Takes a decision of which the requirement is met. */
+/** Takes a decision whose requirement is met. */
 export const takeWith = <Name extends string, E, State, Event, E2>(
   decision: Decision.Decision<Name, E, State, Event>,
   current: Current,
   handling: Handling<E2>
 ): Effect.Effect<Taken<Event>, E | E2> =>
-  // the types of a decision are known to the function that makes it
+  // the function that made the decision knows its types
   takeSteps(decision.steps, current, handling) as Effect.Effect<Taken<Event>, E | E2>
 
 const takeSteps = <E>(
@@ -99,7 +99,7 @@ const takeBoth = <E>(
     })
   })
 
-/** Why a decision can't be taken, or `undefined` if it can. */
+/** Why a decision can't be taken; `undefined` if it can. */
 export const refusal = (
   { aggregate, requires }: { readonly aggregate: string; readonly requires: Decision.Requires },
   { state, revision }: Current

@@ -1,4 +1,4 @@
-/** Asks the handlers of a process what is to be done because of events. */
+/** Calls the handlers of a process to find out what to do because of events. */
 import { Cause, Effect, Exit } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { EventNotDecodable, EventNotDecryptable, isRecorderError, UnknownEventType } from "../../EventSourcingError.ts"
@@ -10,11 +10,11 @@ import type { Asked, PlanError } from "./planning.ts"
 /** What is to be done because of events. */
 export interface Work<out E> {
   readonly asked: ReadonlyArray<Asked<E>>
-  /** Why the next event could not be asked about. */
+  /** Why there are no reactions to the next event, if it can't be decoded or its handler failed. */
   readonly failure: Cause.Cause<PlanError<E>> | undefined
 }
 
-/** Asks about events that have a handler: up to one that can't be decoded, or whose handler fails. */
+/** Calls the handlers of events: up to an event that can't be decoded, or whose handler fails. */
 export const makeAsk = <E, R>(store: EventStore["Service"], process: Definition<E, R>) => {
   const decode = store.decode(process.follows)
 
@@ -46,6 +46,6 @@ export const makeAsk = <E, R>(store: EventStore["Service"], process: Definition<
   })
 }
 
-/** Whether a failure is that of one event, and not that of reading. */
+/** Whether a failure belongs to a single event, and not to reading. */
 const isOfEvent = (error: unknown): error is EventNotDecodable | EventNotDecryptable | UnknownEventType =>
   error instanceof EventNotDecodable || error instanceof EventNotDecryptable || error instanceof UnknownEventType

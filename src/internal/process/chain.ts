@@ -15,7 +15,7 @@ const PAGES = 20
 const PAGE = 500
 
 /**
- * The event and those that led to it, the newest first: as far as they are close to one another in this log, which those
+ * The event and those that led to it, the newest first: as far as they are close to one another in this log, as those
  * of a loop are.
  */
 export const chainOf = Effect.fnUntraced(function* (
@@ -40,6 +40,6 @@ export const chainOf = Effect.fnUntraced(function* (
   return wanted === undefined ? chain : [...chain, "…"]
 })
 
-/** The metadata of an event that can't be decoded tells nothing. */
+/** The metadata of an event that can't be decoded are unknown. */
 const causationIdOf = ({ metadata }: Notification): string | undefined =>
   /"\$causationId":"([0-9a-f-]{36})"/.exec(metadata)?.[1]

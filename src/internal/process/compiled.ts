@@ -6,10 +6,10 @@ import type { Node } from "./reaction.ts"
 /** Any event that a process follows. */
 export type AnyRecorded = Positioned<string, Aggregate.AnyEvent>
 
-/** What runs a process needs of its definition. */
+/** What a runner needs of a process's definition. */
 export interface Compiled<out E, out R> {
   readonly handles: (aggregate: string, tag: string) => boolean
-  /** Asks the handler of an event, which must have one, what is to be done. */
+  /** Calls the handler of an event, which must have one, to find out what to do. */
   readonly react: (cause: AnyRecorded) => Effect.Effect<ReadonlyArray<Node<E>>, E, R>
 }
 

@@ -1,4 +1,4 @@
-/** The aggregates that reactions are about, as they are planned to become. */
+/** The aggregates that reactions change, as planned. */
 import { Effect } from "effect"
 import { isArrayNonEmpty } from "effect/Array"
 import type * as Aggregate from "../../Aggregate.ts"
@@ -15,40 +15,40 @@ import { versionOf } from "../repository/loadedState.ts"
 import { intervalOf, snapshotInBackground } from "../repository/snapshotting.ts"
 import type { States } from "../repository/states.ts"
 
-/** An aggregate that reactions are about, before and after them. */
+/** An aggregate that reactions change, before and after them. */
 export interface Local {
   readonly command: Command<Aggregate.Any, unknown>
   before: LoadedState | undefined
   after: LoadedState | undefined
   readonly stored: Array<StoredEvent>
-  /** Whether `before` was read since the planning began. */
+  /** Whether `before` was read after the planning began. */
   isFresh: boolean
-  /** Whether something was decided on it without an event. */
+  /** Whether a decision on it had no event. */
   isDecidedOn: boolean
 }
 
 /** What is to be recorded. */
 export interface Outcome {
   readonly appends: ReadonlyArray<Append>
-  /** Streams on whose state something was decided that was not to be recorded in them. */
+  /** Streams whose state a decision was based on without recording an event there. */
   readonly checks: ReadonlyArray<Check>
-  /** Keeps the states, once the events are recorded, and saves the snapshots that are due in the background. */
+  /** Keeps the states once the events are recorded, and saves snapshots that are due in the background. */
   readonly recorded: Effect.Effect<void>
 }
 
-/** What loads and keeps states. */
+/** Loads and keeps states. */
 export interface Keeping {
   readonly snapshots: SnapshotStore["Service"]
   readonly runInBackground: (save: Effect.Effect<void>) => Effect.Effect<unknown>
   readonly states: States
 }
 
-/** Begins without any; with `fresh`, all states are read. */
+/** Starts without any; with `fresh`, all states are read. */
 export const makeLocals = (services: Keeping, fresh: boolean) => {
   const { states } = services
   const locals = new Map<StreamName.StreamName, Local>()
   let bytes = 0
-  /** How to take back what was planned, the last step last. */
+  /** How to undo what was planned; the last step is the last element. */
   const undo: Array<() => void> = []
 
   const addLocal = (command: Command<Aggregate.Any, unknown>, before: LoadedState | undefined, isFresh: boolean) => {
@@ -60,7 +60,9 @@ export const makeLocals = (services: Keeping, fresh: boolean) => {
     Effect.map(states.fresh(command.aggregate, command.id), (before) => addLocal(command, before, true))
 
   return {
-    /** The state to decide on: planned, cached, or loaded. One that is to be created is taken to be missing. */
+    /**
+     * The state to decide on: planned, cached, or loaded. An aggregate that is to be created is assumed to be missing.
+     */
     localOf: (command: Command<Aggregate.Any, unknown>): Effect.Effect<Local, ReadError> =>
       Effect.withFiber((fiber) => {
         const local = locals.get(command.stream)
@@ -70,7 +72,7 @@ export const makeLocals = (services: Keeping, fresh: boolean) => {
         if (known !== undefined) states.countCacheHit()
         return Effect.succeed(addLocal(command, known, false))
       }),
-    /** Reads a state on which nothing is planned. Returns whether it is another one. */
+    /** Reads a state on which nothing is planned. Returns whether it differs. */
     reload: (local: Local): Effect.Effect<boolean, ReadError> =>
       Effect.map(states.fresh(local.command.aggregate, local.command.id), (newer) => {
         const isOther = newer !== local.before
@@ -78,7 +80,7 @@ export const makeLocals = (services: Keeping, fresh: boolean) => {
         local.isFresh = true
         return isOther
       }),
-    /** Adds events to what is planned. */
+    /** Adds events to the plan. */
     add: (local: Local, { after: next, prepared }: Recording<Aggregate.Any>): void => {
       const { after, stored } = local
       undo.push(() => {
@@ -91,10 +93,10 @@ export const makeLocals = (services: Keeping, fresh: boolean) => {
         bytes += sizeOf(event)
       }
     },
-    /** The bytes of all events that were planned. */
+    /** The bytes of all planned events. */
     bytes: () => bytes,
     stepsTaken: () => undo.length,
-    /** Takes back all steps but the first ones. */
+    /** Undoes all steps but the first ones. */
     rollBack: (steps: number): void => {
       while (undo.length > steps) undo.pop()?.()
     },

@@ -1,6 +1,6 @@
 /**
- * Works out what causes come to: the events of their reactions, each at its version, with what has to hold for them to be
- * recorded.
+ * Plans the results of causes: the events of their reactions, each at its version, and the conditions under which they
+ * may be recorded.
  */
 import { Cause, Context, Data, Effect, Exit, Predicate } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
@@ -28,37 +28,37 @@ export interface Asked<out E> {
   readonly reactions: ReadonlyArray<Node<E>>
 }
 
-/** Why a cause can't be dealt with. */
+/** Why a cause can't be planned. */
 export type PlanError<E> = E | ReadError | EventNotEncodable | CausationTooDeep
 
-/** What some causes come to. */
+/** The results of some causes. */
 export interface Planned<out E> extends Outcome {
-  /** How many of the causes, from the first on. */
+  /** The number of causes, counted from the first one. */
   readonly count: number
   /** Why the next cause is not among them, if it has failed. */
   readonly failure: Cause.Cause<PlanError<E>> | undefined
 }
 
-/** The bytes of results after which no further cause is added to them: 1 MiB. */
+/** The bytes of results after which no further cause is added: 1 MiB. */
 const MAX_BYTES = 1024 * 1024
 
 /** How many states are loaded at once. */
 const LOADING = 32
 
-/** Where reactions are planned, and with what. */
+/** The services and limits with which reactions are planned. */
 export interface Planning extends Keeping {
   readonly store: EventStore["Service"]
-  /** How many events may have led to one, one causing the next. */
+  /** The most events that may have led to an event, each causing the next. */
   readonly maxDepth: number
-  /** The chain of events that has led to one, for an error. */
+  /** The chain of events that led to an event, for an error. */
   readonly chainOf: (cause: AnyRecorded) => Effect.Effect<ReadonlyArray<string>, RecorderError>
 }
 
 /**
- * Makes the planner. A plan is not recorded, and may be worked out again: on `fresh` states after a conflict.
+ * Makes the planner. A plan records nothing, and may be repeated: on `fresh` states after a conflict.
  *
- * What an append will verify is decided on the cached state. A refusal, or a decision without an event, is verified by no
- * append, so it is taken again on a state that was read just now.
+ * Decisions that an append will verify are taken on the cached state. No append verifies a refusal, or a decision
+ * without an event, so these are taken again on a state that was just read.
  */
 export const makePlan = (services: Planning) => {
   const { chainOf, maxDepth, states, store } = services
@@ -70,7 +70,7 @@ export const makePlan = (services: Planning) => {
   ): Effect.fn.Return<Planned<E>, RecorderError> {
     const locals = makeLocals(services, fresh)
     const { localOf, rollBack, stepsTaken } = locals
-    // all states that are needed are loaded at once; one that can't be is a failure of the first cause that needs it
+    // all states that are needed are loaded at once; if one can't be loaded, the first cause that needs it fails
     const first = new Map<StreamName.StreamName, Command<Aggregate.Any, unknown>>()
     for (const { reactions } of asked) {
       for (const reaction of reactions) {
@@ -82,7 +82,9 @@ export const makePlan = (services: Planning) => {
       Effect.catch(localOf(command), (error) => (isRecorderError(error) ? Effect.fail(error) : Effect.void))
     yield* Effect.forEach(first.values(), preload, { concurrency: LOADING, discard: true })
 
-    /** What a decision comes to that was refused or has no event: no append verifies the state that it was taken on. */
+    /**
+     * The outcome of a decision that was refused or has no event: no append verifies the state that it was taken on.
+     */
     const conclude = Effect.fnUntraced(function* <E>(
       command: Command<Aggregate.Any, E>,
       local: Local,
@@ -113,7 +115,7 @@ export const makePlan = (services: Planning) => {
         locals.add(local, recording)
         return Effect.void
       }
-      // most decisions have events at once: there are no generators on that way
+      // most decisions have their events synchronously: there are no generators on that path
       const decided = Effect.flatMapEager(localOf(command), (found) => {
         local = found
         return Effect.exit(decide(command, local.after))
@@ -131,7 +133,7 @@ export const makePlan = (services: Planning) => {
       return Effect.suspend(() => {
         const before = stepsTaken()
         return Effect.catch(stage(reaction, cause), (error): Effect.Effect<void, StageError<E>> => {
-          // a refusal that is not handled here is one of the whole reaction
+          // a refusal that is not handled here belongs to the whole reaction
           if (!(error instanceof Refusal) || !isTagged(error.error, tag)) return Effect.fail(error as StageError<E>)
           rollBack(before)
           return stageAll(then(error.error), cause)
@@ -163,7 +165,7 @@ export const makePlan = (services: Planning) => {
   })
 }
 
-/** A decision was refused, and nobody has said what is to be done then. */
+/** A decision was refused, and the process does not say what to do then. */
 class Refusal<out E> extends Data.TaggedError("Refusal")<{ readonly error: unknown }> {
   declare readonly error: E
   constructor(error: E) {
@@ -175,8 +177,8 @@ class Refusal<out E> extends Data.TaggedError("Refusal")<{ readonly error: unkno
 type StageError<E> = Refusal<E> | ReadError | EventNotEncodable | CausationTooDeep
 
 /**
- * Not refused, but failed: an event that can't be recorded, and whatever is over in a moment. The requirement of a
- * decision tells whether a missing aggregate is one of its failures, or an existing one.
+ * Not refusals, but failures: an event that can't be recorded, and transient ones. The requirement of a decision
+ * determines whether a missing aggregate, or an existing one, is among its failures.
  */
 const toRefusal = <E>(error: E | Failure): Refusal<E> | EventNotEncodable | RecorderUnavailable =>
   error instanceof EventNotEncodable || isRecorderUnavailable(error) ? error : new Refusal(error as E)
@@ -184,10 +186,10 @@ const toRefusal = <E>(error: E | Failure): Refusal<E> | EventNotEncodable | Reco
 const isTagged = (error: unknown, tag: string | undefined): boolean =>
   tag === undefined || Predicate.isTagged(error, tag)
 
-/** How many events led to one. */
+/** How many events led to an event. */
 const depthOf = ({ metadata }: AnyRecorded): number => metadata.causationDepth ?? 0
 
-/** The metadata of events that are recorded because of another. */
+/** The metadata of events that are recorded because of another one. */
 const causedBy =
   (cause: AnyRecorded) =>
   (context: Context.Context<never>): Context.Context<never> =>

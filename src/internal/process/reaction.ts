@@ -8,10 +8,10 @@ export interface Execute<out E> {
   readonly command: Command<Aggregate.Any, E>
 }
 
-/** A reaction, and what is done in its place if it is refused. */
+/** A reaction, and what replaces it if it is refused. */
 export interface WhenRefused<out E> {
   readonly _tag: "WhenRefused"
-  /** It may also be refused with what `then` handles. */
+  /** It may also be refused with an error that `then` handles. */
   readonly reaction: Node<unknown>
   /** The tag of the refusals that are handled; `undefined` for all of them. */
   readonly tag: string | undefined
@@ -21,7 +21,7 @@ export interface WhenRefused<out E> {
 /** A reaction. */
 export type Node<E> = Execute<E> | WhenRefused<E>
 
-/** The command with which a reaction begins. */
+/** The first command of a reaction. */
 export const firstCommand = (node: Node<unknown>): Command<Aggregate.Any, unknown> => {
   let first = node
   while (first._tag === "WhenRefused") first = first.reaction

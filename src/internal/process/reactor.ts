@@ -1,4 +1,7 @@
-/** Handles the events that a process follows: asks, plans, and records the results together with the tracking move. */
+/**
+ * Handles the events that a process follows: calls handlers, plans, and records the results together with the tracking
+ * move.
+ */
 import { Cause, Data, Effect, Exit, Metric, Semaphore } from "effect"
 import type { RecorderUnavailable } from "../../EventSourcingError.ts"
 import {
@@ -54,18 +57,18 @@ export interface Parts<out E, out R> extends Services {
 
 type Failed<E> = ProcessFailed<Exclude<PlanError<E>, RecorderUnavailable>>
 
-/** A newer program wrote the next event, and has to handle it: nothing is wrong with the event. */
+/** A newer program wrote the next event, and has to handle it: the event is valid. */
 export class FromNewerProgram<out E> extends Data.TaggedError("FromNewerProgram")<{ readonly failed: unknown }> {
-  /** The error of who can't wait for that. */
+  /** The error for a caller that can't wait for that. */
   declare readonly failed: Failed<E>
 }
 
-/** What a process can stop with, or stand by for. */
+/** The errors with which a process can stop, or stand by. */
 export type ReactError<E> = Failed<E> | FromNewerProgram<E> | TrackingConflict | RecorderUnavailable | RecorderFailure
 
-/** The hold of a runner on the process's tracking. */
+/** A runner's control of the process's tracking. */
 export interface Reactor<out E, out R> {
-  /** Where the tracking is, as far as is known. */
+  /** The tracking position, as far as it is known. */
   readonly position: () => Position | undefined
   /** Handles the events of a batch. Returns how many have a handler. */
   readonly handle: (notifications: ReadonlyArray<Notification>) => Effect.Effect<number, ReactError<E>, R>
@@ -76,7 +79,7 @@ export interface Reactor<out E, out R> {
 /** After how many conflicts in a row a batch is halved. */
 const HALVED_AFTER = 2
 
-/** Whether an event is to be handled: also one of a type that nobody knows, which is to fail. */
+/** Whether an event is to be handled: also one of an unknown type, which must fail. */
 export const makeIsWanted = ({ compiled, follows }: Definition<unknown, unknown>) => {
   const aggregateOf = aggregateFinder(follows)
   return ({ stream, type }: Pick<Notification, "stream" | "type">): boolean => {
@@ -97,7 +100,7 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Tracking.Progress |
   const conflictCount = Metric.withAttributes(Metrics.conflictsOfProcess, attributes)
   const semaphore = Semaphore.makeUnsafe(1)
   let position = start?.position
-  /** What is kept of the log with the position. */
+  /** What is stored of the log with the position. */
   let note: Tracking.Note = { logId: reader.logId, eventId: start?.note?.eventId }
   /** How many events are handled at once: fewer if their results keep conflicting with what others record. */
   let size = maxBatch
@@ -105,14 +108,14 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Tracking.Progress |
   const failedAt = <C>({ id, position, stream, type, version }: Notification, cause: C): ProcessFailed<C> =>
     new ProcessFailed<C>({ process: process.name, eventId: id, stream, version, position, type, cause })
 
-  /** Somebody else has handled these events if the tracking has moved: the states are as they are because of that. */
+  /** If the tracking has moved, another runner has handled these events, and the states already include the results. */
   const verifyTracking = Effect.gen(function* () {
     const actual = yield* tracked.position(key)
     if (actual === position) return
     yield* new TrackingConflict({ projection: process.name, upstream: key.upstream, expected: position, actual })
   })
 
-  /** Stops at an event; or not, if the failure is not the event's. */
+  /** Stops at an event, unless the failure is not the event's. */
   const stopAt = (
     notification: Notification,
     cause: Cause.Cause<PlanError<E>>
@@ -181,14 +184,14 @@ export const makeReactor = <E, R>(parts: Parts<E, R>, start: Tracking.Progress |
           break
         }
         case "RecorderFailure": {
-          // no event is at fault
+          // no event is to blame
           if (error.value.isUnsupported === true) {
             const { reason } = error.value
             const operation = `run process "${process.name}"`
             const failure = new RecorderFailure({ operation, reason, isUnsupported: true, cause: error.value })
             return yield* Effect.andThen(verifyTracking, Effect.fail(failure))
           }
-          // one of the results can't be recorded: which one is found out by recording each alone
+          // one of the results can't be recorded: recording each alone shows which one
           if (count === 1) return yield* Effect.andThen(verifyTracking, Effect.fail(failedAt(first, error.value)))
           size = 1
           work = undefined

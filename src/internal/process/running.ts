@@ -26,13 +26,13 @@ import { makeReactor } from "./reactor.ts"
 import { verifyLog } from "./sameLog.ts"
 import { readAfter, successorOf, takeOver, trackingOf } from "./trackingOf.ts"
 
-/** The states that a runner reports by itself. */
+/** The states that a runner reports on its own. */
 export type Told = Extract<
   State,
   { readonly _tag: "Starting" | "Standby" | "CatchingUp" | "Live" | "Retrying" | "Blocked" }
 >
 
-/** What stops a process. */
+/** The errors that stop a process. */
 export type StopError<E> =
   | Exclude<ReactError<E>, TrackingConflict | FromNewerProgram<E> | RecorderUnavailable>
   | ProcessSuperseded
@@ -42,12 +42,15 @@ export type StopError<E> =
 /** How it is run, besides what its reactor needs. */
 export interface Running {
   readonly subscription: Service
-  /** How long the tracking of another runner may stand still before events that it should handle, in milliseconds. */
+  /**
+   * How long the tracking of another runner may stand still, in milliseconds, before this one handles the events
+   * itself.
+   */
   readonly patience: number
   readonly tell: (state: Told) => Effect.Effect<void>
   /** The end of the log when the process was started, if it is known. */
   readonly end: { readonly head: Position | undefined } | undefined
-  /** Called with each progress. */
+  /** Called at each step of progress. */
   readonly onProgress: () => void
 }
 
@@ -98,7 +101,7 @@ export const runProcess = Effect.fnUntraced(function* <E, R>(
     yield* verifyLog(process, reader, progress)
     const start = progress?.position
     const reactor = makeReactor(parts, progress)
-    /** Up to where every event was handled, or has no handler. */
+    /** The position up to which every event was handled, or has no handler. */
     let passed = start
     let shown: Told = { _tag: "Starting" }
     /** The state while the log can't be reached. */
@@ -139,7 +142,7 @@ export const runProcess = Effect.fnUntraced(function* <E, R>(
     const following = subscription
       .follow({ aggregates: process.follows }, { from: readAfter(start) ?? "start", onState })
       .pipe(Stream.runForEach(take))
-    // a restart does not have to read again what has no handler
+    // a restart does not have to read events without a handler again
     const trailing = Effect.gen(function* () {
       yield* Effect.sleep(TRAILING)
       if (passed !== undefined) yield* reactor.passTo(passed)
@@ -151,8 +154,8 @@ export const runProcess = Effect.fnUntraced(function* <E, R>(
   })
 
   /**
-   * Waits while the tracking moves, or nothing is there to be handled. Events that were there the last time, and that
-   * nobody has handled since, have lost their runner.
+   * Waits while the tracking moves, or there is nothing to handle. Events that existed at the last check, and that have
+   * not been handled since, have lost their runner.
    */
   const standBy = Effect.gen(function* () {
     yield* tell({ _tag: "Standby" })
@@ -220,11 +223,11 @@ type StretchError<E> = ReactError<E> | ProcessSuperseded | UpstreamChanged | Fol
 
 const isConflict = <E>(error: StretchError<E>): error is TrackingConflict => error._tag === "TrackingConflict"
 
-/** Whether a failure passes on its own. */
+/** Whether a failure is transient. */
 const isTransient = <E>(error: StretchError<E>): error is Exclude<FollowError, RecorderFailure> =>
   error._tag === "RecorderUnavailable" || error._tag === "PositionBeyondHead"
 
-/** Handles everything that is there, and ends. Returns how many events it has handled. */
+/** Handles everything that exists, and ends. Returns how many events it has handled. */
 export const settleProcess = Effect.fnUntraced(function* <E, R>(
   parts: Parts<E, R>
 ): Effect.fn.Return<number, Exclude<ReactError<E>, FromNewerProgram<E>> | ProcessSuperseded | UpstreamChanged, R> {
@@ -243,7 +246,7 @@ export const settleProcess = Effect.fnUntraced(function* <E, R>(
     const page = yield* reader.readAll({ after, filter, limit: PAGE })
     const last = page[page.length - 1]
     if (last === undefined) return handled
-    // nobody else is there who could know the event
+    // there is no other runner that could know the event
     handled += yield* Effect.catchTag(reactor.handle(page), "FromNewerProgram", ({ failed }) => Effect.fail(failed))
     after = last.position
   }

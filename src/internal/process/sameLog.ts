@@ -1,4 +1,4 @@
-/** Whether the log is still the one in which a process has come to its position. */
+/** Whether the log is still the one in which a process has reached its position. */
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { PositionBeyondHead, UpstreamChanged } from "../../EventSourcingError.ts"
@@ -10,8 +10,8 @@ import type { Definition } from "./compiled.ts"
 import { readAfter, trackingOf } from "./trackingOf.ts"
 
 /**
- * Compares the log with what was noted of it. Fails with `PositionBeyondHead` if it ends before the position: whether it
- * is the same one is known once it has reached that.
+ * Compares the log with what was stored of it. Fails with `PositionBeyondHead` if the log ends before the position:
+ * whether it is the same log is known once it has reached that position.
  */
 export const verifyLog = Effect.fnUntraced(function* (
   process: Definition<unknown, unknown>,
@@ -35,7 +35,7 @@ export const verifyLog = Effect.fnUntraced(function* (
   if (head === undefined || head < position) return yield* new PositionBeyondHead({ from: position, head })
   if (note?.eventId === undefined) return
   const found = yield* eventAt(reader, position)
-  // one that was erased leaves nothing at its position
+  // an event that was erased leaves nothing at its position
   if (found === undefined || found.id === note.eventId) return
   return yield* changed(
     `this log has event "${found.id}" of stream "${found.stream}" at position ${position}, and not event "${note.eventId}"`

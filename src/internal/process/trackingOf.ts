@@ -1,6 +1,6 @@
 /**
- * Where a process is in its log: by the tracking of its version, which also tells a version that a higher one has taken
- * its place.
+ * The position of a process in its log: the tracking of its version, which also shows when a higher version has taken
+ * over.
  */
 import { Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
@@ -12,14 +12,14 @@ import type { TrackedAppend } from "../../TrackedAppend.ts"
 import type * as Tracking from "../../Tracking.ts"
 import { eventAt } from "../following/eventAt.ts"
 
-/** Where a process begins that has not begun yet. */
+/** Where a process starts that has never run. */
 interface Beginning {
   readonly name: string
   readonly version: number
   readonly begin: "start" | "end"
 }
 
-/** The name in tracking of the log that the process itself records in. */
+/** The upstream in the tracking key, for the log that the process itself records in. */
 const OWN_LOG = "log"
 
 /** The tracking of a process. */
@@ -37,18 +37,19 @@ const LARGEST = 2n ** 63n - 1n
 export const MAX_VERSION = 999_999
 
 /**
- * The position of a version that was superseded: beyond all that a log has, so that none of its moves succeeds any more.
+ * The position of a version that was superseded: after everything in the log, so that none of its moves succeeds any
+ * more.
  */
 const supersededBy = (version: number): Position => fromStorage(LARGEST - BigInt(version))
 
-/** The version that has superseded the one with this position, if one has. */
+/** The version that has superseded the version with this position, if any. */
 export const successorOf = (position: Position | undefined): number | undefined =>
   position !== undefined && position >= LARGEST - BigInt(MAX_VERSION) ? Number(LARGEST - position) : undefined
 
 /** The start of a log, for a process that begins at the end of an empty one: no event has this position. */
 const START = fromStorage(0n)
 
-/** After which position to read on. */
+/** The position after which reading continues. */
 export const readAfter = (position: Position | undefined): Position | undefined =>
   position === START ? undefined : position
 
@@ -74,7 +75,7 @@ export const takeOver = Effect.fnUntraced(function* (
   const moved = (key: Tracking.Key, from: Position | undefined, { position: to, note }: Tracking.Progress) =>
     append([], { key, from, to, note }).pipe(
       Effect.as(true),
-      // there are no events that could be at another version
+      // nothing is appended, so no stream can be at another version
       Effect.catchTags({
         TrackingConflict: () => Effect.succeed(false),
         WrongExpectedVersion: () => Effect.succeed(false)
@@ -92,7 +93,7 @@ export const takeOver = Effect.fnUntraced(function* (
       const key = trackingOf({ name, version: other })
       const from = yield* progress(key)
       const by = successorOf(from?.position)
-      // what is below it was superseded before it was
+      // the versions below it were superseded before it was
       if (by !== undefined) {
         if (by > version) return yield* new ProcessSuperseded({ process: name, version, by })
         break

@@ -1,4 +1,4 @@
-/** Waiting for a process to have handled a position. */
+/** Waits until a process has handled a position. */
 import { Clock, Effect } from "effect"
 import type { RecorderError } from "../../EventSourcingError.ts"
 import { ProcessBehind } from "../../EventSourcingError.ts"
@@ -12,9 +12,9 @@ import type { Parts } from "./reactor.ts"
 import { nextWanted } from "./running.ts"
 import { readAfter, successorOf, trackingOf } from "./trackingOf.ts"
 
-/** What is known in this process of the system about a runner. */
+/** What this process of the system knows about a runner. */
 export interface Local {
-  /** Grows with each progress. */
+  /** Grows with each step of progress. */
   readonly growth: ChangeSignal
   /** Why the last runner here has stopped, if it has. */
   stopped: string | undefined
@@ -31,13 +31,13 @@ export const localOf = (tracked: TrackedAppend["Service"], name: string): Local 
   return local
 }
 
-/** How often a waiter looks for the progress of others, in milliseconds. */
+/** How often a waiter checks for the progress of others, in milliseconds. */
 const POLL = 50
 
-/** How long a waiter gives others if the runner here has stopped, in milliseconds. */
+/** How long a waiter still waits for others if the runner here has stopped, in milliseconds. */
 const OTHERS = 1000
 
-/** Where a process is, in whichever version: `undefined` if it has not begun. */
+/** The position of a process, whatever its version: `undefined` if it has not begun. */
 export const positionOf = Effect.fnUntraced(function* (
   tracked: TrackedAppend["Service"],
   { name, version }: Pick<Definition<unknown, unknown>, "name" | "version">
@@ -49,7 +49,7 @@ export const positionOf = Effect.fnUntraced(function* (
   return position
 })
 
-/** Waits until no event up to a position is left that has a handler. `timeout` is in milliseconds. */
+/** Waits until every event up to a position that has a handler is handled. `timeout` is in milliseconds. */
 export const untilHandled = Effect.fnUntraced(function* (
   { reader, tracked }: Pick<Parts<unknown, unknown>, "reader" | "tracked">,
   process: Definition<unknown, unknown>,
