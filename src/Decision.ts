@@ -21,7 +21,7 @@ export interface WithValue<out Events, out Value = unknown> {
   readonly value: Value
 }
 
-/** What a decision's function may return directly: one event, several, or none, alone or together with a value. */
+/** The direct results of a decision's function: one event, several, or none, alone or together with a value. */
 export type Outcome<Event> = Events<Event> | WithValue<Events<Event>>
 
 /** The error type of an outcome. */
@@ -74,13 +74,13 @@ export interface Any {
   readonly "~types": { readonly error: unknown; readonly state: unknown; readonly event: unknown }
 }
 
-/** The value that a decision's function returns, or that a decision returns; `undefined` for one without a value. */
+/** The value that a decision, or its function, returns; `undefined` if it returns none. */
 export type ValueOf<R> = R extends Effect.Effect<infer A, infer _E, infer _R> ? ValueOfOne<A> : ValueOfOne<R>
 
 type ValueOfOne<A> =
   A extends Returning<infer Value> ? Value : A extends WithValue<unknown, infer Value> ? Value : undefined
 
-/** Those of the outcomes and decisions that have a value. */
+/** The outcomes and decisions among these that have a value. */
 type Valued<R> =
   R extends Effect.Effect<infer A, infer _E, infer _R>
     ? Extract<A, WithValue<unknown>>
@@ -178,7 +178,7 @@ const needed = (): never => {
   )
 }
 
-/** The revision that `take` was not given. */
+/** The revision to use if `take` was not given one. */
 const notGiven: AnyRevision = Object.defineProperties(
   {},
   Object.fromEntries(["id", "version", "createdAt", "modifiedAt"].map((name) => [name, { get: needed }]))

@@ -27,7 +27,7 @@ export type EventSourcing =
   | Subscription.Subscription
   | LogReader
 
-/** The services that a program works with that only reads a log. */
+/** The services of a program that only reads a log. */
 export type Reader = Mapper.Mapper | Subscription.Subscription
 
 /** How a log is read. */

@@ -390,8 +390,8 @@ export class ProjectionHasDependents extends Schema.TaggedError<ProjectionHasDep
 }
 
 /**
- * Reactions go on and on: more events led to this one, each causing the next, than the process allows. `chain` has the
- * last of them, the newest first, and the type and stream of each.
+ * Reactions lead to one another without end: more events led to this one, each causing the next, than the process
+ * allows. `chain` contains the last of them, the newest first, and the type and stream of each.
  */
 export class CausationTooDeep extends Schema.TaggedError<CausationTooDeep>()("CausationTooDeep", {
   depth: Schema.Number,
@@ -403,9 +403,9 @@ export class CausationTooDeep extends Schema.TaggedError<CausationTooDeep>()("Ca
 }
 
 /**
- * A process has stopped at an event: what its handler wanted was refused, and nobody has said what is to be done then;
- * or the event can't be decoded, or one of the results can't be recorded. Everything before the event is done, and
- * nothing of the event.
+ * A process has stopped at an event: a reaction to it was refused, and the process does not say what to do then; or the
+ * event can't be decoded, or one of the results can't be recorded. Everything before the event is done, and nothing for
+ * the event.
  */
 export class ProcessFailed<out E = unknown> extends Schema.TaggedError<ProcessFailed>()("ProcessFailed", {
   process: Schema.String,
@@ -423,7 +423,7 @@ export class ProcessFailed<out E = unknown> extends Schema.TaggedError<ProcessFa
   }
 }
 
-/** A higher version of the process has taken over where this one was. */
+/** A higher version of the process has taken over. */
 export class ProcessSuperseded extends Schema.TaggedError<ProcessSuperseded>()("ProcessSuperseded", {
   process: Schema.String,
   version: Version,
@@ -435,8 +435,8 @@ export class ProcessSuperseded extends Schema.TaggedError<ProcessSuperseded>()("
 }
 
 /**
- * A process has not come to a position within the time that was waited. `reached` is how far it has come. If its runner
- * in this process of the system has stopped, `stopped` is why.
+ * A process has not reached a position in the time that was waited. `reached` is how far it has come. If its runner in
+ * this process of the system has stopped, `stopped` is the reason.
  */
 export class ProcessBehind extends Schema.TaggedError<ProcessBehind>()("ProcessBehind", {
   process: Schema.String,
@@ -454,8 +454,8 @@ export class ProcessBehind extends Schema.TaggedError<ProcessBehind>()("ProcessB
 }
 
 /**
- * A deadline would have left its aggregate due at the same time, and would therefore decide again without end. Nothing
- * was recorded: after `decide`, `due` has to return another time, or `undefined`.
+ * A deadline would have left its aggregate due at the same time, and would therefore decide on it again without end.
+ * Nothing was recorded: after `decide`, `due` has to return another time, or `undefined`.
  */
 export class DeadlineUnchanged extends Schema.TaggedError<DeadlineUnchanged>()("DeadlineUnchanged", {
   deadline: Schema.String,

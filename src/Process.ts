@@ -271,8 +271,8 @@ const nodesOf = <E>(reactions: unknown, whose: string): ReadonlyArray<Node<E>> =
  * The decision is taken on the state that the aggregate has then, after all that this process has decided because of
  * earlier events. Its events are recorded with the event's id as their causation id, and with its correlation id.
  *
- * If it is refused, nothing is recorded for the event, and the process stops with `ProcessFailed`, unless {@link whenRefused}
- * says what to do instead.
+ * If it is refused, nothing is recorded for the event, and the process stops with `ProcessFailed`, unless
+ * {@link whenRefused} says what to do instead.
  */
 export const execute = <A extends Aggregate.Any, const C extends Repository.Command<A>>(
   aggregate: A,

@@ -39,7 +39,7 @@ export class SnapshotStore extends Context.Service<
       aggregate: A,
       id: Aggregate.Id<Aggregate.NameOf<A>>
     ) => Effect.Effect<Snapshot<Aggregate.NameOf<A>, Aggregate.StateOf<A>> | undefined>
-    /** The interval of snapshots of aggregates whose definition has none; `undefined` if these get none. */
+    /** The interval of snapshots for aggregates whose definition has none; `undefined` if these get no snapshots. */
     readonly snapshotEvery?: number | undefined
   }
 >()("effect-eventsourcing/SnapshotStore") {}

@@ -24,12 +24,15 @@ export interface ConfigOptions<Requires extends ReadonlyArray<Capability> = [], 
   /** `PERSISTENCE`. Default: none, so that the variable has to be set. */
   readonly persistence?: BackendName | undefined
   /**
-   * What the backend has to be able to do besides what all of them can: `MultiStreamAppend`, `TrackedAppend`,
-   * `TransactionalAppend`, `StreamCatalog`. The layer then provides it, and a backend that lacks it is refused. Default:
-   * nothing.
+   * The capabilities that the backend must have in addition to those of every backend: `MultiStreamAppend`,
+   * `TrackedAppend`, `TransactionalAppend`, `StreamCatalog`. The layer then provides them, and a backend that lacks one
+   * is refused. Default: none.
    */
   readonly requires?: Requires | undefined
-  /** How payloads are encoded. Default: as the configuration says, which can't be set besides this option. */
+  /**
+   * How payloads are encoded. Default: as the configuration says; the variables for this can't be set together with
+   * this option.
+   */
   readonly mapper?: Layer.Layer<Mapper.Mapper, E, R>
 }
 
@@ -99,7 +102,7 @@ export const ConfigLayer = <const Requires extends ReadonlyArray<Capability> = [
   return reported(Layer.unwrap(withVariables(make, prefix)), prefix)
 }
 
-/** Fails if variables are set in vain or contradict each other. */
+/** Fails if variables are set that have no effect or contradict each other. */
 export const checkVariables = (
   prefix: string,
   used: ReadonlyArray<BackendName>
@@ -117,7 +120,7 @@ export const checkVariables = (
     if (problems.length > 0) return yield* Effect.fail(problem(problems.join("\n")))
   })
 
-/** The options that all backends have, with the values that are set in the configuration. */
+/** The options of all backends, with the values that are set in the configuration. */
 const sharedOptions = <E, R>(
   options: SharedOptions<E, R> & MapperOptions<E, R>
 ): Effect.Effect<SharedOptions<E | Config.ConfigError, R>, Config.ConfigError> =>

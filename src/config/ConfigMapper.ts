@@ -17,11 +17,11 @@ export interface EncryptionOptions {
   readonly encryptWith?: string | undefined
   /** `CIPHER_PLAINTEXT`: whether events that are not encrypted are read. Default `accept`. */
   readonly plaintext?: "accept" | "refuse" | undefined
-  /** Whether there have to be keys, so that nothing is stored unencrypted if they are forgotten. Default false. */
+  /** Whether keys are required, so that nothing is stored unencrypted if they are forgotten. Default false. */
   readonly required?: boolean | undefined
 }
 
-/** How payloads are encoded. Variables that are set override what is given here. */
+/** How payloads are encoded. Variables that are set override these options. */
 export interface MapperOptions<E = never, R = never> {
   /** The name of the application, in capitals the prefix of its variables. Default: none. */
   readonly application?: string | undefined
@@ -66,7 +66,7 @@ export const ConfigMapper = <E = never, R = never>(
   return reported(Layer.unwrap(withVariables(makeMapper(options), prefix)), prefix)
 }
 
-/** The mapper, as the variables of the current provider say. */
+/** The mapper, as the variables of the current provider define it. */
 export const makeMapper = <E, R>(
   options: MapperOptions<E, R>
 ): Effect.Effect<Layer.Layer<Mapper.Mapper, Config.ConfigError | E, R>, Config.ConfigError> =>
@@ -77,7 +77,7 @@ export const makeMapper = <E, R>(
     )
   )
 
-/** The variables that say how payloads are encoded. */
+/** The variables that define how payloads are encoded. */
 export const encodingVariables = ["COMPRESSOR", "CIPHER_KEYS", "CIPHER_ENCRYPT_WITH", "CIPHER_PLAINTEXT"] as const
 
 const compressors = { none: Compressor.layerNone, zlib: Compressor.layerZlib, zstd: Compressor.layerZstd }
@@ -112,7 +112,7 @@ const cipher = (
       }
       return Cipher.layerNone
     }
-    // an id that was given in code is that of a key that was given in code
+    // an id that was given in code refers to a key that was given in code
     const encryptWith = given.encryptWith ?? (text === undefined ? byDefault.encryptWith : undefined)
     const plaintext = given.plaintext ?? byDefault.plaintext ?? "accept"
     return Layer.catch(Cipher.layerKeys(keys, { encryptWith, plaintext }), ({ reason }) =>

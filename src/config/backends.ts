@@ -24,7 +24,7 @@ export type Capability =
   | typeof TransactionalAppend
   | typeof StreamCatalog
 
-/** The service that a tag is of. */
+/** The service of a tag. */
 export type Provided<C extends Capability> = Context.Service.Identifier<C>
 
 /** The services that a log on any backend provides. */
@@ -57,7 +57,7 @@ const backendsWith = (required: ReadonlyArray<Capability>): ReadonlyArray<Backen
     required.every((one) => (capabilities[name] as ReadonlyArray<Capability>).includes(one))
   )
 
-/** Other names that people give the backends. */
+/** Other names that people use for the backends. */
 const otherNames: Readonly<Record<string, BackendName>> = {
   ":memory:": "memory",
   popo: "memory",
@@ -68,7 +68,7 @@ const otherNames: Readonly<Record<string, BackendName>> = {
   eventstoredb: "kurrent"
 }
 
-/** The backend that a variable names, or else the default; one of those that have the capabilities. */
+/** The backend that a variable names, or else the default; it must have the capabilities. */
 export const chooseBackend = (
   name: string,
   byDefault: BackendName | undefined,
@@ -113,7 +113,7 @@ const loadPostgres = load("postgres", "@effect/sql-pg", () => import("../postgre
 
 type LogLayer<E, R> = Layer.Layer<LogServices | Provided<Capability>, RecorderError | Config.ConfigError | E, R>
 
-/** A backend's layer, of which the compiler checks that it provides the capabilities in the table. */
+/** A backend's layer; the compiler checks that it provides the capabilities in the table. */
 const providing = <const C extends ReadonlyArray<Capability>, E, R>(
   _: C,
   layer: Layer.Layer<LogServices | Provided<C[number]>, E, R>

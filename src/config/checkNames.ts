@@ -1,14 +1,14 @@
-/** Refuses variables that somebody set in vain: misspelt ones, and settings of the Python library. */
+/** Refuses variables that have no effect: misspelt ones, and settings of the Python library. */
 import type { ConfigProvider } from "effect"
 import { Effect } from "effect"
 import { textOf } from "./provider.ts"
 import type { BackendName } from "./variables.ts"
 import * as Variables from "./variables.ts"
 
-/** At most this many letters are wrong in what counts as misspelt. */
+/** The most letters that may be wrong in a misspelt name. */
 const MISSPELT = 2
 
-/** The letters to change from one text to the beginnings of another one: how many for each, from its first letter on. */
+/** How many letters to change to turn a text into each beginning of another one, from its first letter on. */
 const distances = (from: string, to: string): ReadonlyArray<number> => {
   let row = Array.from({ length: to.length + 1 }, (_, i) => i)
   for (const [i, letter] of [...from].entries()) {
@@ -25,14 +25,14 @@ const distances = (from: string, to: string): ReadonlyArray<number> => {
 const isMisspelt = (name: string, known: string): boolean =>
   name[0] === known[0] && (distances(name, known)[known.length] ?? 0) <= MISSPELT
 
-/** Whether a name may continue so that it is a misspelt one of these. */
+/** Whether a name may be the beginning of a misspelling of one of these. */
 const leadsTo = (name: string, known: ReadonlySet<string>): boolean =>
   [...known].some((one) => name[0] === one[0] && Math.min(...distances(name, one)) <= MISSPELT)
 
 const beginsWith = (name: string, words: ReadonlyArray<string>): boolean =>
   words.some((word) => name === word || name.startsWith(`${word}_`))
 
-/** The variables that are set, as far as they can be meant for the library. */
+/** The variables that are set and may be meant for the library. */
 const namesIn = (
   provider: ConfigProvider.ConfigProvider,
   known: ReadonlySet<string>,

@@ -1,4 +1,4 @@
-/** What is wrong with the configuration, as the error that missing and invalid variables are reported by. */
+/** Errors of the configuration, in the form in which missing and invalid variables are reported. */
 import type { Config } from "effect"
 import { ConfigProvider, Effect, Layer } from "effect"
 import { ConfigError } from "../internal/backend/settings.ts"
@@ -15,7 +15,7 @@ export const withHint =
       ? new ConfigError(error, `${error.message} (each variable is read with the prefix ${prefix} first)`)
       : error
 
-/** Adds it to all errors that building a layer fails with. */
+/** Adds that to all errors of building a layer. */
 export const reported = <A, E, R>(
   layer: Layer.Layer<A, E | Config.ConfigError, R>,
   prefix: string

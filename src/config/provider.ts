@@ -4,7 +4,7 @@ import { ConfigProvider, Effect } from "effect"
 import { problem } from "./problem.ts"
 import * as Variables from "./variables.ts"
 
-/** What a variable of an application begins with: `ORDERS_` for "orders"; without an application, nothing. */
+/** The prefix of an application's variables: `ORDERS_` for "orders"; without an application, nothing. */
 export const prefixOf = (application: string | undefined): string => {
   if (application === undefined) return ""
   if (!/^[A-Za-z][A-Za-z0-9_-]*$/.test(application)) {

@@ -1,4 +1,4 @@
-/** The names of the variables, and what is wrong with others that look as if they were read. */
+/** The names of the variables, and the errors for others that look as if they were read. */
 
 /** A backend, as `PERSISTENCE` names it. */
 export type BackendName = "memory" | "sqlite" | "postgres" | "kurrent"
@@ -57,7 +57,7 @@ export const variables = {
 
 export const all: ReadonlySet<string> = new Set(Object.values(variables).flat())
 
-/** How the names of a backend's variables begin. */
+/** The prefixes of each backend's variables. */
 export const families: Readonly<Record<BackendName, ReadonlyArray<string>>> = {
   memory: [],
   sqlite: ["SQLITE"],
@@ -66,8 +66,8 @@ export const families: Readonly<Record<BackendName, ReadonlyArray<string>>> = {
 }
 
 /**
- * A variable decides what these others would, too. If it is set for one application, those that are set for all must not
- * change it: the password of another server, for instance, or the older name of the same setting.
+ * Each variable also determines what these other variables set. If it is set for one application, those that are set
+ * for all must not change it: the password of another server, for instance, or the older name of the same setting.
  */
 export const overrides: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
   ["POSTGRES_URL", ["POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DBNAME", "POSTGRES_USER", "POSTGRES_PASSWORD"]],
@@ -88,8 +88,8 @@ const inCode = "which implementation is used is decided in code"
 const pool = "POSTGRES_POOL_SIZE is the most connections"
 
 /**
- * Settings of the Python library `eventsourcing` and its extensions that have no effect here, or another one, and what to
- * use instead; those of a backend matter only if it is used.
+ * Settings of the Python library `eventsourcing` and its extensions that have no effect here, or a different one, and
+ * what to use instead; those of a backend matter only if it is used.
  */
 export const foreign: Readonly<Record<"log" | BackendName, Readonly<Record<string, string>>>> = {
   log: {

@@ -1,4 +1,4 @@
-/** What an aggregate's definition becomes: its events by name and by stored type, and how they are applied. */
+/** Compiles an aggregate's definition: its events by name and by stored type, and how they are applied. */
 import type * as Aggregate from "../../Aggregate.ts"
 import * as DomainEvent from "../../DomainEvent.ts"
 import * as Evolution from "../../Evolution.ts"

@@ -1,4 +1,4 @@
-/** What the definition of an aggregate is compiled to. */
+/** The compiled form of an aggregate's definition. */
 import type * as Aggregate from "../../Aggregate.ts"
 import type * as Evolution from "../../Evolution.ts"
 

@@ -54,7 +54,7 @@ const appendedAt = (append: Append, positions: ReadonlyArray<Position>): Appende
   positions
 })
 
-/** The result of an append of which all positions are known. */
+/** The result of an append all of whose positions are known. */
 interface AppendedAt extends Appended {
   readonly positions: ReadonlyArray<Position>
 }

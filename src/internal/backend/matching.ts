@@ -1,4 +1,4 @@
-/** Which events and streams a read is about, as backends without such conditions of their own decide it. */
+/** Which events and streams a read matches, for backends without such conditions of their own. */
 import type { Position } from "../../Position.ts"
 import type { Filter } from "../../Recorder.ts"
 import type { Notification } from "../../StoredEvent.ts"

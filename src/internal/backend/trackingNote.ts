@@ -1,4 +1,4 @@
-/** The note of a tracking as a text, for backends that keep it beside the position. */
+/** The note of a tracking as text, for backends that store it beside the position. */
 import type { Position } from "../../Position.ts"
 import type * as Tracking from "../../Tracking.ts"
 
@@ -21,7 +21,7 @@ export const decodeNote = (text: unknown, position: Position): Tracking.Note | u
   }
 }
 
-/** The note in the fields that were stored of it. */
+/** The note in the stored fields. */
 export const noteOf = ({
   logId,
   eventId

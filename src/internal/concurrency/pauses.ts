@@ -1,6 +1,6 @@
 import { Duration, Effect, Pull, Schedule } from "effect"
 
-/** The next pause of a schedule in milliseconds, after an error at a time; `undefined` once it is exhausted. */
+/** Returns the next pause of a schedule in milliseconds, after an error at a time; `undefined` once it is exhausted. */
 export type Pauses = (now: number, error: unknown) => Effect.Effect<number | undefined>
 
 /** The pauses of a schedule, from its beginning. */

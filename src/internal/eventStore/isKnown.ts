@@ -2,7 +2,7 @@ import type * as Aggregate from "../../Aggregate.ts"
 import type { Notification } from "../../StoredEvent.ts"
 import { aggregateFinder } from "./codecs.ts"
 
-/** Whether this program knows the type and the schema version of an event; if it doesn't, a newer one wrote it. */
+/** Whether this program knows the type and the schema version of an event; if not, a newer program wrote it. */
 export const makeIsKnown = (aggregates: ReadonlyArray<Aggregate.Any>) => {
   const aggregateOf = aggregateFinder(aggregates)
   return ({ schemaVersion, stream, type }: Pick<Notification, "schemaVersion" | "stream" | "type">): boolean => {

@@ -9,7 +9,7 @@ export const eventAt = Effect.fnUntraced(function* (
   reader: Pick<LogReader["Service"], "readAll">,
   position: Position
 ): Effect.fn.Return<Notification | undefined, RecorderError> {
-  // pages begin after a position, and it is not known which one is just before this
+  // pages start after a position, and it is not known which position precedes this one
   const [before] = yield* reader.readAll({ direction: "backward", after: position, limit: 1 })
   const [at] = yield* reader.readAll({ after: before?.position, upTo: position, limit: 1 })
   return at

@@ -1,7 +1,7 @@
 import { Duration } from "effect"
 import type { Position } from "../../Position.ts"
 
-/** How fast a follower catches up, and how long it is going to take. */
+/** How fast a follower catches up, and how long that will take. */
 export const makePace = (start: Position | undefined, began: number) => {
   let events = 0
   return (position: Position | undefined, head: Position | undefined, more: number, now: number) => {

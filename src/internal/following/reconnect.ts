@@ -3,12 +3,12 @@ import type { RecorderError } from "../../EventSourcingError.ts"
 import type { FollowState } from "../../LogReader.ts"
 import type { Position } from "../../Position.ts"
 
-/** How to continue if the log can't be read for a while: without end, with pauses of up to 5 s. */
+/** When to retry if the log can't be read for a while: indefinitely, with pauses of up to 5 s. */
 export const reconnect = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("5 seconds")]).pipe(
   Schedule.jittered
 )
 
-/** Retries without end while the log can't be reached, and reports it. */
+/** Retries indefinitely while the log can't be reached, and reports it. */
 export const waitForLog = <A, R>(
   self: Effect.Effect<A, RecorderError, R>,
   position: Position | undefined,

@@ -28,7 +28,7 @@ export const setAside = counter("events_set_aside_total", "{event}", "events tha
 /** Events that a process has handled, by `process`. */
 export const causes = counter("process_causes_total", "{event}", "events that a process has handled")
 
-/** Batches of a process that were worked out in vain, by `process`. */
+/** Batches of a process that were planned in vain, because they conflicted, by `process`. */
 export const conflictsOfProcess = counter(
   "process_conflicts_total",
   "{batch}",

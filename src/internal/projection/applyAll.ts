@@ -8,12 +8,12 @@ import { asHandler, HandlerFailed, toBlockedOn } from "./processing.ts"
 import type { MoveTransaction } from "./tracker.ts"
 import { isWorkAborted } from "./workAborted.ts"
 
-/** What is done in the transaction before the handlers. */
+/** Runs in the transaction before the handlers. */
 type Also = (transaction: MoveTransaction) => Effect.Effect<unknown, RecorderError>
 
 /**
  * Applies events and moves the tracking to a position, or does nothing. Returns how many events were applied: if the
- * time of the transaction was over before the last of them, it has moved the tracking to the last that was applied.
+ * time of the transaction ended before the last of them, it has moved the tracking to the last one that was applied.
  */
 export const applyAll = (
   context: ProcessorContext,
@@ -66,7 +66,7 @@ const applyInMove = (
     (error) => (isWorkAborted(error) ? new HandlerFailed(Cause.fail(error)) : error)
   )
 
-/** Handles events until the time of the transaction is over; returns how many those were. */
+/** Handles events until the time of the transaction is over; returns how many. */
 const handleInTime = (
   { batchSize, projection: { compiled } }: ProcessorContext,
   events: ReadonlyArray<Notification>,

@@ -58,8 +58,8 @@ const applyOnce = (
 }
 
 /**
- * The first event of a stream that has dead letters: those were in a stream that was erased, since no other event has
- * the same version. The stream has begun again, and its events wait for nothing.
+ * The first event of a stream that has dead letters: those belonged to a stream that was erased, since no other event
+ * has the same version. The stream has begun again, and its events wait for nothing.
  */
 const applyBeginning = (
   context: ProcessorContext,
@@ -76,10 +76,13 @@ const applyBeginning = (
     })
   )
 
-/** A stream has no dead letters any more. */
+/** The stream no longer has dead letters. */
 class Replayed {}
 
-/** Dead-letters an event after one of its stream that is, unless that was replayed meanwhile: then it is applied. */
+/**
+ * Dead-letters an event whose stream has an earlier dead letter, unless that was replayed meanwhile: then it is
+ * applied.
+ */
 const deferAfterFailed = (
   context: ProcessorContext,
   event: Notification,
@@ -121,7 +124,7 @@ const reportBlocked = Effect.fnUntraced(function* (
   )
 })
 
-/** Stops the runner, or dead-letters the event, as the option `onFailure` says. */
+/** Stops the runner, or dead-letters the event, according to the option `onFailure`. */
 const giveUp = Effect.fnUntraced(function* (
   context: ProcessorContext,
   event: Notification,

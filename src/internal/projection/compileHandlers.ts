@@ -7,7 +7,7 @@ import { handlersByEvent } from "../following/handlers.ts"
 import type { AnyRecorded, Compiled } from "./compiled.ts"
 import { handling, handlingEach } from "./handling.ts"
 
-/** What is compiled of the handlers of a projection. */
+/** The compiled handlers of a projection. */
 export type Handled<R> = Omit<Compiled<unknown, R>, "setup" | "source">
 
 /** The result of a handler, which may be anything in a program without types. */
@@ -70,7 +70,7 @@ export const handleBatches = <R>(
   }
 })
 
-/** Handles events one after another, with what a side effect gets instead of a view. */
+/** Handles events one after another; side effects get their own argument instead of a view. */
 export const handleSideEffects = <R>(
   name: string,
   aggregates: ReadonlyArray<Aggregate.Any>,

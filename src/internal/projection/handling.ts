@@ -26,7 +26,7 @@ export const handling = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A
     })
   })
 
-/** Runs a handler for each of several events, as {@link handling} runs one: in fewer steps. */
+/** Runs a handler for each of several events, like {@link handling}, but in fewer steps. */
 export const handlingEach = <E, R>(loop: {
   readonly while: () => boolean
   readonly body: () => Effect.Effect<unknown, E, R>

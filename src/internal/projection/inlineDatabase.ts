@@ -1,4 +1,4 @@
-/** What inline projections need of the database of their log. */
+/** What inline projections require of the database of their log. */
 import type { Effect } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { RecorderError } from "../../EventSourcingError.ts"
@@ -6,7 +6,7 @@ import type * as Tracking from "../../Tracking.ts"
 import type { SqlView } from "../../View.ts"
 import type { ViewStore } from "../../ViewStore.ts"
 
-/** What a database does for the inline projections of its log. */
+/** The operations of a database for the inline projections of its log. */
 export interface InlineDatabase {
   readonly store: ViewStore<SqlView, SqlClient.SqlClient>
   /**

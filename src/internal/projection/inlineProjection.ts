@@ -51,7 +51,7 @@ export const makeInline = (projection: Projection.Inline, decode: Decode, contex
           (decoded) => compiled.handle(decoded.map(withoutPosition), view) as Effect.Effect<unknown, unknown>
         ),
         Effect.as(wanted.length),
-        // including what a handler throws
+        // including exceptions of a handler
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.failCause(cause as Cause.Cause<never>)

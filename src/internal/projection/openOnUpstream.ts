@@ -18,13 +18,13 @@ import type { RunnerContext } from "./runnerContext.ts"
 import { CHECK_INTERVAL, keepsOtherVersions, nextCheck, ownVersion } from "./runnerContext.ts"
 import * as Upstream from "./upstream.ts"
 
-/** Opens the view again and again: at the start of each session. */
+/** Opens the view at the start of each session. */
 export interface Opener {
   readonly open: Effect.Effect<
     Opened,
     ProjectionSuperseded | ProjectionModeChanged | ProjectionRemoved | UpstreamChanged | FollowError
   >
-  /** Looks whether the view exists: if it is gone later, somebody has removed it, and it must not be created again. */
+  /** Checks whether the view exists: if it is missing later, it was removed, and must not be created again. */
   readonly noteExisting: Effect.Effect<void>
 }
 
@@ -47,7 +47,7 @@ export const makeOpener = (context: RunnerContext, endAtStart: End | undefined):
 
   const open = Effect.gen(function* () {
     let attempts = 0
-    /** What a log of which nothing was stored is compared with. */
+    /** What a log is compared with if nothing was stored of it. */
     let assumed: Seen | undefined
     while (true) {
       const opened = yield* openOnce
@@ -80,7 +80,7 @@ export const makeOpener = (context: RunnerContext, endAtStart: End | undefined):
 
 /**
  * What was seen of the log, of the projection's own aggregates: a version that continues the work of another may have
- * other ones. It is stored if it was not, by an earlier version of the library. `undefined` if the log has changed
+ * different ones. Stored if an earlier version of the library has not stored it. `undefined` if the log has changed
  * meanwhile.
  */
 const noteOwn = Effect.fnUntraced(function* (

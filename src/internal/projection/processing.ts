@@ -1,4 +1,4 @@
-/** What the steps of processing a projection's batches share. */
+/** The shared parts of processing a projection's batches. */
 import type { Cause, Metric, Schedule } from "effect"
 import { Effect } from "effect"
 import type {
@@ -23,7 +23,7 @@ import type { Tracker } from "./tracker.ts"
 export interface Processing {
   readonly projection: Projection.Any
   readonly key: Tracking.Key
-  /** What the metrics of its runner have. */
+  /** The attributes of its runner's metrics. */
   readonly attributes: Metric.Metric.AttributeSet
   readonly store: ViewStore<unknown, never>
   readonly decode: (page: ReadonlyArray<Notification>) => Effect.Effect<ReadonlyArray<AnyRecorded>, ReadError>
@@ -36,23 +36,23 @@ export interface Processing {
 
 export type AnyRecorded = Positioned<string, { readonly _tag: string }>
 
-/** What the steps of a processor share. */
+/** The shared state of a processor's steps. */
 export interface ProcessorContext extends Processing {
   readonly tracker: Tracker
-  /** Whether the projection handles an event, or nobody knows its type: then it has to fail. */
+  /** Whether the projection handles an event, or its type is unknown: then it has to fail. */
   readonly isWanted: (event: Notification) => boolean
   /** Whether this program knows the type and the schema version of an event. */
   readonly isKnown: (event: Notification) => boolean
-  /** How many events a handler of batches gets. */
+  /** The most events that a handler of batches gets at once. */
   readonly batchSize: BatchSize
   /** Streams that have dead letters, as far as is known. */
   readonly failedStreams: Set<string>
   readonly counters: Readonly<Record<"projected" | "retries" | "setAside", Metric.Counter<number>>>
-  /** The events that the handlers have, if any. */
+  /** The events in the handlers, if any. */
   inHand: InHand | undefined
 }
 
-/** Events that the handlers have got and have not finished yet. */
+/** Events that the handlers have received and not yet finished. */
 export interface InHand {
   /** In milliseconds since the epoch. */
   readonly since: number
@@ -81,8 +81,8 @@ export const toBlockedOn = ({ position, stream, version, type }: Notification): 
 export type ProcessError = FromNewerProgram | ProjectionFailed | ProjectionSuperseded | TrackingConflict | RecorderError
 
 /**
- * An event whose type or schema version this program does not know: a newer one wrote it, and has to handle it. Nothing
- * is wrong with the event, so that it is never dead-lettered for that.
+ * An event whose type or schema version this program does not know: a newer program wrote it, and has to handle it. The
+ * event is valid, so it is never dead-lettered for that.
  */
 export class FromNewerProgram {
   readonly event: BlockedOn
@@ -101,10 +101,10 @@ export class HandlerFailed {
   }
 }
 
-/** Makes failures those of a handler. */
+/** Turns failures into those of a handler. */
 export const asHandler = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, HandlerFailed, R> =>
   Effect.catchCause(self, (cause) => Effect.fail(new HandlerFailed(cause)))
 
-/** A transient failure in a handler, for which the event is not to blame. */
+/** A transient failure in a handler: the event is not to blame. */
 export const unavailable = ({ projection }: Processing, cause: unknown): RecorderUnavailable =>
   new RecorderUnavailable({ operation: `run projection "${projection.name}"`, reason: explain(cause), cause })

@@ -19,7 +19,7 @@ import type { Tracker } from "./tracker.ts"
 import { makeTracker } from "./tracker.ts"
 
 export interface Processor extends Pick<Tracker, "position" | "end" | "seen" | "catchUp" | "check"> {
-  /** The events that the handlers have, if any. */
+  /** The events in the handlers, if any. */
   readonly inHand: () => InHand | undefined
   /** Applies the handled events of a batch to the view. */
   readonly process: (batch: StoredBatch) => Effect.Effect<void, ProcessError>

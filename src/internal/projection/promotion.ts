@@ -39,9 +39,7 @@ export const makePromotion = (context: RunnerContext, status: Status): Promotion
   }
 }
 
-/**
- * On a log that grows faster than it is processed no version reaches the end, but one can reach the other's position.
- */
+/** If a log grows faster than it is processed, no version reaches the end, but one can reach the other's position. */
 const hasReachedCurrent = (
   { key, store }: RunnerContext,
   processor: Processor

@@ -7,7 +7,7 @@ import type { RunnerContext } from "./runnerContext.ts"
 import * as Upstream from "./upstream.ts"
 
 export interface Recheck {
-  /** The log is unreachable. */
+  /** Notes that the log is unreachable. */
   readonly cutOff: () => void
   /** How often the log was unreachable before a batch was read: a state may be reported later than that batch. */
   readonly outages: (count: number) => void

@@ -1,6 +1,6 @@
 /**
- * The order of a runner's work: it takes the lease, and while it has it, one session follows another until something
- * fails that is not retried.
+ * The sequence of a runner's work: it takes the lease, and while it holds it, one session follows another until a
+ * failure that is not retried.
  */
 import { Duration, Effect } from "effect"
 import type { RunnerError } from "../../ProjectionRunner.ts"
@@ -25,7 +25,7 @@ export const runProjection = Effect.fnUntraced(function* (
   return yield* Effect.raceFirst(running, measureLag(context))
 })
 
-/** Waits for the lease, and works while it has it. */
+/** Waits for the lease, and works while it holds it. */
 const asOwner = (
   context: RunnerContext,
   { noteExisting }: Opener,

@@ -126,7 +126,7 @@ const catchUpWhenIdle = (processor: Processor, batches: ChangeSignal): Effect.Ef
   }).pipe(Effect.forever)
 }
 
-/** A new waiter is not held up by that delay. */
+/** A new waiter does not wait for that delay. */
 const catchUpForWaiters = (context: RunnerContext, processor: Processor): Effect.Effect<never, SessionError> =>
   Effect.gen(function* () {
     const { newWaiters } = context.local
@@ -135,12 +135,12 @@ const catchUpForWaiters = (context: RunnerContext, processor: Processor): Effect
     yield* Effect.ignore(newWaiters.after(before))
   }).pipe(Effect.forever)
 
-/** Whether somebody in this process waits for a position that was passed, but is not stored yet. */
+/** Whether a waiter in this process needs a position that was passed, but is not stored yet. */
 const isAwaited = ({ local }: RunnerContext, processor: Processor): boolean =>
   local.isAwaited(processor.position(), processor.end())
 
 /**
- * Finds out what the log does not report: that the view was reset, or that another version has become the current one.
+ * Detects what the log does not report: that the view was reset, or that another version has become the current one.
  */
 const checkRegularly = (
   context: RunnerContext,
@@ -151,6 +151,6 @@ const checkRegularly = (
   Effect.gen(function* () {
     yield* nextCheck(context)
     yield* processor.check
-    // while the log can't be reached, following it handles that
+    // while the log can't be reached, the follower handles that
     if (!status.isCutOff()) yield* recheck.ifCutOff
   }).pipe(Effect.forever)

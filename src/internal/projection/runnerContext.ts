@@ -12,7 +12,7 @@ import type { Processing } from "./processing.ts"
 import type { Processor } from "./projectionProcessor.ts"
 import type { RunnerStatus } from "./runnerStatus.ts"
 
-/** What the parts of a runner share. */
+/** The shared parts of a runner. */
 export interface RunnerContext {
   readonly projection: Projection.Any
   readonly key: Tracking.Key
@@ -25,7 +25,7 @@ export interface RunnerContext {
   readonly decode: Processing["decode"]
   readonly ownership: Ownership
   readonly settings: Settings
-  /** What the metrics of this runner have. */
+  /** The attributes of this runner's metrics. */
   readonly attributes: Metric.Metric.AttributeSet
   readonly status: RunnerStatus
   /** The processor of the batches, while this runner is the owner. */
@@ -45,14 +45,16 @@ export interface Settings {
 /** How often a runner checks that its view is still as it left it, in milliseconds. */
 export const CHECK_INTERVAL = 1000
 
-/** Waits until the next check, which is immediate once a version is reset, switched or removed in this process. */
+/**
+ * Waits until the next check, which happens immediately when a version is reset, switched or removed in this process.
+ */
 export const nextCheck = ({ local: { versionChanges }, store }: RunnerContext): Effect.Effect<void> =>
   Effect.suspend(() => {
     const seen = versionChanges.current()
     return Effect.raceFirst(nextTick(store, CHECK_INTERVAL), Effect.ignore(versionChanges.after(seen)))
   })
 
-/** Of all versions, that of a runner. */
+/** Finds the version of a runner among all versions. */
 export const ownVersion = ({ key }: Pick<RunnerContext, "key">, versions: ReadonlyArray<Progress>) =>
   versions.find(({ version }) => version === key.version)
 

@@ -1,11 +1,11 @@
 /**
  * Where a runner decides what is retried:
  *
- * - **Transient failures** ({@link isTransient}): the log or the view can't be reached, somebody else has moved the
+ * - **Transient failures** ({@link isTransient}): the log or the view can't be reached, another runner has moved the
  *   tracking, or the log is behind. They are retried indefinitely, with pauses of up to 5 s ({@link retryTransient}).
  * - **Events of a newer program**: retried by the runner's option `retry`; meanwhile the lease is free for a runner of
  *   that program ({@link retryNewerEvents}).
- * - **Events on which a handler fails**: retried by the option `retry` too, within the session, in
+ * - **Events on which a handler fails**: also retried by the option `retry`, within the session, in
  *   `applyWithRetry.ts`.
  *
  * Every other failure stops the runner.
@@ -23,12 +23,12 @@ import { FromNewerProgram } from "./processing.ts"
 import type { RunnerContext } from "./runnerContext.ts"
 import type { SessionError } from "./runUntilFailure.ts"
 
-/** Whether waiting may cure what has ended a session. */
+/** Whether waiting may cure the failure that has ended a session. */
 const isTransient = (error: SessionError): error is Exclude<FollowError, RecorderFailure> | TrackingConflict =>
   !(error instanceof FromNewerProgram) &&
   (error._tag === "RecorderUnavailable" || error._tag === "TrackingConflict" || error._tag === "PositionBeyondHead")
 
-/** Begins a new session whenever one ends by a transient failure. */
+/** Begins a new session whenever one ends with a transient failure. */
 export const retryTransient = Effect.fnUntraced(function* (
   { projection, status }: RunnerContext,
   session: Effect.Effect<never, SessionError>
@@ -79,7 +79,7 @@ export const retryNewerEvents = Effect.fnUntraced(function* (
   }
 })
 
-/** Waits until the next attempt is due; fails if there is to be none. */
+/** Waits until the next attempt is due; fails if there will be none. */
 const waitForNewerProgram = Effect.fnUntraced(function* (
   { key, local, projection: { name }, settings, status }: RunnerContext,
   { cause, event }: FromNewerProgram,

@@ -49,18 +49,18 @@ export const makeStatus = (
   }
 }
 
-/** The state of a session: that of the projection, and over it that of a log that can't be reached. */
+/** The state of a session: that of the projection, or of a log that can't be reached, which takes precedence. */
 export interface SessionStatus {
-  /** Reports what the projection does. A log that can't be reached hides it, unless it is that a handler fails. */
+  /** Reports the state of the projection. A log that can't be reached hides it, unless a handler fails. */
   readonly show: (next: State) => Effect.Effect<void>
   /** Reports whether the log can be reached: arriving batches show that it can, so that is not reported again. */
   readonly followed: (state: FollowState) => Effect.Effect<void>
   readonly isCutOff: () => boolean
 }
 
-/** Starts with the failure of the session before, if there was one: only an attempt that succeeds ends it. */
+/** Starts with the failure of the session before, if any: only a successful attempt ends it. */
 export const makeSessionStatus = ({ countRetry, failure, set }: RunnerStatus): SessionStatus => {
-  /** The state of the projection itself, to be reported again when the log can be reached again. */
+  /** The state of the projection, to be reported again once the log can be reached. */
   let shown: State = failure() ?? { _tag: "Starting" }
   /** The state while the log can't be reached. */
   let cutOff: State | undefined

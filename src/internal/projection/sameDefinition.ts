@@ -5,7 +5,7 @@ import type * as Projection from "../../Projection.ts"
 import type { ViewStore } from "../../ViewStore.ts"
 
 /**
- * Two projections with the same name would take turns in updating one view, or read what the handlers of the other have
+ * Two projections with the same name would take turns updating one view, or read what the handlers of the other have
  * made of the events.
  */
 export const definedOtherwise = (operation: string, version: number): RecorderFailure =>
@@ -14,7 +14,7 @@ export const definedOtherwise = (operation: string, version: number): RecorderFa
     reason: `this process has two different definitions of version ${version} under that name; give one of them another name, or a higher version if it is to replace the other`
   })
 
-/** Refuses to read a view with another definition than that which it was built with: the results would be wrong. */
+/** Refuses to read a view with a definition other than the one that it was built with: the results would be wrong. */
 export const requireSameView = (
   store: ViewStore<unknown, unknown>,
   projection: Projection.Any,
@@ -26,7 +26,7 @@ export const requireSameView = (
     : Effect.void
 }
 
-/** Refuses to work on a view beside a runner with another definition. */
+/** Refuses to work on a view beside a runner with a different definition. */
 export const requireSameRunner = (
   store: ViewStore<unknown, unknown>,
   projection: Projection.Any,

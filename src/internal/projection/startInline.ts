@@ -1,4 +1,4 @@
-/** Brings the view of an inline projection up to date, until the appends of the log keep it so. */
+/** Brings the view of an inline projection up to date; from then on, the appends of the log maintain it. */
 import { Effect } from "effect"
 import { RecorderFailure } from "../../EventSourcingError.ts"
 import type * as Projection from "../../Projection.ts"

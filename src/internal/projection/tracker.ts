@@ -9,7 +9,7 @@ import type { StoredBatch } from "../following/selection.ts"
 import type { ProcessError, Processing } from "./processing.ts"
 import * as Upstream from "./upstream.ts"
 
-/** The transaction of a move. It knows what was seen of the log where it ends. */
+/** The transaction of a move. It knows what was seen of the log up to its end. */
 export interface MoveTransaction extends Omit<Transaction, "endAt"> {
   readonly endAt: (position: Position) => Effect.Effect<void, RecorderError>
 }
@@ -17,9 +17,11 @@ export interface MoveTransaction extends Omit<Transaction, "endAt"> {
 export interface Tracker {
   /** The position of the tracking. */
   readonly position: () => Position | undefined
-  /** Up to where events were processed, or were not the projection's: the tracking may not have moved there yet. */
+  /**
+   * Up to where events were processed, or did not belong to the projection: the tracking may not have moved there yet.
+   */
   readonly end: () => Position | undefined
-  /** What was seen of the log, also past the position; `undefined` before the first batch. */
+  /** What was seen of the log, also after the position; `undefined` before the first batch. */
   readonly seen: () => Seen | undefined
   /** Reports that the events of a batch are processed from now on. */
   readonly begin: (batch: StoredBatch) => void
@@ -30,7 +32,7 @@ export interface Tracker {
     to: Position,
     work: (view: unknown, transaction: MoveTransaction) => Effect.Effect<A, E, unknown>
   ) => Effect.Effect<A, E | ProcessError>
-  /** Moves the tracking past events that are not the projection's, if it has not been moved there yet. */
+  /** Moves the tracking past events that do not belong to the projection, if it has not been moved there yet. */
   readonly catchUp: Effect.Effect<void, ProcessError>
   /** Fails if the tracking is not where it was left: the view was reset, or another version has taken its place. */
   readonly check: Effect.Effect<void, ProcessError>
@@ -51,7 +53,7 @@ export const makeTracker = (
   let seen = seenAtStart
   /** Events of the batch that are not in `seen` yet. */
   let pending: ReadonlyArray<Notification> = []
-  /** What will have been seen after a move to a position, and how many of the pending events are in it. */
+  /** What will have been seen after a move to a position, and how many of the pending events that includes. */
   const seenAt = (to: Position) => {
     let count = 0
     while (count < pending.length && (pending[count] as Notification).position <= to) count++
@@ -106,7 +108,7 @@ export const makeTracker = (
     catchUp: Effect.suspend(() =>
       end === undefined || (position !== undefined && position >= end) ? Effect.void : move(end, () => Effect.void)
     ),
-    // also while a handler is waited for, or is to be retried; a move that is under way finds out itself
+    // also while a handler is running, or will be retried; a move that is under way notices on its own
     check: Effect.suspend(() => {
       const began = moves
       if (began % 2 === 1) return Effect.void

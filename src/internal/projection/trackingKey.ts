@@ -12,6 +12,6 @@ export const trackingKey = ({ name, version }: Pick<Projection.Any, "name" | "ve
   slice: 0
 })
 
-/** A key as text, to find things by. */
+/** A key as text, for use in maps. */
 export const keyText = ({ projection, version, upstream, slice }: Tracking.Key): string =>
   JSON.stringify([projection, version, upstream, slice])

@@ -44,7 +44,7 @@ export const untilReached = (
     (leave) => Effect.sync(leave)
   )
 
-/** Is notified immediately of progress in this process, and polls for the progress of others. */
+/** Notified immediately of progress in this process; polls for the progress of others. */
 const poll = Effect.fnUntraced(function* (
   store: ViewStore<unknown, unknown>,
   projection: Projection.Any,

@@ -34,7 +34,7 @@ export interface Changed {
   readonly agreed: Position | undefined
 }
 
-/** Why a log with another id is not the same. */
+/** Why a log with another id is not the same one. */
 export const otherLog = (logId: string, noted: string): string =>
   `this is a different log (its id is "${logId}", not "${noted}")`
 
