@@ -189,8 +189,8 @@ export const layer = (options: RecorderOptions = {}): Layer.Layer<Services, Reco
   )
 
 /**
- * How many times the time that connecting may take the head of the log may have no answer, though other statements are served:
- * it is short, but may wait for a connection.
+ * How many times the time for connecting the head of the log may remain unanswered although other statements are
+ * served: the query is short, but may wait for a connection.
  */
 const HEAD_TIMES = 2
 

@@ -8,8 +8,8 @@ import type { RecorderError } from "../EventSourcingError.ts"
 export type InTime = <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RecorderError, R>
 
 /**
- * A connection for one transaction, whose BEGIN has to be answered in time. The client sends it where nothing can be
- * interrupted, so its own would wait for an answer without end.
+ * A connection for one transaction whose BEGIN must be answered in time. The client sends its BEGIN in an
+ * uninterruptible region, so it would wait for an answer indefinitely.
  */
 export class BeginningInTime implements SqlConnection.Connection {
   readonly connection: SqlConnection.Connection
@@ -36,7 +36,7 @@ export class BeginningInTime implements SqlConnection.Connection {
     return this.connection.executeValuesUnprepared(...statement)
   }
   executeUnprepared(...statement: Parameters<SqlConnection.Connection["executeUnprepared"]>) {
-    // the client does not prepare a BEGIN that it was given, because it may be another each time; ours never is
+    // the client does not prepare a BEGIN option, because it may differ each time; this one never does
     return this.hasBegun ? this.connection.executeUnprepared(...statement) : this.execute(...statement)
   }
   private begin<A>(statement: Effect.Effect<A, SqlError.SqlError>): Effect.Effect<A, SqlError.SqlError> {

@@ -21,7 +21,7 @@ export const connectionConfig = Config.all({
   maxConnections: optional(Config.Int("POSTGRES_POOL_SIZE"))
 })
 
-/** Which options of a URL's own say the same as an option, besides its parameters of these names. */
+/** Which options in a URL correspond to an option, besides the parameters with these names. */
 const partsOf = (url: URL): { readonly [K in keyof ConnectionOptions]?: boolean } => {
   const has = (...names: ReadonlyArray<string>) => names.some((name) => url.searchParams.has(name))
   const host = url.hostname !== "" || has("host")

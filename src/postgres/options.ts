@@ -13,7 +13,7 @@ export const milliseconds = <A extends Duration.Input | undefined>(
 ): Effect.Effect<A extends undefined ? number | undefined : number, RecorderFailure> =>
   Options.milliseconds(OPERATION, name, input, range)
 
-/** For how many milliseconds a lock is waited for, as PostgreSQL takes it: 0 is without limit. */
+/** How many milliseconds to wait for a lock, in the form that PostgreSQL takes: 0 is without limit. */
 export const lockTimeoutOf = (input: Duration.Input | undefined): Effect.Effect<number, RecorderFailure> =>
   Effect.map(milliseconds("lockTimeout", input ?? "5 seconds", { least: 1, endless: true }), (waits) =>
     Number.isFinite(waits) ? Math.floor(waits) : 0

@@ -11,8 +11,8 @@ import { cutToSize, toNotification } from "./pages.ts"
 import * as Scan from "./scan.ts"
 
 /**
- * How many times the time that connecting may take a page may have no answer, though other statements are served: it is
- * searched for, and has some megabytes.
+ * How many times the time for connecting a page may remain unanswered although other statements are served: the server
+ * searches for it, and it may be some megabytes.
  */
 const PAGE_TIMES = 6
 
@@ -45,7 +45,9 @@ export const makeReads = (
       }
     )
 
-  /** A page of a bounded size is given up, too, if there is no answer for so long that it must be the connection. */
+  /**
+   * A page of a bounded size is given up, too, if it has no answer for so long that the connection must be the reason.
+   */
   const inTime: PostgresDatabase["query"] = (operation, sql, parameters) =>
     database.query(operation, sql, parameters, PAGE_TIMES)
   const pageOfAll = (read: ReadAll) =>

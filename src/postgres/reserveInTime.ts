@@ -5,8 +5,9 @@ import type { RecorderError } from "../EventSourcingError.ts"
 import type { InTime } from "./beginningInTime.ts"
 
 /**
- * A connection for work that has to have an answer in time. It goes back to the pool when the scope has closed and nothing
- * runs on it any more: what is given up is cancelled first, or the connection ends, which is nobody's wait.
+ * A connection for work that must be answered in time. It returns to the pool when the scope has closed and nothing
+ * runs on it any more: statements that were given up are cancelled first, or the connection ends. Nobody waits for
+ * that.
  */
 export const reserveInTime = Effect.fnUntraced(function* (options: {
   /** How long an answer may take, in milliseconds. */
@@ -18,7 +19,7 @@ export const reserveInTime = Effect.fnUntraced(function* (options: {
   const held = yield* Scope.make()
   const running = new Set<Fiber.Fiber<unknown, unknown>>()
   const release = Scope.close(held, Exit.void)
-  /** What a statement that was given up may have left on the connection. */
+  /** Undoes what a statement that was given up may have left on the connection. */
   let undo: Effect.Effect<unknown> | undefined
   const releaseLater = Effect.andThen(
     Effect.suspend(() => Fiber.awaitAll([...running])),
@@ -48,7 +49,7 @@ export const reserveInTime = Effect.fnUntraced(function* (options: {
         })
       })
     })
-  /** A transaction that was given up may have begun all the same: nobody else may be in it. */
+  /** A transaction that was given up may still have begun: the connection must not be used within it. */
   const rollBack = Effect.sync(() => {
     undo = Effect.ignore(options.limit(connection.executeUnprepared("ROLLBACK", [], undefined)))
   })

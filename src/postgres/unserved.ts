@@ -1,4 +1,4 @@
-/** Notices statements that wait because nobody serves their connection. */
+/** Detects statements that wait because their connection is not served. */
 import { PgClient } from "@effect/sql-pg"
 import { Duration, Effect, Exit, Fiber, Redacted, Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
@@ -10,15 +10,18 @@ import type { InTime } from "./beginningInTime.ts"
 import { BeginningInTime } from "./beginningInTime.ts"
 import { reserveInTime } from "./reserveInTime.ts"
 
-/** Ends a wait for an answer that will not come for now. */
+/** Ends waits for responses that will not arrive for now. */
 export interface Patience {
-  /** How long connecting may take, and how long a statement has no answer before it is asked why; in milliseconds. */
+  /**
+   * How long connecting may take, and how long a statement may be unanswered before its connection is checked; in
+   * milliseconds.
+   */
   readonly wait: number
   /**
-   * Runs statements, up to the moment when `answered` is called or to their end. Where there is no answer in time, and a new
-   * connection is not served either, they are interrupted and fail; where one is, the statement itself takes its time (it
-   * waits for a lock, it reads much), and continues; but not for longer than `times` the time that connecting may take, if
-   * that is given: then the connection itself is taken for silent, and closed.
+   * Runs statements, up to the moment when `answered` is called or to their end. If there is no answer in time, and a
+   * new connection is not served either, they are interrupted and fail. If a new connection is served, the statement
+   * itself takes its time (it waits for a lock, or reads much) and continues; but if `times` is given, for no longer
+   * than that many times the time for connecting: then the connection itself is assumed to be silent, and closed.
    */
   readonly bound: <A, E, R>(
     operation: string,
@@ -26,23 +29,23 @@ export interface Patience {
     times?: number
   ) => Effect.Effect<A, E | RecorderError, R>
   /**
-   * Runs something short on a connection of its own. It may wait for the connection as in `bound`; from then on it fails if
-   * there is no answer in time, and the connection is given up: what the network has forgotten stays silent, however well
-   * others are served.
+   * Runs something short on a connection of its own. It may wait for the connection as in `bound`; from then on it
+   * fails if there is no answer in time, and the connection is given up: a connection that the network has forgotten
+   * stays silent, however well others are served.
    */
   readonly brief: <A, E, R>(
     operation: string,
     work: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderError | SqlError.SqlError, R>
   /**
-   * Runs a transaction of the client on a connection of its own. Its BEGIN has to be answered in time, as in `brief`; what
-   * follows takes its time. The transaction is the outermost one, and the first that `transaction` begins.
+   * Runs a transaction of the client on a connection of its own. Its BEGIN must be answered in time, as in `brief`;
+   * what follows takes its time. The transaction is the outermost one, and the first that `transaction` begins.
    */
   readonly transaction: <A, E, R>(
     operation: string,
     transaction: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | RecorderError | SqlError.SqlError, R>
-  /** Fails where the statements have no answer in time, with no further question. */
+  /** Fails if the statements have no answer in time, without any further check. */
   readonly limit: <A, E, R>(
     operation: string,
     statements: Effect.Effect<A, E, R>
@@ -50,16 +53,16 @@ export interface Patience {
 }
 
 interface Waiting {
-  /** How often it was looked before it began. */
+  /** How many checks there were before it began. */
   readonly since: number
-  /** After how many looks it is given up even if others are served. */
+  /** After how many checks it is given up even if others are served. */
   readonly times: number
   readonly give: (what: string, times: number) => void
 }
 
 const UNSERVED = "and a new connection has none either"
 
-/** The level of a connection that is held and is in no transaction. */
+/** The level of a connection that is held and is not in a transaction. */
 const OUTSIDE = -1
 
 const HELP =
@@ -79,7 +82,7 @@ export const make = (client: PgClient.PgClient): Patience => {
       waited: times * wait
     })
 
-  /** Not Effect's clock, whose timer would keep a process that has ended its work from ending. */
+  /** Not Effect's clock, whose timer would keep a process alive that has finished its work. */
   const lookLater = (): void => {
     isLooking = true
     setTimeout(look, wait).unref()
@@ -89,7 +92,7 @@ export const make = (client: PgClient.PgClient): Patience => {
     looks++
     for (const { since, times, give } of waiting) if (looks - since > times) give("the connection is silent", times)
     if (waiting.size === 0) return
-    // those that were there at the last look already
+    // those that were already waiting at the last check
     const late = [...waiting].filter(({ since }) => since < looks - 1)
     if (late.length === 0) {
       lookLater()
@@ -110,7 +113,7 @@ export const make = (client: PgClient.PgClient): Patience => {
         if (one !== undefined) waiting.delete(one)
       }
       return Effect.flatMap(Effect.forkChild(statements(answered), { startImmediately: true }), (fiber) => {
-        // a connection that was free
+        // a free connection was available at once
         const exit = fiber.pollUnsafe()
         if (exit !== undefined) return exit
         return Effect.callback((resume) => {
@@ -120,7 +123,7 @@ export const make = (client: PgClient.PgClient): Patience => {
             give: (what, times) => {
               answered()
               resume(Effect.fail(unavailable(operation, what, times)))
-              // what it takes to cancel the statement is nobody's wait
+              // nobody waits for the cancellation of the statement
               fiber.interruptUnsafe()
             }
           }
@@ -155,7 +158,7 @@ export const make = (client: PgClient.PgClient): Patience => {
       silent: () => unavailable(operation, "the connection is silent"),
       limit: (statement) => limit(operation, statement)
     })
-  /** Has the client run statements on a connection, in no transaction: the next level is the outermost one. */
+  /** Makes the client run statements on a connection, outside any transaction: the next level is the outermost one. */
   const on = (connection: SqlConnection.Connection) =>
     Effect.provideService(client.transactionService, [connection, OUTSIDE])
 
@@ -181,14 +184,14 @@ export const make = (client: PgClient.PgClient): Patience => {
   return { wait, bound, brief, transaction, limit }
 }
 
-/** What the client goes by, too: the option, the URL, 5 seconds. */
+/** The time that the client uses, too: the option, the URL, 5 seconds. */
 const waitOf = ({ connectTimeout, url }: PgClient.PgClientConfig): number => {
   if (connectTimeout !== undefined) return Math.min(Duration.toMillis(connectTimeout), MOST)
   const seconds = url === undefined ? undefined : inUrl(url)
   return seconds === undefined || !(seconds >= 0) ? 5000 : Math.min(seconds === 0 ? MOST : seconds * 1000, MOST)
 }
 
-/** The longest that a timer takes. */
+/** The longest duration that a timer accepts. */
 const MOST = 2 ** 31 - 1
 
 const inUrl = (url: NonNullable<PgClient.PgClientConfig["url"]>): number | undefined => {
@@ -197,7 +200,7 @@ const inUrl = (url: NonNullable<PgClient.PgClientConfig["url"]>): number | undef
   return found === null ? undefined : Number(found)
 }
 
-/** Whether a statement on a connection of its own is answered in time, be it with the server's error. */
+/** Whether a statement on a connection of its own is answered in time, even if only with an error of the server. */
 const isServed = (client: PgClient.PgClient, wait: number): Effect.Effect<boolean> =>
   Effect.flatMap(
     Effect.forkDetach(
@@ -218,10 +221,10 @@ const isServed = (client: PgClient.PgClient, wait: number): Effect.Effect<boolea
       })
   )
 
-/** Whether it is the server's own answer that there is no connection now: then it is there, and serves the others. */
+/** Whether the server itself responds that there is no connection now: then it is running, and serves others. */
 const isAnswer = (error: unknown): boolean => {
   const cause: unknown = SqlError.isSqlError(error) ? error.reason.cause : undefined
   const code = typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined
-  // a connection error, as poolers call it when they give up, or a server that begins or ends
+  // a connection error, as poolers report it when they give up, or a server that is starting or stopping
   return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) && !/^(08|57)/.test(code)
 }

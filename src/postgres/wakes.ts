@@ -12,7 +12,7 @@ import type { PostgresDatabase } from "./PostgresDatabase.ts"
 
 /** What wakes the followers of a log. */
 export interface Wakes {
-  /** The signal that followers wait for. As long as it is held, the process listens to others. */
+  /** The signal that followers wait for. As long as it is held, the process listens for notifications of others. */
   readonly changes: Effect.Effect<ChangeSignal, never, Scope.Scope>
   /** Notifies the followers of this process that the log has reached a position. */
   readonly reached: (position: Position) => void

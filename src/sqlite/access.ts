@@ -15,7 +15,7 @@ export interface Statements {
   readonly pages: Pages
 }
 
-/** Reads and writes of a log, each in the transaction that its caller is in, if there is one. */
+/** Reads and writes a log, each time in the transaction of the caller, if there is one. */
 export const makeAccess = (database: SqliteDatabase, group: GroupCommit) => {
   const { writer, sql, transactionOf } = database
   const statements = {

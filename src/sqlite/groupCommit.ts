@@ -55,7 +55,7 @@ const batchSize = (pending: ReadonlyArray<Pending>): number => {
   return count
 }
 
-/** What became of a batch. */
+/** The outcome of a batch. */
 interface Committed {
   readonly outcomes: ReadonlyArray<Effect.Effect<unknown, unknown>>
   /** Why nothing of it was committed, if nothing was. */

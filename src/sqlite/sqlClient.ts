@@ -36,7 +36,7 @@ export const make = Effect.fnUntraced(function* (options: {
 }): Effect.fn.Return<Client> {
   const { db, queue, attempt, check } = options
   const statements = makeStatements(db)
-  /** What a statement runs in if the transaction of its connection is over. */
+  /** Where a statement runs if the transaction of its connection is over. */
   const outside: Outside = {
     acquirer: Effect.suspend(() => acquirer),
     borrower: (f) => borrower(f)
@@ -91,7 +91,7 @@ export const make = Effect.fnUntraced(function* (options: {
     return hasEnded(context) ? endedHandler : transactions.get(inner[0])
   }
 
-  /** Begins or ends something in a transaction that is not over. */
+  /** Begins or ends a transaction or savepoint in a transaction that is not over. */
   const control = (
     connection: SqlConnection.Connection,
     statement: string,

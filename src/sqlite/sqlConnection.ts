@@ -30,7 +30,7 @@ export interface Outside {
   readonly borrower: SqlConnection.Borrower
 }
 
-/** What a connection runs its statements with. */
+/** The means by which a connection runs its statements. */
 export interface ConnectionOptions {
   readonly attempt: <A>(operation: string, f: () => A) => Effect.Effect<A, RecorderError>
   /** Throws if the file is lost; see `SqliteDatabase`. */

@@ -24,7 +24,7 @@ export const watchChanges = Effect.fnUntraced(function* (database: SqliteDatabas
   const dataVersion = reader.prepare("PRAGMA data_version")
   const read = Effect.try({
     try: () => {
-      // followers of a lost file are told of the loss, and would otherwise wait forever
+      // followers of a lost file are notified of the loss, and would otherwise wait forever
       check()
       return dataVersion.get()?.data_version
     },

@@ -4,7 +4,7 @@ import { isWrongExpectedVersion } from "../../EventSourcingError.ts"
 import { retryOnFailure } from "../concurrency/retryOnFailure.ts"
 import type { Parts } from "./parts.ts"
 
-/** What is done about conflicts. */
+/** How conflicts are handled. */
 export const makeConflicts = ({ schedule, states }: Pick<Parts, "schedule" | "states">) => {
   /** Whether the error is a conflict on these streams. If it is, the cache learns from it. */
   const noteConflict = (error: unknown, streams: ReadonlyArray<string>): boolean => {

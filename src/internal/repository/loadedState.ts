@@ -26,7 +26,7 @@ export const ownCopy = (aggregate: Aggregate.Any, loaded: LoadedState): LoadedSt
 /** The version of the stream with this state. */
 export const versionOf = (loaded: LoadedState | undefined): ExpectedVersion => loaded?.version ?? "NoStream"
 
-/** What callers get of a state. */
+/** The part of a state that callers get. */
 export const toInstance = <A extends Aggregate.Any>(
   id: Aggregate.Id<Aggregate.NameOf<A>>,
   { state, version, createdAt, modifiedAt }: LoadedState

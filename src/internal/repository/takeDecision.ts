@@ -9,7 +9,7 @@ import { refusal, takeWith } from "../decision/steps.ts"
 import { cachedDateTime } from "../eventStore/cachedDateTime.ts"
 import { notEncodable, readBack, toPlain } from "../eventStore/codecs.ts"
 
-/** What is known of an aggregate that exists. */
+/** What is known of an existing aggregate. */
 export interface Known {
   readonly state: unknown
   readonly version: number
@@ -17,7 +17,7 @@ export interface Known {
   readonly modifiedAt: Aggregate.Revision<string>["modifiedAt"]
 }
 
-/** What a decision is told of the aggregate besides its state. */
+/** What a decision gets of the aggregate besides its state. */
 export const revisionOf = (id: Aggregate.Id<string>, known: Known | undefined): AnyRevision =>
   known === undefined
     ? { id, version: undefined, createdAt: undefined, modifiedAt: undefined }

@@ -10,7 +10,7 @@ import { deadLetterValues, keyValues, toDeadLetter } from "./viewRows.ts"
 
 type Store = ViewStore<SqlView, SqlClient.SqlClient>
 
-/** What the work of a move can do with the dead letters of its version. */
+/** The operations of a move's work on the dead letters of its version. */
 export const deadLettersIn = (
   db: ViewDatabase,
   key: Tracking.Key
@@ -62,9 +62,9 @@ export const makeDeadLetters = (
         db,
         "discard dead letters",
         Effect.gen(function* () {
-          // no batch of this projection sets something aside meanwhile
+          // meanwhile, no batch of this projection sets events aside
           yield* run(db, statements.lockVersion, keyValues(key))
-          // a letter has both, and selects itself
+          // a letter has both fields, and selects itself
           const [statement, value] =
             "eventId" in what ? [statements.discardEvent, what.eventId] : [statements.discardStream, what.stream]
           return (yield* run(db, statement, [...keyValues(key), value])).length

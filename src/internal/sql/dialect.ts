@@ -4,8 +4,8 @@ import type { ProjectionHasDependents, RecorderError, RecorderFailure } from "..
 import type * as Tracking from "../../Tracking.ts"
 
 /**
- * What differs between databases. The _place_ of a version is where its tables are: a schema in PostgreSQL, the
- * beginning of their names in SQLite.
+ * The differences between databases. The _place_ of a version contains its tables: it is a schema in PostgreSQL, and
+ * the beginning of their names in SQLite.
  */
 export interface Dialect {
   /** What precedes the names of the library's own tables: their schema, or nothing. */
@@ -15,7 +15,7 @@ export interface Dialect {
   /** The names of the tables and indexes of a place, quoted. */
   readonly table: (place: string, name: string) => string
   readonly index: (place: string, name: string) => string
-  /** Waits until nobody else creates or removes versions of this projection. */
+  /** Waits until no other transaction creates or removes versions of this projection. */
   readonly lock: (key: Omit<Tracking.Key, "version">) => Effect.Effect<void, SqlError.SqlError>
   /** Creates a place for the tables of a new version that no other view has, and returns its name. */
   readonly makePlace: (key: Tracking.Key) => Effect.Effect<string, SqlError.SqlError | RecorderFailure>
@@ -32,9 +32,9 @@ export interface Dialect {
   ) => Effect.Effect<void, SqlError.SqlError | RecorderFailure | ProjectionHasDependents>
   /** Allows appends that do not update an inline version. */
   readonly dropInlineGuard: (key: Tracking.Key, place: string) => Effect.Effect<void, SqlError.SqlError>
-  /** What follows a SELECT of rows that are about to be changed. */
+  /** Follows a SELECT of rows that are about to be changed. */
   readonly forUpdate: string
-  /** The time by which leases expire, in milliseconds since the epoch. */
+  /** The time of day by which leases expire, in milliseconds since the epoch. */
   readonly now: Effect.Effect<bigint, SqlError.SqlError>
   /**
    * Makes the transaction of the calling fiber, if it is in one, refuse fibers whose handler has ended; see
@@ -53,7 +53,7 @@ export interface Dialect {
   ) => Effect.Effect<A, E | SqlError.SqlError | RecorderError, R>
   /** The first statement of a transaction: it bounds how long later ones wait for a lock. */
   readonly boundWaits: Effect.Effect<void, SqlError.SqlError>
-  /** Describes who holds the row of a version, if the database can tell. */
+  /** Describes the holder of the row of a version, if the database can tell. */
   readonly holder?: (key: Tracking.Key) => Effect.Effect<string | undefined, SqlError.SqlError>
   /** The statement that begins a transaction. */
   readonly begin: string

@@ -10,13 +10,13 @@ import { isInTransaction, query, run, runShort } from "./viewDatabase.ts"
 import type { Row } from "./viewRows.ts"
 import { keyTextOf, keyValues } from "./viewRows.ts"
 
-/** A lease that another runner has, as it was when it was last read. */
+/** A lease that another runner holds, as it was when it was last read. */
 interface Watched {
   readonly holder: string
   readonly expiresAt: string
-  /** For how long it was taken, in milliseconds. */
+  /** Its length, in milliseconds. */
   readonly length: number
-  /** Since when it has been like this, by the time that passes here, in milliseconds. */
+  /** Since when it has been unchanged, by the monotonic time of this process, in milliseconds. */
   readonly since: number
 }
 
@@ -71,7 +71,7 @@ const takeAll = Effect.fnUntraced(function* (db: ViewDatabase, watching: Watchin
 /** Takes or renews leases, one of each key; returns the keys of those that are held now. */
 const takeSome = Effect.fnUntraced(function* (db: ViewDatabase, watching: Watching, requests: ReadonlyArray<Request>) {
   const now = yield* db.dialect.now
-  // always in the same order: otherwise two that take the same leases could each wait for what the other has
+  // always in the same order: otherwise two that take the same leases could each wait for one that the other holds
   const sorted = requests.toSorted((a, b) => (keyText(a.key) < keyText(b.key) ? -1 : 1))
   const values = sorted.flatMap(({ key, holder, milliseconds }) => {
     const length = BigInt(Math.ceil(milliseconds))
@@ -111,7 +111,7 @@ const watch = Effect.fnUntraced(function* (db: ViewDatabase, watching: Watching,
   for (const key of keys) {
     const text = keyText(key)
     const [holder, expiresAt, length, lengthOf] = rows.get(text) ?? []
-    // an earlier version of the library has taken it, and nobody knows for how long
+    // an earlier version of the library has taken it, and its length is unknown
     if (length == null || lengthOf !== holder) {
       watching.delete(text)
       continue

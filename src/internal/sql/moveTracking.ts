@@ -23,7 +23,7 @@ import { encodeSeen, keyValues } from "./viewRows.ts"
 
 const OPERATION = "move a tracking position"
 
-/** For how long the work of a move continues, in milliseconds, so that progress becomes visible. */
+/** How long the work of a move continues, in milliseconds, so that progress becomes visible. */
 const MAX_MILLIS = 1000
 
 export const makeTransact =

@@ -14,7 +14,7 @@ import type { ViewDatabase } from "./viewDatabase.ts"
 import { inTransaction, namingHolder, rememberPlace, run, runWork, viewIn } from "./viewDatabase.ts"
 import { beginningValues, keyValues } from "./viewRows.ts"
 
-/** What is needed to open a version. */
+/** The parameters of opening a version. */
 interface Opening<E, R> {
   readonly key: Tracking.Key
   readonly mode: Mode

@@ -1,4 +1,4 @@
-/** What the parts of a SQL view store share: its database, its statements, and how they run in transactions. */
+/** The shared parts of a SQL view store: its database, its statements, and how they run in transactions. */
 import type { Context } from "effect"
 import { Effect } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
@@ -59,7 +59,7 @@ export const isInTransaction =
   (context: Context.Context<never>): boolean =>
     context.mapUnsafe.has(sql.transactionService.key)
 
-/** Runs short work. In a transaction of the caller's, it has the time that the transaction has. */
+/** Runs short work. In a transaction of the caller's, it has the time of that transaction. */
 export const runShort = <A, R>(
   db: ViewDatabase,
   operation: string,
@@ -86,7 +86,7 @@ class WorkFailed<out E> {
   }
 }
 
-/** What a transaction fails with if that is what fails within it. */
+/** The error of a transaction for an error within it. */
 type OutOf<E> = E extends SqlError.SqlError ? never : E extends WorkFailed<infer Own> ? Own : E
 
 /** Runs the user's part of a transaction, with the client of the view's database. */
@@ -138,7 +138,7 @@ export const inTransactionOfWork = <A, E, R>(db: ViewDatabase, operation: string
 const isAborted = (error: SqlError.SqlError): boolean =>
   error.message.includes("COMMIT rolled back an aborted transaction")
 
-/** Adds who holds the row of a version to the error of a wait for it. */
+/** Adds the holder of a version's row to the error of a wait for it. */
 export const namingHolder =
   (db: ViewDatabase, key: Tracking.Key) =>
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {

@@ -33,7 +33,7 @@ export const toProgress = (row: Row): Progress => {
   }
 }
 
-/** The place in a row of which {@link toProgress} needs no more. */
+/** The place in a row from which {@link toProgress} needs nothing else. */
 export const placeIn = (row: Row): unknown => row[8]
 
 export const toTracked = (row: Row): Tracked => {

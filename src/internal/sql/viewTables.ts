@@ -1,6 +1,6 @@
 /** The library's own tables in the database of views. */
 
-/** How they are created. */
+/** The statements that create them. */
 export const tables = (own: string): ReadonlyArray<string> => [
   `CREATE TABLE IF NOT EXISTS ${own}projection_tracking (
   projection text    NOT NULL,

@@ -12,7 +12,7 @@ import { KurrentUnavailable } from "./KurrentError.ts"
  */
 export type Call<A> = (client: KurrentDBClient, alive: () => void, isOver: () => boolean) => Promise<A>
 
-/** What is notified about a call. */
+/** The notifications about a call. */
 interface Listener<A> {
   readonly onAlive: () => void
   /** `wasSilent`: whether the deadline ended it. */

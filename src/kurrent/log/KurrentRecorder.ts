@@ -71,7 +71,7 @@ const open = Effect.fnUntraced(function* ({ prefix = "" }: Options) {
 export const layer = (options: Options = {}): Layer.Layer<Services, RecorderError, Connected> =>
   Layer.effectContext(Effect.map(open(options), ({ services }) => services))
 
-/** {@link Services}, and what takes appends to several streams at once. */
+/** {@link Services}, and the services for appends to several streams at once. */
 export type MultiStreamServices = Services | MultiStreamAppend | TrackedAppend
 
 /** {@link layer} with appends to several streams. Building the layer checks that the server supports them. */

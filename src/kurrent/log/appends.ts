@@ -66,7 +66,7 @@ export interface Appends {
     checks: ReadonlyArray<Check>,
     side?: SideAppend
   ) => Effect.Effect<Sent, CallError | RecorderError>
-  /** What a refused append fails with. */
+  /** The error of a refused append. */
   readonly refusal: (
     parts: ReadonlyArray<Check>,
     error: CallError

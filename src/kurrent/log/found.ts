@@ -1,4 +1,4 @@
-/** What the events of the server mean to a log. */
+/** Interprets the events of the server as those of a log. */
 import { Effect } from "effect"
 import { isRecorderFailure, RecorderFailure } from "../../EventSourcingError.ts"
 import { messageOf } from "../../internal/errors/messageOf.ts"
@@ -11,8 +11,8 @@ import { fromEvent, fromReceived } from "./codec.ts"
 import type { Names } from "./names.ts"
 
 /**
- * What an event of the server means to the log: a notification, or an event that is not the log's, of which only the
- * position is kept.
+ * The meaning of an event of the server for the log: a notification, or an event that does not belong to the log, of
+ * which only the position is kept.
  */
 export type Found = Notification | { readonly stream: undefined; readonly position: Position }
 

@@ -31,7 +31,7 @@ export const isPrefix = (prefix: string): boolean => prefix === "" || /^[A-Za-z0
 
 /**
  * A part of a name that is not the name of a stream of any aggregate, and that differs from every other even if case is
- * ignored, as the server does at times.
+ * ignored, as the server does in some places.
  */
 const escaped = (part: string | number): string =>
   `${part}`.replace(/[^a-z0-9_]/g, (unit) => `=${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)

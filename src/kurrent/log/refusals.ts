@@ -11,7 +11,7 @@ import type { Names } from "./names.ts"
 /** The operation of every append. */
 export const APPEND = "append"
 
-/** For how long, and how often, to look for the events that caused a refusal before they are taken to be hidden. */
+/** How long, and how often, to look for the events that caused a refusal before they are assumed to be hidden. */
 export const untilVisible = Schedule.upTo(Schedule.exponential("10 millis"), { duration: "2 seconds" })
 
 /** An append that can't be recorded. */
@@ -20,7 +20,7 @@ export const failure = (reason: string): RecorderFailure => new RecorderFailure(
 export const deleted = (stream: string): string =>
   `the stream "${stream}" was deleted or truncated on the server, where its versions continue after the deleted ones; use another id`
 
-/** What the metadata of a stream hides of the stream. */
+/** What the metadata of a stream hide of it. */
 interface Rules {
   /** The first revision that can be read. */
   readonly begins: bigint
@@ -37,7 +37,7 @@ const rulesOf = (metadata: unknown): Rules => {
   }
 }
 
-/** Decides about refusals by what the streams with these names have, and hide. */
+/** Decides about refusals by the events and the metadata of the streams with these names. */
 export const makeRefusals = (names: Names, log: Log) => {
   /** The version of a stream. A deleted stream has none, although the server continues its numbering. */
   const actualVersion = (stream: StreamName) =>
@@ -53,9 +53,9 @@ export const makeRefusals = (names: Names, log: Log) => {
     )
 
   /**
-   * Decides what a refused append fails with. A writer that begins a stream has seen no events of it, and if none will
-   * ever be readable, retrying would never end. The events that caused the refusal may become readable a moment after
-   * it, so a read alone does not decide; the refusal together with what the stream's metadata hides does.
+   * Decides with which error a refused append fails. A writer that begins a stream has seen no events of it, and if
+   * none will ever be readable, retrying would never end. The events that caused the refusal may become readable a
+   * moment after it, so a read alone does not decide; the refusal together with what the stream's metadata hide does.
    */
   const wrongVersion = (
     { stream, expected }: Pick<Append, "stream" | "expected">,

@@ -1,6 +1,6 @@
 /**
- * Appends together with a tracking move. A tracking is a stream of its own, of which the newest event is the position;
- * the next one is in the same append to several streams.
+ * Appends events together with a tracking move. A tracking is a stream of its own, whose newest event contains the
+ * position; the next event is in the same append to several streams.
  */
 import { randomUUID } from "node:crypto"
 import { Effect } from "effect"
@@ -30,15 +30,15 @@ const TYPE = "tracking"
 /** How many streams are read at once to find out why an append was refused. */
 const READS = 16
 
-/** The data of the newest event of a tracking: positions are larger than the numbers of JSON. */
+/** The data of the newest event of a tracking: positions are too large for the numbers of JSON. */
 interface Data extends Partial<Tracking.Note> {
   readonly position: string
 }
 
-/** Where a tracking is. */
+/** The place of a tracking. */
 interface Place {
   readonly progress: Tracking.Progress
-  /** That of the newest event. */
+  /** The revision of the newest event. */
   readonly revision: bigint
   /** Whether the server hides the events before the newest, and removes them when it is scavenged. */
   readonly isTrimmed: boolean
@@ -48,7 +48,7 @@ interface Place {
 export const make = (connection: Connection, names: Names, log: Log, appender: Appends): TrackedAppend["Service"] => {
   const { actualVersion } = makeRefusals(names, log)
 
-  /** The places of the trackings that this process has moved or read last. The server verifies them. */
+  /** The places of the trackings that this process has last moved or read. The server verifies them. */
   const known = new Map<string, Place>()
 
   const read = (stream: string): Effect.Effect<Place | undefined, RecorderError> =>
@@ -64,7 +64,10 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
       return place
     })
 
-  /** The tracking that was moved by another: what the server refuses an append for becomes readable a moment after it. */
+  /**
+   * A tracking that another writer has moved: the event for which the server refuses an append becomes readable a
+   * moment later.
+   */
   const readFrom = (stream: string, revision: bigint): Effect.Effect<Place, RecorderError> =>
     Effect.flatMap(
       Effect.repeat(read(stream), {
@@ -81,7 +84,7 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
           : Effect.succeed(place)
     )
 
-  /** The position of the last event, if these very events are recorded. */
+  /** The position of the last event, if exactly these events are recorded. */
   const recordedBefore = ({ stream, expected, events }: Append): Effect.Effect<Position | undefined, RecorderError> => {
     const after = expected === "NoStream" ? undefined : expected
     return Effect.map(log.readStream({ stream, after, limit: events.length }), (found) =>
@@ -89,7 +92,7 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
     )
   }
 
-  /** The result of an append that was recorded before, together with its move. */
+  /** The result of an append that was already recorded together with its move. */
   const repeated = Effect.fnUntraced(function* (
     appends: ReadonlyArray<Append>,
     move: Tracking.Move,
@@ -105,7 +108,10 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
     return last === undefined ? undefined : toAppended(appends, last)
   })
 
-  /** The tracking is not where the move begins. A stream that is not where it was expected is reported first. */
+  /**
+   * The error if the tracking is not where the move starts. A stream that is not at its expected version is reported
+   * first.
+   */
   const conflict = Effect.fnUntraced(function* (
     parts: ReadonlyArray<Check>,
     { key, from }: Tracking.Move,
@@ -122,7 +128,7 @@ export const make = (connection: Connection, names: Names, log: Log, appender: A
     return yield* new TrackingConflict({ projection, upstream, expected: from, actual: place?.progress.position })
   })
 
-  /** Has the server keep only the newest event. If that fails, whoever reads the tracking next tries again. */
+  /** Makes the server keep only the newest event. If that fails, the next reader of the tracking tries again. */
   const trim = (stream: string): Effect.Effect<void> =>
     Effect.ignore(updateStreamMetadata(connection, stream, (metadata) => ({ ...metadata, maxCount: 1 })))
 

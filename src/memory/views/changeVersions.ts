@@ -1,4 +1,4 @@
-/** Which version is the current one; versions that are reset or removed. */
+/** Switches the current version, and resets or removes versions. */
 import { Effect } from "effect"
 import { keyText } from "../../internal/projection/trackingKey.ts"
 import type * as Tracking from "../../Tracking.ts"

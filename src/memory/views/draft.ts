@@ -7,7 +7,7 @@ import type { MemoryView } from "../../View.ts"
 import type { DeadLetter, Seen, Transaction } from "../../ViewStore.ts"
 import type { Entry } from "./entries.ts"
 
-/** For how long the work of a move continues, in milliseconds, so that progress becomes visible. */
+/** How long the work of a move continues, in milliseconds, so that progress becomes visible. */
 const MAX_MILLIS = 1000
 
 /** The end of a move that ends earlier than planned. */
@@ -16,7 +16,7 @@ export interface End {
   readonly seen: Seen | undefined
 }
 
-/** What a transaction changes of a version. */
+/** The changes of a transaction to a version. */
 interface Draft {
   state: unknown
   letters: ReadonlyArray<DeadLetter>

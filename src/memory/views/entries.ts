@@ -32,12 +32,12 @@ export interface Lease {
   readonly until: number
 }
 
-/** What the parts of a view store in memory share. Both maps are by the text of a version's key. */
+/** The shared parts of a view store in memory. Both maps are by the text of a version's key. */
 export interface ViewMemory {
   readonly entries: Map<string, Entry>
   readonly leases: Map<string, Lease>
   readonly localProgress: (projection: string) => LocalProgress
-  /** One transaction at a time: what handlers change in between belongs to no other transaction. */
+  /** One transaction at a time: changes by handlers in between belong to no other transaction. */
   readonly exclusively: Semaphore.Semaphore["withPermit"]
 }
 

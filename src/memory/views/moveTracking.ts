@@ -22,7 +22,7 @@ export const makeTransact =
       })
     )
 
-/** The version, if it may be moved so. */
+/** Finds the version, if this move is allowed. */
 const entryToMove = Effect.fnUntraced(function* (
   memory: ViewMemory,
   { key, from, to }: Move

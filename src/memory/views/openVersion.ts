@@ -12,7 +12,7 @@ import { withDraft } from "./draft.ts"
 import type { Entry, ViewMemory } from "./entries.ts"
 import { currentOf, entryOf, toOpened } from "./entries.ts"
 
-/** What is needed to open a version. */
+/** The parameters of opening a version. */
 interface Opening<E, R> {
   readonly key: Tracking.Key
   readonly mode: Mode

@@ -5,7 +5,7 @@ import { quote } from "./identifiers.ts"
 /** The parameters of `append_events`, and the note of the move. */
 export const appendTrackedParameters = [...appendEventsParameters, ["move_note", "text"]] as const
 
-/** The version of the schema since which it has the function. */
+/** The version of the schema that introduced the function. */
 export const APPEND_TRACKED = 3
 
 /**

@@ -26,7 +26,7 @@ import { Order, orderId, Purse, Shipment, Shipping, TooFewCoins, take } from "./
 type Ports = Recorder | SnapshotRecorder | TrackedAppend
 type Services = Ports | EventSourcing.EventSourcing
 
-/** How long what is to happen is waited for: only what hangs takes as long. */
+/** How long tests wait for something to happen: only a test that hangs takes as long. */
 const LONG = { timeout: "100 seconds" } as const
 
 /** Registers the tests of processes: P1 to P8, G10, G12. */
@@ -41,7 +41,7 @@ export const processContract = (backend: Backend<Ports>): void => {
   })
 }
 
-/** Runs with everything above the recorders of a connection. */
+/** Runs with the layers above the recorders of a connection. */
 const above = <A, E, R>(
   ports: Context.Context<Ports>,
   self: Effect.Effect<A, E, R>
@@ -52,7 +52,7 @@ const above = <A, E, R>(
     { local: true }
   )
 
-/** What each test has: two connections to a new log. */
+/** The parts of each test: two connections to a new log. */
 interface Two {
   /** Runs on the first connection. */
   readonly one: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, unknown, Exclude<R, Services>>
@@ -91,7 +91,7 @@ const write = (orders: number, items: number, first = 0) =>
     return yield* store.head
   })
 
-/** That each event of an order that is handled has led to one event of its shipment, in the same order. */
+/** Asserts that each handled event of an order has led to one event of its shipment, in the same order. */
 const assertShipped = Effect.gen(function* () {
   const store = yield* EventStore
   const all = yield* Stream.runCollect(store.readAll([Order, Shipment]))
@@ -108,7 +108,7 @@ const assertShipped = Effect.gen(function* () {
   return all.length
 })
 
-/** Starts a runner; the first connections of tests are closed after it. */
+/** Starts a runner; a test's first connections are closed after it. */
 const until = <E>(runner: Process.Runner<E>, tag: Process.State["_tag"]) =>
   SubscriptionRef.changes(runner.state).pipe(
     Stream.takeUntil(({ _tag }) => _tag === tag),
@@ -216,7 +216,7 @@ const onceTests = (backend: Backend<Ports>): void => {
           { attributes: {}, causationDepth: 1, causationId: placed!.id, correlationId: placed!.id }
         )
         assert.strictEqual(parcel?.metadata.causationId, added?.id)
-        // a position means nothing in another log
+        // a position is meaningless in another log
         const { progress } = yield* TrackedAppend
         const { logId } = yield* LogReader
         assert.deepStrictEqual(yield* progress({ projection: "shipping", version: 1, upstream: "log", slice: 0 }), {
@@ -288,7 +288,7 @@ const decidingTests = (backend: Backend<Ports>): void => {
               if (event._tag === "Opened" || event._tag === "Put") coins += event.coins
               else if (event._tag === "Taken") coins -= event.coins
               assert.isAtLeast(coins, 0)
-              // a refusal counts only while it holds
+              // a refusal counts only as long as it holds
               if (event._tag === "Rejected") assert.strictEqual(coins, 0)
             }
             const results = all.filter(({ metadata }) => metadata.causationId !== undefined)
@@ -329,7 +329,7 @@ const decidingTests = (backend: Backend<Ports>): void => {
       yield* one(place(1))
       const tracked = Context.get(ports, TrackedAppend)
       let attempts = 0
-      // between the decision and its append
+      // delays the append after the decision
       const late = TrackedAppend.of({
         ...tracked,
         append: (...args) =>
@@ -369,7 +369,7 @@ const decidingTests = (backend: Backend<Ports>): void => {
         const error = yield* Effect.flip(Process.settle([paying(1, () => [takeFrom(ada), takeFrom(cy)])]))
         assert.instanceOf(error, ProcessFailed)
         assert.deepStrictEqual(yield* coins, [1, 1, 0])
-        // what was decided in place of a refused reaction is taken back, if it is refused in its turn
+        // what was decided in place of a refused reaction is undone if it is refused in turn
         const inPlace = Process.whenRefused(takeFrom(cy), "TooFewCoins", () => [takeFrom(ada), takeFrom(cy)])
         yield* Process.settle([paying(2, () => Process.whenRefused(inPlace, "TooFewCoins", () => takeFrom(bob)))])
         assert.deepStrictEqual(yield* coins, [1, 0, 0])
@@ -451,7 +451,7 @@ const Wall = Aggregate.make("Wall", {
 
 const [ball, wall] = [Ball.Id.make("1"), Wall.Id.make("1")]
 
-/** A ball that is hit until it was hit so often, and a wall that it touches between. */
+/** A ball that is hit a limited number of times, and a wall that it touches in between. */
 const games = (hits: number) =>
   [
     Process.make("player", {
@@ -530,7 +530,7 @@ const Billing = Process.make("billing", {
   }
 })
 
-/** The same, which knows what to do. */
+/** The same process, which handles the refusal. */
 const BillingAgain = Process.make("billing", {
   follows: [Order],
   begin: "start",
@@ -654,7 +654,7 @@ const logTests = (backend: Backend<Ports>): void => {
     ))
 }
 
-/** The shipping of another version. */
+/** The shipping process in a given version. */
 const shipping = (version: number, begin: "start" | "end" = "start") =>
   Process.make("shipping", {
     follows: [Order],

@@ -5,7 +5,7 @@ import { isSame, show } from "./compare.ts"
 import type { From, Paragraph } from "./report.ts"
 import { compared, failed, listed, withoutFrames } from "./report.ts"
 
-/** What came of it: events and perhaps a value, a typed failure, or something that is neither. */
+/** The outcome: events and perhaps a value, a typed failure, or something that is neither. */
 export type Outcome<Events> =
   | { readonly _tag: "Recorded"; readonly events: Events; readonly value: unknown }
   | { readonly _tag: "Failed"; readonly failure: unknown }
@@ -133,7 +133,9 @@ const hasTag = (failure: unknown, tag: string, fields: object | undefined): bool
   (failure as Fields)._tag === tag &&
   Object.entries(fields ?? {}).every(([name, value]) => isSame((failure as Fields)[name], value))
 
-/** Of a failure what is compared: its tag, and those of its fields that are named, or all of it if it has no such tag. */
+/**
+ * The parts of a failure that are compared: its tag and the named fields, or all of it if it does not have that tag.
+ */
 const select = (failure: unknown, fields: object | undefined): string => {
   if (typeof failure !== "object" || failure === null || fields === undefined) return show(failure)
   const named = Object.keys(fields).map((name) => [name, (failure as Fields)[name]] as const)

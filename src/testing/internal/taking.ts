@@ -7,7 +7,7 @@ import type { AnyRevision, Current, Taken } from "../../internal/decision/steps.
 import { takeWith } from "../../internal/decision/steps.ts"
 import { FIRST_TIME, foldAll, recordable, SECOND } from "./recording.ts"
 
-/** What a decision is told of the aggregate besides its state. */
+/** What a decision gets of the aggregate besides its state. */
 export interface Known {
   readonly id: Aggregate.Id<string>
   readonly createdAt?: DateTime.DateTime.Input | undefined
@@ -46,7 +46,7 @@ export const currentOf = (taking: Taking): Current => ({
   revision: revisionAt(taking, taking.events)
 })
 
-/** Takes a decision of which the requirement is met. It dies if it is composed and the first events can't be recorded. */
+/** Takes a decision whose requirement is met. Dies if it is composed and the first events can't be recorded. */
 export const take = <Name extends string, E, State, Event>(
   taking: Taking,
   decision: Decision.Decision<Name, E, State, Event>

@@ -1,4 +1,4 @@
-/** Orders that are shipped, and paid from purses: what the contract of processes is about. */
+/** Orders that are shipped, and paid from purses, for the contract of processes. */
 import { Effect, Schema } from "effect"
 import * as Aggregate from "../../../Aggregate.ts"
 import * as Process from "../../../Process.ts"
