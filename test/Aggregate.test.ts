@@ -213,7 +213,7 @@ describe("Aggregate.fold", () => {
         Aggregate.make("Plan", {
           state: Schema.Int,
           creation: { Made: {} },
-          // @ts-expect-error a promise has a property of that name
+          // @ts-expect-error a promise has a property with that name
           events: { then: {} },
           reduce: { Made: () => 0, then: (n) => n }
         }),

@@ -58,14 +58,14 @@ describe("Metadata", () => {
       [{ causationId: value }, "causation id"],
       [{ attributes: { age: value } }, 'attribute "age"']
     ] as const) {
-      // @ts-expect-error no string
+      // @ts-expect-error not a string
       const metadata: Metadata.Metadata = { ...Metadata.empty, ...given }
       assert.throws(() => Metadata.toStored(metadata), `the metadata's ${name} must be a string, got ${found}`)
     }
   })
 
   it.each([null, ["a"], new Map([["a", "b"]]), "a"])("refuses attributes that are %o", (attributes) => {
-    // @ts-expect-error no record
+    // @ts-expect-error not a record
     const metadata: Metadata.Metadata = { ...Metadata.empty, attributes }
     assert.throws(() => Metadata.toStored(metadata), "metadata attributes must be a record of strings")
   })

@@ -423,7 +423,7 @@ describe("keys of a record", () => {
   )
 
   it("can't be \"_tag\", which holds the event's name", () => {
-    // @ts-expect-error the event has its name there
+    // @ts-expect-error `_tag` contains the name of the event
     assert.throws(() => Counted.Began({ _tag: "mine", a: 1 }), '"_tag" can\'t be one of its keys')
     const Either = Aggregate.make("Either", {
       state: Schema.Int,

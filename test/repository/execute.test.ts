@@ -30,7 +30,7 @@ describe("execute", () => {
     Effect.gen(function* () {
       const dogs = yield* dogsOn(yield* makeLog)
       yield* dogs.execute(rex, registered)
-      // @ts-expect-error a program without types gets this far
+      // @ts-expect-error only a program without types gets this far
       const error = yield* Effect.flip(dogs.execute(rex, command))
       assert.include(String(error), says)
       assert.strictEqual((yield* dogs.get(rex)).version, 0)
@@ -242,7 +242,7 @@ it.effect("null is not a command, and the error says so", () =>
   Effect.gen(function* () {
     const dogs = yield* dogsOn(yield* makeLog)
     yield* dogs.execute(rex, registered)
-    // @ts-expect-error no event
+    // @ts-expect-error not an event
     const error = yield* Effect.flip(dogs.execute(rex, null))
     assert.include(String(error), "null is not an event of Dog")
     // @ts-expect-error a bigint

@@ -124,7 +124,7 @@ describe("a transaction", () => {
       const misplaced = yield* repository
         .transaction(participants, () => ({
           bob: Purse.Put({ coins: 1 }),
-          // @ts-expect-error what exists can't be created
+          // @ts-expect-error an existing aggregate can't be created
           ada: Purse.Opened({ coins: 1 })
         }))
         .pipe(Effect.flip, Effect.provideContext(log))

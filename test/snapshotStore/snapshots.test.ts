@@ -91,7 +91,7 @@ describe("SnapshotStore", () => {
     Effect.gen(function* () {
       const { snapshots } = yield* open(yield* makeLog)
       yield* snapshots.save(Dog, instance(1))
-      // @ts-expect-error a name that is no string
+      // @ts-expect-error a name that is not a string
       const broken: Instance = { ...instance(2), state: { name: 7, tricks: [] } }
       const error = yield* Effect.flip(snapshots.save(Dog, broken))
       assert.deepInclude(error, { _tag: "EventNotEncodable", stream: "Dog-rex", version: 2, type: "Dog (snapshot)" })

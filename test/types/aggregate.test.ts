@@ -33,7 +33,7 @@ describe("Aggregate.make", () => {
 
   it("refuses a wrong payload", () => {
     types(() => [
-      // @ts-expect-error a number for a text
+      // @ts-expect-error a number instead of a text
       Dog.TrickAdded({ trick: 7 }),
       // @ts-expect-error no such field
       Dog.TrickAdded({ trick: "sit", level: 2 }),
@@ -117,7 +117,7 @@ describe("Aggregate.make", () => {
         state,
         creation: { Made: {} },
         events: {},
-        // @ts-expect-error a text for a boolean
+        // @ts-expect-error a text instead of a boolean
         reduce: { Made: () => ({ open: "no" }) }
       })
     )
@@ -186,7 +186,7 @@ describe("Aggregate.make", () => {
         state: Schema.Int,
         creation: { Made: {} },
         events: { Made: {} },
-        // @ts-expect-error Made creates already
+        // @ts-expect-error Made already creates the aggregate
         reduce: { Made: () => 0 }
       })
     )
@@ -318,15 +318,15 @@ describe("decisions", () => {
       return []
     })
     types(() => [
-      // @ts-expect-error an event that creates
+      // @ts-expect-error a creation event
       Dog.decide(() => Dog.Registered({ name: "Rex" })),
-      // @ts-expect-error an event that creates among others
+      // @ts-expect-error a creation event among others
       Dog.decide(() => [Dog.Rested(), Dog.Registered({ name: "Rex" })]),
-      // @ts-expect-error an Effect of an event that creates
+      // @ts-expect-error an Effect of a creation event
       Dog.decide(() => Effect.succeed(Dog.Registered({ name: "Rex" }))),
       // @ts-expect-error an event of another aggregate
       Dog.decide(() => Counter.Increased({ to: 1 })),
-      // @ts-expect-error an event that is none
+      // @ts-expect-error not an event
       Dog.decide(() => ({ _tag: "Barked" })),
       // @ts-expect-error a wrong payload
       Dog.decide(() => ({ _tag: "TrickAdded", trick: 7 })),
@@ -338,11 +338,11 @@ describe("decisions", () => {
   it("that create return an event that creates first", () => {
     types(() => [
       Dog.create(() => [Dog.Registered({ name: "Rex" }), Dog.Rested()]),
-      // @ts-expect-error an event that changes
+      // @ts-expect-error an event that changes the aggregate
       Dog.create(() => Dog.Rested()),
-      // @ts-expect-error an event that changes comes first
+      // @ts-expect-error an event that changes the aggregate comes first
       Dog.create(() => [Dog.Rested(), Dog.Registered({ name: "Rex" })]),
-      // @ts-expect-error it creates twice
+      // @ts-expect-error it creates the aggregate twice
       Dog.create(() => [Dog.Registered({ name: "Rex" }), Dog.Registered({ name: "Rex" })]),
       // @ts-expect-error nothing is created
       Dog.create(() => [])
@@ -359,7 +359,7 @@ describe("decisions", () => {
   it("require no services: what they need is passed to them", () => {
     class Rates extends Context.Service<Rates, { readonly eur: number }>()("test/Rates") {}
     types(() =>
-      // @ts-expect-error it needs Rates, which nobody would give
+      // @ts-expect-error it needs Rates, which nothing would provide
       Dog.decide(() => Effect.as(Rates, Dog.Rested()))
     )
   })
@@ -379,7 +379,7 @@ describe("decisions", () => {
     types(() => [
       // @ts-expect-error the state of another aggregate
       Decision.take(addTrick("sit"), 7),
-      // @ts-expect-error it creates, and gets no state
+      // @ts-expect-error it creates the aggregate, and gets no state
       Decision.take(register, dog)
     ])
   })

@@ -59,7 +59,7 @@ describe("ConfigLayer", () => {
       run(transaction.pipe(Effect.provide(ConfigLayer({ requires: [MultiStreamAppend.MultiStreamAppend] }))))
       // @ts-expect-error: MultiStreamAppend is not provided
       run(transaction.pipe(Effect.provide(ConfigLayer())))
-      // @ts-expect-error: only what some backends lack can be required
+      // @ts-expect-error: only capabilities that some backends lack can be required
       ConfigLayer({ requires: [Mapper.Mapper] })
       // @ts-expect-error: there is no such backend
       ConfigLayer({ persistence: "mysql" })

@@ -60,9 +60,9 @@ describe("the type of a process", () => {
     equal<Process.RefusalOf<typeof handled>, EventSourcingError.AggregateNotFound>(true)
     const all = Process.whenRefused(handled, () => undefined)
     equal<Process.RefusalOf<typeof all>, never>(true)
-    // @ts-expect-error nothing is refused with that
+    // @ts-expect-error no decision is refused with that
     Process.whenRefused(reaction, "Nonsense", () => undefined)
-    // @ts-expect-error that is no refusal any more
+    // @ts-expect-error that refusal is already handled
     Process.whenRefused(handled, "TooFewCoins", () => undefined)
   })
 
@@ -84,7 +84,7 @@ describe("the type of a process", () => {
       LogReader.LogReader | TrackedAppend.TrackedAppend
     > = Process.wait(Paying, undefined)
     const settled: Effect.Effect<number, unknown> = Process.settle([Paying]).pipe(Effect.provide(MemoryLayer()))
-    // @ts-expect-error any version of KurrentDB can't
+    // @ts-expect-error not every version of KurrentDB supports this
     const onKurrent: Effect.Effect<number, unknown> = Process.settle([Paying]).pipe(
       Effect.provide(KurrentLayer({ connectionString: "kurrentdb://127.0.0.1:1?tls=false" }))
     )
@@ -136,7 +136,7 @@ describe("a process does not compile", () => {
     Process.make("wrong", {
       follows: [Order],
       begin: "start",
-      // @ts-expect-error an event is no reaction
+      // @ts-expect-error an event is not a reaction
       handlers: { Order: { ...others, Placed: () => Purse.Put({ coins: 1 }) } }
     })
   })

@@ -88,7 +88,7 @@ describe("Projection.make", () => {
         handlers: {
           Counter: {
             Started: ignore,
-            // @ts-expect-error it is no Effect
+            // @ts-expect-error it is not an Effect
             Increased: () => 1
           }
         }
@@ -110,7 +110,7 @@ describe("Projection.make", () => {
         view: tables,
         handlers: {
           Counter: { Started: ignore, Increased: ignore },
-          // @ts-expect-error it is none of its aggregates
+          // @ts-expect-error it is not one of its aggregates
           Dog: { Registered: ignore, TrickAdded: ignore, Rested: ignore }
         }
       }),
@@ -141,7 +141,7 @@ describe("Projection.make", () => {
       Projection.make("in_memory", {
         aggregates: [Counter],
         view: Projection.memory(() => 0),
-        // @ts-expect-error the append's transaction is none of the memory's
+        // @ts-expect-error the append's transaction does not belong to the views in memory
         inline: true,
         handlers: { Counter: { Started: ignore, Increased: ignore } }
       })
@@ -195,9 +195,9 @@ describe("a runner", () => {
 
   it("is not for inline projections", () => {
     types(() => [
-      // @ts-expect-error it is kept up by what appends
+      // @ts-expect-error appends maintain it
       ProjectionRunner.run(inline),
-      // @ts-expect-error it is made anew by raising its version
+      // @ts-expect-error raising its version rebuilds it
       Projection.reset(inline)
     ])
   })
@@ -214,7 +214,7 @@ describe("the option inline", () => {
       SqliteLayer({ filename: "x.db", inline: [inMemory] }),
       // @ts-expect-error KurrentDB has no tables
       KurrentLayer({ connectionString: "kurrentdb://x", inline: [inline] }),
-      // @ts-expect-error nor has a log in memory
+      // @ts-expect-error a log in memory has none either
       MemoryLayer({ inline: [inline] })
     ])
     const needy = () =>
@@ -225,7 +225,7 @@ describe("the option inline", () => {
         handlers: { Counter: { Started: ignore, Increased: () => Effect.asVoid(Rates) } }
       })
     types(() =>
-      // @ts-expect-error a handler asks for Rates, which an append has not
+      // @ts-expect-error a handler requires Rates, which an append does not have
       SqliteLayer({ filename: "x.db", inline: [needy()] })
     )
   })

@@ -159,9 +159,9 @@ describe("Repository.transaction", () => {
 
   it("refuses events of others, and values that are not participants", () => {
     types(() => [
-      // @ts-expect-error an event of a dog for a counter
+      // @ts-expect-error an event of a dog instead of a counter's
       repository.transaction(participants, () => ({ counter: Dog.Rested() })),
-      // @ts-expect-error an event that is none
+      // @ts-expect-error not an event
       repository.transaction(participants, () => ({ dog: { _tag: "Barked" } }))
     ])
   })

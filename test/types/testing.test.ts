@@ -76,23 +76,23 @@ describe("given", () => {
     const barked: Barked = { _tag: "Barked", loud: true }
     const barks: ReadonlyArray<Registered | Barked> = []
     types(() => [
-      // @ts-expect-error no event of a dog
+      // @ts-expect-error not an event of a dog
       given(Dog, barked),
-      // @ts-expect-error no event of a dog
+      // @ts-expect-error not an event of a dog
       given(Dog, registered, barked),
-      // @ts-expect-error no event of a dog
+      // @ts-expect-error not an event of a dog
       given(Dog, ...barks),
       // @ts-expect-error an event of another aggregate
       given(Dog, Counter.Started()),
-      // @ts-expect-error the first event has to create
+      // @ts-expect-error the first event must create the aggregate
       given(Dog, taught),
-      // @ts-expect-error only the first event can create
+      // @ts-expect-error only the first event can create the aggregate
       given(Dog, registered, registered),
-      // @ts-expect-error a number for a text
+      // @ts-expect-error a number instead of a text
       given(Dog, registered, { _tag: "TrickAdded", trick: 7 }),
       // @ts-expect-error a field is missing
       given(Dog, { _tag: "Registered" }),
-      // @ts-expect-error no event
+      // @ts-expect-error not an event
       given(Dog, "Registered")
     ])
   })
@@ -126,17 +126,17 @@ describe("then", () => {
       decided.thenFails(new Refused({ trick: "sit" })),
       // @ts-expect-error an event of another aggregate
       decided.thenEvents(Counter.Started()),
-      // @ts-expect-error that would be thenNothing
+      // @ts-expect-error thenNothing is for that
       decided.thenEvents(),
-      // @ts-expect-error a number for a text
+      // @ts-expect-error a number instead of a text
       decided.thenEvents({ _tag: "TrickAdded", trick: 7 }),
-      // @ts-expect-error a decision on a dog that exists does not fail so
+      // @ts-expect-error a decision on an existing dog does not fail this way
       decided.thenFails("AggregateAlreadyExists"),
       // @ts-expect-error no such failure
       decided.thenFails("Refsued"),
       // @ts-expect-error no such field
       decided.thenFails("Refused", { tricks: "sit" }),
-      // @ts-expect-error a number for a text
+      // @ts-expect-error a number instead of a text
       decided.thenFails("Refused", { trick: 7 }),
       // @ts-expect-error no state
       decided.thenState({ name: "Rex" })
@@ -210,9 +210,9 @@ describe("project", () => {
       dogs.project(Value).thenState(1),
       dogs.project(Value, MemoryViews()).thenState(1),
       dogs.project(Rows, sqlite).thenRows(({ sql }) => sql<{ readonly n: number }>`SELECT 1 AS n`, [{ n: 1 }]),
-      // @ts-expect-error a text for a number
+      // @ts-expect-error a text instead of a number
       dogs.project(Rows, sqlite).thenRows(({ sql }) => sql<{ readonly n: number }>`SELECT 1 AS n`, [{ n: "1" }]),
-      // @ts-expect-error a text for a number
+      // @ts-expect-error a text instead of a number
       dogs.project(Value).thenState("1"),
       // @ts-expect-error rows of a value
       dogs.project(Value).thenRows,
@@ -220,7 +220,7 @@ describe("project", () => {
       dogs.project(Rows),
       // @ts-expect-error a place for values
       dogs.project(Rows, MemoryViews()),
-      // @ts-expect-error a side effect makes no view
+      // @ts-expect-error a side effect has no view
       dogs.project(Mail)
     ])
   })
@@ -247,7 +247,7 @@ describe("testAggregate", () => {
         maxEvents: 5,
         arbitrary: { runs: 10, seed: 1 }
       }),
-      // @ts-expect-error a number for a text
+      // @ts-expect-error a number instead of a text
       generated(teach, Schema.Int),
       // @ts-expect-error the argument has no schema
       generated(teach),

@@ -29,18 +29,18 @@ describe("a connection that is shared", () => {
 describe("the types of the client", () => {
   /** Compiled, and never run. */
   const never = (client: KurrentClient["Service"]) => [
-    // @ts-expect-error what to expect has to be said
+    // @ts-expect-error the expected outcome is missing
     client.append("stream", [happened(0)]),
     // @ts-expect-error a revision is a bigint
     client.append("stream", [happened(0)], { expected: 1 }),
-    // @ts-expect-error what may be anything need not be checked
+    // @ts-expect-error a stream that may be at any version need not be checked
     client.appendRecords([], [{ stream: "stream", expected: "Any" }]),
-    // @ts-expect-error a delete can't expect this
+    // @ts-expect-error a delete can't expect this version
     client.deleteStream("stream", { expected: "StreamExists" }),
     // @ts-expect-error names have prefixes or patterns
     client.readAll({ filter: { on: "type", prefixes: ["A"], exclude: ["B"] } }),
     client.persistentSubscriptions.create("$all", "group", { filter: { on: "type", prefixes: ["A"] } }),
-    // @ts-expect-error only those to all events have a filter
+    // @ts-expect-error only subscriptions to all events have a filter
     client.persistentSubscriptions.create("stream", "group", { filter: { on: "type", prefixes: ["A"] } })
   ]
 
