@@ -36,7 +36,7 @@ export class BeginningInTime implements SqlConnection.Connection {
     return this.connection.executeValuesUnprepared(...statement)
   }
   executeUnprepared(...statement: Parameters<SqlConnection.Connection["executeUnprepared"]>) {
-    // the client does not prepare a BEGIN option, because it may differ each time; this one never does
+    // the client does not prepare a BEGIN option, because it may differ each time; this one never differs
     return this.hasBegun ? this.connection.executeUnprepared(...statement) : this.execute(...statement)
   }
   private begin<A>(statement: Effect.Effect<A, SqlError.SqlError>): Effect.Effect<A, SqlError.SqlError> {

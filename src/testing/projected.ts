@@ -16,8 +16,8 @@ import type { From } from "./internal/report.ts"
 import { compared, failed, listed, withoutFrames } from "./internal/report.ts"
 
 /**
- * Where the view is built. Tables need a layer such as `SqliteViews({ filename: ":memory:" })`, which is built anew for
- * each expectation; a value in memory needs none.
+ * Where the view is built. Tables need a layer such as `SqliteViews({ filename: ":memory:" })`, which is built again
+ * for each expectation; a value in memory needs none.
  */
 export type Views<K extends View.Any> = K extends View.AnyMemory
   ? readonly [views?: Layer.Layer<ViewStores.MemoryViewStore, unknown>]
@@ -37,7 +37,10 @@ export type Projected<K extends View.Any, R> = K extends {
   ? ProjectedValue<State, Projection.HandlerServices<K, R>>
   : ProjectedRows<Projection.HandlerServices<K, R>>
 
-/** If handlers require services, only the variant that returns an Effect can be used, because it can be given them. */
+/**
+ * If handlers require services, only the variant that returns an Effect can be used, because they can be provided to
+ * it.
+ */
 type IfNone<R, F, Instead extends string> = [R] extends [never]
   ? F
   : `the handlers of the projection ask for services: use ${Instead}, and provide them`
@@ -130,7 +133,7 @@ export function projected(
     return yield* during(store.read(key, read), "the query of the view")
   }, Effect.scoped)
 
-  /** Builds the view in both ways in which a runner does, and compares what is read with what is expected. */
+  /** Builds the view in both ways in which a runner does, and compares the result with the expectation. */
   const expect = <A, E, R2>(
     expected: unknown,
     read: (view: unknown) => Effect.Effect<A, E, R2>,

@@ -1,4 +1,4 @@
-/** Checks the events of tests at compile time: the type of a wrong event is a text that names what is wrong. */
+/** Checks the events of tests at compile time: the type of a wrong event is a text that names the mistake. */
 import type * as Aggregate from "../Aggregate.ts"
 
 /** An event of the aggregate. If only its fields are wrong, the type of the intended event; otherwise a text. */

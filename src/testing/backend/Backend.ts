@@ -1,4 +1,4 @@
-/** What a backend has to give to be held to the contract. */
+/** What a backend has to provide so that the contract can be tested. */
 import type { Effect, Layer, Scope } from "effect"
 
 /**
@@ -36,21 +36,22 @@ import type { Effect, Layer, Scope } from "effect"
  * ```
  */
 export interface Backend<S> {
-  /** Stands in the names of the tests. */
+  /** Part of the names of the tests. */
   readonly name: string
   /**
    * Makes a new, empty log, of which nothing is left when the scope closes.
    *
-   * The answer is a layer that opens the log. It is built several times, at the same time and one after another; each
-   * build is another connection to the same log. On a backend of several processes let each be what a process would have.
+   * It returns a layer that opens the log. The layer is built several times, at the same time and one after another;
+   * each build is another connection to the same log. If the backend supports several processes, each build should be
+   * what a process would have.
    */
   readonly makeLog: Effect.Effect<Layer.Layer<S, unknown>, never, Scope.Scope>
   /**
    * Whether an append returns the position of each event. Default: only if it is a single event, since its position is
-   * that of the last one. Positions that are returned have to be right in any case.
+   * that of the last one. Positions that are returned must be right in any case.
    */
   readonly knowsPositions?: boolean
-  /** Whether what was appended is still there when all connections were closed (G5). */
+  /** Whether appended events still exist after all connections were closed (G5). */
   readonly durable: boolean
   /** How many random programs each property runs, each on a new log. Default 30. */
   readonly programs?: number

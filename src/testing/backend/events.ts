@@ -4,7 +4,7 @@ import { Array as Arr } from "effect"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { StoredEvent } from "../../StoredEvent.ts"
 
-/** An event with an id of its own, as plain JSON; give what matters to the test. */
+/** An event with an id of its own, as plain JSON; pass what matters to the test. */
 export const storedEvent = (fields: Partial<StoredEvent> = {}): StoredEvent => ({
   id: randomUUID(),
   type: "Dog.TrickAdded",
@@ -16,6 +16,6 @@ export const storedEvent = (fields: Partial<StoredEvent> = {}): StoredEvent => (
   ...fields
 })
 
-/** As many events (at least one), each with an id and a payload of its own. */
+/** This many events (at least one), each with an id and a payload of its own. */
 export const storedEvents = (count: number, fields: Partial<StoredEvent> = {}): NonEmptyReadonlyArray<StoredEvent> =>
   Arr.makeBy(count, (n) => storedEvent({ payload: `{"n":${n}}`, ...fields }))

@@ -1,6 +1,6 @@
 /**
- * The contract of a backend, as tests: what an author of one registers with vitest to prove it, and what the backends of
- * this package are proven with.
+ * The contract of a backend, as tests: the author of a backend registers them with vitest. The backends of this package
+ * are tested with them, too.
  *
  * Needs `vitest` and `@effect/vitest`, which are optional peer dependencies. See {@link Backend} for an example.
  */

@@ -299,7 +299,7 @@ const repeatingTests = (backend: Backend<Services>): void => {
       ]
       for (const other of withOthers) {
         const error = yield* Effect.flip(append([ofRex, other]))
-        // which of the two that are not where they are expected is told, is not said
+        // it is not specified which of the two streams at other versions is reported
         assertWrongVersion(error, { ...wrong, stream: "stream" in error && error.stream === fido ? fido : rex })
       }
       assert.deepStrictEqual(places(yield* readOrderlyLog(recorder)), before)

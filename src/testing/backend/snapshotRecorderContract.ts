@@ -124,7 +124,7 @@ export const snapshotRecorderContract = (backend: Backend<Services>): void => {
     test("G8 a saved payload does not change when the buffer that was passed changes", () =>
       Effect.gen(function* () {
         const { save, load } = yield* SnapshotRecorder
-        // a Buffer is a Uint8Array, but its slice is no copy
+        // a Buffer is a Uint8Array, but its slice is not a copy
         for (const payload of [Uint8Array.of(1, 2, 3), Buffer.of(1, 2, 3)]) {
           yield* save(snapshotOf({ payload }))
           payload.fill(0)

@@ -13,8 +13,8 @@ import { reopeningTestsOn, testsOn } from "./internal/register.ts"
 type Services = Recorder | StreamCatalog
 
 /**
- * Names in the order of their code points: capitals before small letters, nothing folded, and what UTF-16 writes with
- * surrogates behind what it writes without.
+ * Names in the order of their code points: capitals before lower-case letters, case is not ignored, and names with
+ * surrogates in UTF-16 come after those without.
  */
 const names = [
   ...[" Dog-1", "'-1", "Cat-1", "Cat-10", "Cat-2", "D%g-1", "D_g-1", "Dog -1", "Dog!-1", "Dog,-1"],

@@ -162,7 +162,7 @@ const movingTests = (backend: Backend<Services>): void => {
         [30, 29],
         [30, 20],
         [30, 0],
-        // also one that another has made stale
+        // also one that another append has made stale
         [40, 40],
         [40, 35]
       ] as const) {
@@ -172,7 +172,7 @@ const movingTests = (backend: Backend<Services>): void => {
           for (const said of [key.projection, key.upstream, `${from}`, `${to}`]) assert.include(error.message, said)
         }
       }
-      // from where the tracking is not, it is a conflict, also where it would go back
+      // it is a conflict if the tracking is not where the move starts, also if it would move back
       for (const [from, to] of [
         [undefined, 20],
         [undefined, 30],

@@ -30,21 +30,21 @@ const appendOf = (name: typeof rex, expected: ExpectedVersion, count = 1): Appen
 
 const failed = new RecorderFailure({ operation: "work", reason: "it can't be done" })
 
-/** A table that nobody else has: the database may have other logs. */
+/** A table of this test alone: the database may contain other logs. */
 const TABLE = `contract_notes_${randomUUID().replaceAll("-", "")}`
 
-/** Runs a statement; what it fails with is none of what is tested. */
+/** Runs a statement; its errors are not among what is tested. */
 const run = <A>(text: string) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => Effect.orDie(sql.unsafe<{ readonly text: A }>(text)))
 
 const note = (text: string) => run(`INSERT INTO ${TABLE} VALUES ('${text}')`)
 
-/** From here on no two notes are the same. */
+/** From here on, no two notes may be equal. */
 const withDistinctNotes = Effect.flatMap(TransactionalAppend, ({ append }) =>
   append({ appends: [] }, run(`CREATE UNIQUE INDEX ${TABLE}_text ON ${TABLE} (text)`))
 )
 
-/** Fails, as an error of the work, where the note is there already. */
+/** Fails, as an error of the work, if the note exists already. */
 const noteOnce = (text: string) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) =>
     Effect.mapError(
@@ -53,13 +53,13 @@ const noteOnce = (text: string) =>
     )
   )
 
-/** Makes the table that the work writes to: in the transaction of an append of nothing. */
+/** Creates the table that the work writes to: in the transaction of an append without events. */
 const withNotes = Effect.gen(function* () {
   const { append } = yield* TransactionalAppend
   yield* append({ appends: [] }, run(`CREATE TABLE ${TABLE} (text text NOT NULL)`))
 })
 
-/** What the work has left. */
+/** The rows that the work has left. */
 const notes = Effect.gen(function* () {
   const { append } = yield* TransactionalAppend
   let found: ReadonlyArray<string> = []
@@ -72,7 +72,7 @@ const notes = Effect.gen(function* () {
   return found
 })
 
-/** Removes the table, which is not the log's. */
+/** Removes the table, which does not belong to the log. */
 const ended = Effect.flatMap(TransactionalAppend, ({ append }) => append({ appends: [] }, run(`DROP TABLE ${TABLE}`)))
 
 /** Registers the tests of appending together with work in a transaction: G1, G2, G7, G10. */

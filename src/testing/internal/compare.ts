@@ -1,4 +1,4 @@
-/** Compares what was expected with what came out, and shows the difference line by line. */
+/** Compares expected and actual results, and shows the difference line by line. */
 import { Equal, Formatter } from "effect"
 
 /** Whether two values are the same. Errors are compared by their class, their fields and their message. */
@@ -20,7 +20,7 @@ const isTagged = (value: unknown): value is { readonly _tag: string } =>
 
 const fieldsOf = (value: object): object => {
   const { _tag, name, ...fields } = value as { readonly _tag?: unknown; readonly name?: unknown }
-  // of an error `name` is its class's
+  // the `name` of an error is its class's
   return name === undefined || value instanceof Error ? fields : { name, ...fields }
 }
 
@@ -32,7 +32,7 @@ const showError = (error: Error): string => {
   return error.message === "" ? shown : `${shown}: ${error.message}`
 }
 
-/** The lines that are only expected with a `-`, those that only came out with a `+`. */
+/** Lines that are only in the expected result with a `-`, those only in the actual one with a `+`. */
 export const difference = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>): string => {
   const [before, after] = [expected.flatMap(linesOf), actual.flatMap(linesOf)]
   const lines = compareLines(before, after)

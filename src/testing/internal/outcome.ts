@@ -1,4 +1,4 @@
-/** What came of a decision or a program, and what can be expected of it. */
+/** The outcomes of a decision or a program, and the expectations of it. */
 import { Cause, Effect, Exit } from "effect"
 import { messageOf } from "../../internal/errors/messageOf.ts"
 import { isSame, show } from "./compare.ts"
@@ -24,7 +24,7 @@ export const outcomeOf = <Events>(
   return Effect.succeed({ _tag: "Broken", reason: `${what} threw: ${messageOf(cause)}`, cause })
 }
 
-/** Runs an effect that ends at once; throws what to use in its place if it does not. */
+/** Runs an effect that ends synchronously; if it does not, throws an error that names the alternative. */
 export const runNow = <A>(self: Effect.Effect<A>, what: string, instead: string, from: From): A => {
   const exit = Effect.runSyncExit(self)
   if (Exit.isSuccess(exit)) return exit.value
@@ -37,19 +37,19 @@ export const runNow = <A>(self: Effect.Effect<A>, what: string, instead: string,
 
 /** What was given, and how the events of an outcome are compared and shown. */
 export interface Expectations<Events, Expected> {
-  /** What the title of a report begins with, if anything. */
+  /** The beginning of a report's title, if any. */
   readonly about: string | undefined
   /** What was run: "the decision". */
   readonly what: string
   readonly given: () => ReadonlyArray<Paragraph>
   readonly show: (events: Events) => ReadonlyArray<string>
-  /** Throws if an event that is expected could not be recorded. */
+  /** Throws if an expected event could not be recorded. */
   readonly read: (expected: Expected) => Events
   readonly areSame: (expected: Events, actual: Events) => boolean
   readonly isEmpty: (events: Events) => boolean
 }
 
-/** Compares an outcome with what is expected of it. */
+/** Compares an outcome with the expectations of it. */
 export const expectations = <Events, Expected>(
   outcome: Outcome<Events>,
   { about, what, given, show: showEvents, read, areSame, isEmpty }: Expectations<Events, Expected>
@@ -61,7 +61,7 @@ export const expectations = <Events, Expected>(
     from: From
   ) => failed(about === undefined ? title : `${about}: ${title}`, [...given(), ...paragraphs], details, from)
 
-  /** The result, if a failure would be another outcome than the expected one. */
+  /** The result, if a failure would be a different outcome than the expected one. */
   const success = (
     wanted: string,
     expected: Paragraph,

@@ -1,4 +1,4 @@
-/** What becomes of events when they are recorded: each as every later reader gets it, in its place. */
+/** Events as they would be recorded: each as every later reader gets it, in its place. */
 import { DateTime, Equal, Result } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
 import { messageOf } from "../../internal/errors/messageOf.ts"
@@ -21,8 +21,8 @@ export interface Recordable {
 }
 
 /**
- * Events as they would be recorded after `first - 1`; throws on the first one that could not be: it does not fit its schema,
- * it would be read back as another event, it creates what is there or changes what is not.
+ * Events as they would be recorded after `first - 1`. Throws on the first one that could not be: it does not fit its
+ * schema, it would be read back as another event, it creates an existing aggregate, or changes a missing one.
  */
 export const recordable = (
   aggregate: Aggregate.Any,
@@ -84,10 +84,10 @@ export const applyOne = (aggregate: Aggregate.Any, state: unknown, event: Aggreg
   return next
 }
 
-/** A reducer is not total. */
+/** A reducer that is not total. */
 export class ReducerThrew extends Error {}
 
-/** A state as a snapshot has it; throws if it does not fit its schema. */
+/** A state as a snapshot contains it; throws if it does not fit its schema. */
 export const snapshotOf = (aggregate: Aggregate.Any, state: unknown): string => {
   try {
     return Transcoder.json.encode(aggregate.compiled.state.encode(state)) as string
@@ -114,7 +114,7 @@ export interface Section {
   readonly aggregate: Aggregate.Any
   readonly id: string
   readonly events: ReadonlyArray<unknown>
-  /** In milliseconds since the epoch; if it is left out, a second after the event before. */
+  /** In milliseconds since the epoch; if it is omitted, a second after the event before. */
   readonly recordedAt: number | undefined
   readonly metadata: Metadata.Metadata
 }
@@ -129,10 +129,13 @@ export interface Entry {
 /** In milliseconds. */
 export const SECOND = 1000
 
-/** When the first of all given events was recorded, if the test says nothing else. */
+/** The time of the first given event, unless the test says otherwise. */
 export const FIRST_TIME = Date.UTC(2000, 0, 1)
 
-/** The log of events that are recorded in this order: ids and times are the same each time. Throws as {@link recordable}. */
+/**
+ * The log of events that are recorded in this order: ids and times are the same each time. Throws as {@link recordable}
+ * does.
+ */
 export const logOf = (sections: ReadonlyArray<Section>): ReadonlyArray<Entry> => {
   const versions = new Map<string, number>()
   const entries: Array<Entry> = []

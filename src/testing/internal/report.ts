@@ -12,14 +12,14 @@ export const listed = (about: string, values: ReadonlyArray<string>): Paragraph 
     .join("\n")
 ]
 
-/** The paragraph that compares what was expected with what came out. */
+/** The paragraph that compares the expected and the actual result. */
 export const compared = (
   cameOut: string,
   expected: ReadonlyArray<string>,
   actual: ReadonlyArray<string>
 ): Paragraph => [`difference (- expected, + ${cameOut})`, difference(expected, actual)]
 
-/** The values that are compared, and the failure that was not expected. */
+/** The values that are compared, and the unexpected failure. */
 export interface Details {
   readonly expected?: unknown
   readonly actual?: unknown

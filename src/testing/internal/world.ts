@@ -1,9 +1,10 @@
 /** The clock and randomness, which a pure function does not look at, in two different settings. */
 
-/** Runs something synchronous while the clock tells the time of this world, and randomness gives its values. */
+/** Runs something synchronous while the clock shows the time of this world, and randomness returns its values. */
 export const inWorld = <A>(world: 0 | 1, f: () => A): A => {
   const OwnDate = globalThis.Date
-  // apart in all that code asks of a time: the year, the half of the day, weekend or not, odd or even
+  // different in everything that code may derive from a time: the year, the half of the day, weekend or not, odd or
+  // even
   const time = world === 0 ? OwnDate.UTC(2001, 1, 3, 4, 5, 6, 789) : OwnDate.UTC(2032, 10, 10, 16, 48, 37, 210)
   const digit = world === 0 ? "1" : "e"
   const date = new Proxy(OwnDate, {
@@ -25,7 +26,7 @@ export const inWorld = <A>(world: 0 | 1, f: () => A): A => {
   }
 }
 
-/** Replaces a property; returns how to put back what was there. */
+/** Replaces a property; returns how to restore the original. */
 const replace = (object: object | undefined, name: string, value: unknown): (() => void) => {
   if (object === undefined) return () => {}
   const own = Object.getOwnPropertyDescriptor(object, name)

@@ -1,4 +1,4 @@
-/** What holds for any aggregate, checked with values that are generated from its own schemas. */
+/** Properties of any aggregate, checked with values that are generated from its own schemas. */
 import { Arbitrary, Cause, Effect, Exit, Formatter, Schema, SchemaAST } from "effect"
 import type * as Aggregate from "../../Aggregate.ts"
 import type * as Decision from "../../Decision.ts"
@@ -14,7 +14,7 @@ import { applyOne, areSameStates, foldAll, fromSnapshot, recordable, snapshotOf 
 import { take } from "../internal/taking.ts"
 import { inWorld } from "../internal/world.ts"
 
-/** What values are generated from: a schema, or an `Arbitrary`. */
+/** The source of generated values: a schema, or an `Arbitrary`. */
 export type Source<A> = Schema.Schema<A> | Arbitrary.Arbitrary<A>
 
 /** A decision whose arguments are generated. */
@@ -69,16 +69,16 @@ export interface Options<A extends Aggregate.Any> {
       PayloadOf<Extract<Aggregate.Event<A>, { readonly _tag: Tag }>>
     >
   }
-  /** How many events a generated history has at most. Default 20. */
+  /** The most events in a generated history. Default 20. */
   readonly maxEvents?: number
   /** Options of Effect's property tests: how often each property is checked (`runs`, default 100), `seed`, `replay`. */
   readonly arbitrary?: Arbitrary.CheckOptions
 }
 
-/** A property: what it is checked with, and how. A check that throws is a counterexample. */
+/** A property: the values that it is checked with, and how. A check that throws is a counterexample. */
 export interface Property {
   readonly name: string
-  /** What the generated value is called in a counterexample. */
+  /** The name of the generated value in a counterexample. */
   readonly input: string
   /** Throws if values can't be generated. */
   readonly arbitrary: () => Arbitrary.Arbitrary<unknown>
@@ -101,7 +101,7 @@ const property = <V>(
     )
 })
 
-/** Where the code of this library is, as a stack has it. */
+/** The path of this library's code, as it appears in a stack. */
 const LIBRARY = decodeURI(new URL("../../", import.meta.url).pathname)
 
 /** An error whose stack shows the code of the aggregate, if that threw, and not the code that checks it. */
@@ -146,7 +146,7 @@ export const propertiesOf = <A extends Aggregate.Any>(
     return Arbitrary.flatMap(tags, (tag) => arbitraries.get(tag) as Arbitrary.Arbitrary<Aggregate.AnyEvent>)
   }
 
-  /** Leaves out events that can't follow. Ends where a reducer throws: that it does is a property of its own. */
+  /** Leaves out events that can't follow. Ends if a reducer throws: that is checked by another property. */
   const possible = (events: ReadonlyArray<Aggregate.AnyEvent>): ReadonlyArray<Aggregate.AnyEvent> => {
     if (canFollow === undefined) return events
     const kept: Array<Aggregate.AnyEvent> = []
@@ -171,7 +171,7 @@ export const propertiesOf = <A extends Aggregate.Any>(
     return Arbitrary.map(Arbitrary.all([creation, changes]), ([first, rest]) => possible([first, ...rest].map(asRead)))
   }
 
-  /** An event as it is read. One that can't be recorded stays as it is: that it can't is a property of its own. */
+  /** An event as it is read. One that can't be recorded is not changed: that is checked by another property. */
   const asRead = (event: Aggregate.AnyEvent): Aggregate.AnyEvent => {
     try {
       return recordable(aggregate, firstVersionOf(event), [event])[0]?.event ?? event
@@ -260,7 +260,7 @@ export const propertiesOf = <A extends Aggregate.Any>(
 const isGenerated = <C>(value: C | Generated<C>): value is Generated<C> =>
   typeof value === "object" && value !== null && "inputs" in value && "decide" in value
 
-/** Says what to give if values can't be generated from a schema. */
+/** Says what to pass if values can't be generated from a schema. */
 const withHint = <A>(what: string, instead: string, make: () => A): A => {
   try {
     return make()
@@ -312,7 +312,7 @@ const upcastsOf = (
     )
   })
 
-/** A value as a program wrote it for which this was the newest version; a new one each time that it is read. */
+/** A value as a program wrote it whose newest version was this one; a new value each time that it is read. */
 const encodeAs = (schema: Evolution.AnySchema, value: unknown): (() => unknown) => {
   const text = Transcoder.json.encode(Evolution.compile(Evolution.version(1, schema)).encode(value))
   return () => Transcoder.json.decode(text)
@@ -374,7 +374,9 @@ const checkDecision = <Name extends string>(
   return Effect.andThen(decideOn([]), decideOn(history))
 }
 
-/** The beginning of a history that the reducers accept: that they don't accept all of it is a property of its own. */
+/**
+ * The beginning of a history that the reducers accept; whether they accept all of it is checked by another property.
+ */
 const longestAccepted = (
   aggregate: Aggregate.Any,
   history: ReadonlyArray<Aggregate.AnyEvent>

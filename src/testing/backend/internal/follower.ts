@@ -6,7 +6,7 @@ import type { Position } from "../../../Position.ts"
 import type { Follow, FollowBatch, Recorder } from "../../../Recorder.ts"
 import type { Notification } from "../../../StoredEvent.ts"
 
-/** What a follower has got so far. */
+/** What a follower has received so far. */
 export interface Progress {
   readonly batches: ReadonlyArray<FollowBatch>
   readonly notifications: ReadonlyArray<Notification>
@@ -14,11 +14,11 @@ export interface Progress {
   readonly caughtUp: boolean
 }
 
-/** A follower in the background, which keeps what it gets. */
+/** A follower in the background, which keeps what it receives. */
 export interface Follower extends Progress {
-  /** Waits until it has come that far; fails if it ends before. */
+  /** Waits until it has received this much; fails if it ends before that. */
   readonly until: (condition: (progress: Progress) => boolean) => Effect.Effect<void, FollowError>
-  /** Waits until it has come to a position, or further; fails if it ends before. */
+  /** Waits until it has reached a position, or a later one; fails if it ends before that. */
   readonly untilReached: (position: Position | undefined) => Effect.Effect<void, FollowError>
   readonly fiber: Fiber.Fiber<void, FollowError>
 }
@@ -77,13 +77,13 @@ export const startFollower = (
   })
 
 /**
- * Whether a follower has come to a position, or further: where logs share a server, one with a filter may be told the
- * position of a record that is not its log's.
+ * Whether a follower has reached a position, or a later one: if logs share a server, a follower with a filter may
+ * report the position of a record that does not belong to its log.
  */
 export const hasReached = ({ position }: Pick<FollowBatch, "position">, wanted: Position | undefined): boolean =>
   wanted === undefined || (position !== undefined && position >= wanted)
 
-/** Checks that a batch goes on strictly behind what was seen, and claims no less than it brings. */
+/** Checks that a batch continues strictly after what was seen, and that its position is not before its last event. */
 const assertGoesOn = (seen: Position | undefined, { notifications, position }: FollowBatch): void => {
   let last = seen
   for (const notification of notifications) {

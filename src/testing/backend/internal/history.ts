@@ -5,7 +5,7 @@ import type { Notification } from "../../../StoredEvent.ts"
 import type { Batch } from "./model.ts"
 import { ids, nextVersion } from "./reading.ts"
 
-/** A batch that was sent, when (by a clock that ticks with each call and each return) and what came of it. */
+/** A batch that was sent, the times (by a clock that ticks with each call and each return), and the outcome. */
 export interface Sent {
   readonly batch: Batch
   readonly called: number
@@ -30,8 +30,8 @@ interface Recorded {
 }
 
 /**
- * Checks that what concurrent callers were told is what they would have been told by some sequential order of their
- * calls that keeps the order of calls which did not overlap: the order of the log (G1, G2, G3, G7).
+ * Checks that the results of concurrent calls are those of some sequential order of the calls which keeps the order of
+ * calls that did not overlap: the order of the log (G1, G2, G3, G7).
  */
 export const assertSequential = (
   log: ReadonlyArray<Notification>,
@@ -61,7 +61,10 @@ export const assertSequential = (
 const countEvents = (batches: ReadonlyArray<Batch>): number =>
   batches.reduce((count, { appends }) => appends.reduce((sum, { events }) => sum + events.length, count), 0)
 
-/** Where a batch is in the log: as a whole, once, where it expected to be, and if anybody was told so. */
+/**
+ * The place of a batch in the log: as a whole, once, where it was expected, and as it was returned to callers, if to
+ * any.
+ */
 const placeOf = (log: ReadonlyArray<Notification>, batch: Batch, sends: ReadonlyArray<Sent>): Recorded | undefined => {
   const answers = sends.flatMap(({ outcome, returned }) => ("versions" in outcome ? [{ ...outcome, returned }] : []))
   const batchIds = new Set(batch.appends.flatMap(({ events }) => ids(events)))
@@ -93,7 +96,7 @@ const placeOf = (log: ReadonlyArray<Notification>, batch: Batch, sends: Readonly
   }
 }
 
-/** A refusal names a state that the stream was in while the call was under way, and that is not what it expected. */
+/** A refusal names a state that the stream was in during the call, and that differs from the expected one. */
 const assertRefusal = (
   log: ReadonlyArray<Notification>,
   { batch, called, returned }: Sent,
@@ -121,7 +124,7 @@ const assertRefusal = (
   assert.isTrue(next === undefined || next.returned > called, `"${stream}" was already beyond ${actual}`)
 }
 
-/** A reader sees a beginning of the log, with all that had been answered before. */
+/** A reader sees a beginning of the log, with all appends that had returned before. */
 const assertSeen = (log: ReadonlyArray<Notification>, seen: Seen, recorded: ReadonlyArray<Recorded>): void => {
   assert.deepStrictEqual(ids(seen.log), ids(log.slice(0, seen.log.length)))
   for (const { called, returned, firstIndex, lastIndex } of recorded) {

@@ -1,7 +1,7 @@
 import type { Exit } from "effect"
 import { Effect, Fiber } from "effect"
 
-/** Starts something and interrupts it after as many turns of the scheduler, or when something else has ended. */
+/** Starts an effect and interrupts it after this many turns of the scheduler, or when another one has ended. */
 export const interruptAfter = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   moment: number | Effect.Effect<unknown, unknown>

@@ -4,26 +4,26 @@ import type { StoredEvent } from "../../../StoredEvent.ts"
 import * as StreamName from "../../../StreamName.ts"
 import { nextVersion } from "./reading.ts"
 
-/** Appends and checks that are one: all or nothing. */
+/** Appends and checks that belong together: all or nothing. */
 export interface Batch {
   readonly appends: ReadonlyArray<Append>
   readonly checks: ReadonlyArray<Check>
 }
 
-/** An event in its place, as the model has it: its place in the total order is its index. */
+/** An event in its place, as the model stores it: its place in the total order is its index. */
 export interface Placed {
   readonly stream: StreamName.StreamName
   readonly version: number
   readonly event: StoredEvent
 }
 
-/** What the model answers to a batch. */
+/** The model's result of a batch. */
 export type Answer =
   | { readonly _tag: "Recorded"; readonly versions: ReadonlyArray<number>; readonly lastId: string }
-  /** Any of these may be the one that is told. */
+  /** Any of these may be the one that is reported. */
   | { readonly _tag: "Refused"; readonly wrong: ReadonlyArray<Check & { readonly actual: ExpectedVersion }> }
 
-/** A log as a list: what every recorder has to amount to. */
+/** A log as a list: every recorder has to be equivalent to it. */
 export class Model {
   readonly log: Array<Placed> = []
 

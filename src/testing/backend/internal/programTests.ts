@@ -132,7 +132,7 @@ const assertRead = (recorder: Recorder["Service"], model: Model, positions: Read
       assert.deepStrictEqual(page.map(placed), model.readStream(name, rangeOf(read)).map(placedByModel))
       return
     }
-    // positions can't be made up, so a bound beyond the log is none
+    // positions can't be made up, so a bound after the end of the log is left out
     const bound = (index: number | undefined) => (index === undefined || index >= positions.length ? undefined : index)
     const [after, upTo] = [bound(read.after), bound(read.upTo)]
     const filter = { types: read.types?.map((type) => programTypes[type]!), categories: read.categories }

@@ -6,7 +6,7 @@ import { storedEvents } from "../events.ts"
 import type { Batch, Range } from "./model.ts"
 import { stream } from "./reading.ts"
 
-/** The streams of generated programs: few, so that they are fought for. */
+/** The streams of generated programs: few, so that appends conflict. */
 export const programStreams: ReadonlyArray<StreamName> = ["Dog-1", "Dogs-1", "Dog-2"].map(stream)
 /** The types of their events. */
 export const programTypes: ReadonlyArray<string> = ["Dog.Named", "Dog.Fed"]
@@ -19,18 +19,19 @@ const Part = Schema.Struct({
   stream: upTo(programStreams.length - 1),
   /** How the expected version is chosen; see {@link expectedBy}. */
   expected: upTo(11),
-  /** How many events; 0 is a check, where there are checks. */
+  /** How many events; 0 is a check, if there are checks. */
   size: upTo(3)
 })
 
 const batchOf = (parts: number) => listOf(Part, 1, parts)
 
-/** A batch before it is known at which versions its streams will be when it is first sent. */
+/** A batch whose streams' versions are not known until it is first sent. */
 export type Draft = Schema.Schema.Type<ReturnType<typeof batchOf>>
 
 /**
- * Programs: batches, and who sends which of them in what order. Each sender goes through its list; a batch that is in
- * the lists more than once is sent again, with the same events at the same version. Some numbers are no batch but a read.
+ * Programs: batches, and which sender sends which of them in what order. Each sender processes its list; a batch that
+ * is listed more than once is sent again, with the same events at the same version. Some numbers are not a batch but a
+ * read.
  */
 export const programsOf = (maxParts: number) =>
   Schema.Struct({
@@ -38,14 +39,14 @@ export const programsOf = (maxParts: number) =>
     senders: listOf(listOf(upTo(99), 4, 12), 2, 5)
   })
 
-/** Which of the batches a sender's number is; `undefined` is a read. */
+/** The batch of a sender's number; `undefined` is a read. */
 export const draftOf = (batches: ReadonlyArray<Draft>, number: number): Draft | undefined =>
   batches[number % (batches.length + 1)]
 
 /** Pages of streams and of the log; the bounds are versions, or indexes into the log. */
 export const Reads = listOf(
   Schema.Struct({
-    /** Of one stream, or for the numbers beyond, of the log. */
+    /** The stream; numbers after the last stream stand for the log. */
     stream: upTo(programStreams.length + 2),
     direction: Schema.Literals(["forward", "backward"]),
     after: Schema.UndefinedOr(upTo(20)),
@@ -64,7 +65,7 @@ export type Read = (typeof Reads.Type)[number]
 /** The bounds of a generated read. */
 export const rangeOf = ({ direction, after, upTo, limit }: Read): Range => ({ direction, after, upTo, limit })
 
-/** Mostly where the stream stands; sometimes behind, beyond, or no stream. */
+/** Usually the version of the stream; sometimes an earlier one, a later one, or no stream. */
 const expectedBy = (choice: number, actual: ExpectedVersion): ExpectedVersion => {
   if (choice === 0) return "NoStream"
   if (choice === 1) return actual === "NoStream" ? 0 : actual + 1
@@ -72,7 +73,7 @@ const expectedBy = (choice: number, actual: ExpectedVersion): ExpectedVersion =>
   return actual
 }
 
-/** Settles a batch's versions and events, which are the same each time it is sent. */
+/** Determines a batch's versions and events, which are the same each time it is sent. */
 export const bind = (draft: Draft, actual: (stream: StreamName) => ExpectedVersion): Batch => {
   const parts = new Map(draft.map((part) => [programStreams[part.stream]!, part]))
   const appends: Array<Append> = []

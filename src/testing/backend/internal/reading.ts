@@ -43,7 +43,7 @@ export const readStream = (
     }
   })
 
-/** Where a stream stands. */
+/** The current version of a stream. */
 export const lastVersion = (
   recorder: Recorder["Service"],
   name: StreamName.StreamName
@@ -53,10 +53,12 @@ export const lastVersion = (
     ([last]) => last?.version ?? "NoStream"
   )
 
-/** The version behind an expected one. */
+/** The version after an expected one. */
 export const nextVersion = (expected: ExpectedVersion): number => (expected === "NoStream" ? 0 : expected + 1)
 
-/** Reads the whole log and each of its streams, and checks that they are in order: G3, G4, and versions without holes. */
+/**
+ * Reads the whole log and each of its streams, and checks that they are in order: G3, G4, and versions without gaps.
+ */
 export const readOrderlyLog = (
   recorder: Recorder["Service"]
 ): Effect.Effect<ReadonlyArray<Notification>, RecorderError> =>
@@ -81,14 +83,14 @@ export const assertAscending = (notifications: ReadonlyArray<Notification>): voi
   })
 }
 
-/** Who stands where, to compare long lists with. */
+/** The streams and versions, to compare long lists with. */
 export const places = (notifications: ReadonlyArray<Notification>): ReadonlyArray<string> =>
   notifications.map(({ stream, version, position, id }) => `${position}: ${version} of ${stream}: ${id}`)
 
 /** The ids, to compare orders with. */
 export const ids = (events: ReadonlyArray<StoredEvent>): ReadonlyArray<string> => events.map(({ id }) => id)
 
-/** A stored event's fields in a form that compares by what they hold, whatever class or prototype a driver gives. */
+/** A stored event's fields in a form that compares by content, whatever class or prototype a driver returns. */
 export const contents = (event: StoredEvent) => ({
   id: event.id,
   type: event.type,
@@ -99,11 +101,11 @@ export const contents = (event: StoredEvent) => ({
   recordedAt: event.recordedAt
 })
 
-/** A payload in a form that tells text from bytes and compares by what it holds. */
+/** A payload in a form that distinguishes text from bytes and compares by content. */
 export const payloadContents = (payload: string | Uint8Array) =>
   typeof payload === "string" ? { text: payload } : { hex: Buffer.from(payload).toString("hex") }
 
-/** Checks what is recorded in a stream: these events, at the versions from `first` on. */
+/** Checks the events of a stream: these, at the versions from `first` on. */
 export const assertRecorded = (
   notifications: ReadonlyArray<Notification>,
   name: StreamName.StreamName,
@@ -120,7 +122,7 @@ export const assertRecorded = (
   )
 }
 
-/** Checks that an append was refused, and with what. */
+/** Checks that an append was refused, and the error. */
 export const assertWrongVersion = (
   error: unknown,
   wrong: { readonly stream: string; readonly expected: ExpectedVersion; readonly actual: ExpectedVersion }

@@ -3,7 +3,10 @@ import type { Scope } from "effect"
 import { Context, Effect, Layer } from "effect"
 import type { Backend } from "../Backend.ts"
 
-/** For one test, in milliseconds: far beyond what it takes on a slow machine, so that only what hangs runs into it. */
+/**
+ * The limit of one test, in milliseconds: far more than a slow machine needs, so that only a test that hangs reaches
+ * it.
+ */
 export const TIMEOUT = 120_000
 
 /** The log of one test. */
@@ -36,7 +39,7 @@ export const onNewLog = <S, A, E>(
 /**
  * Registers tests that have a new log each.
  *
- * They run by the real clock: a backend may have connections to time out and logs to poll.
+ * They use the real clock: a backend may have connections with timeouts and logs to poll.
  */
 export const testsOn =
   <S>(backend: Backend<S>) =>

@@ -24,7 +24,7 @@ const payloads: Readonly<Record<string, string | Uint8Array>> = {
   "spaces, order of keys, a key twice, forms of numbers":
     '{ "b" : 1.0,\t"a":1e2,\r\n "a":-0, "z":12345678901234567890 }',
   "all of Unicode": `{"text":"é e\u0301 \u{1f436} \u{10ffff} \ufeff \u2028 \u200b ' \`` + '%_$1 ?1 \\\\ \\" --"}',
-  // with what is around it no more than an older server of KurrentDB takes
+  // including its overhead, no more than an older server of KurrentDB accepts
   "1 MiB of text": `{"text":"${"é".repeat(2 ** 19 - 512)}"}`,
   "1 MiB of bytes": Uint8Array.from({ length: 2 ** 20 }, (_, n) => (n * 31) ^ (n >> 8))
 }
@@ -48,7 +48,7 @@ const fields: NonEmptyReadonlyArray<Partial<StoredEvent>> = [
   { type: "T".repeat(256) }
 ]
 
-/** Each of these is another stream, however alike they look, sort, or read to something that interprets them. */
+/** Each of these is a different stream, however similar they look, sort, or are interpreted. */
 const names = [
   ...["Dog-1", "dog-1", "DOG-1", "Dog-01", "Dog-1.0", "Dog-1e0", "Dog-1-", "Dog-1-2", "Dog--1"],
   ...["Dog-1 ", "Dog-1  ", " Dog-1", "Dog -1", "Dog- 1", "Dog-1\t", "Dog-1\n", "Dog-1\r\n"],
@@ -66,7 +66,7 @@ const names = [
   `Dog-${"\u{1f436}".repeat((StreamName.MAX_BYTES - 4) / 4)}`
 ].map(stream)
 
-/** What was appended comes back: G8. */
+/** Events are read back as they were appended: G8. */
 export const fidelityTests = (backend: Backend<Recorder>): void => {
   const test = testsOn(backend)
   const rex = stream("Dog-rex")
@@ -128,7 +128,7 @@ export const fidelityTests = (backend: Backend<Recorder>): void => {
   test("G8 a recorded payload does not change when the appended buffer changes", () =>
     Effect.gen(function* () {
       const recorder = yield* Recorder
-      // a Buffer is a Uint8Array, but its slice is no copy
+      // a Buffer is a Uint8Array, but its slice is not a copy
       for (const payload of [Uint8Array.of(1, 2, 3), Buffer.of(1, 2, 3)]) {
         const event = storedEvent({ payload, encoding: "raw" })
         const appended = contents(event)

@@ -79,7 +79,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       const recorder = yield* Recorder
       const filters: ReadonlyArray<Filter | undefined> = [undefined, { types: ["Even"] }, { categories: ["Dog"] }]
       let count = 0
-      // the first a multiple of many page sizes, so that the last page is a full one; the second of others
+      // the first count is a multiple of many page sizes, so that the last page is full; the second is of other sizes
       for (const total of [5120, 6000]) {
         for (; count < total; count += 40) {
           const [name, type] = (count / 40) % 2 === 0 ? [`Dog-${count}`, "Even"] : [`Cat-${count}`, "Odd"]
@@ -114,7 +114,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
         (n) => Effect.andThen(Effect.yieldNow, appendTo(n, n % 2 === 0 ? recorder : other)),
         { concurrency: 4, discard: true }
       )
-      // each begins at another moment of the writing, so that the hand-over falls into it
+      // each starts at another moment of the writing, so that the switch to live events happens during it
       const following = Effect.forEach(Arr.range(0, 5), (n) =>
         Effect.gen(function* () {
           for (let i = 0; i < n * 20; i++) yield* Effect.yieldNow
@@ -163,7 +163,7 @@ export const followingTests = (backend: Backend<Recorder>): void => {
       }
       assert.deepStrictEqual([dogs.notifications.length, renamed.notifications.length], [1, 0])
 
-      // live, and the log is quiet again afterwards: only the position says that there was something
+      // live, and the log is quiet again afterwards: only the position shows that there was an event
       const { position } = yield* append("Cat-2", "Named")
       for (const follower of [dogs, renamed]) yield* follower.untilReached(position)
       assert.deepStrictEqual([dogs.notifications.length, renamed.notifications.length], [1, 0])

@@ -21,7 +21,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
         const expected = yield* lastVersion(recorder, rex)
         const append: Append = { stream: rex, expected, events: storedEvents(3) }
         const exit = yield* interruptAfter(recorder.append(append), round % 20)
-        // whatever had become of it, sending it again settles it
+        // whatever its outcome was, sending it again settles it
         const answer = yield* recorder.append(append)
         assert.strictEqual(answer.version, round * 3 + 2)
         if (Exit.isSuccess(exit)) assert.deepStrictEqual({ ...exit.value }, { ...answer })
@@ -44,7 +44,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
               expected: yield* lastVersion(recorder, name),
               events: storedEvents(4)
             }
-            // some moments later, or when another append that began with it is answered
+            // some moments later, or when another append that began with it has returned
             const neighbour = recorder.append({
               stream: stream(`Neighbour-${n}-${round}`),
               expected: "NoStream",
@@ -107,7 +107,7 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
         recorder.head,
         Effect.scoped(Effect.flatMap(startFollower(recorder), ({ until }) => until(() => false)))
       ]
-      // of each, at each moment, more than a pool of connections holds
+      // more of each, at each moment, than a pool of connections holds
       for (const moment of Arr.range(0, 4)) {
         const many = uses.flatMap((use) => Arr.replicate(interruptAfter(use, moment), 50))
         yield* Effect.all(many, { concurrency: "unbounded", discard: true })
@@ -168,14 +168,14 @@ export const interruptingTests = (backend: Backend<Recorder>): void => {
           yield* follower.until(({ caughtUp }) => caughtUp)
           yield* leaving.append({ stream: rex, expected: "NoStream", events: storedEvents(1) })
           const inside = yield* Effect.scope
-          // those from inside are interrupted before the connection closes, those from outside find it closing
+          // calls from inside are interrupted before the connection closes, calls from outside find it closing
           return yield* Effect.forEach(appends, (append, n) =>
             Effect.forkIn(leaving.append(append), n % 2 === 0 ? inside : outside, { startImmediately: true })
           )
         })
       )
       const exits = yield* Effect.forEach(fibers, Fiber.await)
-      // those that were answered are there; sending all again settles the others
+      // appends that returned are recorded; sending all of them again settles the others
       for (const [i, append] of appends.entries()) {
         const answer = yield* recorder.append(append)
         const exit = exits[i]!

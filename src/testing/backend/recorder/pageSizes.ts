@@ -34,7 +34,7 @@ const payloads: ReadonlyArray<string | Uint8Array> = [
 
 const sizes = [1, 100, 3017, 6000, 41_000, 10_000_000]
 
-/** Pages that end for their size. */
+/** Pages that end because of their size. */
 export const pageSizeTests = (backend: Backend<Recorder>): void => {
   const test = testsOn(backend)
   const rex = stream("Dog-rex")
@@ -126,7 +126,7 @@ const anew = (event: StoredEvent): StoredEvent => ({ ...event, id: storedEvent()
 const bytesOf = (page: ReadonlyArray<Notification>): number =>
   page.reduce((sum, { payload, metadata }) => sum + Buffer.byteLength(payload) + Buffer.byteLength(metadata), 0)
 
-/** Checks that no event of a page comes after the one that brings it to its size, however text is counted. */
+/** Checks that no event of a page comes after the one with which it reaches its size, however text is counted. */
 const assertNotBeyond = (page: ReadonlyArray<Notification>, maxBytes: number): void => {
   const before = page.slice(0, -1).reduce((sum, event) => sum + sizeOf(event), 0)
   assert.isTrue(before < maxBytes, `a page of ${page.length} events had ${before} of ${maxBytes} bytes before its last`)

@@ -13,14 +13,14 @@ import { testsOn } from "../internal/register.ts"
 
 const directions: ReadonlyArray<Direction> = ["forward", "backward"]
 
-/** Types that an inexact comparison (a prefix, a pattern, without case) would mix up. */
+/** Types that an inexact comparison (a prefix, a pattern, ignoring case) would confuse. */
 const types: NonEmptyReadonlyArray<string> = [
   "Dog.Named",
   ...["Dog_Named", "Dog-Named", "Dog:Named", "DogXNamed", "dog.named", "DOG.NAMED"],
   ...["Dog.Name", "Dog.Named2", "Dog.Named.Again", "BigDog.Named", "Dog.", "Dog", "Named"]
 ]
 
-/** Streams whose categories an inexact comparison would mix up. */
+/** Streams whose categories an inexact comparison would confuse. */
 const streams = [
   ...["Dog-1", "Dog-2", "Dog-1-2", "Dog--1", "Dog-1-", "Dog--", "Dog-Cat-1", "Dog-é"],
   ...["Dogs-1", "Do-1", "Dog.-1", "Dog.x-1", "Dog,x-1", "Dog -1", " Dog-1", "Dog!-1", "Dog\t-1", "Dog/-1"],

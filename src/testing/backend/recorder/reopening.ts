@@ -8,7 +8,7 @@ import { startFollower } from "../internal/follower.ts"
 import { assertRecorded, places, readOrderlyLog, readStream, stream } from "../internal/reading.ts"
 import { reopeningTestsOn } from "../internal/register.ts"
 
-/** What is there after all connections were closed: G5, and G7 across it. */
+/** The events that exist after all connections were closed: G5, and G7 across the closing. */
 export const reopeningTests = (backend: Backend<Recorder>): void => {
   const test = reopeningTestsOn(backend)
   const rex = stream("Dog-rex")

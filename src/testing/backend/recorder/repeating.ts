@@ -89,7 +89,7 @@ export const repeatingTests = (backend: Backend<Recorder>): void => {
       for (let round = 0; round < 5; round++) {
         const expected = round === 0 ? "NoStream" : round * 3 - 1
         const append: Append = { stream: rex, expected, events: storedEvents(3) }
-        // a server may answer one of them and be unavailable to the others; sent again they are answered, too
+        // a server may answer one of them and be unavailable to the others; when sent again they are answered, too
         const answers = yield* Effect.forEach(
           Arr.range(0, 19),
           (n) => whileUnavailable(recorders[n % 2]!.append(append)),

@@ -11,7 +11,7 @@ import { assertAscending, places, readLog, readOrderlyLog, stream } from "../int
 import type { Log } from "../internal/register.ts"
 import { testsOn } from "../internal/register.ts"
 
-/** The total order while many write and read: G3, G4. */
+/** The total order during many writes and reads: G3, G4. */
 export const totalOrderTests = (backend: Backend<Recorder>): void => {
   const test = testsOn(backend)
 
@@ -133,7 +133,7 @@ export const totalOrderTests = (backend: Backend<Recorder>): void => {
     }))
 }
 
-/** The recorder of the test's connection and that of another one. */
+/** The recorders of the test's connection and of another one. */
 const twoConnections = (
   log: Log<Recorder>
 ): Effect.Effect<readonly [Recorder["Service"], Recorder["Service"]], unknown, Recorder | Scope.Scope> =>
@@ -142,9 +142,9 @@ const twoConnections = (
   })
 
 /**
- * Reads on and on behind the last event seen, while something writes and then to the end.
+ * Reads continually after the last event seen, while something writes and then to the end.
  *
- * A reader who has all events in the end has missed none that appeared behind what it had seen.
+ * A reader that has all events in the end has missed none that appeared before one it had already seen.
  */
 const readWhile = <E>(
   writing: Effect.Effect<unknown, E>,
