@@ -189,8 +189,8 @@ export const layer = (options: RecorderOptions = {}): Layer.Layer<Services, Reco
   )
 
 /**
- * How many times the time for connecting the head of the log may remain unanswered although other statements are
- * served: the query is short, but may wait for a connection.
+ * How long reading the head of the log may take although other statements are served, as a multiple of the time for
+ * connecting: the query is short, but may wait for a connection.
  */
 const HEAD_TIMES = 2
 

@@ -11,8 +11,8 @@ import { cutToSize, toNotification } from "./pages.ts"
 import * as Scan from "./scan.ts"
 
 /**
- * How many times the time for connecting a page may remain unanswered although other statements are served: the server
- * searches for it, and it may be some megabytes.
+ * How long reading a page may take although other statements are served, as a multiple of the time for connecting: the
+ * server searches for it, and it may be some megabytes.
  */
 const PAGE_TIMES = 6
 

@@ -91,7 +91,7 @@ export const make = Effect.fnUntraced(function* (options: {
     return hasEnded(context) ? endedHandler : transactions.get(inner[0])
   }
 
-  /** Begins or ends a transaction or savepoint in a transaction that is not over. */
+  /** Begins or ends a transaction or a savepoint; fails if the transaction of the connection is over. */
   const control = (
     connection: SqlConnection.Connection,
     statement: string,

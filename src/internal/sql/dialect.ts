@@ -32,7 +32,7 @@ export interface Dialect {
   ) => Effect.Effect<void, SqlError.SqlError | RecorderFailure | ProjectionHasDependents>
   /** Allows appends that do not update an inline version. */
   readonly dropInlineGuard: (key: Tracking.Key, place: string) => Effect.Effect<void, SqlError.SqlError>
-  /** Follows a SELECT of rows that are about to be changed. */
+  /** The clause after a SELECT of rows that are about to be changed. */
   readonly forUpdate: string
   /** The time of day by which leases expire, in milliseconds since the epoch. */
   readonly now: Effect.Effect<bigint, SqlError.SqlError>

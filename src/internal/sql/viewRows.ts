@@ -33,7 +33,7 @@ export const toProgress = (row: Row): Progress => {
   }
 }
 
-/** The place in a row from which {@link toProgress} needs nothing else. */
+/** The name of the place in a row, which {@link toProgress} does not use. */
 export const placeIn = (row: Row): unknown => row[8]
 
 export const toTracked = (row: Row): Tracked => {

@@ -30,7 +30,7 @@ const TYPE = "tracking"
 /** How many streams are read at once to find out why an append was refused. */
 const READS = 16
 
-/** The data of the newest event of a tracking: positions are too large for the numbers of JSON. */
+/** The data of the newest event of a tracking: positions can be too large for the numbers of JSON. */
 interface Data extends Partial<Tracking.Note> {
   readonly position: string
 }
