@@ -51,8 +51,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
     globalSetup: ["test/support/postgresSetup.ts", "test/support/kurrentSetup.ts"],
     pool: "forks",
-    // much of a test is waiting, for a disk, a server or a time: meanwhile the cores have work for others
-    maxWorkers: "150%",
+    // much of a test is waiting for a disk or a server: a core that Vitest would leave free has work
+    maxWorkers: "100%",
     sequence: { sequencer: LongestFirst },
     // For the processes that tests fork.
     execArgv: conditions.map((condition) => `--conditions=${condition}`),

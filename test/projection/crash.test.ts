@@ -1,7 +1,7 @@
 /**
  * Processes that run a projection are killed and paused in the middle of a batch, and others continue in their place.
  *
- * `CRASH_KILLS` sets the number of kills (default 6); `CRASH_SEED` repeats the choices of an earlier run.
+ * `CRASH_KILLS` sets the number of kills (default 10); `CRASH_SEED` repeats the choices of an earlier run.
  */
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -21,7 +21,7 @@ import { startRunner } from "./support/startRunner.ts"
 import type { Options } from "./support/sumsRunner.ts"
 import { Ledger, makeByLog, readView, sums } from "./support/sumsView.ts"
 
-const kills = Number(process.env.CRASH_KILLS ?? 6)
+const kills = Number(process.env.CRASH_KILLS ?? 10)
 const seed = Number(process.env.CRASH_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
 /** A log and the place of its views. */
