@@ -46,7 +46,7 @@ statements on the same table, as durable, the faster of pg and @effect/sql-pg wi
 and the same table and indexes, the official client of KurrentDB, and for memory an array; all encode what they write and
 parse what they read. Latencies are in µs, less is better. What keeps a view up without the library is a loop that reads
 the same pages and runs the same statements in the same transactions, with effect's SqlClient and with the bare driver;
-beside a view that is kept up inline it is the driver's transaction of both, and the library without the view.`
+beside a view that is maintained inline it is the driver's transaction of both, and the library without the view.`
 
 const openSqlite = Effect.fnUntraced(function* (folder: string) {
   const disk = yield* inspect(folder)

@@ -20,7 +20,7 @@ export interface Scenario {
  * Commands on orders of which `together` are worked on at once, and then the next so many, until a round is full.
  *
  * Emmett's store copies a stream with each append to it and counts its streams with each event, so it is kindest to it
- * to begin a new store each time, with short streams. Ours goes on with the same log.
+ * to begin a new store each time, with short streams. Ours continues with the same log.
  */
 const commanding = (scenario: {
   readonly name: string

@@ -40,7 +40,7 @@ export interface Site {
   readonly driver?: MakeLoop
 }
 
-/** Two logs alike, one of them with the view kept up inline. */
+/** Two logs alike, one of them with the view maintained inline. */
 export interface InlineSite {
   readonly kept: Context.Context<Repository.Repository>
   readonly without: Context.Context<Repository.Repository>
@@ -53,7 +53,7 @@ export interface Place {
   readonly name: string
   /** A site with an empty log, removed with its scope. */
   readonly newSite: Effect.Effect<Site, unknown, Scope.Scope>
-  /** The same, with a view that is kept up inline, where that can be. */
+  /** The same, with a view that is maintained inline, where that is possible. */
   readonly newInlineSite?: Effect.Effect<InlineSite, unknown, Scope.Scope>
   /** How many events a round has that are handled one by one: each is a statement, and where there is a server, a round trip. */
   readonly singly: number

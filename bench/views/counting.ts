@@ -67,7 +67,7 @@ export const sqlProjections = {
     })
 }
 
-/** The library's projection into a table, kept up inline. */
+/** The library's projection into a table, maintained inline. */
 export const inlineProjection = Projection.make("inline", {
   aggregates: [Order],
   view: Projection.sql(setup),

@@ -3,7 +3,7 @@
  *
  * Each commit that a ref reaches becomes an event in a SQLite file, or with `--postgres URL [--schema NAME]` in a
  * PostgreSQL database, or with `--kurrent URL` on a KurrentDB server, in the stream of its author. Run it again, and it
- * records only what has changed; killed in the middle, it goes on from there. It counts the commits that
+ * records only what has changed; killed in the middle, it resumes from there. It counts the commits that
  * `git shortlog -sne --all` counts, always:
  *
  * - A commit that is there no more (amended, rebased, its branch deleted) stays recorded, because a log forgets nothing.

@@ -1,5 +1,5 @@
 /**
- * Counts the dogs and tricks of the training school, in a view that is kept up with its events: `npm run example:school-counts`,
+ * Counts the dogs and tricks of the training school, in a view that is kept up to date with its events: `npm run example:school-counts`,
  * on the log of `npm start`, whose dogs are counted too.
  *
  * By default log and view are in one SQLite file (`--file PATH`). With `--postgres URL` both are in a PostgreSQL database. With
@@ -7,7 +7,7 @@
  * `--postgres` names. Variables of the environment say the same (`PERSISTENCE`, `VIEWS_PERSISTENCE`): docs/configuration.md.
  *
  * It registers a dog and teaches it tricks, waits for the view to have seen each of these commands, and asks it. In the middle
- * the runner of the projection is gone for a while: the next one goes on where it was.
+ * the runner of the projection is gone for a while: the next one continues where it was.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, ConfigProvider, Console, Effect, Layer, Stream } from "effect"
@@ -76,7 +76,7 @@ const program = Effect.gen(function* () {
   // the runner is gone
   const unseen = yield* school.addTrick(name, "jump hoop")
 
-  yield* Console.log("The next runner goes on where that one was:")
+  yield* Console.log("The next runner continues where that one was:")
   yield* Effect.gen(function* () {
     yield* check("it has learnt to jump hoop meanwhile", unseen)
     yield* check("it learns to heel", yield* school.addTrick(name, "heel"))

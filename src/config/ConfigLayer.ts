@@ -44,7 +44,7 @@ export type ConfigServices<Requires extends ReadonlyArray<Capability> = []> = Lo
  *
  * **When to use**
  *
- * Use this if whoever operates the program chooses the backend. Use the layer of a backend (`SqliteLayer.config`, for
+ * Use this if the operator of the program chooses the backend. Use the layer of a backend (`SqliteLayer.config`, for
  * instance) if the program does.
  *
  * **Details**

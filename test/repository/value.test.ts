@@ -165,7 +165,7 @@ describe("the value of a decision", () => {
     assert.throws(() => all.when(program).thenValue(2), /the value differs/)
   })
 
-  it("is typed, whoever executes it", () => {
+  it("is typed for each way to execute it", () => {
     const run = <A>(
       dogs: Repository.AggregateRepository<typeof Dog>,
       decide: Decision.Decision<"Dog", "no"> & Decision.Returning<A>

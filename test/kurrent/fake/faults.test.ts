@@ -197,7 +197,7 @@ describe("faults of connections", () => {
     expect(await collect(other().readStream(stream))).toHaveLength(2)
   })
 
-  onlyFake("all that goes on is ended at once", async () => {
+  onlyFake("everything in progress is ended at once", async () => {
     const { faults, other, stream } = await start()
     faults.silence()
     faults.dropAfterWrite(5)
